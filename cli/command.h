@@ -1,0 +1,36 @@
+#pragma once
+// One command = one file in cli/commands/, ending in its descriptor `const Command command_NAME`.
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/json.h"
+#include "model/requests.h"
+
+namespace CLI {
+class App;
+}
+
+namespace lancet {
+
+/// Options that every command takes (docs/cli.md §1).
+struct CommonOptions {
+  bool json = false, plan = false, force = false, quiet = false, verbose = false, no_progress = false;
+  std::string memory = "2GiB";
+  RuntimeOptions runtime;
+};
+
+struct Command {
+  std::string_view name;
+  std::string_view group;      ///< heading in `lancet --help`: "Checkpoints", "Running a model", "Surgery", ...
+  std::string_view summary;    ///< one line
+  std::string_view examples;   ///< two worked examples, shown at the end of --help
+  /// Declares options on `app` and returns what runs after parsing (its result is the exit code).
+  std::function<int()> (*declare)(CLI::App& app, const CommonOptions& common);
+};
+
+[[nodiscard]] std::span<const Command* const> command_registry();
+
+}  // namespace lancet

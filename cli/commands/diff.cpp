@@ -1,0 +1,171 @@
+// lancet diff: how two models differ, tensor by tensor.
+
+#include <CLI/CLI.hpp>
+
+#include "cli/output.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "core/svg.h"
+#include "core/table.h"
+#include "formats/statistics.h"
+
+namespace lancet {
+namespace {
+
+struct DiffOptions {
+  std::string a, b, html;
+  std::size_t top = 20;
+  bool check = false;
+};
+
+struct Row {
+  std::string name;
+  TensorDifference difference;
+};
+
+struct Comparison {
+  std::vector<std::string> only_a, only_b;
+  Json mismatched = Json::array();
+  std::vector<Row> rows;               ///< all compared tensors, by name
+
+  [[nodiscard]] bool identical() const {
+    return only_a.empty() && only_b.empty() && mismatched.empty() &&
+           std::all_of(rows.begin(), rows.end(), [](const Row& r) { return r.difference.changed == 0; });
+  }
+};
+
+Comparison compare(const ModelSource& a, const ModelSource& b) {
+  Comparison out;
+  std::uint64_t total = 0;
+  for (const auto& tensor : a.tensors()) total += tensor.bytes;
+  Progress progress("diff", total, Progress::Unit::kBytes);
+  for (const auto& tensor : a.tensors()) {
+    check_interrupted();
+    const TensorInfo* other = b.find(tensor.name);
+    if (other == nullptr) {
+      out.only_a.push_back(tensor.name);
+    } else if (other->shape != tensor.shape) {
+      out.mismatched.push_back({{"name", tensor.name}, {"shape_a", tensor.shape}, {"shape_b", other->shape}});
+    } else {
+      if (other->dtype != tensor.dtype) {
+        out.mismatched.push_back({{"name", tensor.name},
+                                  {"dtype_a", dtype_info(tensor.dtype).name},
+                                  {"dtype_b", dtype_info(other->dtype).name}});
+      }
+      out.rows.push_back({tensor.name, tensor_difference(a, tensor, b, *other)});
+    }
+    progress.advance(tensor.bytes);
+  }
+  for (const auto& tensor : b.tensors()) {
+    if (a.find(tensor.name) == nullptr) out.only_b.push_back(tensor.name);
+  }
+  return out;
+}
+
+/// "model.layers.12.mlp.down_proj.weight" -> (12, "mlp.down_proj.weight"); (-1, name) without a layer.
+std::pair<int, std::string> split_layer(const std::string& name) {
+  for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    std::size_t end = dot + 1;
+    while (end < name.size() && std::isdigit(static_cast<unsigned char>(name[end]))) ++end;
+    if (end > dot + 1 && end - dot < 7 && end < name.size() && name[end] == '.') {
+      return {std::stoi(name.substr(dot + 1, end - dot - 1)), name.substr(end + 1)};
+    }
+  }
+  return {-1, name};
+}
+
+HeatMap heat_map(const Comparison& comparison) {
+  std::map<int, std::map<std::string, double>> cells;
+  std::vector<std::string> modules;
+  for (const auto& row : comparison.rows) {
+    const auto [layer, module] = split_layer(row.name);
+    cells[layer][module] = row.difference.rel_norm;
+    if (std::find(modules.begin(), modules.end(), module) == modules.end()) modules.push_back(module);
+  }
+  HeatMap map{.title = "Relative change ||b - a|| / ||a||", .columns = modules, .unit = "relative norm"};
+  for (const auto& [layer, row] : cells) {
+    map.rows.push_back(layer < 0 ? "outside layers" : fmt::format("layer {}", layer));
+    std::vector<double> values;
+    for (const auto& module : modules) {
+      const auto it = row.find(module);
+      values.push_back(it == row.end() ? std::nan("") : it->second);
+    }
+    map.values.push_back(std::move(values));
+  }
+  return map;
+}
+
+std::vector<Row> changed_rows(const Comparison& comparison) {
+  std::vector<Row> rows;
+  for (const auto& row : comparison.rows) {
+    if (row.difference.changed > 0) rows.push_back(row);
+  }
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const Row& x, const Row& y) { return x.difference.rel_norm > y.difference.rel_norm; });
+  return rows;
+}
+
+Json json(const Comparison& comparison) {
+  Json tensors = Json::array();
+  for (const auto& [name, d] : changed_rows(comparison)) {
+    tensors.push_back({{"name", name}, {"rel_norm", d.rel_norm}, {"cosine", d.cosine}, {"max_abs", d.max_abs},
+                       {"changed", d.changed}});
+  }
+  return {{"identical", comparison.identical()}, {"only_a", comparison.only_a}, {"only_b", comparison.only_b},
+          {"mismatched", comparison.mismatched}, {"compared", comparison.rows.size()}, {"tensors", tensors}};
+}
+
+std::string text(const Comparison& comparison, std::size_t top) {
+  std::string out;
+  for (const auto& name : comparison.only_a) out += "only in A: " + name + "\n";
+  for (const auto& name : comparison.only_b) out += "only in B: " + name + "\n";
+  for (const auto& row : comparison.mismatched) out += "mismatched: " + row.dump() + "\n";
+  const auto rows = changed_rows(comparison);
+  Table table({{"tensor"}, {"rel norm", Table::Align::kRight}, {"cosine", Table::Align::kRight},
+               {"max abs", Table::Align::kRight}, {"changed", Table::Align::kRight}});
+  for (std::size_t i = 0; i < std::min(top, rows.size()); ++i) {
+    const auto& d = rows[i].difference;
+    table.add({rows[i].name, fmt::format("{:.3g}", d.rel_norm), fmt::format("{:.6f}", d.cosine),
+               fmt::format("{:.3g}", d.max_abs), fmt::format("{:.1f} %", 100 * d.changed)});
+  }
+  out += table.text();
+  if (rows.size() > top) out += fmt::format("({} more; --top N shows them)\n", rows.size() - top);
+  out += comparison.identical()
+             ? fmt::format("identical: {} tensors\n", comparison.rows.size())
+             : fmt::format("{} of {} tensors differ\n", rows.size(), comparison.rows.size());
+  return out;
+}
+
+std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
+  auto options = std::make_shared<DiffOptions>();
+  app.add_option("A", options->a, "A model")->required();
+  app.add_option("B", options->b, "Another")->required();
+  app.add_option("--top", options->top, "Tensors to show, most changed first (default 20)");
+  app.add_option("--html", options->html, "Draw the layer x module heat map into this file");
+  app.add_flag("--check", options->check, "Exit 7 when they differ");
+  return [options, &common] {
+    const auto a = ModelSource::open(options->a), b = ModelSource::open(options->b);
+    if (!options->html.empty()) check_output("diff", options->html, common.force);
+    const Comparison comparison = compare(a, b);
+    if (!options->html.empty()) {
+      write_file(options->html, html_page("lancet diff", draw_heat_map(heat_map(comparison))));
+    }
+    if (common.json) {
+      print_json(json(comparison));
+    } else {
+      print_text(text(comparison, options->top));
+    }
+    return options->check && !comparison.identical() ? static_cast<int>(ErrorKind::kGoal) : 0;
+  };
+}
+
+}  // namespace
+
+extern const Command command_diff{
+    .name = "diff",
+    .group = "Checkpoints",
+    .summary = "How two models differ: names, shapes, and each tensor's relative change",
+    .examples = "  lancet diff model/ edited/\n  lancet diff model/ edited/ --html change.html --check",
+    .declare = declare};
+
+}  // namespace lancet

@@ -1,0 +1,74 @@
+// lancet probe: what a model says about facts: efficacy, paraphrases, neighbours, leaks, fluency, perplexity.
+
+#include <CLI/CLI.hpp>
+
+#include "cli/engine.h"
+#include "cli/output.h"
+#include "core/log.h"
+#include "core/table.h"
+#include "core/text.h"
+#include "surgery/files/facts.h"
+
+namespace lancet {
+namespace {
+
+struct ProbeOptions {
+  std::string model, base, requests, report, metrics = "all";
+};
+
+std::string cell(const Json& row, const char* key) {
+  const Json value = row.value(key, Json());
+  if (value.is_null()) return "-";
+  if (value.is_boolean()) return value.get<bool>() ? "1" : "0";
+  return value.is_number() ? fmt::format("{:.3g}", value.get<double>()) : value.dump();
+}
+
+std::string result_text(const Json& document) {
+  const std::vector<const char*> keys{"es", "em", "ps", "ns", "ge", "leak"};
+  std::vector<Table::Column> columns{{"fact"}};
+  for (const char* key : keys) columns.push_back({key, Table::Align::kRight});
+  Table table(columns);
+  const auto add = [&](const std::string& name, const Json& row) {
+    std::vector<std::string> cells{name};
+    for (const char* key : keys) cells.push_back(cell(row, key));
+    table.add(std::move(cells));
+  };
+  for (const auto& fact : document["facts"]) add(printable(fact.value("id", "?"), 40), fact);
+  add("mean", document["mean"]);
+  return table.text() + "perplexity " + cell(document["mean"], "perplexity") + "\n";
+}
+
+std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
+  auto o = std::make_shared<ProbeOptions>();
+  app.add_option("MODEL", o->model, "Any readable model")->required();
+  app.add_option("--requests", o->requests, "Facts: JSON array or lines, as for edit")->required();
+  app.add_option("--base", o->base, "The model before the edit: neighbours' text and perplexity are compared with it");
+  app.add_option("--metrics", o->metrics, "all (default)")->check(CLI::IsMember({"all"}));
+  app.add_option("--report", o->report, "Write an HTML report");
+  return [o, &common] {
+    FactsFile file = read_facts(o->requests);
+    for (const auto& bad : file.bad) log::warn(o->requests + ": " + bad.message);
+    if (file.facts.empty()) fail(ErrorKind::kInput, "probe", o->requests + ": expected at least one usable record, found none");
+    ProbeRequest request{.model = o->model, .base = {}, .facts = std::move(file.facts), .report = {}};
+    if (!o->base.empty()) request.base = o->base;
+    if (!o->report.empty()) {
+      check_output("probe", o->report, common.force);
+      request.report = o->report;
+    }
+    const Json result = open_engine(common.runtime).probe(request, common.runtime);
+    common.json ? print_json(result) : print_text(result_text(result));
+    return 0;
+  };
+}
+
+}  // namespace
+
+extern const Command command_probe{
+    .name = "probe",
+    .group = "Surgery",
+    .summary = "What a model says about facts: efficacy, paraphrases, neighbours, leaks, perplexity",
+    .examples = "  lancet probe edited/ --base model/ --requests facts.jsonl\n"
+                "  lancet probe model/ --requests facts.jsonl --json",
+    .declare = declare};
+
+}  // namespace lancet

@@ -1,0 +1,45 @@
+#pragma once
+// The engine behind the door of cli/engine.h: one file for each kind of work, this class for what they share.
+
+#include <string>
+#include <vector>
+
+#include "cli/engine.h"
+#include "formats/model_source.h"
+#include "formats/tokenizer/tokenizer.h"
+#include "model/decoder.h"
+
+namespace lancet {
+
+/// A model made runnable.
+struct LoadedModel {
+  ModelSource source;
+  Decoder decoder;
+  Tokenizer tokenizer;
+};
+
+/// Threads and pools as `runtime` asks for. Called first by every command.
+void prepare_runtime(const RuntimeOptions& runtime);
+
+/// Opens and loads a model in the device and dtype of `runtime`.
+[[nodiscard]] LoadedModel load_model(const fs::path& model, const RuntimeOptions& runtime);
+
+/// Tokens that end a text: eos_token_id of generation_config.json and config.json, and the tokenizer's own.
+[[nodiscard]] std::vector<std::int32_t> end_ids(const ModelSource& source, const Tokenizer& tokenizer);
+
+class EngineImpl final : public Engine {
+ public:
+  Json about() override;
+  Json forward(const ForwardRequest& request, const RuntimeOptions& runtime) override;
+  std::vector<Generation> generate(const GenerateRequest& request, const RuntimeOptions& runtime,
+                                   const TextSink& sink) override;
+  ScoreResult score(const ScoreRequest& request, const RuntimeOptions& runtime) override;
+  Json edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) override;
+  Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) override;
+  Json list(const std::string& what) override;
+};
+
+}  // namespace lancet
+
+/// What open_engine() looks up in the library.
+extern "C" lancet::Engine* lancet_engine_instance();

@@ -1,0 +1,53 @@
+#include "cli/help.h"
+
+#include "version.h"
+
+namespace lancet {
+
+namespace {
+
+std::string cpu_features() {
+  std::string out;
+  const auto add = [&](bool has, const char* name) {
+    if (has) out += (out.empty() ? "" : " ") + std::string(name);
+  };
+  add(__builtin_cpu_supports("avx2") != 0, "avx2");
+  add(__builtin_cpu_supports("fma") != 0, "fma");
+  add(__builtin_cpu_supports("avx512f") != 0, "avx512f");
+  add(__builtin_cpu_supports("avx512vnni") != 0, "avx512vnni");
+  add(__builtin_cpu_supports("avx512bf16") != 0, "avx512bf16");
+  return out.empty() ? "x86-64" : out;
+}
+
+}  // namespace
+
+std::string version_text() {
+  return std::string("lancet ") + LANCET_VERSION + " (commit " + LANCET_COMMIT + ")\nLibTorch " +
+         LANCET_LIBTORCH_VERSION + " (loaded when a command needs it)\nCUDA 13 (used where LibTorch and a device are found)\nCPU " +
+         cpu_features();
+}
+
+std::vector<std::string> known_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  const std::function<void(const CLI::App&)> collect = [&](const CLI::App& from) {
+    for (const CLI::Option* option : from.get_options()) {
+      for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+    }
+    for (const CLI::App* sub : from.get_subcommands([](const CLI::App*) { return true; })) {
+      if (sub->get_name().empty()) {
+        collect(*sub);  // option groups are nameless sub-applications
+      } else {
+        names.push_back(sub->get_name());
+      }
+    }
+  };
+  collect(app);
+  return names;
+}
+
+std::string HelpFormatter::make_footer(const CLI::App* app) const {
+  const std::string footer = app->get_footer();
+  return footer.empty() ? "" : "\n" + footer + "\n";
+}
+
+}  // namespace lancet

@@ -1,0 +1,30 @@
+#pragma once
+// Help texts, version, and the names that suggestions and shell completion use.
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+namespace lancet {
+
+/// "lancet 0.1.0 (commit ...), LibTorch 2.11.0, CPU features ...".
+[[nodiscard]] std::string version_text();
+
+/// Options ("--json") and subcommands that may follow `app`.
+[[nodiscard]] std::vector<std::string> known_names(const CLI::App& app);
+
+/// Thrown after a command has already printed its JSON and its error: only the exit code is left to give.
+struct Reported {
+  int exit_code;
+};
+
+/// Keeps the line breaks of examples; otherwise CLI11's own.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(34); }
+  std::string make_footer(const CLI::App* app) const override;
+};
+
+}  // namespace lancet

@@ -1,0 +1,122 @@
+// The command line: declares every registered command, parses, runs one, and turns errors into exit codes.
+
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include "cli/help.h"
+#include "cli/output.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "core/parallel.h"
+#include "core/progress.h"
+#include "core/text.h"
+
+namespace lancet {
+namespace {
+
+void declare_common(CLI::App& app, CommonOptions& common) {
+  auto* group = app.add_option_group("Common options");
+  group->add_flag("--json", common.json, "Exactly one JSON document on standard output");
+  group->add_flag("--plan", common.plan, "Say what would be done, from headers only; write nothing");
+  group->add_flag("--force", common.force, "Replace an existing output");
+  group->add_option("--seed", common.runtime.seed, "Seed of every random choice (default 0)");
+  group->add_option("--threads", common.runtime.threads, "Threads, 0 = all processors")
+      ->check(CLI::Range(0, 4096));
+  group->add_option("--device", common.runtime.device, "auto, cpu, cuda or cuda:N (default auto)");
+  group->add_option("--dtype", common.runtime.dtype,
+                    "float32, bfloat16 or float16: of the computation, or of what is written");
+  group->add_option("--memory", common.memory, "Bound on working memory (default 2GiB)");
+  group->add_flag("--quiet", common.quiet, "No notes and no progress on standard error");
+  group->add_flag("--verbose", common.verbose, "More notes on standard error");
+  group->add_flag("--no-progress", common.no_progress, "No progress bar");
+}
+
+void apply_common(const CommonOptions& common) {
+  if (common.quiet) log::set_level(log::Level::kQuiet);
+  if (common.verbose) log::set_level(log::Level::kVerbose);
+  Progress::enable(!common.quiet && !common.no_progress);
+  parallel::set_threads(common.runtime.threads);
+}
+
+/// The parse error of CLI11 as ours: an unknown option names the nearest known one.
+[[noreturn]] void fail_parse(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  const CLI::App* command = &app;
+  if (const auto chosen = app.get_subcommands(); !chosen.empty()) command = chosen.front();
+  const std::string operation = command->get_name().empty() ? "lancet" : command->get_name();
+  std::string hint = fmt::format("see lancet {}--help", command == &app ? "" : operation + " ");
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || command == &app) {
+    const auto names = known_names(*command);
+    for (int i = 1; i < argc; ++i) {
+      const std::string_view word(argv[i]);
+      if (std::string(error.what()).find(word) == std::string::npos && command != &app) continue;
+      const auto guess = did_you_mean(word, {names.begin(), names.end()});
+      if (!guess.empty()) hint = guess + " " + hint;
+      break;
+    }
+  }
+  fail(ErrorKind::kUsage, operation, error.what(), hint);
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"lancet: find and rewrite facts in language models, merge models, distil teachers into students"};
+  app.name("lancet");
+  app.require_subcommand(0, 1);
+  app.set_version_flag("--version", [] { return version_text(); });
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.option_defaults()->always_capture_default(false);
+
+  CommonOptions common;
+  std::vector<std::pair<CLI::App*, std::function<int()>>> commands;
+  for (const Command* command : command_registry()) {
+    CLI::App* sub = app.add_subcommand(std::string(command->name), std::string(command->summary));
+    sub->group(std::string(command->group));
+    sub->footer("Examples:\n" + std::string(command->examples));
+    commands.emplace_back(sub, command->declare(*sub, common));
+    declare_common(*sub, common);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    fail_parse(app, error, argc, argv);
+  }
+  apply_common(common);
+  for (const auto& [sub, body] : commands) {
+    if (sub->parsed()) return body();
+  }
+  print_text(app.help());
+  return 0;
+}
+
+/// Runs and reports: the one place where exceptions become exit codes.
+int guarded_run(int argc, char** argv) {
+  bool json = false;
+  for (int i = 1; i < argc; ++i) json = json || std::strcmp(argv[i], "--json") == 0;
+  const auto report = [json](const Error& error) {
+    print_error(error);
+    if (json) print_json({{"error", error_json(error)}});
+    return error.exit_code();
+  };
+  try {
+    return run(argc, argv);
+  } catch (const Reported& done) {
+    return done.exit_code;
+  } catch (const Error& error) {
+    return report(error);
+  } catch (const std::bad_alloc&) {
+    return report(Error(ErrorKind::kResource, "memory", "expected more memory than this machine gives",
+                        "close other programs or lower --memory"));
+  } catch (const std::exception& error) {
+    return report(Error(ErrorKind::kInternal, "lancet", error.what(), "this is a defect of lancet: please report it"));
+  }
+}
+
+}  // namespace
+}  // namespace lancet
+
+int main(int argc, char** argv) {
+  lancet::install_interrupt_handlers();
+  return lancet::guarded_run(argc, argv);
+}

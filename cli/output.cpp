@@ -1,0 +1,47 @@
+#include "cli/output.h"
+
+#include <cstdio>
+
+#include "core/hash.h"
+#include "core/text.h"
+#include "formats/checkpoint.h"
+
+namespace lancet {
+
+void print_text(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    fail(ErrorKind::kResource, "output", "could not write to standard output");
+  }
+}
+
+void print_json(const Json& document) { print_text(dump_json(document) + "\n"); }
+
+Json error_json(const Error& error) {
+  return {{"kind", error_kind_name(error.kind())},
+          {"operation", error.operation()},
+          {"message", error.message()},
+          {"hint", error.hint()}};
+}
+
+void print_error(const Error& error) {
+  fmt::print(stderr, "error: {}\n", error.what());
+  if (!error.hint().empty()) fmt::print(stderr, "hint: {}\n", error.hint());
+}
+
+Json command_json(std::string_view name, const CommonOptions& common) {
+  return {{"command", name}, {"seed", common.runtime.seed}};
+}
+
+Json input_json(const fs::path& model) {
+  const auto checkpoint = Checkpoint::open(model);
+  Json files = Json::array();
+  for (const auto& file : checkpoint->files()) {
+    files.push_back({{"file", file.path().filename().string()},
+                     {"bytes", file.size()},
+                     {"sha256", sha256_hex(file.bytes())}});
+    file.release(0, file.size());
+  }
+  return {{"path", model.string()}, {"files", files}};
+}
+
+}  // namespace lancet

@@ -1,0 +1,27 @@
+#pragma once
+// Printing of results: JSON documents for machines, text for people, both on stdout.
+
+#include <string>
+#include <string_view>
+
+#include "cli/command.h"
+#include "core/error.h"
+#include "core/json.h"
+
+namespace lancet {
+
+/// One compact JSON document and a newline.
+void print_json(const Json& document);
+/// Text as it is.
+void print_text(std::string_view text);
+/// {"kind","operation","message","hint"}.
+[[nodiscard]] Json error_json(const Error& error);
+/// "error: ..." and "hint: ..." on stderr.
+void print_error(const Error& error);
+
+/// The resolved command for lancet.json: {"command": NAME, ...}.
+[[nodiscard]] Json command_json(std::string_view name, const CommonOptions& common);
+/// [{"path","files":[{"file","bytes","sha256"}]}] of an input model, for manifests.
+[[nodiscard]] Json input_json(const fs::path& model);
+
+}  // namespace lancet

@@ -1,0 +1,34 @@
+#pragma once
+// Temporary siblings of files and directories under construction, named `.NAME.lancet-PID-N.tmp`.
+// Their owner holds a lock (flock) on them, so that a later run can tell a leftover from the work
+// of a living process.
+
+#include <string>
+#include <string_view>
+
+#include "core/file.h"
+
+namespace lancet::temporary {
+
+/// "'path'", safe to print.
+[[nodiscard]] std::string shown(const fs::path& path);
+/// Throws kResource with the system's words for `error` (an errno).
+[[noreturn]] void fail_write(const fs::path& path, int error, std::string_view verb = "write");
+
+/// Absolute and without a trailing slash; throws kUsage when no name is left.
+[[nodiscard]] fs::path named_path(const fs::path& path);
+void make_parent(const fs::path& path);
+/// A new name beside `path`, different at every call.
+[[nodiscard]] fs::path name_for(const fs::path& path);
+/// Removes the temporaries of `path` that nobody holds; where locks are unknown, those of dead
+/// processes.
+void remove_leftovers(const fs::path& path);
+/// Locks a new temporary. False if another run took it for a leftover before the lock stood.
+[[nodiscard]] bool lock(int fd) noexcept;
+
+/// fsync of a file or directory.
+void sync_path(const fs::path& path);
+/// fsync of everything below a directory, and of itself.
+void sync_tree(const fs::path& dir);
+
+}  // namespace lancet::temporary

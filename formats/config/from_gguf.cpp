@@ -1,0 +1,216 @@
+#include "formats/config/from_gguf.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "formats/config/gguf_number.h"
+#include "formats/config/rope_scaling.h"
+#include "formats/quant/decode.h"
+#include "formats/tokenizer/tokenizer.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::int64_t kMaxLayers = 4096;
+constexpr std::int64_t kMaxWidth = 1 << 24;
+constexpr std::int64_t kMaxContext = std::int64_t{1} << 40;
+constexpr std::int64_t kMaxHeads = 1 << 16;
+
+[[noreturn]] void refuse(const Checkpoint& checkpoint, ErrorKind kind, const std::string& message) {
+  fail(kind, "config", fmt::format("{}: {}", printable(checkpoint.path().string(), 400), message));
+}
+
+std::vector<float> rope_divisors(const Checkpoint& checkpoint) {
+  const TensorInfo* tensor = checkpoint.find("rope_freqs.weight");
+  if (tensor == nullptr) return {};
+  if (tensor->elements() == 0 || tensor->elements() > 4096) {
+    refuse(checkpoint, ErrorKind::kInput, "tensor 'rope_freqs.weight': expected 1 to 4096 values");
+  }
+  std::vector<float> values(tensor->elements());
+  decode_f32(tensor->dtype, checkpoint.data(*tensor), values);
+  return values;
+}
+
+/// What transformers calls the dtype of the weights after decoding: that of most matrix elements.
+std::string decoded_dtype(const Checkpoint& checkpoint) {
+  std::array<std::uint64_t, 4> elements{};
+  constexpr std::array<std::string_view, 4> kNames = {"float32", "bfloat16", "float16", "float64"};
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    if (tensor.shape.size() < 2 || !dtype_info(tensor.dtype).floating) continue;
+    const std::size_t kind = tensor.dtype == DType::kBF16  ? 1
+                             : tensor.dtype == DType::kF16 ? 2
+                             : tensor.dtype == DType::kF64 ? 3
+                                                           : 0;
+    elements[kind] += tensor.elements();
+  }
+  return std::string(
+      kNames[static_cast<std::size_t>(std::ranges::max_element(elements) - elements.begin())]);
+}
+
+std::int64_t vocab_rows(const Checkpoint& checkpoint) {
+  const TensorInfo* embedding = checkpoint.find("token_embd.weight");
+  if (embedding == nullptr || embedding->shape.size() != 2) {
+    refuse(checkpoint, ErrorKind::kInput,
+           "tensor 'token_embd.weight': expected a matrix, found none");
+  }
+  return embedding->shape[0];
+}
+
+/// Sizes of the decoder, each in a sane range.
+void put_sizes(const Checkpoint& checkpoint, const std::string& arch, Json& config) {
+  const GgufHeader& header = *checkpoint.gguf();
+  const std::int64_t width = gguf_integer_in(header, arch + ".embedding_length", 1, kMaxWidth);
+  const std::int64_t heads = gguf_uniform(header, arch + ".attention.head_count", 0, kMaxHeads);
+  if (heads == 0) {
+    refuse(checkpoint, ErrorKind::kInput,
+           fmt::format("metadata '{}.attention.head_count': expected, found none", arch));
+  }
+  const std::int64_t kv_heads =
+      gguf_uniform(header, arch + ".attention.head_count_kv", heads, kMaxHeads);
+  const std::int64_t head_dim = header.integer(arch + ".attention.key_length", width / heads);
+  if (head_dim < 2 || head_dim > kMaxWidth || head_dim % 2 != 0 || heads % kv_heads != 0) {
+    refuse(checkpoint, ErrorKind::kInput,
+           fmt::format("metadata: {} heads, {} key heads of width {} do not fit together", heads,
+                       kv_heads, head_dim));
+  }
+  const std::int64_t values = header.integer(arch + ".attention.value_length", head_dim);
+  const std::int64_t rotated = header.integer(arch + ".rope.dimension_count", head_dim);
+  if (values != head_dim || rotated != head_dim) {
+    refuse(checkpoint, ErrorKind::kMismatch,
+           fmt::format("heads of width {} with values of {} and rotation of {} are not supported",
+                       head_dim, values, rotated));
+  }
+  if (header.integer(arch + ".expert_count", 0) > 0) {
+    refuse(checkpoint, ErrorKind::kMismatch, "mixtures of experts in GGUF are not supported");
+  }
+  config["vocab_size"] = vocab_rows(checkpoint);
+  config["hidden_size"] = width;
+  config["intermediate_size"] =
+      gguf_uniform(header, arch + ".feed_forward_length", 4 * width, kMaxWidth);
+  config["num_hidden_layers"] = gguf_integer_in(header, arch + ".block_count", 1, kMaxLayers);
+  config["num_attention_heads"] = heads;
+  config["num_key_value_heads"] = kv_heads;
+  config["head_dim"] = head_dim;
+  config["max_position_embeddings"] =
+      gguf_integer_in(header, arch + ".context_length", 1, kMaxContext);
+}
+
+/// Absent ids become null where `nulls`, else are left out.
+void put_ids(const GgufHeader& header, std::int64_t vocab, bool nulls, Json& out) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kIds = {{
+      {"bos_token_id", "tokenizer.ggml.bos_token_id"},
+      {"eos_token_id", "tokenizer.ggml.eos_token_id"},
+      {"pad_token_id", "tokenizer.ggml.padding_token_id"},
+  }};
+  for (const auto& [name, key] : kIds) {
+    const auto id = gguf_token_id(header, key, vocab);
+    if (id || nulls) out[std::string(name)] = id ? Json(*id) : Json(nullptr);
+  }
+}
+
+Json generation_config(const GgufHeader& header, std::int64_t vocab) {
+  Json config;
+  config["_from_model_config"] = true;
+  put_ids(header, vocab, false, config);
+  const auto eos = gguf_token_id(header, "tokenizer.ggml.eos_token_id", vocab);
+  const auto turn = gguf_token_id(header, "tokenizer.ggml.eot_token_id", vocab);
+  if (eos && turn && *eos != *turn) config["eos_token_id"] = Json::array({*eos, *turn});
+  return config;
+}
+
+/// {"bos_token": "<s>", ...}: the special tokens that transformers knows by role.
+Json special_tokens(const GgufHeader& header) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kRoles = {{
+      {"bos_token", "tokenizer.ggml.bos_token_id"},
+      {"eos_token", "tokenizer.ggml.eos_token_id"},
+      {"pad_token", "tokenizer.ggml.padding_token_id"},
+      {"unk_token", "tokenizer.ggml.unknown_token_id"},
+  }};
+  Json out = Json::object();
+  const auto* tokens = header.strings("tokenizer.ggml.tokens");
+  if (tokens == nullptr) return out;
+  for (const auto& [role, key] : kRoles) {
+    const auto id = gguf_token_id(header, key, static_cast<std::int64_t>(tokens->size()));
+    if (id) out[std::string(role)] = (*tokens)[static_cast<std::size_t>(*id)];
+  }
+  return out;
+}
+
+Json tokenizer_config(const GgufHeader& header, const Json& config) {
+  Json out;
+  out["tokenizer_class"] = "PreTrainedTokenizerFast";
+  out["add_prefix_space"] = header.boolean("tokenizer.ggml.add_space_prefix", false);
+  out["clean_up_tokenization_spaces"] = false;
+  out["model_max_length"] = config["max_position_embeddings"];
+  out["model_input_names"] = Json::array({"input_ids", "attention_mask"});
+  out.update(special_tokens(header));
+  // Named templates beside the default one: the list form that transformers reads.
+  constexpr std::string_view kPrefix = "tokenizer.chat_template.";
+  Json named = Json::array();
+  for (const auto& [key, value] : header.metadata) {
+    if (!key.starts_with(kPrefix)) continue;
+    named.push_back({{"name", key.substr(kPrefix.size())}, {"template", header.string(key)}});
+  }
+  if (named.empty()) return out;
+  if (header.find("tokenizer.chat_template") != nullptr) {
+    named.insert(named.begin(),
+                 Json{{"name", "default"}, {"template", header.string("tokenizer.chat_template")}});
+  }
+  out["chat_template"] = std::move(named);
+  return out;
+}
+
+}  // namespace
+
+Json config_from_gguf(const Checkpoint& checkpoint, const NameFamily& family) {
+  const GgufHeader& header = *checkpoint.gguf();
+  const std::string arch(family.gguf_architecture);
+  Json config;
+  config["architectures"] = Json::array({family.hf_class});
+  config["model_type"] = family.hf_types.front();
+  put_sizes(checkpoint, arch, config);
+  config["hidden_act"] = "silu";
+  config["rms_norm_eps"] = gguf_decimal(header, arch + ".attention.layer_norm_rms_epsilon", 1e-6);
+  const std::vector<float> divisors = rope_divisors(checkpoint);
+  if (!divisors.empty() && divisors.size() * 2 != config["head_dim"].get<std::size_t>()) {
+    refuse(checkpoint, ErrorKind::kInput,
+           "tensor 'rope_freqs.weight': expected half a head's width of values");
+  }
+  put_rope(rope_from_gguf(header, arch, divisors), config);
+  config["attention_bias"] =
+      family.attention_bias || checkpoint.find("blk.0.attn_q.bias") != nullptr;
+  config["attention_dropout"] = 0.0;
+  config["mlp_bias"] = checkpoint.find("blk.0.ffn_up.bias") != nullptr;
+  config["initializer_range"] = 0.02;
+  config["tie_word_embeddings"] = checkpoint.find("output.weight") == nullptr;
+  config["use_cache"] = true;
+  put_ids(header, config["vocab_size"].get<std::int64_t>(), true, config);
+  config["dtype"] = config["torch_dtype"] = decoded_dtype(checkpoint);
+  return config;
+}
+
+std::map<std::string, std::string> side_files_from_gguf(const GgufHeader& header,
+                                                        const Json& config) {
+  std::map<std::string, std::string> files;
+  const auto put = [&](std::string name, const Json& json) {
+    files[std::move(name)] = dump_json(json, 2) + "\n";
+  };
+  put("generation_config.json",
+      generation_config(header, config["vocab_size"].get<std::int64_t>()));
+  const std::string model = header.string("tokenizer.ggml.model", "none");
+  if (model != "none" && model != "no_vocab") {
+    put("tokenizer.json", Tokenizer::from_gguf(header).json());
+    put("tokenizer_config.json", tokenizer_config(header, config));
+    put("special_tokens_map.json", special_tokens(header));
+  }
+  if (header.find("tokenizer.chat_template") != nullptr) {
+    files["chat_template.jinja"] = header.string("tokenizer.chat_template");
+  }
+  return files;
+}
+
+}  // namespace lancet

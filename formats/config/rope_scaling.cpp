@@ -1,0 +1,132 @@
+#include "formats/config/rope_scaling.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "formats/config/gguf_number.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::int64_t kLlama3Context = 8192;
+
+[[noreturn]] void unknown(const std::string& message) {
+  fail(ErrorKind::kMismatch, "config", message,
+       "this version knows default, linear, yarn and llama3 scaling");
+}
+
+/// Keys of a scaling object that mean nothing beyond what is read here, by type.
+bool is_known_key(std::string_view type, std::string_view key) {
+  constexpr std::array<std::string_view, 3> kAlways = {"type", "rope_type", "rope_theta"};
+  constexpr std::array<std::string_view, 3> kLlama3 = {"low_freq_factor", "high_freq_factor",
+                                                       "factor"};
+  if (std::ranges::find(kAlways, key) != kAlways.end()) return true;
+  if (type == "llama3" && std::ranges::find(kLlama3, key) != kLlama3.end()) return true;
+  if (type != "default" && key == "factor") return true;
+  return (type == "yarn" || type == "llama3") && key == "original_max_position_embeddings";
+}
+
+void read_scaling(const Json& scaling, RopeSettings& rope) {
+  rope.type = json_string(scaling, "rope_type", "config.json",
+                          json_string(scaling, "type", "config.json", "default"));
+  if (rope.type != "default" && rope.type != "linear" && rope.type != "yarn" &&
+      rope.type != "llama3") {
+    unknown(
+        fmt::format("config.json: expected a known rope_type, found '{}'", printable(rope.type)));
+  }
+  for (const auto& [key, value] : scaling.items()) {
+    if (!value.is_null() && !is_known_key(rope.type, key)) {
+      unknown(fmt::format("config.json: '{}' of {} scaling has no counterpart", printable(key),
+                          rope.type));
+    }
+  }
+  rope.theta = json_number(scaling, "rope_theta", "config.json", rope.theta);
+  rope.factor = json_number(scaling, "factor", "config.json", 1.0);
+  rope.low_freq_factor = json_number(scaling, "low_freq_factor", "config.json", 1.0);
+  rope.high_freq_factor = json_number(scaling, "high_freq_factor", "config.json", 4.0);
+  rope.original_context = json_int(scaling, "original_max_position_embeddings", "config.json", 0);
+}
+
+bool is_close(std::span<const float> a, std::span<const float> b) {
+  return std::ranges::equal(
+      a, b, [](float x, float y) { return std::abs(x - y) <= 1e-4F * std::abs(x) + 1e-6F; });
+}
+
+}  // namespace
+
+RopeSettings rope_from_config(const Json& config) {
+  RopeSettings rope;
+  rope.theta = json_number(config, "rope_theta", "config.json", rope.theta);
+  for (const std::string_view key : {"rope_scaling", "rope_parameters"}) {
+    const auto found = config.find(key);
+    if (found != config.end() && found->is_object()) read_scaling(*found, rope);
+  }
+  if (rope.type == "llama3" && rope.original_context == 0) rope.original_context = kLlama3Context;
+  return rope;
+}
+
+RopeSettings rope_from_gguf(const GgufHeader& header, const std::string& architecture,
+                            std::span<const float> divisors) {
+  const std::string key = architecture + ".rope.";
+  RopeSettings rope;
+  rope.theta = gguf_decimal(header, key + "freq_base", rope.theta);
+  const std::string type = header.string(key + "scaling.type", "none");
+  if (type != "none" && type != "linear" && type != "yarn") {
+    unknown(fmt::format("{}scaling.type: expected none, linear or yarn, found '{}'", key,
+                        printable(type)));
+  }
+  if (type != "none") {
+    rope.type = type;
+    rope.factor = gguf_decimal(header, key + "scaling.factor", 1.0);
+    rope.original_context = header.integer(key + "scaling.original_context_length", 0);
+  }
+  if (divisors.empty()) return rope;
+  rope.type = "llama3";
+  rope.factor = *std::ranges::max_element(divisors);
+  rope.original_context = kLlama3Context;
+  if (!is_close(llama3_divisors(rope, static_cast<std::int64_t>(divisors.size()) * 2), divisors)) {
+    unknown("rope_freqs.weight: expected the divisors of llama3 scaling, found others");
+  }
+  return rope;
+}
+
+void put_rope(const RopeSettings& rope, Json& config) {
+  Json scaling;
+  scaling["rope_type"] = rope.type;
+  if (rope.type != "default") scaling["factor"] = rope.factor;
+  if (rope.type == "llama3") {
+    scaling["low_freq_factor"] = rope.low_freq_factor;
+    scaling["high_freq_factor"] = rope.high_freq_factor;
+  }
+  if (rope.original_context > 0)
+    scaling["original_max_position_embeddings"] = rope.original_context;
+  if (rope.type != "default") config["rope_scaling"] = scaling;
+  scaling["rope_theta"] = rope.theta;
+  config["rope_parameters"] = scaling;
+  config["rope_theta"] = rope.theta;
+}
+
+std::vector<float> llama3_divisors(const RopeSettings& rope, std::int64_t head_dim) {
+  std::vector<float> out;
+  const auto context = static_cast<double>(rope.original_context);
+  for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+    const double frequency =
+        std::pow(rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+    const double wavelength = 2.0 * std::numbers::pi / frequency;
+    const double s = (context / wavelength - rope.low_freq_factor) /
+                     (rope.high_freq_factor - rope.low_freq_factor);
+    double divisor = 1.0 / ((1.0 - s) / rope.factor + s);
+    if (wavelength < context / rope.high_freq_factor) divisor = 1.0;
+    if (wavelength > context / rope.low_freq_factor) divisor = rope.factor;
+    out.push_back(static_cast<float>(divisor));
+  }
+  return out;
+}
+
+}  // namespace lancet

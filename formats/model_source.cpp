@@ -1,0 +1,293 @@
+#include "formats/model_source.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/text.h"
+#include "formats/config/from_gguf.h"
+#include "formats/names/name_map.h"
+#include "formats/quant/decode.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::string_view kOperation = "model";
+constexpr std::uint64_t kChunkElements = 1U << 16;  ///< decoded by one thread at a time
+
+/// Files beside the weights that belong to the model. Never code (*.py).
+constexpr std::array<std::string_view, 20> kSideFiles = {"config.json",
+                                                         "generation_config.json",
+                                                         "tokenizer.json",
+                                                         "tokenizer_config.json",
+                                                         "special_tokens_map.json",
+                                                         "chat_template.jinja",
+                                                         "chat_template.json",
+                                                         "added_tokens.json",
+                                                         "vocab.json",
+                                                         "merges.txt",
+                                                         "vocab.txt",
+                                                         "tokenizer.model",
+                                                         "spiece.model",
+                                                         "sentencepiece.bpe.model",
+                                                         "tiktoken.model",
+                                                         "preprocessor_config.json",
+                                                         "processor_config.json",
+                                                         "LICENSE",
+                                                         "LICENSE.txt",
+                                                         "NOTICE"};
+
+std::string shown(const Checkpoint& checkpoint) {
+  return printable(checkpoint.path().string(), 400);
+}
+
+/// Rows of the first dimension and elements in each; a scalar or vector has rows of one element.
+struct Rows {
+  std::uint64_t count = 1;
+  std::uint64_t width = 1;
+};
+
+Rows rows_of(const TensorInfo& tensor) {
+  Rows rows;
+  if (tensor.shape.empty()) return rows;
+  rows.count = static_cast<std::uint64_t>(tensor.shape[0]);
+  for (std::size_t i = 1; i < tensor.shape.size(); ++i)
+    rows.width *= static_cast<std::uint64_t>(tensor.shape[i]);
+  return rows;
+}
+
+/// Elements [begin, begin + out.size()) of a tensor's stored bytes.
+void decode_elements(DType dtype, Bytes data, std::uint64_t total, std::uint64_t begin,
+                     std::span<float> out) {
+  const DTypeInfo& info = dtype_info(dtype);
+  const std::uint64_t unit = info.block_bits % 8 != 0 ? 8 : info.block;  // fills whole bytes
+  const std::uint64_t from = begin / unit * unit;
+  const std::uint64_t to = std::min(total, (begin + out.size() + unit - 1) / unit * unit);
+  const std::uint64_t at = dtype_bytes(dtype, from).value();
+  const Bytes in = data.subspan(at, dtype_bytes(dtype, to).value() - at);
+  if (from == begin && to == begin + out.size()) {
+    decode_f32(dtype, in, out);
+    return;
+  }
+  std::vector<float> whole(to - from);
+  decode_f32(dtype, in, whole);
+  std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(begin - from), out.size(), out.begin());
+}
+
+Json parse_config(const Checkpoint& checkpoint, const std::string& text) {
+  Json config = parse_json(text, (checkpoint.path() / "config.json").string());
+  if (!config.is_object()) {
+    fail(ErrorKind::kInput, kOperation,
+         fmt::format("{}/config.json: expected an object at byte 0", shown(checkpoint)));
+  }
+  return config;
+}
+
+/// The default template of tokenizer_config.json's "chat_template": a string, or a list of {name,
+/// template}.
+std::optional<std::string> template_in(const Json& tokenizer_config) {
+  const auto found = tokenizer_config.is_object() ? tokenizer_config.find("chat_template")
+                                                  : tokenizer_config.end();
+  if (found == tokenizer_config.end()) return std::nullopt;
+  if (found->is_string()) return found->get<std::string>();
+  if (!found->is_array()) return std::nullopt;
+  for (const Json& entry : *found) {
+    if (entry.is_object() && entry.value("name", Json()) == "default" &&
+        entry.contains("template") && entry["template"].is_string()) {
+      return entry["template"].get<std::string>();
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+ModelSource ModelSource::open(const fs::path& model) {
+  ModelSource source;
+  source.checkpoint_ = Checkpoint::open(model);
+  if (source.checkpoint_->gguf() != nullptr) {
+    source.open_gguf();
+  } else {
+    source.tensors_ = source.checkpoint_->tensors();
+    std::ranges::sort(source.tensors_, {}, &TensorInfo::name);
+    source.permuted_heads_.assign(source.tensors_.size(), 0);
+    if (const auto text = source.checkpoint_->side_file("config.json")) {
+      source.config_ = parse_config(*source.checkpoint_, *text);
+    }
+  }
+  return source;
+}
+
+void ModelSource::open_gguf() {
+  const GgufHeader& header = *checkpoint_->gguf();
+  const std::string architecture = header.string("general.architecture");
+  const NameFamily* family = family_of_gguf(architecture);
+  if (family == nullptr || header.string("general.type", "model") != "model") {
+    fail(ErrorKind::kMismatch, kOperation,
+         fmt::format("{}: expected a model of a known architecture, found {} '{}'",
+                     shown(*checkpoint_), printable(header.string("general.type", "model")),
+                     printable(architecture)),
+         fmt::format("known GGUF architectures: {}", known_gguf_architectures()));
+  }
+  config_ = config_from_gguf(*checkpoint_, *family);
+  const auto heads = (*config_)["num_attention_heads"].get<std::int32_t>();
+  const auto kv_heads = (*config_)["num_key_value_heads"].get<std::int32_t>();
+  std::vector<std::pair<TensorInfo, std::int32_t>> mapped;
+  for (const TensorInfo& tensor : checkpoint_->tensors()) {
+    if (tensor.name == "rope_freqs.weight") continue;  // said by config.json
+    const auto name = gguf_to_hf_name(*family, tensor.name);
+    if (!name) {
+      fail(ErrorKind::kMismatch, kOperation,
+           fmt::format("{}: tensor '{}' has no place in the architecture {}", shown(*checkpoint_),
+                       printable(tensor.name), architecture));
+    }
+    mapped.emplace_back(tensor, name->rows == RowOrder::kQueryHeads ? heads
+                                : name->rows == RowOrder::kKeyHeads ? kv_heads
+                                                                    : 0);
+    TensorInfo& out = mapped.back().first;
+    out.name = name->name;
+    const std::int32_t permuted = mapped.back().second;
+    if (permuted > 0 && (out.shape.empty() || out.shape[0] % (2 * permuted) != 0)) {
+      fail(ErrorKind::kInput, kOperation,
+           fmt::format("{}: tensor '{}': expected rows for {} heads of even width, found {}",
+                       shown(*checkpoint_), printable(tensor.name), permuted,
+                       out.shape.empty() ? 1 : out.shape[0]));
+    }
+  }
+  std::ranges::sort(mapped,
+                    [](const auto& a, const auto& b) { return a.first.name < b.first.name; });
+  for (auto& [tensor, permuted] : mapped) {
+    tensors_.push_back(std::move(tensor));
+    permuted_heads_.push_back(permuted);
+  }
+}
+
+const Json& ModelSource::config() const {
+  if (config_) return *config_;
+  fail(ErrorKind::kInput, kOperation,
+       fmt::format("{}: expected a model with config.json, found weights alone",
+                   shown(*checkpoint_)),
+       "name the Hugging Face directory instead of the file in it");
+}
+
+const TensorInfo* ModelSource::find(std::string_view name) const noexcept {
+  const auto place = std::ranges::lower_bound(
+      tensors_, name, {}, [](const TensorInfo& t) -> std::string_view { return t.name; });
+  return place == tensors_.end() || place->name != name ? nullptr : &*place;
+}
+
+const TensorInfo& ModelSource::at(std::string_view name) const {
+  if (const TensorInfo* tensor = find(name)) return *tensor;
+  std::vector<std::string_view> names(tensors_.size());
+  std::ranges::transform(tensors_, names.begin(),
+                         [](const TensorInfo& t) -> std::string_view { return t.name; });
+  fail(ErrorKind::kMismatch, kOperation,
+       fmt::format("{}: expected a tensor '{}', found none", shown(*checkpoint_), printable(name)),
+       did_you_mean(name, names));
+}
+
+std::int64_t ModelSource::permuted_head_dim(const TensorInfo& tensor) const {
+  const TensorInfo* own = find(tensor.name);
+  if (own == nullptr) fail(ErrorKind::kInternal, kOperation, "a tensor of another model");
+  const std::int32_t heads = permuted_heads_[static_cast<std::size_t>(own - tensors_.data())];
+  return heads == 0 ? 0 : own->shape[0] / heads;
+}
+
+void ModelSource::check_readable(const TensorInfo& tensor, std::int64_t row_begin,
+                                 std::int64_t row_end, std::uint64_t out_size,
+                                 std::uint64_t per_row) const {
+  const Rows rows = rows_of(tensor);
+  if (row_begin < 0 || row_end < row_begin || static_cast<std::uint64_t>(row_end) > rows.count ||
+      out_size != static_cast<std::uint64_t>(row_end - row_begin) * per_row) {
+    fail(ErrorKind::kInternal, kOperation,
+         fmt::format("rows [{}, {}) of '{}'", row_begin, row_end, printable(tensor.name)));
+  }
+  if (config_ && config_->contains("quantization_config")) {
+    fail(ErrorKind::kMismatch, kOperation,
+         fmt::format("{}: expected plain weights, found a quantization_config in config.json",
+                     shown(*checkpoint_)),
+         "this version decodes GGUF's quantised types only");
+  }
+}
+
+void ModelSource::read_f32(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
+                           std::span<float> out) const {
+  const Rows rows = rows_of(tensor);
+  check_readable(tensor, row_begin, row_end, out.size(), rows.width);
+  if (out.empty()) return;
+  const Bytes data = checkpoint_->data(tensor);
+  const std::int64_t head = permuted_head_dim(tensor);
+  const std::uint64_t total = tensor.elements();
+  const auto first = static_cast<std::uint64_t>(row_begin);
+  const std::uint64_t grain = std::max<std::uint64_t>(1, kChunkElements / rows.width);
+  parallel::for_chunks(
+      static_cast<std::size_t>(row_end - row_begin), grain, [&](std::size_t a, std::size_t b) {
+        if (head == 0) {
+          decode_elements(tensor.dtype, data, total, (first + a) * rows.width,
+                          out.subspan(a * rows.width, (b - a) * rows.width));
+          return;
+        }
+        for (std::size_t r = a; r < b; ++r) {
+          const auto stored =
+              static_cast<std::uint64_t>(gguf_row(row_begin + static_cast<std::int64_t>(r), head));
+          decode_elements(tensor.dtype, data, total, stored * rows.width,
+                          out.subspan(r * rows.width, rows.width));
+        }
+      });
+}
+
+void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
+                              std::int64_t row_end, std::span<std::byte> out) const {
+  const Rows rows = rows_of(tensor);
+  const auto bytes = dtype_bytes(tensor.dtype, rows.width);
+  if (!bytes) fail(ErrorKind::kInternal, kOperation, "rows of a type that does not fill bytes");
+  check_readable(tensor, row_begin, row_end, out.size(), *bytes);
+  const Bytes data = checkpoint_->data(tensor);
+  const std::int64_t head = permuted_head_dim(tensor);
+  for (std::int64_t row = row_begin; row < row_end; ++row) {
+    const auto stored = static_cast<std::uint64_t>(head == 0 ? row : gguf_row(row, head));
+    std::ranges::copy(data.subspan(stored * *bytes, *bytes),
+                      out.begin() + (row - row_begin) * static_cast<std::int64_t>(*bytes));
+  }
+}
+
+void ModelSource::release(const TensorInfo& tensor, std::uint64_t offset,
+                          std::uint64_t length) const {
+  checkpoint_->files()[tensor.file].release(tensor.offset + offset, length);
+}
+
+Bytes ModelSource::raw(const TensorInfo& tensor) const {
+  if (dtype_info(tensor.dtype).quantized || permuted_head_dim(tensor) != 0) return {};
+  check_readable(tensor, 0, 0, 0, 1);
+  return checkpoint_->data(tensor);
+}
+
+std::map<std::string, std::string> ModelSource::side_files() const {
+  std::map<std::string, std::string> files;
+  if (const GgufHeader* header = checkpoint_->gguf()) {
+    files = side_files_from_gguf(*header, config());
+    files["config.json"] = dump_json(config(), 2) + "\n";
+    return files;
+  }
+  for (const std::string_view name : kSideFiles) {
+    if (auto text = checkpoint_->side_file(name)) files.emplace(name, std::move(*text));
+  }
+  return files;
+}
+
+std::optional<std::string> ModelSource::chat_template() const {
+  if (const GgufHeader* header = checkpoint_->gguf()) {
+    if (header->find("tokenizer.chat_template") == nullptr) return std::nullopt;
+    return header->string("tokenizer.chat_template");
+  }
+  if (auto text = checkpoint_->side_file("chat_template.jinja")) return text;
+  const auto config = checkpoint_->side_file("tokenizer_config.json");
+  if (!config) return std::nullopt;
+  return template_in(parse_json(*config, (checkpoint_->path() / "tokenizer_config.json").string()));
+}
+
+}  // namespace lancet

@@ -1,0 +1,71 @@
+#pragma once
+// A checkpoint seen as a Hugging Face model whatever its form: names, shapes and row order as
+// transformers has them (GGUF names mapped, the Llama Q/K row permutation undone), config.json
+// (built from GGUF metadata where there is none), tokenizer and chat template.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/json.h"
+#include "formats/checkpoint.h"
+
+namespace lancet {
+
+class ModelSource {
+ public:
+  /// `model`: any MODEL of the command line. Errors as Checkpoint::open; kMismatch for an
+  /// architecture whose GGUF names are not known.
+  [[nodiscard]] static ModelSource open(const fs::path& model);
+
+  [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
+  /// config.json of transformers. kInput when there is none (a lone .safetensors).
+  [[nodiscard]] const Json& config() const;
+  /// Hugging Face names and shapes; dtype is the stored one (Q4_1, BF16, ...). Sorted by name.
+  [[nodiscard]] const std::vector<TensorInfo>& tensors() const noexcept { return tensors_; }
+  [[nodiscard]] const TensorInfo* find(std::string_view name) const noexcept;
+  [[nodiscard]] const TensorInfo& at(std::string_view name) const;  ///< kMismatch with a suggestion
+
+  /// Rows [row_begin, row_end) of the first dimension (a rank-0/1 tensor counts elements as rows),
+  /// decoded to float32 in Hugging Face order. out.size() == rows * elements per row.
+  void read_f32(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
+                std::span<float> out) const;
+  /// The same rows as stored bytes (plain dtypes only), in Hugging Face order.
+  void read_stored(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
+                   std::span<std::byte> out) const;
+  /// Rows of each head whose stored order differs from transformers' (GGUF's Q and K), or 0 for
+  /// stored order.
+  [[nodiscard]] std::int64_t permuted_head_dim(const TensorInfo& tensor) const;
+  /// Tells the system that stored bytes of a tensor have been used: keeps streaming in bounded
+  /// memory.
+  void release(const TensorInfo& tensor, std::uint64_t offset, std::uint64_t length) const;
+  /// The tensor's bytes where they already are a plain dtype in Hugging Face order (no copy), else
+  /// empty.
+  [[nodiscard]] Bytes raw(const TensorInfo& tensor) const;
+
+  /// Files of a Hugging Face directory other than weights, by name, as transformers wants them:
+  /// config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
+  /// special_tokens_map.json, chat_template.jinja, and any other known side file. Made from
+  /// metadata for a GGUF.
+  [[nodiscard]] std::map<std::string, std::string> side_files() const;
+  /// Chat template source, from chat_template.jinja, tokenizer_config.json or GGUF.
+  [[nodiscard]] std::optional<std::string> chat_template() const;
+
+ private:
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::optional<Json> config_;
+  std::vector<TensorInfo> tensors_;
+  std::vector<std::int32_t>
+      permuted_heads_;  ///< per tensor: heads of an undone Q/K row permutation, or 0
+
+  void open_gguf();
+  void check_readable(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
+                      std::uint64_t out_size, std::uint64_t per_row) const;
+};
+
+}  // namespace lancet

@@ -1,0 +1,48 @@
+#pragma once
+// Writes a model in the form its name asks for: *.gguf, *.safetensors, else a Hugging Face
+// directory (shards + index). Streams tensor by tensor in bounded memory; atomic.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/file.h"
+#include "core/json.h"
+#include "formats/containers/safetensors.h"
+#include "formats/model_source.h"
+
+namespace lancet {
+
+struct WriteOptions {
+  std::uint64_t shard_size = 5'000'000'000;
+  bool force = false;
+  bool quantize_q8_0 = false;  ///< GGUF only: matrices to Q8_0 where rows fill whole blocks
+  std::optional<DType> dtype;  ///< a dtype the person asked for: config.json is made to say it
+  Json manifest;  ///< merged into lancet.json beside the output (command, inputs, seed, ...)
+};
+
+struct WrittenFile {
+  fs::path path;
+  std::uint64_t bytes = 0;
+  std::string sha256;
+};
+
+/// Tensors carry Hugging Face names and order; side files as ModelSource::side_files(). For *.gguf
+/// the names, the Q/K permutation, tokenizer and hyper-parameters are written as llama.cpp reads
+/// them. Extra safetensors files to stand in the directory (delta, undo) go in `extra` (file name
+/// -> writer). Returns the files with sizes and hashes, as written into lancet.json.
+std::vector<WrittenFile> write_model(
+    const fs::path& out, std::vector<OutputTensor> tensors,
+    const std::map<std::string, std::string>& side_files, const WriteOptions& options,
+    const std::map<std::string, std::function<void(const fs::path&)>>& extra = {});
+
+/// The tensor of `source` as an OutputTensor in `dtype` (nothing = kept; quantised types become F32
+/// unless `dtype` says otherwise; integers are never changed): raw bytes when nothing changes, else
+/// decoded in blocks of bounded size. `source` must outlive the result.
+[[nodiscard]] OutputTensor copy_tensor(const ModelSource& source, const TensorInfo& tensor,
+                                       std::optional<DType> dtype);
+
+}  // namespace lancet

@@ -1,0 +1,124 @@
+#include "formats/tensor_stages.h"
+
+#include <algorithm>
+#include <memory>
+#include <span>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "formats/names/name_map.h"
+#include "formats/quant/decode.h"
+
+namespace lancet {
+namespace {
+
+using Emit = std::function<void(Bytes)>;
+
+/// Elements decoded or encoded by one thread at a time; a multiple of every block size.
+constexpr std::uint64_t kChunk = 1U << 16;
+/// Elements of a conversion block.
+constexpr std::uint64_t kBlock = kStageBytes / sizeof(float);
+
+/// Cuts a stream of bytes into groups of `size` bytes; the last one may be shorter.
+class Regroup {
+ public:
+  Regroup(std::uint64_t size, Emit group) : size_(size), group_(std::move(group)) {}
+
+  void push(Bytes bytes) {
+    while (!bytes.empty()) {
+      if (pending_.empty() && bytes.size() >= size_) {
+        group_(bytes.first(size_));
+        bytes = bytes.subspan(size_);
+        continue;
+      }
+      const std::uint64_t take = std::min<std::uint64_t>(bytes.size(), size_ - pending_.size());
+      pending_.insert(pending_.end(), bytes.begin(),
+                      bytes.begin() + static_cast<std::ptrdiff_t>(take));
+      bytes = bytes.subspan(take);
+      if (pending_.size() == size_) finish();
+    }
+  }
+  void finish() {
+    if (!pending_.empty()) group_(pending_);
+    pending_.clear();
+  }
+
+ private:
+  std::uint64_t size_;
+  Emit group_;
+  std::vector<std::byte> pending_;
+};
+
+std::uint64_t row_bytes(const OutputTensor& tensor) {
+  std::uint64_t width = 1;
+  for (std::size_t i = 1; i < tensor.shape.size(); ++i)
+    width *= static_cast<std::uint64_t>(tensor.shape[i]);
+  const auto bytes = dtype_bytes(tensor.dtype, width);
+  if (!bytes)
+    fail(ErrorKind::kInternal, "model", "rows of '" + tensor.name + "' do not fill bytes");
+  return *bytes;
+}
+
+void convert_block(DType from, Bytes in, DType to, std::vector<float>& values,
+                   std::vector<std::byte>& out, const Emit& emit) {
+  const DTypeInfo& info = dtype_info(from);
+  const std::uint64_t elements = in.size() * 8 / info.block_bits * info.block;
+  values.resize(elements);
+  parallel::for_chunks(elements, kChunk, [&](std::size_t begin, std::size_t end) {
+    const std::uint64_t at = dtype_bytes(from, begin).value();
+    decode_f32(from, in.subspan(at, dtype_bytes(from, end).value() - at),
+               std::span(values).subspan(begin, end - begin));
+  });
+  if (to == DType::kF32) {
+    emit(std::as_bytes(std::span(values)));
+    return;
+  }
+  out.resize(dtype_bytes(to, elements).value());
+  encode_parallel(to, values, out);
+  emit(out);
+}
+
+}  // namespace
+
+void encode_parallel(DType dtype, std::span<const float> in, std::span<std::byte> out) {
+  parallel::for_chunks(in.size(), kChunk, [&](std::size_t begin, std::size_t end) {
+    const std::uint64_t at = dtype_bytes(dtype, begin).value();
+    encode_f32(dtype, in.subspan(begin, end - begin),
+               out.subspan(at, dtype_bytes(dtype, end).value() - at));
+  });
+}
+
+OutputTensor permute_rows_to_gguf(OutputTensor tensor, std::int64_t head_dim) {
+  const std::uint64_t row = row_bytes(tensor);
+  const std::uint64_t head = row * static_cast<std::uint64_t>(head_dim);
+  tensor.write = [write = std::move(tensor.write), row, head, head_dim](const Emit& emit) {
+    std::vector<std::byte> permuted(head);
+    Regroup heads(head, [&](Bytes group) {
+      for (std::int64_t r = 0; r < head_dim; ++r) {
+        const auto from = group.subspan(static_cast<std::uint64_t>(r) * row, row);
+        std::ranges::copy(
+            from, permuted.begin() + gguf_row(r, head_dim) * static_cast<std::int64_t>(row));
+      }
+      emit(permuted);
+    });
+    write([&](Bytes bytes) { heads.push(bytes); });
+  };
+  return tensor;
+}
+
+OutputTensor convert_values(OutputTensor tensor, DType dtype) {
+  if (tensor.dtype == dtype) return tensor;
+  const DType from = tensor.dtype;
+  tensor.write = [write = std::move(tensor.write), from, dtype](const Emit& emit) {
+    std::vector<float> values;
+    std::vector<std::byte> out;
+    Regroup blocks(dtype_bytes(from, kBlock).value(),
+                   [&](Bytes block) { convert_block(from, block, dtype, values, out, emit); });
+    write([&](Bytes bytes) { blocks.push(bytes); });
+    blocks.finish();
+  };
+  tensor.dtype = dtype;
+  return tensor;
+}
+
+}  // namespace lancet

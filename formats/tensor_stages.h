@@ -1,0 +1,23 @@
+#pragma once
+// Steps between an OutputTensor's writer and the file: each streams in blocks of bounded size.
+
+#include <cstdint>
+
+#include "formats/containers/safetensors.h"
+
+namespace lancet {
+
+/// Largest block of decoded values held at once, in bytes of float32.
+inline constexpr std::uint64_t kStageBytes = 16ULL << 20;
+
+/// Rows [heads * head_dim, ...] from transformers' order to GGUF's (RowOrder in
+/// formats/names/name_map.h).
+[[nodiscard]] OutputTensor permute_rows_to_gguf(OutputTensor tensor, std::int64_t head_dim);
+
+/// The same values in another dtype (a floating one, or Q8_0 where the element count fills blocks).
+[[nodiscard]] OutputTensor convert_values(OutputTensor tensor, DType dtype);
+
+/// float32 -> `dtype` on all threads; out.size() == dtype_bytes(dtype, in.size()).
+void encode_parallel(DType dtype, std::span<const float> in, std::span<std::byte> out);
+
+}  // namespace lancet

@@ -1,0 +1,82 @@
+#pragma once
+// Byte pair encoding. Sennrich et al. 2016, arXiv:1508.07909, as the `tokenizers` library applies
+// it: symbols are the word's code points (or bytes); of all adjacent pairs that merge, the lowest
+// rank, leftmost first, until none is left. O(n log n) in the length of a word.
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/tokenizer/merge_table.h"
+#include "formats/tokenizer/model.h"
+
+namespace lancet {
+
+struct BpeOptions {
+  std::string unk_token;  ///< empty: symbols without a token are dropped
+  std::string continuing_subword_prefix;
+  std::string end_of_word_suffix;
+  bool fuse_unk = false;
+  bool byte_fallback = false;
+  bool ignore_merges = false;  ///< a word that is a piece is that token
+  bool raw_bytes = false;      ///< words are bytes; pieces spell them in the byte alphabet
+};
+
+class Bpe : public TokenModel {
+ public:
+  Bpe(Vocabulary vocabulary, std::vector<Merge> merges, BpeOptions options);
+
+  /// From tokenizer.json's "model". `raw_bytes` as PreTokenizers::raw_bytes.
+  [[nodiscard]] static std::unique_ptr<Bpe> from_json(const Json& model, const Where& where,
+                                                      bool raw_bytes);
+
+  [[nodiscard]] std::string_view kind() const noexcept override { return "BPE"; }
+  [[nodiscard]] const Vocabulary& vocabulary() const noexcept override { return vocabulary_; }
+  [[nodiscard]] std::unique_ptr<Scratch> make_scratch() const override;
+  void encode(std::string_view word, Scratch& scratch, std::vector<Piece>& out) const override;
+  void save(Json& model) const override;
+
+ private:
+  class SymbolReader;
+
+  void encode_uncached(std::string_view word, std::vector<Piece>& symbols,
+                       std::vector<Piece>& out) const;
+  [[nodiscard]] std::optional<TokenId> whole_word(std::string_view word) const;
+  void merge_short(std::vector<Piece>& symbols) const;
+  void merge_long(std::vector<Piece>& symbols) const;
+
+  Vocabulary vocabulary_;
+  std::vector<Merge> merges_;  ///< by rank
+  MergeTable table_;
+  BpeOptions options_;
+  std::optional<TokenId> unk_;
+  std::array<TokenId, 256> alphabet_ids_{};  ///< token of each byte's letter, or -1
+  std::array<TokenId, 256> fallback_ids_{};  ///< token "<0xNN>" of each byte, or -1
+};
+
+/// Reads merges as "a b" strings or [a, b] pairs and resolves them. Error(kInput) names a merge
+/// whose parts or result are not in the vocabulary.
+class MergeReader {
+ public:
+  MergeReader(const Vocabulary& vocabulary, std::size_t prefix_bytes, const Where& where)
+      : vocabulary_(vocabulary), prefix_bytes_(prefix_bytes), where_(where) {}
+
+  void add(std::string_view left, std::string_view right);
+  /// "a b"; lines that begin with "#version" are skipped.
+  void add_line(std::string_view line);
+  [[nodiscard]] std::vector<Merge> take() { return std::move(merges_); }
+
+ private:
+  [[nodiscard]] TokenId resolve(std::string_view piece, std::string_view left,
+                                std::string_view right) const;
+
+  const Vocabulary& vocabulary_;
+  std::size_t prefix_bytes_;
+  const Where& where_;
+  std::vector<Merge> merges_;
+  std::string joined_;
+};
+
+}  // namespace lancet

@@ -1,0 +1,225 @@
+#include "formats/tokenizer/decoder.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "core/text.h"
+#include "formats/tokenizer/byte_alphabet.h"
+#include "formats/tokenizer/pattern.h"
+
+namespace lancet {
+namespace {
+
+/// The byte of "<0xNN>", exactly two hexadecimal digits.
+std::optional<char> byte_token(std::string_view piece) {
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return std::nullopt;
+  const auto digit = [](char c) -> int {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+  };
+  const int high = digit(piece[3]);
+  const int low = digit(piece[4]);
+  if (high < 0 || low < 0) return std::nullopt;
+  return static_cast<char>(high * 16 + low);
+}
+
+std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content) {
+  std::string out;
+  pattern.split(text, [&](std::size_t begin, std::size_t end, bool match) {
+    out += match ? content : text.substr(begin, end - begin);
+  });
+  return out;
+}
+
+class ByteLevelDecoder : public Decoder {
+ public:
+  void apply(std::vector<std::string>& pieces) const override {
+    std::string bytes;
+    for (const std::string& piece : pieces) append_piece_bytes(piece, bytes);
+    pieces.assign(1, utf8_lossy(bytes));
+  }
+};
+
+/// A run of byte tokens becomes text where all of it is valid UTF-8, else one U+FFFD per byte.
+class ByteFallback : public Decoder {
+ public:
+  void apply(std::vector<std::string>& pieces) const override {
+    std::vector<std::string> out;
+    std::string run;
+    const auto flush = [&] {
+      if (run.empty()) return;
+      if (find_invalid_utf8(run)) {
+        out.insert(out.end(), run.size(), "\xEF\xBF\xBD");
+      } else {
+        out.push_back(run);
+      }
+      run.clear();
+    };
+    for (std::string& piece : pieces) {
+      if (const auto byte = byte_token(piece)) {
+        run += *byte;
+      } else {
+        flush();
+        out.push_back(std::move(piece));
+      }
+    }
+    flush();
+    pieces = std::move(out);
+  }
+};
+
+class Fuse : public Decoder {
+ public:
+  void apply(std::vector<std::string>& pieces) const override {
+    std::string all;
+    for (const std::string& piece : pieces) all += piece;
+    pieces.assign(1, std::move(all));
+  }
+};
+
+/// Removes up to `start` and `stop` copies of a character from the ends of each piece.
+class StripDecoder : public Decoder {
+ public:
+  StripDecoder(std::string content, std::size_t start, std::size_t stop)
+      : content_(std::move(content)), start_(start), stop_(stop) {}
+  void apply(std::vector<std::string>& pieces) const override {
+    for (std::string& piece : pieces) {
+      std::size_t begin = 0;
+      for (std::size_t i = 0;
+           i < start_ && std::string_view(piece).substr(begin).starts_with(content_); ++i) {
+        begin += content_.size();
+      }
+      std::size_t end = piece.size();
+      for (std::size_t i = 0; i < stop_ && end - begin >= content_.size() &&
+                              std::string_view(piece).substr(0, end).ends_with(content_);
+           ++i) {
+        end -= content_.size();
+      }
+      piece = piece.substr(begin, end - begin);
+    }
+  }
+
+ private:
+  std::string content_;
+  std::size_t start_;
+  std::size_t stop_;
+};
+
+class ReplaceDecoder : public Decoder {
+ public:
+  ReplaceDecoder(std::unique_ptr<Pattern> pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  void apply(std::vector<std::string>& pieces) const override {
+    for (std::string& piece : pieces) piece = replace_all(piece, *pattern_, content_);
+  }
+
+ private:
+  std::unique_ptr<Pattern> pattern_;
+  std::string content_;
+};
+
+/// The replacement becomes a blank; in the first piece it goes unless the scheme is "never".
+class MetaspaceDecoder : public Decoder {
+ public:
+  MetaspaceDecoder(std::string_view replacement, bool drops_first)
+      : pattern_(literal_pattern(std::string(replacement))), drops_first_(drops_first) {}
+  void apply(std::vector<std::string>& pieces) const override {
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      pieces[i] = replace_all(pieces[i], *pattern_, i == 0 && drops_first_ ? "" : " ");
+    }
+  }
+
+ private:
+  std::unique_ptr<Pattern> pattern_;
+  bool drops_first_;
+};
+
+/// The end-of-word suffix becomes a blank, in the last piece nothing.
+class BpeDecoder : public Decoder {
+ public:
+  explicit BpeDecoder(std::string suffix) : pattern_(literal_pattern(std::move(suffix))) {}
+  void apply(std::vector<std::string>& pieces) const override {
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      pieces[i] = replace_all(pieces[i], *pattern_, i + 1 == pieces.size() ? "" : " ");
+    }
+  }
+
+ private:
+  std::unique_ptr<Pattern> pattern_;
+};
+
+std::unique_ptr<Decoder> make_strip(const Json& description, const Where& where) {
+  std::string content = where.string(description, "content");
+  std::size_t end = 0;
+  if (!content.empty()) static_cast<void>(next_code_point(content, end));
+  if (content.empty() || end != content.size())
+    where.key("content").fail_input("expected one character");
+  const auto count = [&](std::string_view key) {
+    return static_cast<std::size_t>(where.integer(description, key, 0, INT32_MAX));
+  };
+  return std::make_unique<StripDecoder>(std::move(content), count("start"), count("stop"));
+}
+
+std::unique_ptr<Decoder> make_metaspace(const Json& description, const Where& where) {
+  const bool never = (description.contains("prepend_scheme") &&
+                      where.string(description, "prepend_scheme") == "never") ||
+                     !where.boolean(description, "add_prefix_space", true);
+  return std::make_unique<MetaspaceDecoder>(where.string(description, "replacement"), !never);
+}
+
+std::unique_ptr<Decoder> make_step(const std::string& type, const Json& description,
+                                   const Where& where) {
+  if (type == "ByteLevel") return std::make_unique<ByteLevelDecoder>();
+  if (type == "ByteFallback") return std::make_unique<ByteFallback>();
+  if (type == "Fuse") return std::make_unique<Fuse>();
+  if (type == "Strip") return make_strip(description, where);
+  if (type == "Metaspace") return make_metaspace(description, where);
+  if (type == "BPEDecoder")
+    return std::make_unique<BpeDecoder>(where.string(description, "suffix"));
+  if (type == "Replace") {
+    return std::make_unique<ReplaceDecoder>(
+        make_pattern(where.member(description, "pattern"), where.key("pattern")),
+        where.string(description, "content"));
+  }
+  where.fail_unsupported("decoder", type);
+}
+
+void add_steps(const Json& description, const Where& where,
+               std::vector<std::unique_ptr<Decoder>>& out, bool& byte_level) {
+  if (description.is_null()) return;
+  const std::string type = where.string(description, "type");
+  if (type != "Sequence") {
+    byte_level = type == "ByteLevel" && out.empty();
+    out.push_back(make_step(type, description, where));
+    return;
+  }
+  const Json::array_t& list = where.array(description, "decoders");
+  for (std::size_t i = 0; i < list.size(); ++i)
+    add_steps(list[i], where.component("decoders", i), out, byte_level);
+}
+
+}  // namespace
+
+void append_piece_bytes(std::string_view piece, std::string& bytes) {
+  if (!append_spelled_bytes(piece, bytes)) bytes += piece;
+}
+
+Decoders::Decoders(const Json& description, const Where& where)
+    : joins_with_blanks_(description.is_null()) {
+  add_steps(description, where, steps_, byte_level_);
+}
+
+std::string Decoders::decode(std::vector<std::string> pieces) const {
+  for (const auto& step : steps_) step->apply(pieces);
+  std::string out;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (joins_with_blanks_ && i > 0) out += ' ';
+    out += pieces[i];
+  }
+  return out;
+}
+
+}  // namespace lancet

@@ -1,0 +1,21 @@
+#include "formats/tokenizer/merge_table.h"
+
+#include <bit>
+
+namespace lancet {
+
+MergeTable::MergeTable(std::span<const Merge> merges) {
+  const std::size_t size = std::bit_ceil(merges.size() * 2 + 2);
+  slots_.assign(size, Slot{});
+  mask_ = size - 1;
+  shift_ = 64U - static_cast<unsigned>(std::countr_zero(size));
+  for (std::size_t rank = 0; rank < merges.size(); ++rank) {
+    const Merge& merge = merges[rank];
+    const std::uint64_t key = key_of(merge.left, merge.right);
+    std::size_t at = slot_of(key);
+    while (slots_[at].key != key && slots_[at].key != kFree) at = (at + 1) & mask_;
+    slots_[at] = {key, static_cast<std::uint32_t>(rank), merge.result};
+  }
+}
+
+}  // namespace lancet

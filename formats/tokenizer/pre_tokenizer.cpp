@@ -1,0 +1,220 @@
+#include "formats/tokenizer/pre_tokenizer.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "core/text.h"
+#include "formats/tokenizer/byte_alphabet.h"
+#include "formats/tokenizer/pattern.h"
+#include "formats/tokenizer/unicode.h"
+
+namespace lancet {
+namespace {
+
+/// `prefix` in front of the segment, standing for nothing of the input.
+Segment prepended(const Segment& segment, std::string_view prefix, TextArena& arena) {
+  SegmentBuilder builder(segment);
+  builder.put(prefix, 0, 0);
+  builder.keep(0, segment.text.size());
+  return builder.finish(arena);
+}
+
+class ByteLevel : public PreTokenizer {
+ public:
+  ByteLevel(bool add_prefix_space, bool use_regex, bool raw)
+      : add_prefix_space_(add_prefix_space), use_regex_(use_regex), raw_(raw) {}
+
+  void apply(const Segment& segment, TextArena& arena, SegmentSink sink) const override {
+    const bool prefix = add_prefix_space_ && !segment.text.starts_with(' ');
+    const Segment whole = prefix ? prepended(segment, " ", arena) : segment;
+    if (!use_regex_) return emit(whole, arena, sink);
+    for (std::size_t at = 0; at < whole.text.size();) {
+      const std::size_t end = scan_gpt2(whole.text, at);
+      emit(whole.slice(at, end), arena, sink);
+      at = end;
+    }
+  }
+
+ private:
+  void emit(const Segment& piece, TextArena& arena, SegmentSink sink) const {
+    if (raw_) return sink(piece);
+    SegmentBuilder builder(piece);
+    for (std::size_t at = 0; at < piece.text.size(); ++at) {
+      builder.put(byte_alphabet()[static_cast<std::uint8_t>(piece.text[at])], at, at + 1);
+    }
+    sink(builder.finish(arena));
+  }
+
+  bool add_prefix_space_;
+  bool use_regex_;
+  bool raw_;
+};
+
+class Split : public PreTokenizer {
+ public:
+  Split(std::unique_ptr<Pattern> pattern, Behavior behavior, bool invert)
+      : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
+
+  void apply(const Segment& segment, TextArena&, SegmentSink sink) const override {
+    split_text(*pattern_, behavior_, invert_, segment.text,
+               [&](std::size_t begin, std::size_t end) { sink(segment.slice(begin, end)); });
+  }
+
+ private:
+  std::unique_ptr<Pattern> pattern_;
+  Behavior behavior_;
+  bool invert_;
+};
+
+enum class PrependScheme { kFirst, kAlways, kNever };
+
+class Metaspace : public PreTokenizer {
+ public:
+  Metaspace(std::string replacement, PrependScheme scheme, bool split)
+      : replacement_(std::move(replacement)),
+        scheme_(scheme),
+        split_(split),
+        pattern_(literal_pattern(replacement_)) {}
+
+  void apply(const Segment& segment, TextArena& arena, SegmentSink sink) const override {
+    SegmentBuilder builder(segment);
+    if (prepends(segment)) builder.put(replacement_, 0, 0);
+    for (std::size_t at = 0; at < segment.text.size(); ++at) {
+      if (segment.text[at] == ' ') {
+        builder.put(replacement_, at, at + 1);
+      } else {
+        builder.keep(at, at + 1);
+      }
+    }
+    const Segment replaced = builder.finish(arena);
+    if (!split_) return sink(replaced);
+    split_text(*pattern_, Behavior::kMergedWithNext, false, replaced.text,
+               [&](std::size_t begin, std::size_t end) { sink(replaced.slice(begin, end)); });
+  }
+
+ private:
+  [[nodiscard]] bool prepends(const Segment& segment) const {
+    if (segment.text.starts_with(' ') || segment.text.starts_with(replacement_)) return false;
+    if (scheme_ == PrependScheme::kFirst) return segment.input_range(0, 0).begin == 0;
+    return scheme_ == PrependScheme::kAlways;
+  }
+
+  std::string replacement_;
+  PrependScheme scheme_;
+  bool split_;
+  std::unique_ptr<Pattern> pattern_;
+};
+
+/// \w+|[^\w\s]+
+class Whitespace : public PreTokenizer {
+ public:
+  void apply(const Segment& segment, TextArena&, SegmentSink sink) const override {
+    const std::uint8_t* classes = char_classes();
+    const auto kind_at = [&](std::size_t& at) {
+      return static_cast<std::uint8_t>(classes[decode_at(segment.text.data(), at)] &
+                                       (kWord | kSpace));
+    };
+    for (std::size_t at = 0; at < segment.text.size();) {
+      const std::size_t begin = at;
+      const std::uint8_t kind = kind_at(at);
+      for (std::size_t next = at; next < segment.text.size() && kind_at(next) == kind;) at = next;
+      if (kind != kSpace) sink(segment.slice(begin, at));
+    }
+  }
+};
+
+std::unique_ptr<PreTokenizer> make_metaspace(const Json& description, const Where& where) {
+  const std::string replacement = where.string(description, "replacement");
+  std::size_t end = 0;
+  if (!replacement.empty()) static_cast<void>(next_code_point(replacement, end));
+  if (replacement.empty() || end != replacement.size()) {
+    where.key("replacement").fail_input("expected one character");
+  }
+  std::optional<PrependScheme> scheme;
+  if (description.contains("prepend_scheme")) {
+    const std::string name = where.string(description, "prepend_scheme");
+    if (name == "first") scheme = PrependScheme::kFirst;
+    if (name == "always") scheme = PrependScheme::kAlways;
+    if (name == "never") scheme = PrependScheme::kNever;
+    if (!scheme) where.key("prepend_scheme").fail_input("unknown scheme '" + printable(name) + "'");
+  }
+  if (!where.boolean(description, "add_prefix_space", true)) {
+    if (scheme && *scheme != PrependScheme::kNever) {
+      where.fail_input("add_prefix_space false contradicts prepend_scheme");
+    }
+    scheme = PrependScheme::kNever;
+  }
+  return std::make_unique<Metaspace>(replacement, scheme.value_or(PrependScheme::kAlways),
+                                     where.boolean(description, "split", true));
+}
+
+std::unique_ptr<PreTokenizer> make_stage(const std::string& type, const Json& description,
+                                         const Where& where, bool raw) {
+  if (type == "ByteLevel") {
+    return std::make_unique<ByteLevel>(where.boolean(description, "add_prefix_space"),
+                                       where.boolean(description, "use_regex", true), raw);
+  }
+  if (type == "Split") {
+    return std::make_unique<Split>(
+        make_pattern(where.member(description, "pattern"), where.key("pattern")),
+        parse_behavior(where.string(description, "behavior"), where.key("behavior")),
+        where.boolean(description, "invert", false));
+  }
+  if (type == "Digits") {
+    const bool individual = where.boolean(description, "individual_digits", false);
+    return std::make_unique<Split>(class_pattern(kNumeric),
+                                   individual ? Behavior::kIsolated : Behavior::kContiguous, false);
+  }
+  if (type == "WhitespaceSplit") {
+    return std::make_unique<Split>(class_pattern(kSpace), Behavior::kRemoved, false);
+  }
+  if (type == "Whitespace") return std::make_unique<Whitespace>();
+  if (type == "Metaspace") return make_metaspace(description, where);
+  where.fail_unsupported("pre-tokenizer", type);
+}
+
+struct StageDescription {
+  std::string type;
+  const Json* description;
+  Where where;
+};
+
+/// Sequences in sequences become one list.
+void flatten(const Json& description, const Where& where, std::vector<StageDescription>& out) {
+  if (description.is_null()) return;
+  std::string type = where.string(description, "type");
+  if (type != "Sequence") {
+    out.push_back({std::move(type), &description, where});
+    return;
+  }
+  const Json::array_t& list = where.array(description, "pretokenizers");
+  for (std::size_t i = 0; i < list.size(); ++i)
+    flatten(list[i], where.component("pretokenizers", i), out);
+}
+
+}  // namespace
+
+PreTokenizers::PreTokenizers(const Json& description, const Where& where, bool raw_bytes) {
+  std::vector<StageDescription> stages;
+  flatten(description, where, stages);
+  raw_bytes_ = raw_bytes && !stages.empty() && stages.back().type == "ByteLevel";
+  for (const StageDescription& stage : stages) {
+    const bool raw = raw_bytes_ && &stage == &stages.back();
+    stages_.push_back(make_stage(stage.type, *stage.description, stage.where, raw));
+  }
+}
+
+void PreTokenizers::apply(const Segment& segment, TextArena& arena, SegmentSink sink) const {
+  apply_from(0, segment, arena, sink);
+}
+
+void PreTokenizers::apply_from(std::size_t stage, const Segment& segment, TextArena& arena,
+                               SegmentSink sink) const {
+  if (segment.text.empty()) return;
+  if (stage == stages_.size()) return sink(segment);
+  stages_[stage]->apply(segment, arena,
+                        [&](const Segment& piece) { apply_from(stage + 1, piece, arena, sink); });
+}
+
+}  // namespace lancet

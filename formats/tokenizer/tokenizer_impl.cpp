@@ -1,0 +1,144 @@
+#include "formats/tokenizer/tokenizer_impl.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/text.h"
+#include "formats/tokenizer/bpe.h"
+
+namespace lancet {
+namespace {
+
+const Json kNull;
+
+const Json& part(const Json& object, std::string_view name) {
+  const auto found = object.find(name);
+  return found == object.end() ? kNull : *found;
+}
+
+/// The description without what the model keeps itself, and without truncation and padding.
+Json without_tables(const Json& description) {
+  Json out = Json::object();
+  for (const auto& [key, value] : description.items()) {
+    if (key == "truncation" || key == "padding") {
+      out[key] = nullptr;
+    } else if (key != "model") {
+      out[key] = value;
+    } else {
+      Json model = Json::object();
+      for (const auto& [name, member] : value.items()) {
+        if (name != "vocab" && name != "merges") model[name] = member;
+      }
+      out[key] = std::move(model);
+    }
+  }
+  return out;
+}
+
+/// Files before tokenizers 0.20 may leave the type out: merges tell BPE.
+std::string model_type(const Json& model, const Where& where) {
+  if (model.is_object() && !model.contains("type") && model.contains("merges")) return "BPE";
+  return where.string(model, "type");
+}
+
+bool is_filled(const Json& object, std::string_view key) {
+  const Json& value = part(object, key);
+  return value.is_string() && !value.get_ref<const std::string&>().empty();
+}
+
+}  // namespace
+
+std::unique_ptr<EncodeScratch> ScratchPool::take(const TokenModel& model) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!free_.empty()) {
+      auto scratch = std::move(free_.back());
+      free_.pop_back();
+      return scratch;
+    }
+  }
+  auto scratch = std::make_unique<EncodeScratch>();
+  scratch->model = model.make_scratch();
+  return scratch;
+}
+
+void ScratchPool::give_back(std::unique_ptr<EncodeScratch> scratch) {
+  scratch->arena.release();
+  const std::lock_guard lock(mutex_);
+  free_.push_back(std::move(scratch));
+}
+
+Tokenizer::Impl::Impl(const Json& whole, const Where& where, PreTokenizers pre_tokenizers,
+                      std::unique_ptr<TokenModel> token_model)
+    : description(without_tables(whole)),
+      normalizer(make_normalizer(part(description, "normalizer"), where.key("normalizer"))),
+      pre(std::move(pre_tokenizers)),
+      model(std::move(token_model)),
+      post(part(description, "post_processor"), where.key("post_processor")),
+      decoders(part(description, "decoder"), where.key("decoder")),
+      added(part(description, "added_tokens"), where.key("added_tokens"), model->vocabulary(),
+            normalizer.get()),
+      bos(post.first()),
+      eos(post.last()),
+      max_id(std::max(model->vocabulary().max_id(), added.max_id())) {
+  post.check_ids([&](TokenId id) { return piece(id).has_value(); }, where.key("post_processor"));
+  if (decoders.is_byte_level()) spell_pieces();
+}
+
+void Tokenizer::Impl::spell_pieces() {
+  const auto count = static_cast<std::size_t>(max_id) + 1;
+  if (count > 2 * model->vocabulary().size() + 65536) return;
+  spelled_.reserve(model->vocabulary().bytes());
+  spelled_ends_.reserve(count);
+  special_.assign(count, false);
+  for (TokenId id = 0; id <= max_id; ++id) {
+    if (const auto text = piece(id)) append_piece_bytes(*text, spelled_);
+    spelled_ends_.push_back(static_cast<std::uint32_t>(spelled_.size()));
+    special_[static_cast<std::size_t>(id)] = is_special(id);
+  }
+}
+
+std::optional<std::string_view> Tokenizer::Impl::piece(TokenId id) const {
+  if (const AddedToken* token = added.find(id)) return token->decoded;
+  return model->vocabulary().piece(id);
+}
+
+bool Tokenizer::Impl::is_special(TokenId id) const {
+  const AddedToken* token = added.find(id);
+  return token != nullptr && token->skipped;
+}
+
+void Tokenizer::Impl::append_bytes(TokenId id, bool skip_special, std::string& bytes) const {
+  const auto index = static_cast<std::size_t>(id);
+  if (id >= 0 && index < spelled_ends_.size()) {
+    if (skip_special && special_[index]) return;
+    const std::size_t begin = index == 0 ? 0 : spelled_ends_[index - 1];
+    bytes.append(spelled_, begin, spelled_ends_[index] - begin);
+    return;
+  }
+  if (skip_special && is_special(id)) return;
+  if (const auto text = piece(id)) append_piece_bytes(*text, bytes);
+}
+
+std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
+                                                std::string_view source) {
+  const Where where{std::string(source), "", 0};
+  const Json& model = where.member(tokenizer_json, "model");
+  const Where model_where = where.key("model");
+  const Json& version = part(tokenizer_json, "version");
+  if (!version.is_null() && version != "1.0") {
+    where.key("version").fail_input(
+        fmt::format("expected \"1.0\", found {}", printable(dump_json(version), 40)));
+  }
+  const std::string type = model_type(model, model_where);
+  if (type != "BPE") model_where.fail_unsupported("model", type);
+  const bool decorates =
+      is_filled(model, "continuing_subword_prefix") || is_filled(model, "end_of_word_suffix");
+  PreTokenizers pre(part(tokenizer_json, "pre_tokenizer"), where.key("pre_tokenizer"), !decorates);
+  auto bpe = Bpe::from_json(model, model_where, pre.raw_bytes());
+  return std::make_shared<Tokenizer::Impl>(tokenizer_json, where, std::move(pre), std::move(bpe));
+}
+
+}  // namespace lancet

@@ -1,0 +1,75 @@
+#pragma once
+// The parts of a Tokenizer and how they are put together. Private to this folder.
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "formats/tokenizer/added_tokens.h"
+#include "formats/tokenizer/decoder.h"
+#include "formats/tokenizer/model.h"
+#include "formats/tokenizer/normalizer.h"
+#include "formats/tokenizer/post_processor.h"
+#include "formats/tokenizer/pre_tokenizer.h"
+#include "formats/tokenizer/tokenizer.h"
+
+namespace lancet {
+
+/// What one encode call works with; kept for the next one.
+struct EncodeScratch {
+  TextArena arena;
+  std::unique_ptr<TokenModel::Scratch> model;
+  std::vector<Piece> pieces;
+};
+
+/// Lends each concurrent call its own scratch.
+class ScratchPool {
+ public:
+  [[nodiscard]] std::unique_ptr<EncodeScratch> take(const TokenModel& model);
+  void give_back(std::unique_ptr<EncodeScratch> scratch);
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<EncodeScratch>> free_;
+};
+
+struct Tokenizer::Impl {
+  /// `description`: tokenizer.json, whose model's vocab and merges are not looked at.
+  Impl(const Json& description, const Where& where, PreTokenizers pre_tokenizers,
+       std::unique_ptr<TokenModel> token_model);
+
+  /// Appends what the piece of `id` spells as bytes; nothing for an unknown or left-out id.
+  void append_bytes(TokenId id, bool skip_special, std::string& bytes) const;
+  /// What the decoder gets for `id`.
+  [[nodiscard]] std::optional<std::string_view> piece(TokenId id) const;
+  [[nodiscard]] bool is_special(TokenId id) const;
+
+  Json description;                        ///< without vocab and merges
+  std::unique_ptr<Normalizer> normalizer;  ///< may be null
+  PreTokenizers pre;
+  std::unique_ptr<TokenModel> model;
+  PostProcessor post;
+  Decoders decoders;
+  AddedTokens added;
+  std::optional<TokenId> bos;
+  std::optional<TokenId> eos;
+  TokenId max_id = -1;
+
+  mutable ScratchPool scratch;
+  mutable std::once_flag json_made;
+  mutable Json json;
+
+ private:
+  void spell_pieces();
+
+  std::string spelled_;  ///< of a byte-level decoder: the bytes of every id, one after the other
+  std::vector<std::uint32_t> spelled_ends_;  ///< by id; empty where ids are too sparse
+  std::vector<bool> special_;                ///< by id, beside spelled_ends_
+};
+
+/// Throws as Tokenizer::from_json.
+[[nodiscard]] std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
+                                                              std::string_view source);
+
+}  // namespace lancet

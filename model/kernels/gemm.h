@@ -1,0 +1,66 @@
+#pragma once
+// Products with frozen row-major weights on the CPU, without LibTorch and without a second copy of
+// the weights.
+//
+// Bits. Every product is fp32 with fused multiply-adds (bf16 weights are widened exactly) in an
+// order that is fixed by the length of the sum alone, so C[i, j] has the same bits for any number
+// of rows, any partition into tiles, any number of threads and every instruction set (AVX-512,
+// AVX2, scalar):
+//   LinearJob: K is cut into ceil(K / 640) blocks, equal but for the last, of a multiple of 8
+//     elements. In a block, chain r (0..7) is the sequential FMA of the elements k = r (mod 8),
+//     from +0; the block is ((chain 0 + chain 1) + ...) + chain 7.
+//   InputGradJob: N is cut into ceil(N / 256) such blocks; a block is one sequential FMA chain.
+// The blocks are added to C one after the other; the first is stored, or added to the old C.
+// Error: at most (length of the sum + 1) * 2^-24 * sum |a| |w|.
+//
+// Parallelism is the caller's: tiles of one job may run in any order and at the same time. A job
+// only borrows its pointers. Each thread that runs tiles keeps a scratch buffer of under 1 MiB
+// until it ends.
+
+#include <cstdint>
+
+#include "model/kernels/isa.h"
+
+namespace lancet::kernels {
+
+enum class WeightType { kF32, kBF16 };
+
+/// C[M, N] (+)= A[M, K] W[N, K]^T: a linear layer. Leading dimensions in elements; C overlaps
+/// neither A nor W.
+struct LinearJob {
+  const float* a = nullptr;
+  std::int64_t lda = 0;
+  const void* w = nullptr;  ///< float, or bfloat16 as uint16_t
+  WeightType type = WeightType::kF32;
+  std::int64_t ldw = 0;
+  float* c = nullptr;
+  std::int64_t ldc = 0;
+  std::int64_t m = 0, n = 0, k = 0;
+  bool accumulate = false;   ///< add to C instead of writing it
+  std::int64_t workers = 8;  ///< threads that will share the tiles: sizes them, changes no result
+};
+
+/// C[M, K] (+)= G[M, N] W[N, K]: the gradient of a linear layer with respect to its input.
+struct InputGradJob {
+  const float* g = nullptr;
+  std::int64_t ldg = 0;
+  const void* w = nullptr;
+  WeightType type = WeightType::kF32;
+  std::int64_t ldw = 0;
+  float* c = nullptr;
+  std::int64_t ldc = 0;
+  std::int64_t m = 0, n = 0, k = 0;
+  bool accumulate = false;
+  std::int64_t workers = 8;
+};
+
+/// Number of independent tiles (0 where C is empty). Throws kInternal for a negative size or a row
+/// longer than its leading dimension.
+[[nodiscard]] std::int64_t tile_count(const LinearJob& job);
+[[nodiscard]] std::int64_t tile_count(const InputGradJob& job);
+
+/// Computes tile `index` of [0, tile_count(job)). `isa` must be one that has_isa() affirms.
+void run_tile(const LinearJob& job, std::int64_t index, Isa isa = best_isa());
+void run_tile(const InputGradJob& job, std::int64_t index, Isa isa = best_isa());
+
+}  // namespace lancet::kernels

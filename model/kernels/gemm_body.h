@@ -1,0 +1,283 @@
+// The loops of the products, the same text for every instruction set: included once by each
+// gemm_<isa>.cpp, in its own unnamed namespace, after these are defined:
+//   LANCET_KERNEL, LANCET_INLINE: target attributes of functions and of inlined helpers
+//   V, kLanes: a vector of kLanes floats, with zero load store load_some store_some broadcast fma
+//     add widen; fma_one on floats
+//   kRows, kFewRowsGroup: rows of the largest micro-tile, of the largest streaming group
+//   transpose(w, ldw, V[kStep<T>]): kLanes rows x kStep<T> elements of W, transposed and widened
+//   dot_lanes<rows>(a, lda, w[8], count, ahead, lanes): chains of rows x 8 products over the first
+//     count / 8 * 8 elements, lanes[row][8][kChains]; fetches W `ahead` elements early
+//   sum_lanes(lanes[8][kChains], out[8]): ((chain 0 + chain 1) + ...) + chain 7 of 8 products
+// No std:: function may be instantiated here other than constant expressions: the linker could keep
+// the copy of one instruction set for all.
+
+constexpr std::int64_t kPanel = 2 * kLanes;  ///< columns of a micro-tile
+static_assert(kPanelAlign % kPanel == 0 && kRows <= kMaxRows);
+
+constexpr std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+/// One block of a sum: `count` elements in `chains` interleaved chains, each `length` steps long or
+/// one less.
+struct Block {
+  std::int64_t count, chains, length;
+  bool add;  ///< add to C (always but for the first block of a product that does not accumulate)
+};
+
+struct Output {
+  float* c;
+  std::int64_t ldc, columns;
+};
+
+/// Rows that the next micro-tiles will copy, fetched a few cache lines at a time while this one
+/// computes.
+struct Ahead {
+  const float* rows;
+  std::int64_t stride, lines_per_row, line, end, step;
+
+  LANCET_INLINE void fetch() {
+    for (const std::int64_t stop = min_of(end, line + step); line < stop; ++line) {
+      __builtin_prefetch(rows + line / lines_per_row * stride + line % lines_per_row * 16, 0, 2);
+    }
+  }
+};
+
+/// C[kMr, columns] (+)= block of rows[kMr, count] x panel[chains][length][kPanel].
+template <int kMr>
+LANCET_KERNEL void micro_tile(const Block& block, const float* rows, const float* panel,
+                              float* total, const Output& out, Ahead& ahead) {
+  for (std::int64_t chain = 0; chain < block.chains; ++chain) {
+    ahead.fetch();
+    V sum[extent(kMr)][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < kMr; ++i) sum[i][0] = sum[i][1] = zero();
+    const float* x = rows + chain;
+    const float* y = panel + chain * block.length * kPanel;
+    const float* const end = rows + block.count;
+    for (; x < end; x += block.chains, y += kPanel) {
+      const V y0 = load(y);
+      const V y1 = load(y + kLanes);
+      __builtin_prefetch(y + 4 * kPanel);
+      if (kPanel > 16) __builtin_prefetch(y + 4 * kPanel + 16);
+#pragma GCC unroll 16
+      for (int i = 0; i < kMr; ++i) {
+        const V xi = broadcast(x + i * kRowStride);
+        sum[i][0] = fma(xi, y0, sum[i][0]);
+        sum[i][1] = fma(xi, y1, sum[i][1]);
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kMr; ++i) {
+      float* const t = total + i * kPanel;
+      store(t, chain == 0 ? sum[i][0] : add(load(t), sum[i][0]));
+      store(t + kLanes, chain == 0 ? sum[i][1] : add(load(t + kLanes), sum[i][1]));
+    }
+  }
+  for (int i = 0; i < kMr; ++i) {
+    for (std::int64_t j = 0; j < out.columns; j += kLanes) {
+      float* const c = out.c + i * out.ldc + j;
+      const V t = load(total + i * kPanel + j);
+      if (j + kLanes <= out.columns) {
+        store(c, block.add ? add(load(c), t) : t);
+      } else {
+        const std::int64_t n = out.columns - j;
+        store_some(c, n, block.add ? add(load_some(c, n), t) : t);
+      }
+    }
+  }
+}
+
+using MicroTile = void (*)(const Block&, const float*, const float*, float*, const Output&, Ahead&);
+
+template <int... kMr>
+constexpr std::array<MicroTile, sizeof...(kMr)> micro_tiles(std::integer_sequence<int, kMr...>) {
+  return {&micro_tile<kMr + 1>...};
+}
+constexpr auto kMicroTiles = micro_tiles(std::make_integer_sequence<int, kRows>{});
+
+/// All rows of a tile against the packed panels: C[rows, columns] (+)= a[rows, count] x panels.
+LANCET_KERNEL void multiply(const Block& block, const float* a, std::int64_t lda, std::int64_t rows,
+                            Scratch& buffers, const Output& out) {
+  const std::int64_t groups = (rows + kRows - 1) / kRows;
+  for (std::int64_t group = 0, i = 0; group < groups; ++group) {
+    const std::int64_t taken = rows / groups + (group < rows % groups ? 1 : 0);
+    for (std::int64_t r = 0; r < taken; ++r) {
+      std::memcpy(buffers.rows + r * kRowStride, a + (i + r) * lda,
+                  static_cast<std::size_t>(block.count) * sizeof(float));
+    }
+    const MicroTile tile = kMicroTiles[static_cast<std::size_t>(taken - 1)];
+    const std::int64_t slots = (out.columns + kPanel - 1) / kPanel * block.chains;
+    const std::int64_t lines = (block.count + 15) / 16;
+    const std::int64_t following = min_of(rows / groups + 1, rows - i - taken);
+    Ahead ahead{a + (i + taken) * lda,
+                lda,
+                lines,
+                0,
+                following * lines,
+                (following * lines + slots - 1) / slots};
+    for (std::int64_t j = 0; j < out.columns; j += kPanel) {
+      tile(block, buffers.rows, buffers.panel + j * block.chains * block.length, buffers.total,
+           {out.c + i * out.ldc + j, out.ldc, min_of(kPanel, out.columns - j)}, ahead);
+    }
+    i += taken;
+  }
+}
+
+/// Elements k >= from of `rows` <= kLanes rows of W, one by one; missing rows become zeros.
+template <typename T>
+LANCET_KERNEL void pack_slowly(const T* w, std::int64_t ldw, std::int64_t rows, std::int64_t from,
+                               const Block& block, float* out) {
+  for (std::int64_t k = from; k < block.count; ++k) {
+    float* const to = out + (k % kChains * block.length + k / kChains) * kPanel;
+    for (std::int64_t j = 0; j < kLanes; ++j) to[j] = j < rows ? widen_one(w[j * ldw + k]) : 0.0F;
+  }
+}
+
+/// W[columns, count] -> [columns / kPanel][kChains][length][kPanel], transposed.
+template <typename T>
+LANCET_KERNEL void pack_linear(const T* w, std::int64_t ldw, std::int64_t columns,
+                               const Block& block, float* out) {
+  for (std::int64_t j = 0; j < (columns + kPanel - 1) / kPanel * kPanel; j += kLanes) {
+    float* const half = out + j / kPanel * kPanel * kChains * block.length + j % kPanel;
+    const T* const from = w + min_of(j, columns) * ldw;
+    std::int64_t k = 0;
+    for (; j + kLanes <= columns && k + kStep<T> <= block.count; k += kStep<T>) {
+      V quads[extent(kStep<T>)];
+      if (k % (64 / static_cast<std::int64_t>(sizeof(T))) == 0) {
+        for (int i = 0; i < kLanes; ++i) __builtin_prefetch(from + k + (i + kLanes) * ldw, 0, 2);
+      }
+      transpose(from + k, ldw, quads);
+      float* const to = half + (k % kChains * block.length + k / kChains) * kPanel;
+#pragma GCC unroll 8
+      for (int i = 0; i < kStep<T>; ++i) store(to + i * block.length * kPanel, quads[i]);
+    }
+    pack_slowly(from, ldw, columns - j, k, block, half);
+  }
+}
+
+/// W[count, columns] -> [columns / kPanel][count][kPanel].
+template <typename T>
+LANCET_KERNEL void pack_grad(const T* w, std::int64_t ldw, std::int64_t columns, const Block& block,
+                             float* out) {
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    const T* const from = w + i * ldw;
+    float* const to = out + i * kPanel;
+    std::int64_t j = 0;
+    for (; j + kPanel <= columns; j += kPanel) {
+      __builtin_prefetch(from + 4 * ldw + j);
+      if (kPanel * sizeof(T) > 64) __builtin_prefetch(from + 4 * ldw + j + 16);
+      store(to + j * block.length, widen(from + j));
+      store(to + j * block.length + kLanes, widen(from + j + kLanes));
+    }
+    for (std::int64_t q = j; j < columns && q < j + kPanel; ++q) {
+      to[j * block.length + q - j] = q < columns ? widen_one(from[q]) : 0.0F;
+    }
+  }
+}
+
+/// C = 0: the product over an empty sum.
+LANCET_KERNEL void clear(float* c, std::int64_t ldc, const Tile& tile) {
+  for (std::int64_t i = tile.m0; i < tile.m1; ++i) {
+    std::memset(c + i * ldc + tile.n0, 0,
+                static_cast<std::size_t>(tile.n1 - tile.n0) * sizeof(float));
+  }
+}
+
+template <typename T>
+LANCET_KERNEL void linear_of(const LinearJob& job, const Tile& tile) {
+  Scratch& buffers = scratch();
+  const std::int64_t longest = block_length(job.k, kLinearBlock);
+  for (std::int64_t k = 0; k < job.k; k += longest) {
+    const std::int64_t count = min_of(longest, job.k - k);
+    const Block block{count, kChains, (count + kChains - 1) / kChains, job.accumulate || k > 0};
+    pack_linear(static_cast<const T*>(job.w) + tile.n0 * job.ldw + k, job.ldw, tile.n1 - tile.n0,
+                block, buffers.panel);
+    multiply(block, job.a + tile.m0 * job.lda + k, job.lda, tile.m1 - tile.m0, buffers,
+             {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.n1 - tile.n0});
+  }
+}
+
+template <typename T>
+LANCET_KERNEL void input_grad_of(const InputGradJob& job, const Tile& tile) {
+  Scratch& buffers = scratch();
+  const std::int64_t longest = block_length(job.n, kGradBlock);
+  for (std::int64_t n = 0; n < job.n; n += longest) {
+    const std::int64_t count = min_of(longest, job.n - n);
+    const Block block{count, 1, count, job.accumulate || n > 0};
+    pack_grad(static_cast<const T*>(job.w) + n * job.ldw + tile.n0, job.ldw, tile.n1 - tile.n0,
+              block, buffers.panel);
+    multiply(block, job.g + tile.m0 * job.ldg + n, job.ldg, tile.m1 - tile.m0, buffers,
+             {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.n1 - tile.n0});
+  }
+}
+
+/// C[kMr, columns <= 8] (+)= sums of the chains of one block.
+template <int kMr, typename T>
+LANCET_KERNEL void few_rows(const Block& block, const float* a, std::int64_t lda, const T* const* w,
+                            std::int64_t ahead, const Output& out) {
+  alignas(64) float lanes[extent(kMr * 8 * kChains)];
+  alignas(32) float sums[8];
+  dot_lanes<kMr>(a, lda, w, block.count, ahead, lanes);
+  for (std::int64_t k = block.count / kChains * kChains; k < block.count; ++k) {
+    for (int i = 0; i < kMr * 8; ++i) {
+      float& lane = lanes[i * kChains + k % kChains];
+      lane = fma_one(a[i / 8 * lda + k], widen_one(w[i % 8][k]), lane);
+    }
+  }
+  for (int i = 0; i < kMr; ++i) {
+    sum_lanes(lanes + i * 8 * kChains, sums);
+    float* const c = out.c + i * out.ldc;
+    for (std::int64_t j = 0; j < out.columns; ++j) c[j] = block.add ? c[j] + sums[j] : sums[j];
+  }
+}
+
+template <typename T, int... kMr>
+constexpr auto few_rows_tiles(std::integer_sequence<int, kMr...>) {
+  using Few = void (*)(const Block&, const float*, std::int64_t, const T* const*, std::int64_t,
+                       const Output&);
+  return std::array<Few, sizeof...(kMr)>{&few_rows<kMr + 1, T>...};
+}
+
+/// Eight rows of W at a time, each read once from memory.
+template <typename T>
+LANCET_KERNEL void linear_few_of(const LinearJob& job, const Tile& tile) {
+  constexpr auto kFew = few_rows_tiles<T>(std::make_integer_sequence<int, kFewRowsGroup>{});
+  const std::int64_t rows = tile.m1 - tile.m0;
+  const std::int64_t groups = (rows + kFewRowsGroup - 1) / kFewRowsGroup;
+  const std::int64_t longest = block_length(job.k, kLinearBlock);
+  // Short rows end before the processor's own prefetching starts: ask for the next eight.
+  const bool is_short = job.k * static_cast<std::int64_t>(sizeof(T)) <= 8192;
+  const std::int64_t ahead = is_short ? 8 * job.ldw : 1024 / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t n = tile.n0; n < tile.n1; n += 8) {
+    for (std::int64_t k = 0; k < job.k; k += longest) {
+      const T* w[8];  // rows past the end repeat the last one
+      for (std::int64_t j = 0; j < 8; ++j) {
+        w[j] = static_cast<const T*>(job.w) + min_of(n + j, tile.n1 - 1) * job.ldw + k;
+      }
+      const Block block{min_of(longest, job.k - k), kChains, 0, job.accumulate || k > 0};
+      for (std::int64_t group = 0, i = tile.m0; group < groups; ++group) {
+        const std::int64_t taken = rows / groups + (group < rows % groups ? 1 : 0);
+        kFew[static_cast<std::size_t>(taken - 1)](
+            block, job.a + i * job.lda + k, job.lda, w, group == 0 ? ahead : 0,
+            {job.c + i * job.ldc + n, job.ldc, min_of(8, tile.n1 - n)});
+        i += taken;
+      }
+    }
+  }
+}
+
+LANCET_KERNEL void linear(const LinearJob& job, const Tile& tile) {
+  if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
+  job.type == WeightType::kF32 ? linear_of<float>(job, tile) : linear_of<std::uint16_t>(job, tile);
+}
+
+LANCET_KERNEL void linear_few(const LinearJob& job, const Tile& tile) {
+  if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
+  job.type == WeightType::kF32 ? linear_few_of<float>(job, tile)
+                               : linear_few_of<std::uint16_t>(job, tile);
+}
+
+LANCET_KERNEL void input_grad(const InputGradJob& job, const Tile& tile) {
+  if (job.n == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
+  job.type == WeightType::kF32 ? input_grad_of<float>(job, tile)
+                               : input_grad_of<std::uint16_t>(job, tile);
+}

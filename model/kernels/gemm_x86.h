@@ -1,0 +1,43 @@
+// Shared by gemm_avx2.cpp and gemm_avx512.cpp, each of which includes it in its unnamed namespace.
+
+/// Columns 4 * half .. 4 * half + 3 of an 8 x 8 matrix, transposed: column[i] holds its 8 rows.
+LANCET_INLINE void four_columns(const float* matrix, int half, __m256 column[4]) {
+  __m256 row[4];  // rows j and j + 4
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const float* const from = matrix + j * 8 + half * 4;
+    row[j] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)),
+                                  _mm_loadu_ps(from + 32), 1);
+  }
+  const __m256 low01 = _mm256_unpacklo_ps(row[0], row[1]);
+  const __m256 high01 = _mm256_unpackhi_ps(row[0], row[1]);
+  const __m256 low23 = _mm256_unpacklo_ps(row[2], row[3]);
+  const __m256 high23 = _mm256_unpackhi_ps(row[2], row[3]);
+  column[0] = _mm256_shuffle_ps(low01, low23, 0x44);
+  column[1] = _mm256_shuffle_ps(low01, low23, 0xee);
+  column[2] = _mm256_shuffle_ps(high01, high23, 0x44);
+  column[3] = _mm256_shuffle_ps(high01, high23, 0xee);
+}
+
+/// out[j] = ((lanes[j][0] + lanes[j][1]) + ...) + lanes[j][7] for j = 0..7.
+LANCET_INLINE void sum_lanes(const float* lanes, float* out) {
+  __m256 column[8];
+  four_columns(lanes, 0, column);
+  four_columns(lanes, 1, column + 4);
+  __m256 sum = column[0];
+#pragma GCC unroll 7
+  for (int i = 1; i < 8; ++i) sum = _mm256_add_ps(sum, column[i]);
+  _mm256_storeu_ps(out, sum);
+}
+
+LANCET_INLINE float fma_one(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+/// Fetches W `ahead` elements early: at each step of 8 elements the share of the 8 rows that makes
+/// every cache line be asked for once.
+template <typename T>
+LANCET_INLINE void fetch_ahead(const T* const* w, std::int64_t k, std::int64_t ahead) {
+  constexpr std::int64_t kShare = sizeof(T);  // rows of a step: 4 with 2 steps a line, 2 with 4
+  const T* const* const rows = w + k / 8 * kShare % 8;
+#pragma GCC unroll 4
+  for (std::int64_t j = 0; j < kShare; ++j) __builtin_prefetch(rows[j] + k + ahead);
+}

@@ -1,0 +1,79 @@
+#include "model/mlp.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "model/intraop.h"
+#include "model/kernels/elementwise.h"
+#include "model/linear.h"
+#include "model/rowwise.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::int64_t kGrain = 8192;  ///< elements of one parallel chunk
+
+at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
+  at::Tensor y = at::empty_like(gate);
+  const auto* g = gate.const_data_ptr<float>();
+  const auto* u = up.const_data_ptr<float>();
+  auto* to = y.mutable_data_ptr<float>();
+  intraop_chunks(gate.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
+    kernels::silu_mul(g + begin, u + begin, to + begin, end - begin);
+  });
+  return y;
+}
+
+struct SiluMulFunction : torch::autograd::Function<SiluMulFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& gate,
+                            const at::Tensor& up) {
+    const at::AutoDispatchBelowAutograd below;
+    ctx->save_for_backward({gate, up});
+    return silu_mul(gate, up);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& grads) {
+    const at::AutoDispatchBelowAutograd below;
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor dy = grads[0].contiguous();
+    at::Tensor d_gate = at::empty_like(dy);
+    at::Tensor d_up = at::empty_like(dy);
+    const auto* g = saved[0].const_data_ptr<float>();
+    const auto* u = saved[1].const_data_ptr<float>();
+    const auto* from = dy.const_data_ptr<float>();
+    auto* to_gate = d_gate.mutable_data_ptr<float>();
+    auto* to_up = d_up.mutable_data_ptr<float>();
+    intraop_chunks(dy.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
+      rowwise::silu_mul_backward(g + begin, u + begin, from + begin, to_gate + begin, to_up + begin,
+                                     end - begin);
+    });
+    return {d_gate, d_up};
+  }
+};
+
+at::Tensor activate(Activation kind, const at::Tensor& x) {
+  switch (kind) {
+    case Activation::kSilu:
+      return at::silu(x);
+    case Activation::kGelu:
+      return at::gelu(x);
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::kRelu:
+      return at::relu(x);
+    case Activation::kRelu2:
+      return at::relu(x).square();
+  }
+  return x;
+}
+
+}  // namespace
+
+at::Tensor apply_activation(Activation kind, const at::Tensor& gate, const at::Tensor& up) {
+  if (!up.defined()) return activate(kind, gate);
+  if (kind != Activation::kSilu || !is_native(gate)) return activate(kind, gate) * up;
+  const bool grad = at::GradMode::is_enabled() && (gate.requires_grad() || up.requires_grad());
+  return grad ? SiluMulFunction::apply(gate, up) : silu_mul(gate, up);
+}
+
+}  // namespace lancet

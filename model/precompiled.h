@@ -1,0 +1,6 @@
+#pragma once
+// Precompiled header of everything that computes with LibTorch.
+#include "core/precompiled.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>

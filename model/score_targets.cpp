@@ -1,0 +1,122 @@
+// Log probabilities without the logits: for a block of positions the head runs over slices of the vocabulary, and
+// each position keeps a running log of the sum of exponentials.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "model/decoder_parts.h"
+#include "model/intraop.h"
+#include "model/kernels/elementwise.h"
+#include "model/kernels/gemm.h"
+#include "model/rowwise.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::int64_t kRows = 128;      ///< positions of one task
+constexpr std::int64_t kSlice = 512;     ///< vocabulary entries at a time: their weights stay in the cache
+
+struct Running {
+  float target = 0;                      ///< logit of the target
+  double log_sum = -std::numeric_limits<double>::infinity();   ///< of the exponentials of all logits so far
+  std::int64_t above = 0;
+
+  void take(const float* logits, std::int64_t count) {
+    const double slice = kernels::log_sum_exp(logits, count);
+    const double high = std::max(log_sum, slice);
+    log_sum = high + std::log1p(std::exp(std::min(log_sum, slice) - high));
+    above += rowwise::count_above(logits, target, count);
+  }
+
+  [[nodiscard]] TargetScore result() const { return {static_cast<double>(target) - log_sum, above + 1}; }
+};
+
+template <class Job>
+void run_all(const Job& job) {
+  const std::int64_t tiles = kernels::tile_count(job);
+  for (std::int64_t i = 0; i < tiles; ++i) kernels::run_tile(job, i);
+}
+
+/// Up to kRows positions: normed [rows, d].
+void score_block(const Linear& head, const float* normed, std::int64_t rows,
+                 std::span<const std::int32_t> targets, TargetScore* out) {
+  const std::int64_t d = head.d_in();
+  const std::int64_t vocab = head.d_out();
+  const bool wide = head.weight.scalar_type() == at::kFloat;
+  const auto* weights = static_cast<const std::byte*>(head.weight.const_data_ptr());
+  const std::int64_t row_bytes = d * (wide ? 4 : 2);
+  kernels::LinearJob job{.lda = d, .type = wide ? kernels::WeightType::kF32 : kernels::WeightType::kBF16,
+                         .ldw = d, .ldc = kSlice, .k = d, .workers = 1};
+  std::vector<Running> running(static_cast<std::size_t>(rows));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    job.a = normed + r * d;
+    job.w = weights + targets[static_cast<std::size_t>(r)] * row_bytes;
+    job.c = &running[static_cast<std::size_t>(r)].target;
+    job.m = job.n = 1;
+    run_all(job);
+  }
+  std::vector<float> logits(static_cast<std::size_t>(rows * kSlice));
+  for (std::int64_t first = 0; first < vocab; first += kSlice) {
+    job.a = normed;
+    job.w = weights + first * row_bytes;
+    job.c = logits.data();
+    job.m = rows;
+    job.n = std::min(kSlice, vocab - first);
+    run_all(job);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      running[static_cast<std::size_t>(r)].take(logits.data() + r * kSlice, job.n);
+    }
+  }
+  for (std::size_t r = 0; r < running.size(); ++r) out[r] = running[r].result();
+}
+
+}  // namespace
+
+std::vector<TargetScore> Decoder::score_targets(const at::Tensor& hidden,
+                                                std::span<const std::int32_t> targets) const {
+  const auto count = static_cast<std::int64_t>(targets.size());
+  if (hidden.dim() != 2 || hidden.size(0) != count) {
+    fail(ErrorKind::kInternal, "model", "expected hidden states [targets, d_model]");
+  }
+  for (const std::int32_t target : targets) {
+    if (target < 0 || target >= spec_->vocab) {
+      fail(ErrorKind::kInput, "model",
+           "expected token ids from 0 to " + std::to_string(spec_->vocab - 1) + ", found " + std::to_string(target));
+    }
+  }
+  std::vector<TargetScore> out(targets.size());
+  const bool native = is_native(hidden) && spec_->logit_softcap == 0;
+  const at::Tensor normed = native ? final_norm(hidden).contiguous() : at::Tensor();
+  const auto block = [&](std::int64_t index) {
+    check_interrupted();
+    const std::int64_t first = index * kRows;
+    const std::int64_t rows = std::min(kRows, count - first);
+    const auto some = targets.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows));
+    TargetScore* to = out.data() + first;
+    if (native) {
+      score_block(ends_->head, normed.const_data_ptr<float>() + first * spec_->d_model, rows, some, to);
+      return;
+    }
+    const at::Tensor logits = head(hidden.narrow(0, first, rows));
+    const at::Tensor index_of =
+        at::tensor(at::ArrayRef<std::int32_t>(some.data(), some.size()), at::kInt).to(at::kLong).to(logits.device());
+    const at::Tensor target = logits.gather(1, index_of.unsqueeze(1));
+    const at::Tensor logprob = (target.squeeze(1).to(at::kDouble) - logits.to(at::kDouble).logsumexp(1)).cpu();
+    const at::Tensor above = (logits > target).sum(1).cpu();
+    for (std::int64_t r = 0; r < rows; ++r) {
+      to[r] = {logprob.const_data_ptr<double>()[r], above.const_data_ptr<std::int64_t>()[r] + 1};
+    }
+  };
+  const std::int64_t blocks = (count + kRows - 1) / kRows;
+  if (native) {
+    intraop_for(blocks, block);
+  } else {
+    for (std::int64_t i = 0; i < blocks; ++i) block(i);
+  }
+  return out;
+}
+
+}  // namespace lancet

@@ -1,0 +1,73 @@
+#include "model/session.h"
+
+#include <algorithm>
+
+#include <c10/core/InferenceMode.h>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+
+namespace lancet {
+namespace {
+
+std::int64_t longest(const std::vector<std::vector<std::int32_t>>& prompts) {
+  std::size_t most = 0;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    if (prompts[i].empty()) {
+      fail(ErrorKind::kInput, "generate", "expected at least one token, found none (prompt " + std::to_string(i) + ")");
+    }
+    most = std::max(most, prompts[i].size());
+  }
+  return static_cast<std::int64_t>(most);
+}
+
+}  // namespace
+
+Session::Session(const Decoder& model, const std::vector<std::vector<std::int32_t>>& prompts, std::int64_t room,
+                 std::int64_t piece)
+    : model_(model),
+      cache_(model.spec(), static_cast<std::int64_t>(prompts.size()), longest(prompts) + room, model.options()) {
+  const c10::InferenceMode inference;
+  const auto rows = static_cast<std::int64_t>(prompts.size());
+  const std::int64_t most = longest(prompts);
+  at::Tensor last = at::empty({rows, model.spec().d_model}, model.options());
+  for (std::int64_t first = 0; first < most; first += piece) {
+    check_interrupted();
+    const std::int64_t tokens = std::min(piece, most - first);
+    const at::Tensor ids = at::zeros({rows, tokens}, at::kLong);
+    std::vector<std::int64_t> counts;
+    for (std::int64_t b = 0; b < rows; ++b) {
+      const auto& prompt = prompts[static_cast<std::size_t>(b)];
+      const auto length = static_cast<std::int64_t>(prompt.size());
+      counts.push_back(std::clamp<std::int64_t>(length - first, 0, tokens));
+      std::copy_n(prompt.begin() + std::min(first, length), counts.back(),
+                  ids.mutable_data_ptr<std::int64_t>() + b * tokens);
+    }
+    const at::Tensor hidden = model.run(model.embed(ids), 0, model.spec().layers,
+                                        {.cache = &cache_, .append = true, .lengths = counts, .hook = {}});
+    for (std::int64_t b = 0; b < rows; ++b) {
+      const std::int64_t count = counts[static_cast<std::size_t>(b)];
+      if (count > 0) last.select(0, b).copy_(hidden.select(0, b).select(0, count - 1));
+    }
+    cache_.advance(counts);
+  }
+  logits_ = model.head(last).cpu();
+}
+
+void Session::feed(const std::vector<std::int32_t>& next) {
+  const c10::InferenceMode inference;
+  check_interrupted();
+  const at::Tensor ids = at::empty({rows(), 1}, at::kLong);
+  std::copy_n(next.begin(), rows(), ids.mutable_data_ptr<std::int64_t>());
+  const at::Tensor hidden = model_.run(model_.embed(ids), 0, model_.spec().layers,
+                                       {.cache = &cache_, .append = true, .lengths = {}, .hook = {}});
+  cache_.advance(std::vector<std::int64_t>(static_cast<std::size_t>(rows()), 1));
+  logits_ = model_.head(hidden.select(1, 0)).cpu();
+}
+
+void Session::keep(const std::vector<std::int64_t>& rows) {
+  cache_ = cache_.select(rows);
+  logits_ = logits_.index_select(0, at::tensor(rows, at::kLong));
+}
+
+}  // namespace lancet

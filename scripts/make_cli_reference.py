@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Writes docs/cli.md from the commands' own --help. Usage: make_cli_reference.py LANCET [--check]"""
+import pathlib
+import re
+import subprocess
+import sys
+
+lancet = sys.argv[1]
+page = pathlib.Path(__file__).resolve().parent.parent / "docs" / "cli.md"
+
+
+def help_of(*args):
+    return subprocess.run([lancet, *args, "--help"], check=True, capture_output=True, text=True).stdout.strip()
+
+
+intro = """# The command line
+
+Made by `scripts/make_cli_reference.py` from the commands themselves; a test compares.
+
+## What holds for every command
+
+- **MODEL** is a Hugging Face directory (single file or sharded safetensors), one `.safetensors`, one `.gguf` (also split), or an index `.json`.
+  Weights stored in a quantised form are decoded on read.
+- **OUT** decides the form by its name: `*.gguf`, `*.safetensors`, anything else a Hugging Face directory. An existing OUT is refused without `--force`.
+- Results go to stdout, notes and progress to stderr. `--json` puts exactly one JSON document (or JSON lines, where said) on stdout.
+- Exit codes: 0 done, 2 usage, 3 input missing, hostile or damaged, 4 models or tensors that do not fit together, 5 numeric trouble,
+  6 resource (disk, memory, LibTorch), 7 goal not met (an edit failed its probes, a check found a difference), 70 a defect of lancet, 130 interrupted.
+- An error is `error: OPERATION: what was expected, what was found` and `hint: ...` on stderr; with `--json` also
+  `{"error":{"kind","operation","message","hint"}}` on stdout.
+- Every command that writes a model leaves `lancet.json` beside it: version, command, seed, inputs and outputs with sizes and SHA-256.
+- Ctrl-C and SIGTERM stop within two seconds; nothing half-made ever stands under the final name.
+"""
+top = help_of()
+commands = re.findall(r"^  ([a-z]+)  ", top, re.M)
+text = intro + "\n```\n" + top + "\n```\n"
+for command in dict.fromkeys(commands):
+    text += f"\n## lancet {command}\n\n```\n{help_of(command)}\n```\n"
+if "--check" in sys.argv:
+    if page.read_text(encoding="utf-8") != text:
+        sys.exit("docs/cli.md is not what the commands say: run scripts/make_cli_reference.py build/lancet")
+    print(f"{len(commands)} commands")
+else:
+    page.write_text(text, encoding="utf-8")

@@ -1,0 +1,77 @@
+#include "surgery/contexts.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "model/generate.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::array<std::string_view, 5> kStarters{"The", "Therefore", "Because", "I", "You"};
+constexpr std::array<std::int64_t, 2> kLengths{5, 10};
+constexpr std::int64_t kTopK = 5;
+
+std::string as_template(std::string text) {
+  for (char& c : text) {
+    if (c == '{' || c == '}' || c == '\n' || c == '\r') c = ' ';
+  }
+  while (!text.empty() && (text.back() == ' ' || text.back() == '.')) text.pop_back();
+  return text + ". {}";
+}
+
+}  // namespace
+
+std::vector<std::string> sample_contexts(const Decoder& model, const Tokenizer& tokenizer, std::int64_t count,
+                                         std::uint64_t seed) {
+  std::vector<std::string> contexts{"{}"};
+  for (std::size_t l = 0; l < kLengths.size(); ++l) {
+    const std::int64_t share = l == 0 ? (count + 1) / 2 : count / 2;
+    if (share == 0) continue;
+    std::vector<Prompt> prompts;
+    for (std::int64_t i = 0; i < share; ++i) {
+      const std::string starter(kStarters[static_cast<std::size_t>(i) % kStarters.size()]);
+      prompts.push_back({std::to_string(i), starter, true});
+    }
+    SamplingOptions options;
+    options.max_tokens = kLengths[l];
+    options.temperature = 1;
+    options.top_k = kTopK;
+    const auto texts = generate(model, tokenizer, prompts, options, seed + l);
+    for (std::size_t i = 0; i < texts.size(); ++i) contexts.push_back(as_template(prompts[i].text + texts[i].text));
+  }
+  return contexts;
+}
+
+std::vector<std::string> read_contexts(const fs::path& path) {
+  const std::string text = read_file(path, 1 << 20);
+  std::vector<std::string> contexts;
+  std::size_t line = 1;
+  for (std::size_t at = 0; at < text.size(); ++line) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    std::string context = text.substr(at, end - at);
+    at = end + 1;
+    if (!context.empty() && context.back() == '\r') context.pop_back();
+    if (context.empty()) continue;
+    const std::size_t slot = context.find("{}");
+    if (slot == std::string::npos || context.find("{}", slot + 2) != std::string::npos) {
+      fail(ErrorKind::kUsage, "edit",
+           fmt::format("contexts: expected one '{{}}' in a line, found '{}' ({}:{})", printable(context),
+                       path.string(), line));
+    }
+    contexts.push_back(std::move(context));
+  }
+  const auto bare = std::find(contexts.begin(), contexts.end(), "{}");
+  if (bare == contexts.end()) {
+    contexts.insert(contexts.begin(), "{}");
+  } else {
+    std::rotate(contexts.begin(), bare, bare + 1);
+  }
+  return contexts;
+}
+
+}  // namespace lancet

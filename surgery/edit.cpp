@@ -1,0 +1,230 @@
+#include "surgery/edit.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "surgery/edit_session.h"
+#include "surgery/files/facts.h"
+#include "surgery/files/lora.h"
+#include "surgery/subject.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::int64_t kTextTokens = 12;        ///< of the greedy text that is shown
+constexpr std::int64_t kGuardTokens = 512;      ///< of the perplexity text that the guard reads
+
+void check_request(const EditRequest& request, const Editor& editor) {
+  if (!request.plan && !request.out && !request.delta && !request.lora) {
+    fail(ErrorKind::kUsage, "edit", "expected -o, --delta or --lora, found none", "say where the edit shall go");
+  }
+  if (request.facts.empty()) fail(ErrorKind::kUsage, "edit", "expected at least one fact, found none");
+  if (editor.max_facts > 0 && static_cast<std::int64_t>(request.facts.size()) > editor.max_facts) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected at most {} facts, found {}", editor.name, editor.max_facts, request.facts.size()));
+  }
+  for (const Fact& fact : request.facts) check_fact(fact);
+  if (request.plan) return;
+  for (const auto& path : {request.out, request.delta, request.lora, request.report, request.dump}) {
+    if (path) check_output("edit", *path, request.force);
+  }
+}
+
+struct Side {
+  std::vector<Answer> answers;
+  std::vector<std::string> texts;     ///< greedy, one a fact
+  double perplexity = 0;
+};
+
+Side probe_side(const Decoder& decoder, const SurgeryModel& model, const std::vector<Fact>& facts,
+                const std::vector<Question>& questions) {
+  Side side;
+  side.answers = ask(decoder, questions);
+  std::vector<std::string> prompts;
+  for (const Fact& fact : facts) prompts.push_back(fill_template(fact.prompt, fact.subject));
+  side.texts = greedy_texts(decoder, model.tokenizer, prompts, kTextTokens);
+  side.perplexity = shipped_perplexity(decoder, model.tokenizer, kGuardTokens);
+  return side;
+}
+
+/// The answer to the fact's own prompt, which is the first of its questions.
+const Answer& own_answer(std::size_t fact, const std::vector<Question>& questions, const std::vector<Answer>& answers) {
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    if (questions[i].fact == fact && questions[i].kind == ProbeKind::kPrompt) return answers[i];
+  }
+  fail(ErrorKind::kInternal, "edit", "a fact has no question");
+}
+
+Json side_json(const Answer& answer, const std::string& text) {
+  return {{"text", text},
+          {"p_target", std::exp(-answer.nll_target)},
+          {"p_true", answer.nll_other ? Json(std::exp(-*answer.nll_other)) : Json()},
+          {"rank_target", answer.rank_target}};
+}
+
+Json share_json(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
+
+/// rel_norm per layer of one edit's own columns.
+Json edit_norms(const EditedModel& edited, const std::string& id) {
+  Json out = Json::object();
+  const EditRecord& record = *edited.delta.ledger.find_edit(id);
+  for (const auto& [name, range] : record.columns) {
+    const LedgerTensor& info = *edited.delta.ledger.find_tensor(name);
+    const double change = delta_norm(*edited.delta.find(name), range.first, range.second);
+    const double total = delta_norm(*edited.delta.find(name));
+    out[std::to_string(info.layer)] = total > 0 ? edited.relative_norm.at(name) * change / total : 0;
+  }
+  return out;
+}
+
+struct Proof {
+  Json edits = Json::array();
+  std::vector<std::string> failed;     ///< ids
+  std::vector<FactMetrics> metrics;
+};
+
+Proof prove(const EditRequest& request, const EditedModel& edited, const std::vector<Question>& questions,
+            const Side& before, const Side& after) {
+  Proof proof;
+  for (std::size_t f = 0; f < request.facts.size(); ++f) {
+    const Fact& fact = request.facts[f];
+    const FactMetrics metrics = measure(f, questions, after.answers, before.answers);
+    const Answer& own = own_answer(f, questions, after.answers);
+    const bool ok = own.says_target && metrics.es.value_or(1) == 1;
+    if (!ok) proof.failed.push_back(fact.id);
+    proof.edits.push_back({{"id", edited.ids[f]},
+                           {"ok", ok},
+                           {"subject", fact.subject},
+                           {"prompt", fact.prompt},
+                           {"target", fact.target},
+                           {"before", side_json(own_answer(f, questions, before.answers), before.texts[f])},
+                           {"after", side_json(own, after.texts[f])},
+                           {"paraphrase", share_json(metrics.ps)},
+                           {"paraphrase_text", share_json(metrics.pem)},
+                           {"neighborhood", share_json(metrics.ns)},
+                           {"neighborhood_text", share_json(metrics.na)},
+                           {"leak", share_json(metrics.leak)},
+                           {"leak_unrelated", share_json(metrics.leak_unrelated)},
+                           {"rel_norm", edit_norms(edited, fact.id)}});
+    proof.metrics.push_back(metrics);
+  }
+  return proof;
+}
+
+GuardVerdict guard(const EditRequest& request, const EditPlan& plan, const EditedModel& edited, const Side& before,
+                   const Side& after, const Proof& proof) {
+  GuardValues values;
+  values.leak_rate = mean_metrics(proof.metrics).leak;
+  values.perplexity_before = before.perplexity;
+  values.perplexity_after = after.perplexity;
+  for (const auto& [name, norm] : edited.relative_norm) values.relative_norm = std::max(values.relative_norm, norm);
+  values.spectral_ratio = edited.spectral_ratio;
+  for (const Json& fact : plan.notes.value("facts", Json::array())) {
+    if (!fact.contains("denominator")) continue;
+    values.denominator = std::min(values.denominator.value_or(1), fact["denominator"].get<double>());
+  }
+  GuardLimits limits;
+  limits.leak = request.max_leak;
+  limits.perplexity_ratio = request.max_perplexity_ratio;
+  return judge(values, limits);
+}
+
+/// Metrics of the proof go into the ledger before it is written.
+void note_metrics(Delta& delta, const std::vector<std::string>& ids, const Json& edits) {
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    for (EditRecord& record : delta.ledger.edits) {
+      if (record.id != ids[i]) continue;
+      record.metrics = edits[i];
+      for (const char* key : {"id", "subject", "prompt", "target"}) record.metrics.erase(key);
+    }
+  }
+}
+
+Json written(const fs::path& path, std::uint64_t bytes, const std::string& sha256) {
+  return {{"path", path.string()}, {"bytes", bytes}, {"sha256", sha256}};
+}
+
+Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime, const SurgeryModel& model,
+                   EditedModel& edited, const Json& result) {
+  Json outputs = Json::array();
+  std::vector<std::string> own_ids;
+  for (const Fact& fact : request.facts) own_ids.push_back(fact.id);
+  note_metrics(edited.delta, own_ids, result["edits"]);
+  note_metrics(edited.stack.delta, edited.ids, result["edits"]);
+  if (request.delta) {
+    save_delta(*request.delta, edited.delta);
+    outputs.push_back(written(*request.delta, fs::file_size(*request.delta), ""));
+  }
+  if (request.lora) {
+    save_lora(*request.lora, edited.delta, request.model.string(), request.force);
+    outputs.push_back(written(*request.lora, 0, ""));
+  }
+  if (request.out) {
+    std::vector<ChangedTensor> changed;
+    for (auto& [name, tensor] : edited.stack.changed) changed.push_back(std::move(tensor));
+    ApplyOptions options;
+    options.force = request.force;
+    const Json manifest{{"command", request.command}, {"seed", runtime.seed}, {"method", result["method"]},
+                        {"layers", result["layers"]}, {"parameters", result["parameters"]}};
+    for (const WrittenFile& file : write_edited(model.source, *request.out, changed, edited.stack.delta, options, manifest)) {
+      outputs.push_back(written(file.path, file.bytes, file.sha256));
+    }
+  }
+  return outputs;
+}
+
+}  // namespace
+
+Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) {
+  const Editor& editor = find_editor(request.method);
+  check_request(request, editor);
+  if (request.plan) return plan_edit(request, runtime);
+  const Parameters parameters(editor.numbers, editor.words, request.method_options);
+  Stopwatch watch;
+  const SurgeryModel model = load_surgery_model(request.model, runtime);
+  watch.lap("load");
+  const LayerChoice choice = choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
+    return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
+  });
+  log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
+  watch.lap("layers");
+  CovarianceSource covariance(model, request.covariance);
+  for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
+  watch.lap("covariance");
+  const EditPlan plan = editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
+                                     [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters, runtime.seed});
+  watch.lap("plan");
+  EditedModel edited = realise(model, request, runtime, plan, choice.layers, parameters.json(), covariance.identities());
+  watch.lap("apply");
+  const auto questions = make_questions(model.decoder, model.tokenizer, request.facts);
+  const Side before = probe_side(model.decoder, model, request.facts, questions);
+  const Side after = probe_side(edited.decoder, model, request.facts, questions);
+  watch.lap("probe");
+
+  const Proof proof = prove(request, edited, questions, before, after);
+  const GuardVerdict verdict = guard(request, plan, edited, before, after, proof);
+  Json result{{"method", request.method}, {"layers", choice.layers}, {"layer_reason", choice.reason},
+              {"parameters", parameters.json()}, {"seconds", 0.0}, {"edits", proof.edits}, {"guards", verdict.json},
+              {"outputs", Json::array()}};
+  if (!choice.sweep.is_null()) result["sweep"] = choice.sweep;
+  const bool good = proof.failed.empty() && verdict.passed;
+  if (good || !request.guards) result["outputs"] = write_outputs(request, runtime, model, edited, result);
+  // What people look at to understand a failure is written in any case.
+  if (request.dump) save_dump(*request.dump, plan);
+  watch.lap("write");
+  result["seconds"] = watch.total();
+  result["timings"] = watch.laps();
+  if (request.report) save_report(*request.report, result, plan);
+  if (!proof.failed.empty() || (!verdict.passed && request.guards)) {
+    partial = result;
+    std::vector<std::string> problems = verdict.problems;
+    if (!proof.failed.empty()) problems.insert(problems.begin(), fmt::format("the edited model does not say the target of {}", fmt::join(proof.failed, ", ")));
+    fail(ErrorKind::kGoal, "edit", fmt::format("{}", fmt::join(problems, "; ")),
+         request.guards ? "nothing was written; --no-guards writes all the same" : "");
+  }
+  return result;
+}
+
+}  // namespace lancet

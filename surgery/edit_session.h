@@ -1,0 +1,86 @@
+#pragma once
+// The steps of one `lancet edit`, in the order in which run_edit takes them.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "formats/model_source.h"
+#include "formats/tokenizer/tokenizer.h"
+#include "model/decoder.h"
+#include "surgery/covariance.h"
+#include "surgery/editor.h"
+#include "surgery/files/apply.h"
+#include "surgery/guard.h"
+#include "surgery/layers.h"
+#include "surgery/probe.h"
+
+namespace lancet {
+
+/// A model on disk, opened and loaded.
+struct SurgeryModel {
+  ModelSource source;
+  Tokenizer tokenizer;
+  Decoder decoder;
+};
+[[nodiscard]] SurgeryModel load_surgery_model(const fs::path& path, const RuntimeOptions& runtime);
+
+/// What an editor planned, and the model that it gives once rounded to the stored dtype.
+struct EditedModel {
+  Delta delta;                     ///< this call's edits as one stage
+  EditStack stack;                 ///< with the edits the model already carried
+  std::vector<std::string> ids;    ///< of this call's edits in the stack
+  Decoder decoder;
+  std::map<std::string, double> relative_norm;   ///< ||dW||_F / ||W||_F per tensor
+  double spectral_ratio = 0;
+};
+
+/// Factors of all layers -> delta; weights as they will be written -> decoder.
+[[nodiscard]] EditedModel realise(const SurgeryModel& model, const EditRequest& request, const RuntimeOptions& runtime,
+                                  const EditPlan& plan, const std::vector<std::int64_t>& layers, const Json& parameters,
+                                  const Json& covariance);
+
+/// Second moments by `--covariance`; each layer is collected once, `identities` tells them.
+class CovarianceSource {
+ public:
+  CovarianceSource(const SurgeryModel& model, std::string wish);
+  [[nodiscard]] at::Tensor matrix(std::int64_t layer);
+  [[nodiscard]] const Json& identities() const noexcept { return identities_; }
+
+ private:
+  const SurgeryModel& model_;
+  std::string wish_;
+  std::string config_sha256_;
+  std::map<std::int64_t, at::Tensor> matrices_;
+  Json identities_ = Json::object();
+};
+
+/// Tries a layer with the first fact: few passes, identity covariance.
+[[nodiscard]] LayerTrial try_layer(const SurgeryModel& model, const Editor& editor, const Fact& fact, std::int64_t layer,
+                                   std::uint64_t seed);
+
+/// `--dump`: I.key.L, I.value, I.losses, I.left.L, I.right.L.
+void save_dump(const fs::path& path, const EditPlan& plan);
+
+/// `--report`: one HTML file with the table of facts, loss curves, guards.
+void save_report(const fs::path& path, const Json& result, const EditPlan& plan);
+void save_probe_report(const fs::path& path, const Json& result);
+
+/// Seconds of the parts of a run.
+class Stopwatch {
+ public:
+  /// Seconds since the last call (or construction), stored under `name`.
+  void lap(const std::string& name);
+  [[nodiscard]] double total() const;
+  [[nodiscard]] const Json& laps() const noexcept { return laps_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now(), last_ = start_;
+  Json laps_ = Json::object();
+};
+
+}  // namespace lancet

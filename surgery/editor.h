@@ -1,0 +1,101 @@
+#pragma once
+// An editor gets a const model and returns low-rank factors; only apply writes. One file per method in
+// surgery/editors/, ending in its descriptor.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "formats/tokenizer/tokenizer.h"
+#include "model/decoder.h"
+#include "surgery/requests.h"
+
+namespace lancet {
+
+/// A parameter of a method: settable by --method-option, ranged and documented here and nowhere else.
+struct Parameter {
+  std::string_view name;
+  double fallback;
+  double minimum, maximum;       ///< inclusive
+  bool integer;
+  std::string_view help;
+};
+/// A parameter that is a word from a list or a path.
+struct WordParameter {
+  std::string_view name;
+  std::string_view fallback;
+  std::vector<std::string_view> choices;   ///< empty = free text (a path)
+  std::string_view help;
+};
+
+/// The values of one run: every declared parameter, defaults filled in, ranges checked.
+class Parameters {
+ public:
+  /// Unknown names are Error(kUsage) with "did you mean"; values out of range name the range.
+  Parameters(std::span<const Parameter> numbers, std::span<const WordParameter> words,
+             const std::map<std::string, std::string>& given);
+  [[nodiscard]] double number(std::string_view name) const;
+  [[nodiscard]] std::int64_t integer(std::string_view name) const;
+  [[nodiscard]] const std::string& word(std::string_view name) const;
+  [[nodiscard]] const Json& json() const noexcept { return json_; }   ///< for the ledger
+
+ private:
+  Json json_;
+};
+
+/// What an editor works with.
+struct EditInput {
+  const Decoder& model;
+  const Tokenizer& tokenizer;
+  std::vector<Fact> facts;
+  std::vector<std::int64_t> layers;         ///< ascending
+  /// Second moment C = E[k k^T] of a layer's keys, float64 [d_ff, d_ff]; empty tensor = identity.
+  std::function<at::Tensor(std::int64_t layer)> covariance;
+  const Parameters& parameters;
+  std::uint64_t seed;
+};
+
+/// delta W = left right^T for the mathematical W [d_out, d_in], whatever the stored layout.
+struct Factors {
+  std::int64_t layer = 0;
+  std::string tensor;          ///< Hugging Face name of the matrix
+  MatrixLayout layout = MatrixLayout::kOutIn;
+  at::Tensor left;             ///< float32 [d_out, rank]
+  at::Tensor right;            ///< float32 [d_in, rank]
+};
+
+/// What was computed for one fact, for --dump and the ledger.
+struct FactTrace {
+  std::string id;
+  std::vector<std::pair<std::int64_t, at::Tensor>> keys;   ///< (layer, k* [d_in])
+  at::Tensor value;                                         ///< v* or z [d_model]
+  at::Tensor losses;                                        ///< float64 [steps, terms]
+  std::int64_t subject_last = 0;                            ///< token index in the bare prompt
+  double residual = 0;                                      ///< relative residual of the linear system
+};
+
+struct EditPlan {
+  std::vector<Factors> factors;
+  std::vector<FactTrace> traces;     ///< one per fact, in order
+  Json notes;                        ///< contexts used, steps, condition, ... for the ledger
+};
+
+struct Editor {
+  std::string_view name;             ///< file name
+  std::string_view title;
+  std::string_view paper;
+  std::span<const Parameter> numbers;
+  std::span<const WordParameter> words;
+  std::int64_t max_facts;            ///< per call; 0 = any number
+  EditPlan (*plan)(const EditInput& input);
+};
+
+[[nodiscard]] std::span<const Editor* const> editor_registry();
+/// kUsage with "did you mean".
+[[nodiscard]] const Editor& find_editor(std::string_view name);
+
+}  // namespace lancet

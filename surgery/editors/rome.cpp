@@ -1,0 +1,157 @@
+// ROME, Rank-One Model Editing. Meng et al. 2022, arXiv:2202.05262; with the keys of r-ROME, Gupta et al. 2024,
+// arXiv:2403.07175.
+//   k* = mean over contexts of the down projection's input at the subject's last token      [d_in]
+//   u  = C^-1 k* / |C^-1 k*|                                                                [d_in]
+//   v* = argmin of the loss in value.h                                                      [d_out]
+//   lambda = (v* - W k) / (k . u)                                                           [d_out]
+//   W <- W + lambda u^T
+// Which k stands in lambda: keys=mean takes k* (r-ROME: the written value is v* wherever k* is met); keys=bare takes
+// the bare prompt's key everywhere; original=1 is the published code, u from the mean and lambda from the bare
+// key, which explodes where the two differ.
+// Precision: keys in the model's precision, sums and the solve in float64, factors rounded once to float32.
+// Several facts are edited one after another, each on the model that carries the earlier ones.
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "surgery/contexts.h"
+#include "surgery/editor.h"
+#include "surgery/key.h"
+#include "surgery/solve.h"
+#include "surgery/value.h"
+
+namespace lancet {
+namespace {
+
+constexpr Parameter kNumbers[] = {
+    {"steps", 25, 1, 1000, true, "forward passes of the value's optimisation; the last one does not update"},
+    {"lr", 0.5, 1e-6, 100, false, "Adam's step size"},
+    {"clamp", 4, 1e-3, 1e3, false, "largest |delta| as a multiple of |v_0|"},
+    {"kl", 0.0625, 0, 1e3, false, "weight of the KL term at the bare subject"},
+    {"weight_decay", 1e-3, 0, 1e3, false, "weight of |delta| / |v_0|^2"},
+    {"stop", 0.05, 0, 1e3, false, "stop when the loss is below"},
+    {"stop_nll", 0, 0, 1e3, false, "stop when the target is the arg max in every row and every NLL is below; 0 = off"},
+    {"context_count", 20, 0, 200, true, "sampled texts before the prompt, beside the bare one"},
+    {"original", 0, 0, 1, true, "1 = the published code's bare key in lambda"},
+};
+constexpr double kSmallestCosine = 1e-3;   ///< |k . u| / |k| below which lambda would explode
+
+const std::vector<WordParameter>& words() {
+  static const std::vector<WordParameter> kWords{
+      {"contexts", "auto", {}, "auto, or a file with one literal template with {} a line"},
+      {"keys", "mean", {"mean", "bare"}, "key of the update: mean over the contexts, or the bare prompt's"},
+  };
+  return kWords;
+}
+
+struct Keys {
+  at::Tensor direction;   ///< from which u is made
+  at::Tensor key;         ///< in lambda
+  at::Tensor output;      ///< W key
+};
+
+Keys pick_keys(const RowStates& states, std::int64_t rewriting, const Parameters& parameters) {
+  const at::Tensor keys = states.keys.narrow(0, 0, rewriting).to(at::kCPU, at::kDouble);
+  const at::Tensor values = states.values.narrow(0, 0, rewriting).to(at::kCPU, at::kDouble);
+  const bool bare = parameters.word("keys") == "bare";
+  const bool original = parameters.integer("original") == 1;
+  const at::Tensor mean = keys.mean(0);
+  return {bare ? keys[0] : mean, bare || original ? keys[0] : mean, bare || original ? values[0] : values.mean(0)};
+}
+
+ValueOptions value_options(const Parameters& parameters) {
+  return {parameters.integer("steps"), parameters.number("lr"),           parameters.number("clamp"),
+          parameters.number("kl"),     parameters.number("weight_decay"), parameters.number("stop"),
+          parameters.number("stop_nll")};
+}
+
+struct OneEdit {
+  at::Tensor left, right;   ///< float32 [d_out], [d_in]
+  FactTrace trace;
+  Json notes;
+};
+
+OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact, std::int64_t layer,
+                 const std::vector<std::string>& contexts, const SpdSolver& solver) {
+  const FactRows rows = fact_rows(input.tokenizer, fact, contexts);
+  std::vector<Row> all = rows.rewriting;
+  all.push_back(rows.subject_only);
+  const RowStates states = read_rows(model, all, layer);
+  const Keys keys = pick_keys(states, static_cast<std::int64_t>(rows.rewriting.size()), input.parameters);
+  const Value value = optimise_value(model, rows, states, layer, value_options(input.parameters));
+
+  const Solution solved = solver.solve(keys.direction);
+  const at::Tensor u = solved.x / solved.x.norm();
+  const double product = keys.key.dot(u).item<double>();
+  const double cosine = std::fabs(product) / keys.key.norm().item<double>();
+  if (!(cosine > kSmallestCosine)) {
+    fail(ErrorKind::kNumeric, "edit",
+         fmt::format("'{}' at layer {}: expected |k . u| / |k| above {}, found {}", fact.subject, layer, kSmallestCosine,
+                     cosine),
+         "take method option keys=mean, another layer, or a prompt that does not begin with the subject");
+  }
+  OneEdit out;
+  out.left = ((value.value - keys.output) / product).to(at::kFloat);
+  out.right = u.to(at::kFloat);
+  out.trace.id = fact.id;
+  out.trace.keys.emplace_back(layer, keys.direction);
+  out.trace.value = value.value;
+  out.trace.losses = value.losses;
+  out.trace.subject_last = rows.rewriting.front().lookup;
+  out.trace.residual = solved.residual;
+  out.notes = {{"id", fact.id},
+               {"passes", value.losses.size(0)},
+               {"denominator", cosine},
+               {"value_ratio", value.delta.norm().item<double>() / std::max(1e-30, states.values[0].to(at::kDouble).norm().item<double>())},
+               {"solve_residual", solved.residual}};
+  return out;
+}
+
+/// W + lambda u^T in the precision and layout of the model, for the facts that follow.
+Decoder with_edit(const Decoder& model, const MatrixRef& down, const OneEdit& edit) {
+  const at::Tensor change = at::outer(edit.left, edit.right).to(down.weight.options());
+  return model.with_weight(down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
+}
+
+EditPlan plan(const EditInput& input) {
+  if (input.layers.size() != 1) {
+    fail(ErrorKind::kUsage, "edit", fmt::format("rome: expected one layer, found {}", input.layers.size()),
+         "give --layers N");
+  }
+  const std::int64_t layer = input.layers.front();
+  const std::string& file = input.parameters.word("contexts");
+  const auto contexts = file == "auto" ? sample_contexts(input.model, input.tokenizer,
+                                                         input.parameters.integer("context_count"), input.seed)
+                                       : read_contexts(file);
+  const SpdSolver solver(input.covariance(layer));
+  Decoder model = input.model;
+  EditPlan out;
+  std::vector<at::Tensor> left, right;
+  Json facts = Json::array();
+  for (std::size_t i = 0; i < input.facts.size(); ++i) {
+    OneEdit edit = edit_one(model, input, input.facts[i], layer, contexts, solver);
+    if (i + 1 < input.facts.size()) model = with_edit(model, model.mlp_down(layer), edit);
+    left.push_back(edit.left);
+    right.push_back(edit.right);
+    out.traces.push_back(std::move(edit.trace));
+    facts.push_back(std::move(edit.notes));
+  }
+  const MatrixRef down = input.model.mlp_down(layer);
+  out.factors.push_back({layer, down.name, down.layout, at::stack(left, 1), at::stack(right, 1)});
+  out.notes = {{"contexts", contexts}, {"ridge", solver.ridge()}, {"facts", facts}};
+  return out;
+}
+
+}  // namespace
+
+extern const Editor editor_rome;
+const Editor editor_rome{.name = "rome",
+                         .title = "ROME with consistent keys (r-ROME)",
+                         .paper = "arXiv:2202.05262, arXiv:2403.07175",
+                         .numbers = kNumbers,
+                         .words = words(),
+                         .max_facts = 0,
+                         .plan = plan};
+
+}  // namespace lancet

@@ -1,0 +1,136 @@
+#include "surgery/files/facts.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace lancet {
+namespace {
+
+/// The text of one record and where it begins.
+struct Slice {
+  std::string_view text;
+  std::size_t line = 0;
+};
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+/// Elements of a JSON array as text: only strings and brackets are looked at, each element is parsed later, so
+/// that a broken one does not take the others with it.
+std::vector<Slice> slice_array(std::string_view text, std::string_view source) {
+  std::vector<Slice> slices;
+  std::size_t depth = 0, line = 1, begin = 0, begin_line = 0;
+  bool in_string = false, closed = false, started = false;
+  const auto finish = [&](std::size_t end) {
+    const std::string_view element = trim(text.substr(begin, end - begin));
+    if (!element.empty()) slices.push_back({element, begin_line});
+    started = false;
+  };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') ++line;
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+      continue;
+    }
+    if (closed && !is_space(c)) {
+      fail(ErrorKind::kInput, "facts", fmt::format("{}:{}: expected the end of the file after ']'", source, line));
+    }
+    if (depth == 1 && !started && !is_space(c) && c != ',' && c != ']') {
+      started = true;
+      begin = i;
+      begin_line = line;
+    }
+    if (c == '"') in_string = true;
+    if (c == '[' || c == '{') ++depth;
+    if ((c == ']' || c == '}') && depth > 0 && --depth == 0) {
+      if (started) finish(i);
+      closed = true;
+    }
+    if (c == ',' && depth == 1 && started) finish(i);
+  }
+  if (!closed) {
+    fail(ErrorKind::kInput, "facts", fmt::format("{}:{}: expected ']', found the end of the file", source, line));
+  }
+  return slices;
+}
+
+std::vector<Slice> slice_lines(std::string_view text) {
+  std::vector<Slice> slices;
+  std::size_t line = 1;
+  for (std::size_t at = 0; at <= text.size(); ++line) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view record = trim(text.substr(at, end - at));
+    if (!record.empty()) slices.push_back({record, line});
+    at = end + 1;
+  }
+  return slices;
+}
+
+/// One object over several lines instead of one a line.
+bool is_single_object(std::string_view text, const std::vector<Slice>& lines) {
+  if (lines.size() < 2 || lines.front().text.ends_with("}")) return false;
+  try {
+    return parse_json(trim(text), "facts").is_object();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+std::vector<Slice> slice_records(std::string_view text, std::string_view source) {
+  const std::string_view body = trim(text);
+  if (body.empty()) {
+    fail(ErrorKind::kInput, "facts", fmt::format("expected a JSON array or JSON lines, found an empty file ({})", source));
+  }
+  if (body.front() == '[') return slice_array(text, source);
+  std::vector<Slice> lines = slice_lines(text);
+  if (is_single_object(text, lines)) return {{body, lines.front().line}};
+  return lines;
+}
+
+/// "key 'subject': expected ..." -> "subject".
+std::string key_of(const std::string& message) {
+  constexpr std::string_view kMark = "key '";
+  if (!message.starts_with(kMark)) return "";
+  const std::size_t end = message.find('\'', kMark.size());
+  return end == std::string::npos ? "" : message.substr(kMark.size(), end - kMark.size());
+}
+
+}  // namespace
+
+FactsFile parse_facts(std::string_view text, std::string_view source) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  FactsFile file;
+  const std::vector<Slice> slices = slice_records(text, source);
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    try {
+      file.facts.push_back(parse_fact(parse_json(slices[i].text, source), i + 1));
+    } catch (const Error& error) {
+      const std::string key = key_of(error.message());
+      file.bad.push_back({i + 1, slices[i].line, key,
+                          fmt::format("record {} at line {}: {}", i + 1, slices[i].line, error.message())});
+    }
+  }
+  if (slices.empty()) {
+    fail(ErrorKind::kInput, "facts", fmt::format("expected at least one record, found none ({})", source));
+  }
+  return file;
+}
+
+FactsFile read_facts(const fs::path& path) {
+  return parse_facts(read_file(path, 1ULL << 30), path.string());
+}
+
+}  // namespace lancet

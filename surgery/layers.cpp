@@ -1,0 +1,93 @@
+#include "surgery/layers.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace lancet {
+namespace {
+
+struct Preset {
+  std::string_view model_type;
+  std::int64_t layers, d_model, layer;
+  std::string_view reason;
+};
+// The others are the released configurations of EasyEdit for r-ROME (editing reference 1.12).
+constexpr Preset kPresets[] = {
+    {"llama", 30, 576, 3, "SmolLM2-135M, measured on known facts (docs/editing.md)"},
+    {"llama", 32, 4096, 5, "Llama 2 7B and Llama 3 8B, published configuration"},
+    {"llama", 28, 3072, 5, "Llama 3.2 3B, published configuration"},
+    {"mistral", 32, 4096, 5, "Mistral 7B, published configuration"},
+    {"qwen2", 28, 3584, 5, "Qwen2.5 7B, published configuration"},
+    {"gpt2", 24, 1024, 8, "GPT-2 medium, published configuration"},
+    {"gpt2", 36, 1280, 12, "GPT-2 large, published configuration"},
+    {"gpt2", 48, 1600, 17, "GPT-2 XL, published configuration"},
+    {"gptj", 28, 4096, 5, "GPT-J 6B, published configuration"},
+    {"gpt_neox", 44, 6144, 15, "GPT-NeoX 20B, published configuration"},
+};
+
+std::int64_t parse_layer(std::string_view text, const std::string& whole, std::int64_t layers) {
+  std::int64_t value = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value < 0 || value >= layers) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("--layers: expected auto, N or N-M with layers 0 to {}, found '{}'", layers - 1, printable(whole)));
+  }
+  return value;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t layers) {
+  const std::size_t dash = text.find('-');
+  const std::string_view view = text;
+  const std::int64_t first = parse_layer(view.substr(0, dash), text, layers);
+  const std::int64_t last = dash == std::string::npos ? first : parse_layer(view.substr(dash + 1), text, layers);
+  if (last < first) fail(ErrorKind::kUsage, "edit", fmt::format("--layers: expected N <= M, found '{}'", printable(text)));
+  std::vector<std::int64_t> out;
+  for (std::int64_t layer = first; layer <= last; ++layer) out.push_back(layer);
+  return out;
+}
+
+std::optional<LayerChoice> preset_layers(const DecoderSpec& spec) {
+  for (const Preset& preset : kPresets) {
+    if (preset.model_type != spec.model_type || preset.layers != spec.layers || preset.d_model != spec.d_model) continue;
+    return LayerChoice{{preset.layer}, fmt::format("preset: {}", preset.reason), {}};
+  }
+  return std::nullopt;
+}
+
+std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
+  std::vector<std::int64_t> out;
+  for (const double depth : {0.04, 0.08, 0.12, 0.17, 0.25, 0.35}) {
+    const auto layer = std::min(layers - 1, static_cast<std::int64_t>(depth * static_cast<double>(layers) + 0.5));
+    if (out.empty() || out.back() != layer) out.push_back(layer);
+  }
+  return out;
+}
+
+LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
+                          const std::function<LayerTrial(std::int64_t)>& trial) {
+  if (wish != "auto") return {parse_layers(wish, spec.layers), "given", {}};
+  if (auto preset = preset_layers(spec)) return *preset;
+  Json tried = Json::array();
+  std::int64_t best = -1;
+  LayerTrial found;
+  for (const std::int64_t layer : sweep_candidates(spec.layers)) {
+    const LayerTrial now = trial(layer);
+    tried.push_back({{"layer", layer}, {"works", now.works}, {"drift", now.drift}});
+    const bool better = best < 0 || (now.works && !found.works) || (now.works == found.works && now.drift < found.drift);
+    if (!better) continue;
+    best = layer;
+    found = now;
+  }
+  return {{best}, fmt::format("sweep: layer {} {} with the smallest drift ({:.4f} nats over same-template prompts)", best,
+                              found.works ? "takes the edit" : "of those tried", found.drift), tried};
+}
+
+}  // namespace lancet

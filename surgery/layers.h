@@ -1,0 +1,37 @@
+#pragma once
+// Which layers to edit: given, preset for a model that was measured, or found by a quick sweep.
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "model/architecture.h"
+
+namespace lancet {
+
+struct LayerChoice {
+  std::vector<std::int64_t> layers;
+  std::string reason;              ///< "given", "preset: ...", "sweep: ..."
+  Json sweep;                      ///< what the sweep measured, or null
+};
+
+/// One layer tried by the sweep.
+struct LayerTrial {
+  bool works = false;              ///< the edited model says the target
+  double drift = 0;                ///< mean KL(before || after) over same-template prompts, nats
+};
+
+/// "5", "4-8" -> the layers (kUsage for another spelling or a layer the model does not have).
+[[nodiscard]] std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t layers);
+/// The measured layer of a known (model_type, layers, d_model), with the reason.
+[[nodiscard]] std::optional<LayerChoice> preset_layers(const DecoderSpec& spec);
+/// Early to middle layers, where facts are edited with the least drift: at most six.
+[[nodiscard]] std::vector<std::int64_t> sweep_candidates(std::int64_t layers);
+/// `wish` "auto": the preset, else the candidate that works with the smallest drift.
+[[nodiscard]] LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
+                                        const std::function<LayerTrial(std::int64_t)>& trial);
+
+}  // namespace lancet

@@ -1,0 +1,75 @@
+#pragma once
+// Does the edit hold, and what else did it change? Conventions (editing reference 2.1, 2.5, 7.2):
+//   nll(s|p)  mean of -log p over the tokens of s, teacher-forced, with a leading blank
+//   says s    every token of s is the arg max: greedy decoding begins with s
+//   ES, PS    nll(target) < nll(true) on the prompt, share over the paraphrases
+//   EM, PEM   says the target on the prompt, share over the paraphrases
+//   NS, NA    share over the neighbours: nll(answer) < nll(target); says the answer (of the unedited model where
+//             none is given)
+//   leak      share of same-template prompts of other subjects that now say the target and did not before
+//   GE        1/2 (2/3 H_2 + 4/3 H_3): entropies in bits of bi- and trigrams of words of sampled text (top-k 5)
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/json.h"
+#include "formats/tokenizer/tokenizer.h"
+#include "model/decoder.h"
+#include "surgery/requests.h"
+
+namespace lancet {
+
+inline constexpr std::string_view kProbeConvention =
+    "nll = mean over target tokens, teacher-forced, leading blank; em/pem/na: greedy text begins with it; "
+    "leak: other subjects that now say the target; ge: n-gram entropy in bits, 100 tokens, top-k 5";
+
+enum class ProbeKind { kPrompt, kParaphrase, kNeighbor, kLeak, kUnrelated };
+
+/// One prompt to ask.
+struct Question {
+  std::size_t fact = 0;
+  ProbeKind kind = ProbeKind::kPrompt;
+  std::vector<TokenId> prompt, target, other;   ///< other = the true or the neighbour's answer; may be empty
+};
+
+struct Answer {
+  double nll_target = 0;
+  std::optional<double> nll_other;
+  std::int64_t rank_target = 0;        ///< the worst rank of the target's tokens, 1 = says it
+  bool says_target = false, says_other = false;
+};
+
+/// Questions of all facts. A neighbour without answer gets what `base` says (greedy); a fact without leak prompts
+/// gets made-up ones (make_leak_prompts, 12 of them).
+[[nodiscard]] std::vector<Question> make_questions(const Decoder& base, const Tokenizer& tokenizer,
+                                                   const std::vector<Fact>& facts);
+[[nodiscard]] std::vector<Answer> ask(const Decoder& model, const std::vector<Question>& questions);
+
+/// Metrics of one fact; nothing where there is no prompt of the kind.
+struct FactMetrics {
+  std::optional<double> es, em, ps, pem, ns, na, leak, leak_unrelated, ge;
+};
+/// `before` may be empty: leak then counts every prompt that says the target.
+[[nodiscard]] FactMetrics measure(std::size_t fact, const std::vector<Question>& questions,
+                                  const std::vector<Answer>& after, const std::vector<Answer>& before);
+/// Mean over the facts that have the metric.
+[[nodiscard]] FactMetrics mean_metrics(const std::vector<FactMetrics>& facts);
+[[nodiscard]] Json metrics_to_json(const FactMetrics& metrics);
+
+/// Perplexity of the text that ships for it: its first `max_tokens` tokens (0 = all), each paragraph on its own.
+[[nodiscard]] double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer, std::int64_t max_tokens);
+
+/// Greedy text of `tokens` tokens after each prompt.
+[[nodiscard]] std::vector<std::string> greedy_texts(const Decoder& model, const Tokenizer& tokenizer,
+                                                    const std::vector<std::string>& prompts, std::int64_t tokens);
+
+/// 1/2 (2/3 H_2 + 4/3 H_3) of the words of `text`.
+[[nodiscard]] double ngram_entropy(std::string_view text);
+/// Mean n-gram entropy of sampled continuations of a fact's generation prompts.
+[[nodiscard]] double fluency(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
+                             std::uint64_t seed);
+
+}  // namespace lancet

@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+"""What a person sees at the shell: output, exit code, files. Usage: blackbox_test.py LANCET [unittest args]."""
+import hashlib
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import tiny_model  # noqa: E402
+
+LANCET = pathlib.Path(sys.argv[1]).resolve()
+
+
+def hashes(folder):
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(pathlib.Path(folder).rglob("*")) if p.is_file()}
+
+
+class Shell(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="lancet-blackbox-"))
+        cls.model = tiny_model.write_model(cls.root / "model")
+        cls.env = {**os.environ, "LANCET_CACHE": str(cls.root / "cache")}
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.root, ignore_errors=True)
+
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(dir=self.root))
+
+    def run_lancet(self, *args, code=0, env=None, **options):
+        done = subprocess.run([str(LANCET), *map(str, args)], capture_output=True, text=True, cwd=self.work,
+                              env=env or self.env, timeout=120, **options)
+        self.assertEqual(done.returncode, code, f"lancet {args}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def json(self, *args, code=0):
+        done = self.run_lancet(*args, "--json", code=code)
+        return json.loads(done.stdout)
+
+    def refused(self, code, pattern, *args):
+        """Exit code, a message on stderr, the same in JSON, and nothing new in the working folder."""
+        before = sorted(os.listdir(self.work))
+        done = self.run_lancet(*args, code=code)
+        self.assertRegex(done.stderr, r"^error: ", "message")
+        self.assertRegex(done.stderr, pattern)
+        self.assertEqual(sorted(os.listdir(self.work)), before, "left something behind")
+        error = self.json(*args, code=code)["error"]
+        self.assertEqual(set(error), {"kind", "operation", "message", "hint"})
+        self.assertRegex(done.stderr, re.escape(error["message"][:40]))
+
+
+class Start(Shell):
+    """LibTorch is loaded only by commands that run a model."""
+
+    def loaded(self, *args):
+        done = self.run_lancet(*args, env={**self.env, "LD_DEBUG": "files"})
+        return done.stderr
+
+    def test_help_and_checkpoint_commands_load_no_libtorch(self):
+        (self.work / "many").mkdir()
+        tensors = {f"model.layers.{i}.weight": ([4], [0.0] * 4) for i in range(1000)}
+        tiny_model.write_safetensors(self.work / "many" / "model.safetensors", tensors)
+        (self.work / "many" / "config.json").write_text('{"model_type": "llama"}')
+        for args in (["--help"], ["edit", "--help"], ["inspect", "many"], ["diff", self.model, self.model],
+                     ["convert", self.model, "out"], ["verify", self.model], ["tokenize", self.model, "a b"],
+                     ["completion", "bash"]):
+            with self.subTest(args=args):
+                self.assertNotIn("libtorch", self.loaded(*args))
+
+    def test_the_check_itself_sees_libtorch_where_it_is_loaded(self):
+        self.assertIn("libtorch_cpu", self.loaded("score", self.model, "--text", "the capital of France"))
+
+    def test_version_names_commit_and_libtorch(self):
+        text = self.run_lancet("--version").stdout
+        self.assertRegex(text, r"lancet \d+\.\d+\.\d+ \(commit \w+\)")
+        self.assertIn("LibTorch 2.11.0", text)
+
+    def test_every_command_has_help_with_two_examples(self):
+        text = self.run_lancet("--help").stdout
+        commands = re.findall(r"^  ([a-z]+)  ", text, re.M)
+        self.assertGreaterEqual(len(set(commands)), 16, text)
+        for command in set(commands):
+            help_text = self.run_lancet(command, "--help").stdout
+            examples = re.findall(r"^  lancet |^  source <\(lancet ", help_text.split("Examples:")[1], re.M)
+            self.assertGreaterEqual(len(examples), 2, command)
+
+    def test_missing_and_wrong_libtorch_are_exit_6(self):
+        wrong = self.work / "torch"
+        (wrong / "lib").mkdir(parents=True)
+        (wrong / "lib" / "libtorch_cpu.so").write_text("")
+        (wrong / "version.py").write_text("__version__ = '2.4.0+cu121'\n")
+        for value, pattern in ((self.work / "none", "found no lib/libtorch_cpu.so"), (wrong, "expected LibTorch 2.11.0, found 2.4.0")):
+            env = {**self.env, "LANCET_LIBTORCH": str(value)}
+            done = self.run_lancet("score", self.model, "--text", "a b c", code=6, env=env)
+            self.assertRegex(done.stderr, pattern)
+
+
+class Checkpoints(Shell):
+    def test_inspect_gives_the_fields_of_the_contract(self):
+        d = self.json("inspect", self.model, "--stats")
+        self.assertEqual(d["format"], "huggingface")
+        self.assertEqual(d["architecture"], "llama")
+        self.assertEqual(d["dtypes"], {"F32": 20})
+        self.assertEqual(d["tokenizer"], {"kind": "BPE", "vocab_size": len(tiny_model.tokenizer_json()["model"]["vocab"])})
+        norm = next(t for t in d["tensors"] if t["name"] == "model.norm.weight")
+        self.assertEqual((norm["dtype"], norm["shape"], norm["bytes"]), ("F32", [32], 128))
+        self.assertEqual((norm["stats"]["min"], norm["stats"]["max"], norm["stats"]["nan"]), (1, 1, 0))
+        self.assertEqual(d["parameters"], sum(t["bytes"] for t in d["tensors"]) // 4)
+
+    def test_convert_to_gguf_and_back_gives_the_same_weights(self):
+        self.run_lancet("convert", self.model, "m.gguf")
+        self.run_lancet("convert", "m.gguf", "back")
+        self.assertTrue(self.json("diff", self.model, "back", "--check")["identical"])
+        self.assertTrue(self.json("verify", "back")["ok"])
+        for args in (["tokenize", "TEXT"],):
+            a = self.json(args[0], self.model, "France is the capital 12")
+            b = self.json(args[0], "back", "France is the capital 12")
+            self.assertEqual(a["ids"], b["ids"])
+
+    def test_shards_hold_the_same_tensors(self):
+        self.run_lancet("convert", self.model, "shards", "--shard-size", "30KB")
+        index = json.loads((self.work / "shards" / "model.safetensors.index.json").read_text())
+        self.assertGreater(len(set(index["weight_map"].values())), 1)
+        self.assertTrue(self.json("diff", self.model, "shards", "--check")["identical"])
+
+    def test_diff_check_is_exit_7_and_names_the_tensor(self):
+        other = tiny_model.write_model(self.work / "other", seed=1)
+        d = self.json("diff", self.model, other, "--check", code=7)
+        self.assertFalse(d["identical"])
+        self.assertIn("model.layers.1.mlp.down_proj.weight", [t["name"] for t in d["tensors"]])
+
+    def test_verify_finds_a_changed_byte_by_its_hash(self):
+        self.run_lancet("convert", self.model, "copy")
+        with open(self.work / "copy" / "model.safetensors", "r+b") as f:
+            f.seek(-1, os.SEEK_END)
+            byte = f.read(1)
+            f.seek(-1, os.SEEK_END)
+            f.write(bytes([byte[0] ^ 1]))
+        d = self.json("verify", "copy", code=7)
+        self.assertRegex(d["problems"][0], "model.safetensors: expected SHA-256")
+
+    def test_verify_of_a_truncated_file_is_exit_3(self):
+        shutil.copytree(self.model, self.work / "cut")
+        path = self.work / "cut" / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-4])
+        self.assertFalse(self.json("verify", "cut", code=3)["ok"])
+
+    def test_template_and_tokenize(self):
+        (self.work / "chat.json").write_text(json.dumps([{"role": "user", "content": "hé"}]))
+        d = self.json("template", self.model, "--messages", "chat.json", "--add-generation-prompt")
+        self.assertEqual(d["text"], "[user] hé\n[assistant]")
+        (self.work / "lines.jsonl").write_text('{"text":"France"}\n{"ids":[1,2]}\n')
+        lines = [json.loads(x) for x in self.run_lancet("tokenize", self.model, "--file", "lines.jsonl").stdout.splitlines()]
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(self.json("tokenize", self.model, "--decode", *lines[0]["ids"])["text"], "France")
+
+
+class BadInput(Shell):
+    def test_usage_errors_are_exit_2(self):
+        m = self.model
+        edit = ["edit", m, "-o", "out", "--target", "Rome"]
+        for pattern, *args in [
+            ("did you mean '--json'", "inspect", m, "--jsno"),
+            ("did you mean 'inspect'", "inspct", m),
+            ("expected --subject", *edit),
+            (r"\{\}", *edit, "--subject", "France", "--prompt", "The capital of France is"),
+            ("target", "edit", m, "-o", "out", "--target", "", "--subject", "France", "--prompt", "The capital of {} is"),
+            ("somewhere to write", "edit", m, "--subject", "France", "--prompt", "{} is", "--target", "Rome"),
+            ("did you mean 'rome'", *edit, "--subject", "France", "--prompt", "{} is", "--method", "romme"),
+            ("did you mean 'steps'", *edit, "--subject", "France", "--prompt", "{} is", "--method-option", "stpes=3"),
+            ("steps", *edit, "--subject", "France", "--prompt", "{} is", "--method-option", "steps=-1"),
+            ("layer", *edit, "--subject", "France", "--prompt", "{} is", "--layers", "99"),
+            ("expected one of --prompt", "generate", m),
+            ("expected one of --text", "score", m),
+            ("q8_0", "convert", m, "out", "--quantize", "q8_0"),
+            ("expected ids", "tokenize", m, "--decode", "999999"),
+            ("-o OUT or --in-place", "undo", m),
+            ("--dtype|dtype", "convert", m, "out", "--dtype", "float31"),
+        ]:
+            with self.subTest(args=args):
+                self.refused(2, pattern, *args)
+
+    def test_missing_and_damaged_inputs_are_exit_3(self):
+        (self.work / "empty.safetensors").write_bytes(b"")
+        (self.work / "junk.gguf").write_bytes(b"GGUF" + b"\xff" * 64)
+        (self.work / "folder").mkdir()
+        (self.work / "facts.jsonl").write_text('{"subject": 3}\n')
+        for pattern, *args in [
+            ("no/such/model", "inspect", "no/such/model"),
+            ("empty.safetensors", "inspect", "empty.safetensors"),
+            ("junk.gguf", "inspect", "junk.gguf"),
+            ("folder", "generate", "folder", "--prompt", "x"),
+            ("facts.jsonl", "edit", self.model, "--requests", "facts.jsonl", "-o", "out"),
+            ("undo", "undo", self.model, "-o", "out"),
+            ("nothing.json", "template", self.model, "--messages", "nothing.json"),
+        ]:
+            with self.subTest(args=args):
+                self.refused(3, pattern, *args)
+
+    def test_an_unsupported_architecture_is_exit_4_with_the_nearest(self):
+        shutil.copytree(self.model, self.work / "other")
+        config = json.loads((self.work / "other" / "config.json").read_text())
+        (self.work / "other" / "config.json").write_text(json.dumps({**config, "model_type": "lama"}))
+        self.refused(4, "llama", "generate", "other", "--prompt", "x")
+
+    def test_an_existing_output_is_refused_without_force(self):
+        (self.work / "out").mkdir()
+        (self.work / "out" / "mine.txt").write_text("precious")
+        self.refused(2, "out", "convert", self.model, "out")
+        self.assertEqual((self.work / "out" / "mine.txt").read_text(), "precious")
+        self.run_lancet("convert", self.model, "out", "--force")
+        self.assertTrue((self.work / "out" / "config.json").exists())
+
+    def test_a_full_disk_is_exit_6_and_leaves_nothing(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+        for args in (["convert", self.model, "out"], ["convert", self.model, "out.gguf"],
+                     ["edit", self.model, "--subject", "France", "--prompt", "The capital of {} is", "--target", "Rome",
+                      "-o", "out", "--no-guards", "--covariance", "none", "--layers", "1"]):
+            with self.subTest(args=args):
+                done = self.run_lancet(*args, code=6, preexec_fn=limit)
+                self.assertRegex(done.stderr, "error: ")
+                self.assertEqual(os.listdir(self.work), [])
+
+    def test_a_killed_run_leaves_nothing_under_the_final_name(self):
+        big = tiny_model.write_model(self.work / "big", layers=2, d_model=128, d_ff=512)
+        for delay in (0.005, 0.01, 0.02, 0.04):
+            run = subprocess.Popen([str(LANCET), "convert", str(big), "out"], cwd=self.work, env=self.env,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(delay)
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+            if (self.work / "out").exists():
+                self.assertTrue(self.json("verify", "out")["ok"])
+                shutil.rmtree(self.work / "out")
+        self.run_lancet("convert", big, "out")
+        self.assertEqual([n for n in os.listdir(self.work) if n.startswith(".")], [], "leftovers of killed runs")
+
+    def test_sigterm_stops_within_two_seconds_with_130(self):
+        run = subprocess.Popen([str(LANCET), "generate", str(self.model), "--prompt", "the", "--max-tokens", "1000000"],
+                               cwd=self.work, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        time.sleep(1.5)
+        start = time.monotonic()
+        run.send_signal(signal.SIGTERM)
+        run.wait(timeout=10)
+        run.stderr.close()
+        self.assertEqual(run.returncode, 130)
+        self.assertLess(time.monotonic() - start, 2)
+
+
+class Surgery(Shell):
+    EDIT = ["--subject", "France", "--prompt", "The capital of {} is", "--target", "Rome", "--no-guards",
+            "--covariance", "none", "--layers", "1"]
+
+    def edit(self, out, *more):
+        return self.json("edit", self.model, *self.EDIT, "-o", out, *more)
+
+    def test_plan_writes_nothing(self):
+        d = self.json("edit", self.model, *self.EDIT, "-o", "out", "--plan")
+        self.assertTrue(d["plan"])
+        self.assertEqual(os.listdir(self.work), [])
+
+    def test_one_matrix_changes_and_undo_restores_every_file(self):
+        self.edit("out")
+        d = self.json("diff", self.model, "out")
+        self.assertEqual([t["name"] for t in d["tensors"]], ["model.layers.1.mlp.down_proj.weight"])
+        self.run_lancet("undo", "out", "-o", "undone")
+        before, after = hashes(self.model), hashes(self.work / "undone")
+        self.assertEqual({k: after.get(k) for k in before}, before)
+        self.run_lancet("undo", "out", "--in-place")
+        self.assertTrue(self.json("diff", self.model, "out", "--check")["identical"])
+
+    def test_the_same_edit_gives_the_same_files_for_any_thread_count(self):
+        skip = {"lancet.json"}  # holds time and peak memory
+        runs = []
+        for i, more in enumerate((["--threads", "1"], ["--threads", "2"], [])):
+            self.edit(f"out{i}", *more)
+            runs.append({k: v for k, v in hashes(self.work / f"out{i}").items() if k not in skip})
+        self.assertEqual(runs[0], runs[1])
+        self.assertEqual(runs[1], runs[2])
+
+    def test_a_delta_applied_is_the_edited_model(self):
+        self.edit("out", "--delta", "fact.safetensors")
+        self.run_lancet("apply", self.model, "fact.safetensors", "-o", "applied")
+        self.assertTrue(self.json("diff", "out", "applied", "--check")["identical"])
+        d = self.json("show", "fact.safetensors")
+        self.assertEqual((d["edits"][0]["subject"], d["edits"][0]["target"]), ("France", "Rome"))
+
+    def test_one_edit_of_two_can_be_taken_out(self):
+        self.edit("one")
+        self.run_lancet("edit", "one", "--subject", "Paris", "--prompt", "{} is the", "--target", "Rome", "--no-guards",
+                        "--covariance", "none", "--layers", "1", "-o", "two")
+        ids = [e["id"] for e in self.json("show", "two")["edits"]]
+        self.assertEqual(len(set(ids)), 2)
+        d = self.json("undo", "two", "--edit", ids[1], "-o", "back")
+        self.assertEqual((d["removed"], d["remaining"]), ([ids[1]], [ids[0]]))
+        self.assertTrue(self.json("diff", "one", "back", "--check")["identical"])
+        self.run_lancet("undo", "two", "-o", "all")
+        self.assertTrue(self.json("diff", self.model, "all", "--check")["identical"])
+
+    def test_an_edit_that_fails_is_exit_7_and_writes_nothing(self):
+        d = self.json("edit", self.model, "--subject", "France", "--prompt", "The capital of {} is", "--target", "Rome",
+                      "--covariance", "none", "--layers", "1", "--method-option", "steps=1", "-o", "out", code=7)
+        self.assertIn("error", d)
+        self.assertFalse(all(e["ok"] for e in d["edits"]))
+        self.assertEqual(os.listdir(self.work), [])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)

@@ -1,0 +1,71 @@
+#include "tests/model/tiny.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/rng.h"
+#include "formats/model_source.h"
+#include "tests/catch.h"
+
+namespace lancet::test {
+namespace {
+
+fs::path folder() { return fs::path(LANCET_TEST_DATA) / "tiny_models"; }
+
+}  // namespace
+
+std::vector<std::string> tiny_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder())) names.push_back(entry.path().filename().string());
+  std::ranges::sort(names);
+  return names;
+}
+
+Decoder load_tiny(const std::string& name, at::ScalarType dtype) {
+  return Decoder::load(ModelSource::open(folder() / name), {dtype, at::kCPU});
+}
+
+at::Tensor golden(const std::string& model, const std::string& tensor) {
+  const auto file = Checkpoint::open(folder() / model / "golden.safetensors");
+  const TensorInfo* info = file->find(tensor);
+  REQUIRE(info != nullptr);
+  const Bytes bytes = file->data(*info);
+  at::Tensor out = at::empty(info->shape, info->dtype == DType::kF32 ? at::kFloat : at::kLong);
+  REQUIRE(out.nbytes() == bytes.size());
+  std::memcpy(out.mutable_data_ptr(), bytes.data(), bytes.size());
+  return out;
+}
+
+at::Tensor random_ids(std::int64_t batch, std::int64_t tokens, std::uint64_t seed) {
+  at::Tensor ids = at::empty({batch, tokens}, at::kLong);
+  auto* id = ids.mutable_data_ptr<std::int64_t>();
+  const Random random(seed, "ids");
+  for (std::int64_t i = 0; i < ids.numel(); ++i) id[i] = random.bits(static_cast<std::uint64_t>(i)) % 64;
+  return ids;
+}
+
+std::vector<std::vector<std::int32_t>> as_lists(const at::Tensor& ids) {
+  std::vector<std::vector<std::int32_t>> out;
+  for (std::int64_t b = 0; b < ids.size(0); ++b) {
+    const auto* row = ids.const_data_ptr<std::int64_t>() + b * ids.size(1);
+    out.emplace_back(row, row + ids.size(1));
+  }
+  return out;
+}
+
+double max_abs(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+}
+
+double relative(const at::Tensor& a, const at::Tensor& b) {
+  return max_abs(a, b) / b.to(at::kDouble).abs().max().item<double>();
+}
+
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.contiguous();
+  const at::Tensor y = b.contiguous();
+  return x.sizes() == y.sizes() && x.scalar_type() == y.scalar_type() &&
+         std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
+}
+
+}  // namespace lancet::test

@@ -1,0 +1,42 @@
+#pragma once
+// What the tests of model/ share: the stored tiny models, their goldens, and comparisons.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "formats/checkpoint.h"
+#include "model/decoder.h"
+
+namespace lancet::test {
+
+/// Every folder of tests/data/tiny_models.
+[[nodiscard]] std::vector<std::string> tiny_names();
+[[nodiscard]] Decoder load_tiny(const std::string& name, at::ScalarType dtype = at::kFloat);
+
+/// A tensor of golden.safetensors.
+[[nodiscard]] at::Tensor golden(const std::string& model, const std::string& tensor);
+
+/// Random ids of a tiny model's vocabulary, int64 [batch, tokens].
+[[nodiscard]] at::Tensor random_ids(std::int64_t batch, std::int64_t tokens, std::uint64_t seed = 7);
+[[nodiscard]] std::vector<std::vector<std::int32_t>> as_lists(const at::Tensor& ids);
+
+[[nodiscard]] double max_abs(const at::Tensor& a, const at::Tensor& b);
+/// max |a - b| / max |b|.
+[[nodiscard]] double relative(const at::Tensor& a, const at::Tensor& b);
+[[nodiscard]] bool same_bits(const at::Tensor& a, const at::Tensor& b);
+
+/// The kind of the Error that `body` throws and its message ("" where nothing is thrown).
+template <typename Body>
+std::string error_of(const Body& body) {
+  try {
+    body();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace lancet::test

@@ -1,0 +1,28 @@
+#pragma once
+// Every tolerance of the tests, with its reason.
+
+namespace lancet::tolerance {
+
+// Logits against transformers in float32: two float32 programs that add in different orders. Float32 against float64
+// of such random models differs by up to 2e-5 at logits of standard deviation 1; some of ours have 6.
+constexpr double kTinyLogits = 2e-4;
+
+// Next tokens are compared only where transformers' best logit stands this far above its second.
+constexpr double kGreedyGap = 2e-3;
+
+// Two ways through our own float32 code that differ in the order of sums (cached keys, split passes, batches).
+constexpr double kSameModel = 2e-5;
+
+// A fused float32 operator against LibTorch's operators in float32, relative to the largest value.
+constexpr double kOperator = 5e-6;
+
+// Central differences of a float32 function: rounding of the function over the step, step 1e-2.
+constexpr double kFiniteDifference = 5e-3;
+
+// Log probabilities by slices of the vocabulary against log_softmax of the whole row in double.
+constexpr double kLogProbability = 2e-5;
+
+// Chi-square with 4 degrees of freedom: exceeded by chance once in a million.
+constexpr double kChiSquare4 = 35.0;
+
+}  // namespace lancet::tolerance
