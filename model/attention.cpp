@@ -8,7 +8,8 @@ namespace lancet {
 namespace {
 
 /// x [batch, tokens, heads, d], cos and sin [batch, tokens, 1, dims / 2].
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, const RopeSpec& rope) {
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                  const RopeSpec& rope) {
   const at::Tensor turned = x.narrow(-1, 0, rope.dims);
   const at::Tensor kept = x.narrow(-1, rope.dims, x.size(-1) - rope.dims);
   at::Tensor out;
@@ -23,15 +24,17 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   return kept.size(-1) == 0 ? out : at::cat({out, kept}, -1);
 }
 
-/// True where query i of row b (position starts[b] + i) sees the key: [batch, 1, tokens, longest + tokens]. The
-/// first `longest` keys are the prefix, valid up to starts[b]; then come the pass's own.
+/// True where query i of row b (position starts[b] + i) sees the key: [batch, 1, tokens, longest +
+/// tokens]. The first `longest` keys are the prefix, valid up to starts[b]; then come the pass's
+/// own.
 at::Tensor visible_keys(const at::Tensor& starts, std::int64_t longest, std::int64_t tokens,
                         std::int64_t window) {
   const auto options = starts.options();
   const at::Tensor start = starts.view({-1, 1, 1});
   const at::Tensor query = start + at::arange(tokens, options).view({1, -1, 1});
   const at::Tensor slot = at::arange(longest, options).view({1, 1, -1});
-  const at::Tensor prefix = at::where(slot < start, slot, at::full_like(slot, -1) - longest - tokens);
+  const at::Tensor prefix =
+      at::where(slot < start, slot, at::full_like(slot, -1) - longest - tokens);
   const at::Tensor own = start + at::arange(tokens, options).view({1, 1, -1});
   const at::Tensor key = at::cat({prefix.expand({-1, 1, -1}), own}, 2);
   at::Tensor visible = at::logical_and(key >= 0, key <= query);
@@ -39,9 +42,10 @@ at::Tensor visible_keys(const at::Tensor& starts, std::int64_t longest, std::int
   return visible.unsqueeze(1);
 }
 
-/// softmax(cap * tanh(scale q k^T / cap)) v with explicit scores; q [batch, kv_heads, group, tokens, d].
-at::Tensor attend_capped(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& mask,
-                         const AttentionSpec& spec) {
+/// softmax(cap * tanh(scale q k^T / cap)) v with explicit scores; q [batch, kv_heads, group,
+/// tokens, d].
+at::Tensor attend_capped(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                         const at::Tensor& mask, const AttentionSpec& spec) {
   const at::Tensor scores = at::matmul(q, k.unsqueeze(2).transpose(-1, -2)) * spec.scale;
   const at::Tensor capped = at::tanh(scores / spec.softcap) * spec.softcap;
   const at::Tensor masked = capped.masked_fill(at::logical_not(mask.unsqueeze(2)), -1e30);
@@ -74,7 +78,8 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
   if (longest > 0) {
     // Slots behind a row's length are masked, but a NaN in them would survive 0 * NaN.
     const at::Tensor valid =
-        (at::arange(longest, starts.options()).view({1, -1}) < starts.view({-1, 1})).view({batch, 1, longest, 1});
+        (at::arange(longest, starts.options()).view({1, -1}) < starts.view({-1, 1}))
+            .view({batch, 1, longest, 1});
     const auto prefix = [&](const at::Tensor& all) {
       const at::Tensor part = all.narrow(2, 0, longest);
       return at::where(valid, part, at::zeros({}, part.options()));
@@ -87,7 +92,8 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
   if (spec.softcap > 0) {
     const at::Tensor grouped =
         queries.view({batch, spec.kv_heads, spec.heads / spec.kv_heads, tokens, spec.d_head});
-    out = attend_capped(grouped, keys, values, mask, spec).view({batch, spec.heads, tokens, spec.d_head});
+    out = attend_capped(grouped, keys, values, mask, spec)
+              .view({batch, spec.heads, tokens, spec.d_head});
   } else {
     out = at::scaled_dot_product_attention(queries, keys, values, mask, 0.0, false, spec.scale,
                                            spec.heads != spec.kv_heads);
@@ -95,7 +101,8 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
   return out.transpose(1, 2).reshape({batch, tokens, spec.heads * spec.d_head});
 }
 
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPass& pass) {
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  const AttentionPass& pass) {
   const bool native = is_native(q) && pass.spec->softcap == 0;
   return native ? attend_native(q, k, v, pass) : attend_composed(q, k, v, pass);
 }

@@ -1,6 +1,7 @@
 #pragma once
-// Causal attention over a ragged prefix (the cache) and the tokens of this pass, with RoPE applied first. Keys and
-// values of grouped heads are never repeated. Differentiable with respect to q, k and v; the cache is constant.
+// Causal attention over a ragged prefix (the cache) and the tokens of this pass, with RoPE applied
+// first. Keys and values of grouped heads are never repeated. Differentiable with respect to q, k
+// and v; the cache is constant.
 
 #include <vector>
 
@@ -17,9 +18,11 @@ struct AttentionPass {
   const AttentionSpec* spec = nullptr;
   const RopeSpec* rope = nullptr;
   RopeTable table;
-  std::int64_t window = 0;               ///< keys seen by a query, its own among them; 0 = all before it
-  std::vector<std::int64_t> starts;      ///< position of each row's first token = tokens of it in the cache
-  at::Tensor prefix_keys, prefix_values; ///< [batch, kv_heads, capacity, d_head], valid up to starts[b]; undefined = none
+  std::int64_t window = 0;  ///< keys seen by a query, its own among them; 0 = all before it
+  std::vector<std::int64_t>
+      starts;  ///< position of each row's first token = tokens of it in the cache
+  at::Tensor prefix_keys, prefix_values;  ///< [batch, kv_heads, capacity, d_head], valid up to
+                                          ///< starts[b]; undefined = none
 
   // Where k (rotated) and v are appended; null = nowhere. The prefix is then this cache's own.
   KvCache* append_to = nullptr;
@@ -31,10 +34,11 @@ struct AttentionPass {
 [[nodiscard]] at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const AttentionPass& pass);
 
-/// The two forms of `attend`: our kernels (float32 on the CPU, no softcap), and LibTorch's operators.
-[[nodiscard]] at::Tensor attend_native(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                       const AttentionPass& pass);
-[[nodiscard]] at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                         const AttentionPass& pass);
+/// The two forms of `attend`: our kernels (float32 on the CPU, no softcap), and LibTorch's
+/// operators.
+[[nodiscard]] at::Tensor attend_native(const at::Tensor& q, const at::Tensor& k,
+                                       const at::Tensor& v, const AttentionPass& pass);
+[[nodiscard]] at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k,
+                                         const at::Tensor& v, const AttentionPass& pass);
 
 }  // namespace lancet

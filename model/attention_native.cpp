@@ -1,6 +1,6 @@
-// attend() by our own kernels. One task = one row and key/value head: its queries, `group` heads of every token,
-// times the scale, are the rows of the two products Q K^T and P V, so K and V are read as they lie. The backward
-// pass computes the probabilities again rather than keep them:
+// attend() by our own kernels. One task = one row and key/value head: its queries, `group` heads of
+// every token, times the scale, are the rows of the two products Q K^T and P V, so K and V are read
+// as they lie. The backward pass computes the probabilities again rather than keep them:
 //   dP = dO V^T,  dS = P * (dP - rowsum(P * dP)),  dQ = dS K,  dK = dS^T Q,  dV = P^T dO.
 
 #include <algorithm>
@@ -37,20 +37,22 @@ void run_all(const Job& job) {
 }
 
 /// c[m, n] = a[m, d] w[n, d]^T
-void times_transposed(const float* a, std::int64_t m, Rows w, std::int64_t n, std::int64_t d, float* c,
-                      std::int64_t ldc) {
-  run_all(kernels::LinearJob{a, d, w.data, kernels::WeightType::kF32, w.stride, c, ldc, m, n, d, false, 1});
+void times_transposed(const float* a, std::int64_t m, Rows w, std::int64_t n, std::int64_t d,
+                      float* c, std::int64_t ldc) {
+  run_all(kernels::LinearJob{a, d, w.data, kernels::WeightType::kF32, w.stride, c, ldc, m, n, d,
+                             false, 1});
 }
 
 /// c[m, d] (+)= a[m, n] w[n, d]
-void times(const float* a, std::int64_t lda, std::int64_t m, Rows w, std::int64_t n, std::int64_t d, float* c,
-           std::int64_t ldc, bool accumulate) {
-  run_all(
-      kernels::InputGradJob{a, lda, w.data, kernels::WeightType::kF32, w.stride, c, ldc, m, n, d, accumulate, 1});
+void times(const float* a, std::int64_t lda, std::int64_t m, Rows w, std::int64_t n, std::int64_t d,
+           float* c, std::int64_t ldc, bool accumulate) {
+  run_all(kernels::InputGradJob{a, lda, w.data, kernels::WeightType::kF32, w.stride, c, ldc, m, n,
+                                d, accumulate, 1});
 }
 
 /// Turns `heads` vectors [d] that lie together by RoPE, in place; `back` undoes it.
-void turn(float* x, std::int64_t heads, const AttentionPass& pass, std::int64_t position, bool back) {
+void turn(float* x, std::int64_t heads, const AttentionPass& pass, std::int64_t position,
+          bool back) {
   const RopeSpec& rope = *pass.rope;
   if (rope.kind == RopeKind::kNone) return;
   const std::int64_t half = rope.dims / 2;
@@ -149,17 +151,19 @@ Scratch& scratch() {
 }
 
 float* sized(std::vector<float>& buffer, std::int64_t count) {
-  if (static_cast<std::int64_t>(buffer.size()) < count) buffer.resize(static_cast<std::size_t>(count));
+  if (static_cast<std::int64_t>(buffer.size()) < count)
+    buffer.resize(static_cast<std::size_t>(count));
   return buffer.data();
 }
 
-/// Keys and values of one task: positions [0, start + tokens), in place where they already lie together.
+/// Keys and values of one task: positions [0, start + tokens), in place where they already lie
+/// together.
 struct Context {
   Rows keys, values;
 };
 
-Rows gather(const at::Tensor& prefix, const float* own, const Shape& s, std::int64_t b, std::int64_t g,
-            std::int64_t start, std::vector<float>& buffer) {
+Rows gather(const at::Tensor& prefix, const float* own, const Shape& s, std::int64_t b,
+            std::int64_t g, std::int64_t start, std::vector<float>& buffer) {
   float* to = sized(buffer, (start + s.tokens) * s.d);
   const auto* from = prefix.const_data_ptr<float>() + b * prefix.stride(0) + g * prefix.stride(1);
   std::copy_n(from, start * s.d, to);
@@ -170,8 +174,8 @@ Rows gather(const at::Tensor& prefix, const float* own, const Shape& s, std::int
 }
 
 /// k (turned) and v: [batch, tokens, kv_heads, d].
-Context context_of(const at::Tensor& k, const at::Tensor& v, const Shape& s, const AttentionPass& pass,
-                   std::int64_t b, std::int64_t g) {
+Context context_of(const at::Tensor& k, const at::Tensor& v, const Shape& s,
+                   const AttentionPass& pass, std::int64_t b, std::int64_t g) {
   const std::int64_t offset = (b * s.tokens * s.kv_heads + g) * s.d;
   const float* own_k = k.const_data_ptr<float>() + offset;
   const float* own_v = v.const_data_ptr<float>() + offset;
@@ -181,14 +185,17 @@ Context context_of(const at::Tensor& k, const at::Tensor& v, const Shape& s, con
     const auto in_cache = [&](const at::Tensor& all) {
       return Rows{all.const_data_ptr<float>() + b * all.stride(0) + g * all.stride(1), s.d};
     };
-    return {in_cache(pass.append_to->keys(pass.layer)), in_cache(pass.append_to->values(pass.layer))};
+    return {in_cache(pass.append_to->keys(pass.layer)),
+            in_cache(pass.append_to->values(pass.layer))};
   }
   return {gather(pass.prefix_keys, own_k, s, b, g, start, scratch().keys),
           gather(pass.prefix_values, own_v, s, b, g, start, scratch().values)};
 }
 
 /// Query rows handled together: their scores stay within about a megabyte.
-std::int64_t block_rows(std::int64_t keys) { return std::clamp<std::int64_t>(262144 / keys, 8, 96); }
+std::int64_t block_rows(std::int64_t keys) {
+  return std::clamp<std::int64_t>(262144 / keys, 8, 96);
+}
 
 /// Keys [first, second) that query row `row` of a task sees.
 std::pair<std::int64_t, std::int64_t> seen(std::int64_t row, std::int64_t start, const Shape& s,
@@ -208,13 +215,19 @@ void softmax_seen(float* scores, std::int64_t begin, std::int64_t end, std::int6
 void forward_one(const float* q, const Context& context, const Shape& s, const AttentionPass& pass,
                  std::int64_t b, std::int64_t g, float* out) {
   const auto [begin, end] = seen(0, position_of(pass, b, 0), s, pass.window);
-  kernels::decode_attention({.q = q, .q_stride = s.d,
-                             .k = context.keys.data + begin * context.keys.stride, .k_stride = context.keys.stride,
+  kernels::decode_attention({.q = q,
+                             .q_stride = s.d,
+                             .k = context.keys.data + begin * context.keys.stride,
+                             .k_stride = context.keys.stride,
                              .v = context.values.data + begin * context.values.stride,
                              .v_stride = context.values.stride,
-                             .out = out + (b * s.heads + g * s.group) * s.d, .out_stride = s.d,
+                             .out = out + (b * s.heads + g * s.group) * s.d,
+                             .out_stride = s.d,
                              .scores = sized(scratch().scores, s.group * (end - begin)),
-                             .queries = s.group, .tokens = end - begin, .d_head = s.d, .scale = 1});
+                             .queries = s.group,
+                             .tokens = end - begin,
+                             .d_head = s.d,
+                             .scale = 1});
 }
 
 /// Forward of one task. q: [tokens * group, d] of the task; out: [batch, tokens, heads, d].
@@ -242,8 +255,8 @@ void forward_task(const float* q, const Context& context, const Shape& s, const 
   }
 }
 
-at::Tensor forward_all(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Shape& s,
-                       const AttentionPass& pass) {
+at::Tensor forward_all(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       const Shape& s, const AttentionPass& pass) {
   at::Tensor out = at::empty({s.batch, s.tokens, s.heads * s.d}, q.options());
   const auto* queries = q.const_data_ptr<float>();
   auto* to = out.mutable_data_ptr<float>();
@@ -251,8 +264,8 @@ at::Tensor forward_all(const at::Tensor& q, const at::Tensor& k, const at::Tenso
     const std::int64_t b = task / s.kv_heads;
     const std::int64_t g = task % s.kv_heads;
     const Context context = context_of(k, v, s, pass, b, g);
-    (s.tokens == 1 ? forward_one : forward_task)(queries + task * s.tokens * s.group * s.d, context, s, pass, b, g,
-                                                 to);
+    (s.tokens == 1 ? forward_one : forward_task)(queries + task * s.tokens * s.group * s.d, context,
+                                                 s, pass, b, g, to);
   });
   return out;
 }
@@ -263,15 +276,16 @@ void transpose(const float* from, std::int64_t rows, std::int64_t columns, float
   }
 }
 
-/// Pointers of one task's gradients. d_q in the order of q; d_k, d_v [tokens, kv_heads, d] of row b and head g, zero
-/// at first; d_out as `out` of forward_task.
+/// Pointers of one task's gradients. d_q in the order of q; d_k, d_v [tokens, kv_heads, d] of row b
+/// and head g, zero at first; d_out as `out` of forward_task.
 struct TaskGradients {
   const float* d_out;
   float *d_q, *d_k, *d_v;
 };
 
-void backward_task(const float* q, const Context& context, const Shape& s, const AttentionPass& pass,
-                   std::int64_t b, std::int64_t g, const TaskGradients& grad) {
+void backward_task(const float* q, const Context& context, const Shape& s,
+                   const AttentionPass& pass, std::int64_t b, std::int64_t g,
+                   const TaskGradients& grad) {
   const std::int64_t start = position_of(pass, b, 0);
   const std::int64_t rows = s.tokens * s.group;
   const std::int64_t block = block_rows(start + s.tokens);
@@ -304,8 +318,8 @@ void backward_task(const float* q, const Context& context, const Shape& s, const
   }
 }
 
-/// What the backward pass keeps beside tensors; the specs belong to the model, which outlives the graph's use of it
-/// through the copies here.
+/// What the backward pass keeps beside tensors; the specs belong to the model, which outlives the
+/// graph's use of it through the copies here.
 struct Kept : torch::CustomClassHolder {
   AttentionPass pass;
   AttentionSpec spec;
@@ -313,8 +327,8 @@ struct Kept : torch::CustomClassHolder {
 };
 
 struct AttendFunction : torch::autograd::Function<AttendFunction> {
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, const AttentionPass& pass) {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& q,
+                            const at::Tensor& k, const at::Tensor& v, const AttentionPass& pass) {
     const at::AutoDispatchBelowAutograd below;
     const Shape s = shape_of(q, *pass.spec);
     const at::Tensor turned_q = turn_queries(q, s, pass);
@@ -374,7 +388,8 @@ at::Tensor attend_native(const at::Tensor& q, const at::Tensor& k, const at::Ten
     const auto as_cache = [&](const at::Tensor& x) {
       return x.detach().view({s.batch, s.tokens, s.kv_heads, s.d}).transpose(1, 2);
     };
-    if (pass.append_to != nullptr) pass.append_to->append(pass.layer, as_cache(turned_k), as_cache(values));
+    if (pass.append_to != nullptr)
+      pass.append_to->append(pass.layer, as_cache(turned_k), as_cache(values));
   };
   if (grad) {
     if (pass.append_to != nullptr) append(turn_keys(keys.detach(), s, pass, false));

@@ -37,18 +37,21 @@ Json rope_options(const Json& config) {
     const Json* type = find(options, "type");
     options["rope_type"] = type == nullptr ? Json("default") : *type;
   }
-  if (find(options, "rope_theta") == nullptr) options["rope_theta"] = read_number(config, "rope_theta", 10000);
+  if (find(options, "rope_theta") == nullptr)
+    options["rope_theta"] = read_number(config, "rope_theta", 10000);
   return options;
 }
 
 double positive(const Json& options, std::string_view key, double fallback) {
   const double value = read_number(options, key, fallback);
-  if (!(value > 0) || !std::isfinite(value)) fail_config(key, options.value(std::string(key), Json()), "a number above 0");
+  if (!(value > 0) || !std::isfinite(value))
+    fail_config(key, options.value(std::string(key), Json()), "a number above 0");
   return value;
 }
 
 double required_factor(const Json& options) {
-  if (find(options, "factor") == nullptr) fail_config("rope_parameters.factor", Json(), "a number of at least 1");
+  if (find(options, "factor") == nullptr)
+    fail_config("rope_parameters.factor", Json(), "a number of at least 1");
   const double factor = positive(options, "factor", 1);
   return factor;
 }
@@ -60,28 +63,35 @@ std::vector<double> factor_list(const Json& options, std::string_view key, std::
   }
   std::vector<double> out;
   for (const Json& value : *list) {
-    if (!value.is_number() || !(value.get<double>() > 0)) fail_config(key, value, "numbers above 0");
+    if (!value.is_number() || !(value.get<double>() > 0))
+      fail_config(key, value, "numbers above 0");
     out.push_back(value.get<double>());
   }
   return out;
 }
 
 /// Positions the model was first trained on, for the kinds that stretch them.
-std::int64_t original_positions(const Json& config, const Json& options, std::int64_t max_positions) {
+std::int64_t original_positions(const Json& config, const Json& options,
+                                std::int64_t max_positions) {
   constexpr std::string_view key = "original_max_position_embeddings";
-  return read_size(config, key, kMaxPositions, read_size(options, key, kMaxPositions, max_positions));
+  return read_size(config, key, kMaxPositions,
+                   read_size(options, key, kMaxPositions, max_positions));
 }
 
 double yarn_attention_factor(const Json& options, double factor) {
-  const auto scale = [factor](double m) { return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1; };
+  const auto scale = [factor](double m) {
+    return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1;
+  };
   const double m = read_number(options, "mscale", 0);
   const double all = read_number(options, "mscale_all_dim", 0);
-  return read_number(options, "attention_factor", m != 0 && all != 0 ? scale(m) / scale(all) : scale(1));
+  return read_number(options, "attention_factor",
+                     m != 0 && all != 0 ? scale(m) / scale(all) : scale(1));
 }
 
 void read_yarn(const Json& options, std::int64_t max_positions, RopeSpec& rope) {
-  rope.factor = positive(options, "factor",
-                         static_cast<double>(max_positions) / static_cast<double>(rope.original_positions));
+  rope.factor =
+      positive(options, "factor",
+               static_cast<double>(max_positions) / static_cast<double>(rope.original_positions));
   const double fast = read_number(options, "beta_fast", 32);
   const double slow = read_number(options, "beta_slow", 1);
   rope.beta_fast = fast == 0 ? 32 : fast;
@@ -95,7 +105,8 @@ void read_longrope(const Json& options, std::int64_t max_positions, RopeSpec& ro
   rope.long_factors = factor_list(options, "long_factor", rope.dims / 2);
   const auto original = static_cast<double>(rope.original_positions);
   rope.factor = positive(options, "factor", static_cast<double>(max_positions) / original);
-  const double suggested = rope.factor <= 1 ? 1 : std::sqrt(1 + std::log(rope.factor) / std::log(original));
+  const double suggested =
+      rope.factor <= 1 ? 1 : std::sqrt(1 + std::log(rope.factor) / std::log(original));
   rope.attention_factor = read_number(options, "attention_factor", suggested);
 }
 
@@ -111,12 +122,14 @@ std::int64_t read_size(const Json& config, std::string_view key, std::int64_t li
   const Json* value = find(config, key);
   if (value == nullptr || !value->is_number_integer() || value->get<std::int64_t>() < 1 ||
       value->get<std::int64_t>() > limit) {
-    fail_config(key, value == nullptr ? Json() : *value, "a whole number from 1 to " + std::to_string(limit));
+    fail_config(key, value == nullptr ? Json() : *value,
+                "a whole number from 1 to " + std::to_string(limit));
   }
   return value->get<std::int64_t>();
 }
 
-std::int64_t read_size(const Json& config, std::string_view key, std::int64_t limit, std::int64_t fallback) {
+std::int64_t read_size(const Json& config, std::string_view key, std::int64_t limit,
+                       std::int64_t fallback) {
   return find(config, key) == nullptr ? fallback : read_size(config, key, limit);
 }
 
@@ -140,12 +153,13 @@ Activation read_activation(const Json& config, std::string_view key, std::string
       {"relu2", Activation::kRelu2},
   }};
   const Json* value = find(config, key);
-  const std::string name = value == nullptr   ? std::string(fallback)
+  const std::string name = value == nullptr     ? std::string(fallback)
                            : value->is_string() ? value->get<std::string>()
                                                 : std::string();
   const auto* at = std::ranges::find(kKnown, name, [](const auto& entry) { return entry.first; });
   if (at == kKnown.end()) {
-    fail_config(key, *value, "one of silu, swish, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, relu, relu2");
+    fail_config(key, *value,
+                "one of silu, swish, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, relu, relu2");
   }
   return at->second;
 }

@@ -19,13 +19,14 @@ namespace lancet {
 
 namespace {
 
-constexpr std::int64_t kGrain = 32768;   ///< elements of one parallel chunk
+constexpr std::int64_t kGrain = 32768;  ///< elements of one parallel chunk
 
 at::Tensor call(const Hook& hook, std::int64_t layer, Place place, const at::Tensor& value) {
   if (!hook) return value;
   at::Tensor out = hook(layer, place, value);
   if (!out.defined() || out.sizes() != value.sizes()) {
-    fail(ErrorKind::kInternal, "model", "a hook changed the shape of its value (layer " + std::to_string(layer) + ")");
+    fail(ErrorKind::kInternal, "model",
+         "a hook changed the shape of its value (layer " + std::to_string(layer) + ")");
   }
   return out;
 }
@@ -50,8 +51,10 @@ at::Tensor gather_rows(const at::Tensor& table, const at::Tensor& ids) {
 
 /// Adds to the residual stream.
 at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
-  const bool grad = c10::GradMode::is_enabled() && (stream.requires_grad() || update.requires_grad());
-  if (!is_native(stream) || grad || !stream.is_contiguous() || !update.is_contiguous()) return stream + update;
+  const bool grad =
+      c10::GradMode::is_enabled() && (stream.requires_grad() || update.requires_grad());
+  if (!is_native(stream) || grad || !stream.is_contiguous() || !update.is_contiguous())
+    return stream + update;
   at::Tensor out = at::empty_like(stream);
   const auto* a = stream.const_data_ptr<float>();
   const auto* b = update.const_data_ptr<float>();
@@ -67,7 +70,8 @@ at::Tensor norm_heads(const Norm& norm, const at::Tensor& x, std::int64_t d_head
   return apply_norm(norm, x.view({x.size(0), x.size(1), -1, d_head})).view(x.sizes());
 }
 
-/// Starts of the rows and the RoPE table of one pass; the per-layer fields are filled in by the loop.
+/// Starts of the rows and the RoPE table of one pass; the per-layer fields are filled in by the
+/// loop.
 AttentionPass begin_pass(const DecoderSpec& spec, const RopeCache& rope, const at::Tensor& hidden,
                          const Pass& pass) {
   const std::int64_t batch = hidden.size(0);
@@ -79,22 +83,26 @@ AttentionPass begin_pass(const DecoderSpec& spec, const RopeCache& rope, const a
   if (pass.cache != nullptr) out.starts = pass.cache->lengths();
   if (std::cmp_not_equal(out.starts.size(), batch) ||
       (!pass.lengths.empty() && std::cmp_not_equal(pass.lengths.size(), batch))) {
-    fail(ErrorKind::kInternal, "model", "expected cache and lengths of " + std::to_string(batch) + " rows");
+    fail(ErrorKind::kInternal, "model",
+         "expected cache and lengths of " + std::to_string(batch) + " rows");
   }
   std::int64_t longest = 0;
   for (std::size_t b = 0; b < out.starts.size(); ++b) {
     longest = std::max(longest, out.starts[b] + (pass.lengths.empty() ? tokens : pass.lengths[b]));
   }
   const std::int64_t positions = *std::max_element(out.starts.begin(), out.starts.end()) + tokens;
-  if (spec.rope.kind != RopeKind::kNone) out.table = rope.table(longest, positions, hidden.device());
+  if (spec.rope.kind != RopeKind::kNone)
+    out.table = rope.table(longest, positions, hidden.device());
   if (pass.append) out.append_to = pass.cache;
   return out;
 }
 
-void enter_layer(const DecoderSpec& spec, const Pass& pass, std::int64_t layer, AttentionPass& attention) {
+void enter_layer(const DecoderSpec& spec, const Pass& pass, std::int64_t layer,
+                 AttentionPass& attention) {
   attention.layer = layer;
   attention.window = spec.attention.window[static_cast<std::size_t>(layer)];
-  const bool cached = std::ranges::any_of(attention.starts, [](std::int64_t start) { return start > 0; });
+  const bool cached =
+      std::ranges::any_of(attention.starts, [](std::int64_t start) { return start > 0; });
   if (cached) {
     attention.prefix_keys = pass.cache->keys(layer);
     attention.prefix_values = pass.cache->values(layer);
@@ -147,7 +155,8 @@ void Decoder::bind() {
   }
   embed_ = get(names.embed + ".weight");
   const at::Tensor head = spec_->tied_head ? embed_ : get(names.head + ".weight");
-  ends_ = std::make_shared<const Ends>(Ends{norm(names.final_norm), {head, {}, MatrixLayout::kOutIn}});
+  ends_ =
+      std::make_shared<const Ends>(Ends{norm(names.final_norm), {head, {}, MatrixLayout::kOutIn}});
 }
 
 at::Tensor Decoder::embed(const at::Tensor& ids) const {
@@ -160,13 +169,16 @@ at::Tensor Decoder::embed(const at::Tensor& ids) const {
                std::to_string(id[i]) + " at position " + std::to_string(i));
     }
   }
-  const at::Tensor rows = device_.is_cpu() ? gather_rows(embed_, cpu) : at::embedding(embed_, cpu.to(device_));
+  const at::Tensor rows =
+      device_.is_cpu() ? gather_rows(embed_, cpu) : at::embedding(embed_, cpu.to(device_));
   return spec_->embed_scale == 1 ? rows : rows * spec_->embed_scale;
 }
 
-at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last, const Pass& pass) const {
+at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last,
+                        const Pass& pass) const {
   if (hidden.dim() != 3 || hidden.size(2) != spec_->d_model || first < 0 || last > spec_->layers) {
-    fail(ErrorKind::kInternal, "model", "expected hidden states [batch, tokens, d_model] and layers of the model");
+    fail(ErrorKind::kInternal, "model",
+         "expected hidden states [batch, tokens, d_model] and layers of the model");
   }
   if (hidden.numel() == 0) return hidden;
   AttentionPass attention = begin_pass(*spec_, *rope_, hidden, pass);
@@ -183,12 +195,14 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
         qkv[1] = norm_heads(block.k_norm, qkv[1], spec_->attention.d_head);
       }
       const at::Tensor mixed = apply_linear(block.out, attend(qkv[0], qkv[1], qkv[2], attention));
-      const at::Tensor middle = add_to_stream(hidden, call(hook, layer, Place::kAttentionOutput, mixed));
+      const at::Tensor middle =
+          add_to_stream(hidden, call(hook, layer, Place::kAttentionOutput, mixed));
       const auto inner = apply_linears(block.inner, apply_norm(block.mlp_norm, middle));
-      const at::Tensor active =
-          apply_activation(spec_->mlp.activation, inner[0], inner.size() == 2 ? inner[1] : at::Tensor());
+      const at::Tensor active = apply_activation(spec_->mlp.activation, inner[0],
+                                                 inner.size() == 2 ? inner[1] : at::Tensor());
       const at::Tensor key = call(hook, layer, Place::kMlpKey, active);
-      const at::Tensor written = call(hook, layer, Place::kMlpOutput, apply_linear(block.down, key));
+      const at::Tensor written =
+          call(hook, layer, Place::kMlpOutput, apply_linear(block.down, key));
       hidden = call(hook, layer, Place::kBlockOutput, add_to_stream(middle, written));
     }
   } catch (const StopPass&) {
@@ -202,7 +216,9 @@ at::Tensor Decoder::head(const at::Tensor& hidden) const {
   return at::tanh(logits / spec_->logit_softcap) * spec_->logit_softcap;
 }
 
-at::Tensor Decoder::final_norm(const at::Tensor& hidden) const { return apply_norm(ends_->final_norm, hidden); }
+at::Tensor Decoder::final_norm(const at::Tensor& hidden) const {
+  return apply_norm(ends_->final_norm, hidden);
+}
 
 at::Tensor Decoder::forward(const at::Tensor& ids, const Pass& pass) const {
   return head(run(embed(ids), 0, spec_->layers, pass));
@@ -211,7 +227,8 @@ at::Tensor Decoder::forward(const at::Tensor& ids, const Pass& pass) const {
 MatrixRef Decoder::mlp_down(std::int64_t layer) const {
   if (layer < 0 || layer >= spec_->layers) {
     fail(ErrorKind::kUsage, "model",
-         "expected a layer from 0 to " + std::to_string(spec_->layers - 1) + ", found " + std::to_string(layer));
+         "expected a layer from 0 to " + std::to_string(spec_->layers - 1) + ", found " +
+             std::to_string(layer));
   }
   const std::string name = layer_name(spec_->names.down, layer) + ".weight";
   return {name, weight(name), spec_->layout};
@@ -222,14 +239,17 @@ const at::Tensor& Decoder::weight(std::string_view name) const {
   if (at != weights_.end()) return at->second;
   std::vector<std::string_view> known;
   for (const auto& [each, tensor] : weights_) known.push_back(each);
-  fail(ErrorKind::kMismatch, "model", "expected a tensor of the model, found '" + printable(name) + "'",
+  fail(ErrorKind::kMismatch, "model",
+       "expected a tensor of the model, found '" + printable(name) + "'",
        did_you_mean(name, known));
 }
 
 Decoder Decoder::with_weight(std::string_view name, at::Tensor value) const {
   const at::Tensor& old = weight(name);
-  if (value.sizes() != old.sizes() || value.scalar_type() != old.scalar_type() || value.device() != old.device()) {
-    fail(ErrorKind::kInternal, "model", "a replaced weight must keep shape, dtype and device: " + std::string(name));
+  if (value.sizes() != old.sizes() || value.scalar_type() != old.scalar_type() ||
+      value.device() != old.device()) {
+    fail(ErrorKind::kInternal, "model",
+         "a replaced weight must keep shape, dtype and device: " + std::string(name));
   }
   Decoder out = *this;
   out.weights_[std::string(name)] = value.contiguous();

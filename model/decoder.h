@@ -1,10 +1,10 @@
 #pragma once
-// The one forward pass. Weights are shared and never written; copies of a Decoder are cheap (tensors are
-// reference-counted), `with_weight` gives a model that differs in one matrix.
+// The one forward pass. Weights are shared and never written; copies of a Decoder are cheap
+// (tensors are reference-counted), `with_weight` gives a model that differs in one matrix.
 //
-// Determinism on CPU: a pass over one batch on one thread gives the same bits for any thread count of the
-// process; callers that promise bytes (edit) split batches into fixed chunks and run these on the pool.
-// Thread rule: const methods may run concurrently.
+// Determinism on CPU: a pass over one batch on one thread gives the same bits for any thread count
+// of the process; callers that promise bytes (edit) split batches into fixed chunks and run these
+// on the pool. Thread rule: const methods may run concurrently.
 
 #include <cstdint>
 #include <functional>
@@ -26,24 +26,25 @@ namespace lancet {
 
 /// Where a hook sees (and may replace) a value, in the order of one block.
 enum class Place {
-  kBlockInput,        ///< residual stream entering the block            [batch, tokens, d_model]
-  kAttentionOutput,   ///< output of o_proj, before the residual add     [batch, tokens, d_model]
-  kMlpKey,            ///< input of the down projection: the "key" k     [batch, tokens, d_ff]
-  kMlpOutput,         ///< output of the down projection, before the add [batch, tokens, d_model]
-  kBlockOutput        ///< residual stream leaving the block             [batch, tokens, d_model]
+  kBlockInput,       ///< residual stream entering the block            [batch, tokens, d_model]
+  kAttentionOutput,  ///< output of o_proj, before the residual add     [batch, tokens, d_model]
+  kMlpKey,           ///< input of the down projection: the "key" k     [batch, tokens, d_ff]
+  kMlpOutput,        ///< output of the down projection, before the add [batch, tokens, d_model]
+  kBlockOutput       ///< residual stream leaving the block             [batch, tokens, d_model]
 };
 
 /// Returns the value to go on with (the same tensor to leave it). Runs on the thread of the pass.
 using Hook = std::function<at::Tensor(std::int64_t layer, Place place, const at::Tensor& value)>;
 
-/// Thrown by a hook to end a pass early: `run` returns the last block input it had. Used when nothing above
-/// the hook is needed (key extraction, covariance).
+/// Thrown by a hook to end a pass early: `run` returns the last block input it had. Used when
+/// nothing above the hook is needed (key extraction, covariance).
 struct StopPass {};
 
 struct Pass {
   /// Earlier tokens: row b's positions start at cache->lengths()[b]. Null = start at 0.
   KvCache* cache = nullptr;
-  /// Write this pass's keys and values into the cache (not differentiable). The caller advances afterwards.
+  /// Write this pass's keys and values into the cache (not differentiable). The caller advances
+  /// afterwards.
   bool append = false;
   /// Real tokens of each row (right padding behind them); empty = all.
   std::vector<std::int64_t> lengths;
@@ -51,20 +52,20 @@ struct Pass {
 };
 
 struct LoadOptions {
-  at::ScalarType dtype = at::kFloat;     ///< weights and activations: kFloat or kBFloat16
+  at::ScalarType dtype = at::kFloat;  ///< weights and activations: kFloat or kBFloat16
   at::Device device = at::kCPU;
 };
 
 /// The down projection of a block, the matrix that editors rewrite.
 struct MatrixRef {
-  std::string name;        ///< Hugging Face tensor name
-  at::Tensor weight;       ///< as stored in the layout
+  std::string name;   ///< Hugging Face tensor name
+  at::Tensor weight;  ///< as stored in the layout
   MatrixLayout layout;
 };
 
 struct TargetScore {
-  double logprob = 0;      ///< nats
-  std::int64_t rank = 0;   ///< 1 + how many tokens have a larger logit
+  double logprob = 0;     ///< nats
+  std::int64_t rank = 0;  ///< 1 + how many tokens have a larger logit
 };
 
 class Decoder {
@@ -73,9 +74,10 @@ class Decoder {
   [[nodiscard]] static Decoder load(const ModelSource& source, const LoadOptions& options = {});
 
   [[nodiscard]] const DecoderSpec& spec() const noexcept { return *spec_; }
-  [[nodiscard]] at::TensorOptions options() const noexcept;    ///< dtype and device of activations
+  [[nodiscard]] at::TensorOptions options() const noexcept;  ///< dtype and device of activations
 
-  /// ids int64 [batch, tokens] -> [batch, tokens, d_model]. Ids outside the vocabulary are Error(kInput).
+  /// ids int64 [batch, tokens] -> [batch, tokens, d_model]. Ids outside the vocabulary are
+  /// Error(kInput).
   [[nodiscard]] at::Tensor embed(const at::Tensor& ids) const;
   /// Blocks [first, last): hidden states entering block `first` -> leaving block `last - 1`.
   /// Differentiable with respect to `hidden` and to whatever hooks put in (weights are constants).
@@ -85,15 +87,16 @@ class Decoder {
   [[nodiscard]] at::Tensor head(const at::Tensor& hidden) const;
   /// The final norm alone, as the head applies it first.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& hidden) const;
-  /// Log probability and rank of targets[i] after hidden[i], hidden [count, d_model] leaving the last block. The
-  /// logits of one block of positions and one slice of the vocabulary exist at a time. Not differentiable.
+  /// Log probability and rank of targets[i] after hidden[i], hidden [count, d_model] leaving the
+  /// last block. The logits of one block of positions and one slice of the vocabulary exist at a
+  /// time. Not differentiable.
   [[nodiscard]] std::vector<TargetScore> score_targets(const at::Tensor& hidden,
                                                        std::span<const std::int32_t> targets) const;
   /// embed + run + head over all positions.
   [[nodiscard]] at::Tensor forward(const at::Tensor& ids, const Pass& pass = {}) const;
 
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer) const;
-  [[nodiscard]] const at::Tensor& weight(std::string_view name) const;   ///< kMismatch if unknown
+  [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
 

@@ -18,7 +18,7 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kDecodeElements = 1 << 18;   ///< decoded at once by one thread
+constexpr std::int64_t kDecodeElements = 1 << 18;  ///< decoded at once by one thread
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string out = "[";
@@ -30,8 +30,8 @@ const TensorInfo& expect_tensor(const ModelSource& source, const ExpectedTensor&
   const TensorInfo* info = source.find(expected.name);
   if (info == nullptr) {
     fail(ErrorKind::kMismatch, "model",
-         "expected tensor '" + expected.name + "' " + shape_text(expected.shape) + ", found none (" +
-             source.checkpoint().path().string() + ")");
+         "expected tensor '" + expected.name + "' " + shape_text(expected.shape) +
+             ", found none (" + source.checkpoint().path().string() + ")");
   }
   if (info->shape != expected.shape) {
     fail(ErrorKind::kMismatch, "model",
@@ -41,14 +41,16 @@ const TensorInfo& expect_tensor(const ModelSource& source, const ExpectedTensor&
   return *info;
 }
 
-/// One allocation for all weights, in huge pages where the system has them: a token reads every weight once, and with
-/// 4 KiB pages address translation and prefetching that ends at page borders cost a third of the memory's speed.
+/// One allocation for all weights, in huge pages where the system has them: a token reads every
+/// weight once, and with 4 KiB pages address translation and prefetching that ends at page borders
+/// cost a third of the memory's speed.
 class Arena {
  public:
   explicit Arena(std::size_t bytes) : bytes_(bytes) {
     void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED) {
-      fail(ErrorKind::kResource, "model", "expected " + human_bytes(bytes) + " of memory for the weights, found less");
+      fail(ErrorKind::kResource, "model",
+           "expected " + human_bytes(bytes) + " of memory for the weights, found less");
     }
     data_ = static_cast<std::byte*>(at);
     ::madvise(at, bytes, MADV_HUGEPAGE);
@@ -73,15 +75,17 @@ std::size_t aligned_bytes(const ExpectedTensor& tensor, at::ScalarType dtype) {
 }
 
 /// Rows [first, last) as `out` wants them: stored bytes where they are of its dtype, else decoded.
-void read_rows(const ModelSource& source, const TensorInfo& info, std::int64_t first, std::int64_t last,
-               std::int64_t width, const at::Tensor& out) {
+void read_rows(const ModelSource& source, const TensorInfo& info, std::int64_t first,
+               std::int64_t last, std::int64_t width, const at::Tensor& out) {
   const auto count = static_cast<std::size_t>((last - first) * width);
   const auto element = static_cast<std::size_t>(out.element_size());
-  auto* to = static_cast<std::byte*>(out.mutable_data_ptr()) + static_cast<std::size_t>(first * width) * element;
+  auto* to = static_cast<std::byte*>(out.mutable_data_ptr()) +
+             static_cast<std::size_t>(first * width) * element;
   const bool same = (out.scalar_type() == at::kFloat && info.dtype == DType::kF32) ||
                     (out.scalar_type() == at::kBFloat16 && info.dtype == DType::kBF16);
   if (const Bytes raw = same ? source.raw(info) : Bytes(); !raw.empty()) {
-    std::memcpy(to, raw.data() + static_cast<std::size_t>(first * width) * element, count * element);
+    std::memcpy(to, raw.data() + static_cast<std::size_t>(first * width) * element,
+                count * element);
   } else if (out.scalar_type() == at::kFloat) {
     source.read_f32(info, first, last, {reinterpret_cast<float*>(to), count});
   } else {
@@ -95,9 +99,11 @@ void read_tensor(const ModelSource& source, const TensorInfo& info, const at::Te
   const std::int64_t rows = out.size(0);
   const std::int64_t width = out.numel() / rows;
   const auto grain = static_cast<std::size_t>(kDecodeElements / width + 1);
-  parallel::for_chunks(static_cast<std::size_t>(rows), grain, [&](std::size_t begin, std::size_t end) {
-    read_rows(source, info, static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end), width, out);
-  });
+  parallel::for_chunks(static_cast<std::size_t>(rows), grain,
+                       [&](std::size_t begin, std::size_t end) {
+                         read_rows(source, info, static_cast<std::int64_t>(begin),
+                                   static_cast<std::int64_t>(end), width, out);
+                       });
   source.release(info, 0, info.bytes);
 }
 
@@ -127,7 +133,8 @@ Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
   std::size_t offset = 0;
   for (const ExpectedTensor& tensor : tensors) {
     const at::ScalarType dtype = dtype_of(tensor);
-    const at::Tensor weight = at::from_blob(arena->at(offset), tensor.shape, [arena](void*) {}, at::TensorOptions(dtype));
+    const at::Tensor weight = at::from_blob(
+        arena->at(offset), tensor.shape, [arena](void*) {}, at::TensorOptions(dtype));
     offset += aligned_bytes(tensor, dtype);
     read_tensor(source, expect_tensor(source, tensor), weight);
     model.weights_.emplace(tensor.name, weight.to(options.device));

@@ -1,5 +1,6 @@
 #pragma once
-// What a Decoder is bound to: views of its weights by their part in the pass. For the decoder's own files.
+// What a Decoder is bound to: views of its weights by their part in the pass. For the decoder's own
+// files.
 
 #include <vector>
 
@@ -11,9 +12,9 @@ namespace lancet {
 
 struct Decoder::Block {
   Norm attn_norm, mlp_norm, q_norm, k_norm;
-  std::vector<Linear> qkv;       ///< q, k, v
+  std::vector<Linear> qkv;  ///< q, k, v
   Linear out;
-  std::vector<Linear> inner;     ///< gate, up; without a gate: up alone
+  std::vector<Linear> inner;  ///< gate, up; without a gate: up alone
   Linear down;
 };
 

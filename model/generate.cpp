@@ -14,12 +14,13 @@
 namespace lancet {
 namespace {
 
-constexpr std::size_t kBatch = 16;   ///< prompts that share a cache
+constexpr std::size_t kBatch = 16;  ///< prompts that share a cache
 
 /// Text of one sequence as it grows: what is certain goes to the sink, stop strings never do.
 class GrowingText {
  public:
-  GrowingText(const Tokenizer& tokenizer, const std::vector<std::string>& stop) : decoder_(tokenizer), stop_(stop) {}
+  GrowingText(const Tokenizer& tokenizer, const std::vector<std::string>& stop)
+      : decoder_(tokenizer), stop_(stop) {}
 
   /// True when a stop string has been completed; the text then ends before it.
   [[nodiscard]] bool push(std::int32_t id) { return add(decoder_.push(id)); }
@@ -120,7 +121,8 @@ void run_batch(const Decoder& model, const Run& run, std::span<Sequence> sequenc
     auto* logits = session.logits().mutable_data_ptr<float>();
     for (std::size_t row = 0; row < active.size(); ++row) {
       if (active[row] == nullptr) continue;
-      const std::span<float> mine(logits + static_cast<std::int64_t>(row) * vocab, static_cast<std::size_t>(vocab));
+      const std::span<float> mine(logits + static_cast<std::int64_t>(row) * vocab,
+                                  static_cast<std::size_t>(vocab));
       next[row] = active[row]->sampler.next(mine);
       if (run.step(*active[row], next[row])) {
         going.push_back(static_cast<std::int64_t>(row));
@@ -146,8 +148,8 @@ void warn_length(const Decoder& model, std::int64_t prompt_tokens, std::int64_t 
   const std::int64_t trained = model.spec().max_positions;
   if (prompt_tokens + max_tokens > trained) {
     log::warn("generate: " + std::to_string(prompt_tokens) + " prompt tokens and up to " +
-              std::to_string(max_tokens) + " new ones go beyond the model's " + std::to_string(trained) +
-              " positions");
+              std::to_string(max_tokens) + " new ones go beyond the model's " +
+              std::to_string(trained) + " positions");
   }
 }
 
@@ -165,8 +167,10 @@ std::vector<Generation> generate(const Decoder& model, const Tokenizer& tokenize
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     ids.push_back(tokenizer.encode(prompts[i].text, prompts[i].special).ids);
     longest = std::max(longest, ids[i].size());
-    sequences.push_back({i, Sampler(options, seed, static_cast<std::uint32_t>(i)),
-                         GrowingText(tokenizer, options.stop), {}});
+    sequences.push_back({i,
+                         Sampler(options, seed, static_cast<std::uint32_t>(i)),
+                         GrowingText(tokenizer, options.stop),
+                         {}});
     sequences[i].out.prompt_tokens = static_cast<std::int64_t>(ids[i].size());
     for (const std::int32_t id : ids[i]) sequences[i].sampler.see(id);
   }
@@ -175,10 +179,12 @@ std::vector<Generation> generate(const Decoder& model, const Tokenizer& tokenize
     const std::size_t count = std::min(kBatch, prompts.size() - first);
     const auto begin = std::chrono::steady_clock::now();
     run_batch(model, run, std::span(sequences).subspan(first, count),
-              {ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(first + count)});
+              {ids.begin() + static_cast<std::ptrdiff_t>(first),
+               ids.begin() + static_cast<std::ptrdiff_t>(first + count)});
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     for (std::size_t i = first; i < first + count; ++i) {
-      sequences[i].out.tokens_per_second = static_cast<double>(sequences[i].out.tokens) / seconds.count();
+      sequences[i].out.tokens_per_second =
+          static_cast<double>(sequences[i].out.tokens) / seconds.count();
     }
   }
   std::vector<Generation> out;
@@ -186,9 +192,9 @@ std::vector<Generation> generate(const Decoder& model, const Tokenizer& tokenize
   return out;
 }
 
-std::vector<std::vector<std::int32_t>> generate_greedy(const Decoder& model,
-                                                       const std::vector<std::vector<std::int32_t>>& prompts,
-                                                       std::int64_t count) {
+std::vector<std::vector<std::int32_t>> generate_greedy(
+    const Decoder& model, const std::vector<std::vector<std::int32_t>>& prompts,
+    std::int64_t count) {
   std::vector<std::vector<std::int32_t>> out(prompts.size());
   if (prompts.empty() || count <= 0) return out;
   Session session(model, prompts, count);
@@ -197,8 +203,8 @@ std::vector<std::vector<std::int32_t>> generate_greedy(const Decoder& model,
     const std::int64_t vocab = session.logits().size(1);
     const auto* logits = session.logits().const_data_ptr<float>();
     for (std::size_t row = 0; row < prompts.size(); ++row) {
-      next.push_back(
-          static_cast<std::int32_t>(rowwise::arg_max(logits + static_cast<std::int64_t>(row) * vocab, vocab)));
+      next.push_back(static_cast<std::int32_t>(
+          rowwise::arg_max(logits + static_cast<std::int64_t>(row) * vocab, vocab)));
       out[row].push_back(next.back());
     }
     if (step + 1 < count) session.feed(next);

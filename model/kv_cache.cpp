@@ -16,14 +16,16 @@ void copy_row(const at::Tensor& from, const at::Tensor& to, std::int64_t row, st
 }
 
 /// The same by memcpy: float32 on the CPU, values of a head contiguous.
-void copy_row_native(const at::Tensor& from, const at::Tensor& to, std::int64_t row, std::int64_t length) {
+void copy_row_native(const at::Tensor& from, const at::Tensor& to, std::int64_t row,
+                     std::int64_t length) {
   const auto* source = from.const_data_ptr<float>() + row * from.stride(0);
   auto* target = to.mutable_data_ptr<float>() + row * to.stride(0);
   const std::int64_t d = from.size(3);
   for (std::int64_t head = 0; head < from.size(1); ++head) {
     for (std::int64_t t = 0; t < from.size(2); ++t) {
       std::memcpy(target + head * to.stride(1) + (length + t) * d,
-                  source + head * from.stride(1) + t * from.stride(2), static_cast<std::size_t>(d) * sizeof(float));
+                  source + head * from.stride(1) + t * from.stride(2),
+                  static_cast<std::size_t>(d) * sizeof(float));
     }
   }
 }
@@ -59,12 +61,14 @@ void KvCache::append(std::int64_t layer, const at::Tensor& k, const at::Tensor& 
   if (keys.size(2) < capacity_) {
     const c10::InferenceMode outlives_a_pass(false);
     for (at::Tensor* tensor : {&keys, &values}) {
-      at::Tensor grown = at::empty({batch(), tensor->size(1), capacity_, tensor->size(3)}, tensor->options());
+      at::Tensor grown =
+          at::empty({batch(), tensor->size(1), capacity_, tensor->size(3)}, tensor->options());
       grown.narrow(2, 0, tensor->size(2)).copy_(*tensor);
       *tensor = grown;
     }
   }
-  const bool native = k.is_cpu() && k.scalar_type() == at::kFloat && k.stride(3) == 1 && v.stride(3) == 1;
+  const bool native =
+      k.is_cpu() && k.scalar_type() == at::kFloat && k.stride(3) == 1 && v.stride(3) == 1;
   for (std::int64_t row = 0; row < batch(); ++row) {
     const std::int64_t length = lengths_[static_cast<std::size_t>(row)];
     (native ? copy_row_native : copy_row)(k, keys, row, length);
@@ -86,7 +90,8 @@ KvCache KvCache::select(const std::vector<std::int64_t>& rows) const {
   const c10::InferenceMode outlives_a_pass(false);
   KvCache out = *this;
   out.lengths_.clear();
-  for (const std::int64_t row : rows) out.lengths_.push_back(lengths_.at(static_cast<std::size_t>(row)));
+  for (const std::int64_t row : rows)
+    out.lengths_.push_back(lengths_.at(static_cast<std::size_t>(row)));
   const auto options = at::TensorOptions(at::kLong);
   for (auto& [keys, values] : out.layers_) {
     const at::Tensor index = at::tensor(rows, options).to(keys.device());

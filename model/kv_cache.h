@@ -1,6 +1,6 @@
 #pragma once
-// Keys and values of tokens already seen. Row b holds lengths()[b] tokens at the front of its slots, so rows
-// of different length share a batch without left padding.
+// Keys and values of tokens already seen. Row b holds lengths()[b] tokens at the front of its
+// slots, so rows of different length share a batch without left padding.
 
 #include <cstdint>
 #include <utility>
@@ -14,17 +14,21 @@ namespace lancet {
 
 class KvCache {
  public:
-  /// Layers [first_layer, spec.layers) get keys and values [batch, kv_heads, capacity, d_head] of `options`.
-  KvCache(const DecoderSpec& spec, std::int64_t batch, std::int64_t capacity, const at::TensorOptions& options,
-          std::int64_t first_layer = 0);
+  /// Layers [first_layer, spec.layers) get keys and values [batch, kv_heads, capacity, d_head] of
+  /// `options`.
+  KvCache(const DecoderSpec& spec, std::int64_t batch, std::int64_t capacity,
+          const at::TensorOptions& options, std::int64_t first_layer = 0);
 
   [[nodiscard]] const at::Tensor& keys(std::int64_t layer) const;
   [[nodiscard]] const at::Tensor& values(std::int64_t layer) const;
   [[nodiscard]] const std::vector<std::int64_t>& lengths() const noexcept { return lengths_; }
   [[nodiscard]] std::int64_t capacity() const noexcept { return capacity_; }
-  [[nodiscard]] std::int64_t batch() const noexcept { return static_cast<std::int64_t>(lengths_.size()); }
+  [[nodiscard]] std::int64_t batch() const noexcept {
+    return static_cast<std::int64_t>(lengths_.size());
+  }
 
-  /// Writes [batch, kv_heads, tokens, d_head] of one layer behind each row's length (grows the capacity).
+  /// Writes [batch, kv_heads, tokens, d_head] of one layer behind each row's length (grows the
+  /// capacity).
   void append(std::int64_t layer, const at::Tensor& k, const at::Tensor& v);
   /// After the last layer: row b has counts[b] more tokens.
   void advance(const std::vector<std::int64_t>& counts);

@@ -18,12 +18,14 @@ using kernels::LinearJob;
 using Job = std::variant<LinearJob, InputGradJob>;
 
 kernels::WeightType weight_type(const at::Tensor& weight) {
-  return weight.scalar_type() == at::kBFloat16 ? kernels::WeightType::kBF16 : kernels::WeightType::kF32;
+  return weight.scalar_type() == at::kBFloat16 ? kernels::WeightType::kBF16
+                                               : kernels::WeightType::kF32;
 }
 
-/// out[rows, d] (+)= in[rows, .] times the stored matrix [n, k]: along its rows (sum over k) or along its columns.
-Job make_job(const at::Tensor& matrix, bool sum_over_columns, const float* in, float* out, std::int64_t rows,
-             bool accumulate) {
+/// out[rows, d] (+)= in[rows, .] times the stored matrix [n, k]: along its rows (sum over k) or
+/// along its columns.
+Job make_job(const at::Tensor& matrix, bool sum_over_columns, const float* in, float* out,
+             std::int64_t rows, bool accumulate) {
   const std::int64_t n = matrix.size(0);
   const std::int64_t k = matrix.size(1);
   const void* w = matrix.const_data_ptr();
@@ -51,7 +53,8 @@ void run_jobs(std::span<const Job> jobs) {
   std::vector<std::int64_t> ends;
   for (const Job& job : jobs) ends.push_back((ends.empty() ? 0 : ends.back()) + tiles(job));
   intraop_for(ends.back(), [&](std::int64_t i) {
-    const auto which = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
+    const auto which =
+        static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
     run_tile(jobs[which], i - (which == 0 ? 0 : ends[which - 1]));
   });
 }
@@ -81,7 +84,8 @@ std::vector<at::Tensor> forward_native(std::span<const Linear> layers, const at:
 
 /// Saves the weights only. Gradients of outputs that nobody used arrive undefined.
 struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx,
+                                                const at::Tensor& x,
                                                 const std::vector<Linear>& layers) {
     const at::AutoDispatchBelowAutograd below;
     torch::autograd::variable_list weights;
@@ -95,9 +99,11 @@ struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& grads) {
     const at::AutoDispatchBelowAutograd below;
-    const auto layout = ctx->saved_data["in_out"].toBool() ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
+    const auto layout =
+        ctx->saved_data["in_out"].toBool() ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
     std::vector<Linear> layers;
-    for (const at::Tensor& weight : ctx->get_saved_variables()) layers.push_back({weight, {}, layout});
+    for (const at::Tensor& weight : ctx->get_saved_variables())
+      layers.push_back({weight, {}, layout});
     torch::autograd::variable_list dy;
     std::vector<const float*> pointers;
     at::Tensor shape_of;
@@ -124,7 +130,8 @@ bool is_native(const at::Tensor& activation) {
   return activation.is_cpu() && activation.scalar_type() == at::kFloat;
 }
 
-void run_linears(std::span<const Linear> layers, const float* x, std::int64_t rows, std::span<float* const> y) {
+void run_linears(std::span<const Linear> layers, const float* x, std::int64_t rows,
+                 std::span<float* const> y) {
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const Linear& layer = layers[i];
@@ -135,13 +142,13 @@ void run_linears(std::span<const Linear> layers, const float* x, std::int64_t ro
   run_jobs(jobs);
 }
 
-void run_linears_backward(std::span<const Linear> layers, std::span<const float* const> dy, std::int64_t rows,
-                          float* dx) {
+void run_linears_backward(std::span<const Linear> layers, std::span<const float* const> dy,
+                          std::int64_t rows, float* dx) {
   bool accumulate = false;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (dy[i] == nullptr) continue;
-    const std::array job{make_job(layers[i].weight, layers[i].layout == MatrixLayout::kInOut, dy[i], dx, rows,
-                                  accumulate)};
+    const std::array job{make_job(layers[i].weight, layers[i].layout == MatrixLayout::kInOut, dy[i],
+                                  dx, rows, accumulate)};
     run_jobs(job);
     accumulate = true;
   }

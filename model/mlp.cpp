@@ -45,7 +45,7 @@ struct SiluMulFunction : torch::autograd::Function<SiluMulFunction> {
     auto* to_up = d_up.mutable_data_ptr<float>();
     intraop_chunks(dy.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
       rowwise::silu_mul_backward(g + begin, u + begin, from + begin, to_gate + begin, to_up + begin,
-                                     end - begin);
+                                 end - begin);
     });
     return {d_gate, d_up};
   }

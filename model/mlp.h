@@ -8,6 +8,7 @@
 namespace lancet {
 
 /// activation(gate) * up, or activation(gate) where `up` is undefined (an MLP without a gate).
-[[nodiscard]] at::Tensor apply_activation(Activation kind, const at::Tensor& gate, const at::Tensor& up);
+[[nodiscard]] at::Tensor apply_activation(Activation kind, const at::Tensor& gate,
+                                          const at::Tensor& up);
 
 }  // namespace lancet

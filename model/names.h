@@ -11,8 +11,8 @@
 namespace lancet {
 
 struct ExpectedTensor {
-  std::string name;                   ///< Hugging Face name
-  std::vector<std::int64_t> shape;    ///< as stored, in spec.layout
+  std::string name;                 ///< Hugging Face name
+  std::vector<std::int64_t> shape;  ///< as stored, in spec.layout
 };
 
 /// Every tensor of the model, in the order of the pass.

@@ -15,8 +15,13 @@ constexpr std::int64_t kGrain = 16384;  ///< elements of one parallel chunk
 at::Tensor rms_forward(const at::Tensor& x, const at::Tensor& weight, double eps) {
   const std::int64_t d = x.size(-1);
   at::Tensor y = at::empty_like(x);
-  kernels::RmsNorm job{.x = x.const_data_ptr<float>(), .ldx = d, .weight = weight.const_data_ptr<float>(),
-                       .eps = static_cast<float>(eps), .y = y.mutable_data_ptr<float>(), .ldy = d, .d = d};
+  kernels::RmsNorm job{.x = x.const_data_ptr<float>(),
+                       .ldx = d,
+                       .weight = weight.const_data_ptr<float>(),
+                       .eps = static_cast<float>(eps),
+                       .y = y.mutable_data_ptr<float>(),
+                       .ldy = d,
+                       .d = d};
   intraop_chunks(x.numel() / d, kGrain / d + 1, [job, d](std::int64_t begin, std::int64_t end) {
     kernels::RmsNorm part = job;
     part.x += begin * d;

@@ -1,6 +1,6 @@
 #pragma once
-// What the command line asks of the engine to run a model. No LibTorch here: cli/ fills these in before the
-// engine is opened.
+// What the command line asks of the engine to run a model. No LibTorch here: cli/ fills these in
+// before the engine is opened.
 
 #include <cstdint>
 #include <functional>
@@ -16,16 +16,17 @@ namespace lancet {
 
 /// Common options of every command that runs a model.
 struct RuntimeOptions {
-  int threads = 0;                     ///< 0 = all
-  std::string device = "auto";         ///< auto, cpu, cuda, cuda:N
-  std::string dtype = "auto";          ///< auto (float32), float32, bfloat16
+  int threads = 0;              ///< 0 = all
+  std::string device = "auto";  ///< auto, cpu, cuda, cuda:N
+  std::string dtype = "auto";   ///< auto (float32), float32, bfloat16
   std::uint64_t seed = 0;
 };
 
 struct ForwardRequest {
   fs::path model;
-  std::vector<std::int64_t> ids;       ///< one sequence, or
-  std::optional<fs::path> ids_file;    ///< safetensors with an integer tensor "ids" [batch, tokens], or
+  std::vector<std::int64_t> ids;  ///< one sequence, or
+  std::optional<fs::path>
+      ids_file;  ///< safetensors with an integer tensor "ids" [batch, tokens], or
   std::optional<std::string> prompt;
   fs::path out;
   bool hidden = false;
@@ -34,19 +35,19 @@ struct ForwardRequest {
 
 struct SamplingOptions {
   std::int64_t max_tokens = 256;
-  double temperature = 0;              ///< 0 = greedy
-  std::int64_t top_k = 0;              ///< 0 = off
+  double temperature = 0;  ///< 0 = greedy
+  std::int64_t top_k = 0;  ///< 0 = off
   double top_p = 1;
   double min_p = 0;
   double repetition_penalty = 1;
   std::vector<std::string> stop;
-  std::vector<std::int32_t> end_ids;   ///< tokens that end a text; empty = the tokenizer's end token
+  std::vector<std::int32_t> end_ids;  ///< tokens that end a text; empty = the tokenizer's end token
 };
 
 struct Prompt {
   std::string id;
-  std::string text;                    ///< rendered prompt
-  bool special = true;                 ///< let the tokenizer add its own special tokens (false after a template)
+  std::string text;     ///< rendered prompt
+  bool special = true;  ///< let the tokenizer add its own special tokens (false after a template)
 };
 
 struct GenerateRequest {
@@ -56,18 +57,18 @@ struct GenerateRequest {
 };
 
 struct Generation {
-  std::string text;                    ///< ends before a stop string
-  std::vector<std::int32_t> ids;       ///< without the end token
-  std::string finish_reason;           ///< "stop", "length"
+  std::string text;               ///< ends before a stop string
+  std::vector<std::int32_t> ids;  ///< without the end token
+  std::string finish_reason;      ///< "stop", "length"
   std::int64_t prompt_tokens = 0, tokens = 0;
   double tokens_per_second = 0;
 };
 
 struct ScoreRequest {
   fs::path model;
-  std::vector<std::string> texts;      ///< each scored on its own
-  std::int64_t window = 0;             ///< 0 = min(model's maximum, 2048)
-  std::int64_t stride = 0;             ///< 0 = window
+  std::vector<std::string> texts;  ///< each scored on its own
+  std::int64_t window = 0;         ///< 0 = min(model's maximum, 2048)
+  std::int64_t stride = 0;         ///< 0 = window
   bool per_token = false;
 };
 
@@ -75,12 +76,12 @@ struct TokenScore {
   std::int32_t id = 0;
   std::string text;
   double logprob = 0;
-  std::int64_t rank = 0;               ///< 1 = arg max
+  std::int64_t rank = 0;  ///< 1 = arg max
 };
 
 struct ScoreResult {
-  std::int64_t tokens = 0;             ///< predicted tokens
-  double nll = 0;                      ///< mean negative log likelihood, nats per token
+  std::int64_t tokens = 0;  ///< predicted tokens
+  double nll = 0;           ///< mean negative log likelihood, nats per token
   double perplexity = 0;
   double tokens_per_second = 0;
   std::vector<TokenScore> per_token;

@@ -16,7 +16,8 @@ double dot(const float* a, const float* b, std::int64_t count) {
   std::array<float, kLanes> lane{};
   std::int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (std::int64_t l = 0; l < kLanes; ++l) lane[static_cast<std::size_t>(l)] += a[i + l] * b[i + l];
+    for (std::int64_t l = 0; l < kLanes; ++l)
+      lane[static_cast<std::size_t>(l)] += a[i + l] * b[i + l];
   }
   double sum = 0;
   for (const float value : lane) sum += static_cast<double>(value);
@@ -36,8 +37,8 @@ void rms_norm_backward(const float* x, const float* weight, float eps, const flo
   for (std::int64_t i = 0; i < d; ++i) dx[i] = scale * (dx[i] - slope * x[i]);
 }
 
-void silu_mul_backward(const float* gate, const float* up, const float* dy, float* d_gate, float* d_up,
-                       std::int64_t count) {
+void silu_mul_backward(const float* gate, const float* up, const float* dy, float* d_gate,
+                       float* d_up, std::int64_t count) {
   constexpr std::int64_t kBlock = 256;
   std::array<float, kBlock> e{};
   for (std::int64_t first = 0; first < count; first += kBlock) {

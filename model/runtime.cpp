@@ -34,12 +34,14 @@ at::Device resolve_device(std::string_view device) {
       fail(ErrorKind::kUsage, "device", "expected cuda:N, found '" + printable(device) + "'");
     }
   } else if (device != "cuda") {
-    fail(ErrorKind::kUsage, "device", "expected auto, cpu, cuda or cuda:N, found '" + printable(device) + "'");
+    fail(ErrorKind::kUsage, "device",
+         "expected auto, cpu, cuda or cuda:N, found '" + printable(device) + "'");
   }
   const int count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
   if (index >= count) {
     fail(ErrorKind::kResource, "device",
-         "expected a CUDA device " + std::to_string(index) + ", found " + std::to_string(count) + " devices",
+         "expected a CUDA device " + std::to_string(index) + ", found " + std::to_string(count) +
+             " devices",
          "use --device cpu");
   }
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
@@ -48,7 +50,8 @@ at::Device resolve_device(std::string_view device) {
 at::ScalarType resolve_dtype(std::string_view dtype) {
   if (dtype == "auto" || dtype == "float32") return at::kFloat;
   if (dtype == "bfloat16") return at::kBFloat16;
-  fail(ErrorKind::kUsage, "dtype", "expected auto, float32 or bfloat16, found '" + printable(dtype) + "'",
+  fail(ErrorKind::kUsage, "dtype",
+       "expected auto, float32 or bfloat16, found '" + printable(dtype) + "'",
        dtype == "float16" ? "float16 is for writing; models run in float32 or bfloat16" : "");
 }
 

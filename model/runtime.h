@@ -11,17 +11,19 @@
 
 namespace lancet {
 
-/// Sets LibTorch's pool from parallel::threads() (the one owner); call once after the engine is opened.
+/// Sets LibTorch's pool from parallel::threads() (the one owner); call once after the engine is
+/// opened.
 void init_runtime();
 
-/// auto -> CUDA when liblancet_cuda found a device, else CPU. Errors: kUsage (bad spelling), kResource (asked
-/// for CUDA where there is none).
+/// auto -> CUDA when liblancet_cuda found a device, else CPU. Errors: kUsage (bad spelling),
+/// kResource (asked for CUDA where there is none).
 [[nodiscard]] at::Device resolve_device(std::string_view device);
 [[nodiscard]] at::ScalarType resolve_dtype(std::string_view dtype);
 
-/// LibTorch at one thread in this thread, for as long as the object lives: products and factorisations whose bits must
-/// not depend on the thread count. The setting is per thread (OpenMP's and MKL's); LibTorch also remembers the last
-/// one for threads yet to come, which the destructor puts right again.
+/// LibTorch at one thread in this thread, for as long as the object lives: products and
+/// factorisations whose bits must not depend on the thread count. The setting is per thread
+/// (OpenMP's and MKL's); LibTorch also remembers the last one for threads yet to come, which the
+/// destructor puts right again.
 class OneThread {
  public:
   OneThread();
@@ -33,8 +35,9 @@ class OneThread {
   int before_;
 };
 
-/// body(i) for i in [0, count) on parallel::threads() pool threads with LibTorch at one thread inside each:
-/// results do not depend on the thread count. Autograd works inside (each body owns its graph).
+/// body(i) for i in [0, count) on parallel::threads() pool threads with LibTorch at one thread
+/// inside each: results do not depend on the thread count. Autograd works inside (each body owns
+/// its graph).
 void for_each_chunk(std::int64_t count, const std::function<void(std::int64_t)>& body);
 
 }  // namespace lancet

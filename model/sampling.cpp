@@ -15,11 +15,13 @@ namespace {
 void require(bool good, std::string_view option, std::string_view range, double found) {
   if (!good) {
     fail(ErrorKind::kUsage, "generate",
-         "expected " + std::string(option) + " " + std::string(range) + ", found " + std::to_string(found));
+         "expected " + std::string(option) + " " + std::string(range) + ", found " +
+             std::to_string(found));
   }
 }
 
-/// Ids by falling logit, ties by id; only the first `count` are in order, and only they are returned.
+/// Ids by falling logit, ties by id; only the first `count` are in order, and only they are
+/// returned.
 std::vector<std::int32_t> best(std::span<const float> logits, std::size_t count) {
   std::vector<std::int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
@@ -29,7 +31,8 @@ std::vector<std::int32_t> best(std::span<const float> logits, std::size_t count)
     return x != y ? x > y : a < b;
   };
   count = std::min(count, ids.size());
-  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(), before);
+  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
+                    before);
   ids.resize(count);
   return ids;
 }
@@ -37,16 +40,20 @@ std::vector<std::int32_t> best(std::span<const float> logits, std::size_t count)
 }  // namespace
 
 void check_sampling(const SamplingOptions& options) {
-  require(options.max_tokens >= 1, "--max-tokens", "of at least 1", static_cast<double>(options.max_tokens));
-  require(options.temperature >= 0 && std::isfinite(options.temperature), "--temperature", "of at least 0",
-          options.temperature);
+  require(options.max_tokens >= 1, "--max-tokens", "of at least 1",
+          static_cast<double>(options.max_tokens));
+  require(options.temperature >= 0 && std::isfinite(options.temperature), "--temperature",
+          "of at least 0", options.temperature);
   require(options.top_k >= 0, "--top-k", "of at least 0", static_cast<double>(options.top_k));
-  require(options.top_p > 0 && options.top_p <= 1, "--top-p", "above 0 and at most 1", options.top_p);
+  require(options.top_p > 0 && options.top_p <= 1, "--top-p", "above 0 and at most 1",
+          options.top_p);
   require(options.min_p >= 0 && options.min_p <= 1, "--min-p", "from 0 to 1", options.min_p);
-  require(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "--repetition-penalty",
-          "above 0", options.repetition_penalty);
+  require(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty),
+          "--repetition-penalty", "above 0", options.repetition_penalty);
   for (const std::string& stop : options.stop) {
-    if (stop.empty()) fail(ErrorKind::kUsage, "generate", "expected --stop to be at least one character, found none");
+    if (stop.empty())
+      fail(ErrorKind::kUsage, "generate",
+           "expected --stop to be at least one character, found none");
   }
 }
 
@@ -64,7 +71,8 @@ std::int32_t Sampler::next(std::span<float> logits) {
     logit = logit < 0 ? logit * penalty : logit / penalty;
   }
   const auto size = static_cast<std::int64_t>(logits.size());
-  if (options_.temperature == 0) return static_cast<std::int32_t>(rowwise::arg_max(logits.data(), size));
+  if (options_.temperature == 0)
+    return static_cast<std::int32_t>(rowwise::arg_max(logits.data(), size));
   return draw(logits, random_.uniform64(draws_++));
 }
 
@@ -72,7 +80,8 @@ std::int32_t Sampler::draw(std::span<const float> logits, double uniform) const 
   const bool filtered = options_.top_k > 0 || options_.top_p < 1;
   std::vector<std::int32_t> ids;
   if (filtered) {
-    ids = best(logits, options_.top_k > 0 ? static_cast<std::size_t>(options_.top_k) : logits.size());
+    ids =
+        best(logits, options_.top_k > 0 ? static_cast<std::size_t>(options_.top_k) : logits.size());
   } else {
     ids.resize(logits.size());
     std::iota(ids.begin(), ids.end(), 0);
@@ -81,13 +90,15 @@ std::int32_t Sampler::draw(std::span<const float> logits, double uniform) const 
   std::vector<double> weight;
   weight.reserve(ids.size());
   for (const std::int32_t id : ids) {
-    weight.push_back(std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - top) / options_.temperature));
+    weight.push_back(std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - top) /
+                              options_.temperature));
   }
   double total = std::accumulate(weight.begin(), weight.end(), 0.0);
   if (options_.top_p < 1) {
     double before = 0;
     std::size_t kept = 0;
-    while (kept < weight.size() && (kept == 0 || before < options_.top_p * total)) before += weight[kept++];
+    while (kept < weight.size() && (kept == 0 || before < options_.top_p * total))
+      before += weight[kept++];
     weight.resize(kept);
     total = before;
   }

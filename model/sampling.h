@@ -13,8 +13,9 @@ namespace lancet {
 /// Throws kUsage for values out of range (max_tokens >= 1, temperature >= 0, 0 < top_p <= 1, ...).
 void check_sampling(const SamplingOptions& options);
 
-/// Draws for one sequence. The order is that of transformers: repetition penalty, temperature, top-k, top-p, min-p.
-/// The n-th draw uses value n of Random(seed, "generate", sequence), so it depends on nothing else.
+/// Draws for one sequence. The order is that of transformers: repetition penalty, temperature,
+/// top-k, top-p, min-p. The n-th draw uses value n of Random(seed, "generate", sequence), so it
+/// depends on nothing else.
 class Sampler {
  public:
   Sampler(const SamplingOptions& options, std::uint64_t seed, std::uint32_t sequence);

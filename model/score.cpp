@@ -17,24 +17,26 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kJobTokens = 512;   ///< rows are put together up to this many padded tokens
+constexpr std::int64_t kJobTokens = 512;  ///< rows are put together up to this many padded tokens
 
-/// A row of a pass: `ids` without its last token go in, tokens [first_target, ids.size()) are scored.
+/// A row of a pass: `ids` without its last token go in, tokens [first_target, ids.size()) are
+/// scored.
 struct Row {
   std::vector<std::int32_t> ids;
   std::int64_t first_target = 1;
-  std::size_t text = 0;          ///< index of the text, or of the pair
+  std::size_t text = 0;  ///< index of the text, or of the pair
 
   [[nodiscard]] std::int64_t inputs() const { return static_cast<std::int64_t>(ids.size()) - 1; }
 };
 
-using Job = std::vector<std::size_t>;   ///< indices of rows that share a pass
+using Job = std::vector<std::size_t>;  ///< indices of rows that share a pass
 
 /// Rows of like length together, so that little is padded. Depends on the lengths alone.
 std::vector<Job> make_jobs(const std::vector<Row>& rows) {
   std::vector<std::size_t> order(rows.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return rows[a].inputs() > rows[b].inputs(); });
+  std::ranges::stable_sort(
+      order, [&](std::size_t a, std::size_t b) { return rows[a].inputs() > rows[b].inputs(); });
   std::vector<Job> jobs;
   std::int64_t width = 0;
   for (const std::size_t row : order) {
@@ -55,7 +57,7 @@ void run_job(const Decoder& model, const std::vector<Row>& rows, const Job& job,
   const std::int64_t width = rows[job.front()].inputs();
   const at::Tensor ids = at::zeros({batch, width}, at::kLong);
   std::vector<std::int64_t> lengths;
-  std::vector<std::int64_t> positions;     // of the flattened hidden states that predict a target
+  std::vector<std::int64_t> positions;  // of the flattened hidden states that predict a target
   std::vector<std::int32_t> targets;
   for (std::int64_t b = 0; b < batch; ++b) {
     const Row& row = rows[job[static_cast<std::size_t>(b)]];
@@ -66,8 +68,9 @@ void run_job(const Decoder& model, const std::vector<Row>& rows, const Job& job,
       targets.push_back(row.ids[static_cast<std::size_t>(t)]);
     }
   }
-  const at::Tensor hidden = model.run(model.embed(ids), 0, model.spec().layers,
-                                      {.cache = nullptr, .append = false, .lengths = lengths, .hook = {}});
+  const at::Tensor hidden =
+      model.run(model.embed(ids), 0, model.spec().layers,
+                {.cache = nullptr, .append = false, .lengths = lengths, .hook = {}});
   const at::Tensor index = at::tensor(positions, at::kLong).to(hidden.device());
   const auto scores = model.score_targets(hidden.flatten(0, 1).index_select(0, index), targets);
   auto next = scores.begin();
@@ -78,7 +81,8 @@ void run_job(const Decoder& model, const std::vector<Row>& rows, const Job& job,
   }
 }
 
-/// All rows; several jobs side by side where there are enough of them, else LibTorch's pool inside each.
+/// All rows; several jobs side by side where there are enough of them, else LibTorch's pool inside
+/// each.
 std::vector<std::vector<TargetScore>> run_rows(const Decoder& model, const std::vector<Row>& rows,
                                                Progress* progress) {
   std::vector<std::vector<TargetScore>> out(rows.size());
@@ -101,11 +105,12 @@ std::vector<std::vector<TargetScore>> run_rows(const Decoder& model, const std::
   return out;
 }
 
-/// Windows of one text: inputs [begin, begin + window), each token scored by the first window that predicts it.
-void add_windows(const std::vector<std::int32_t>& ids, std::int64_t window, std::int64_t stride, std::size_t text,
-                 std::vector<Row>& rows) {
+/// Windows of one text: inputs [begin, begin + window), each token scored by the first window that
+/// predicts it.
+void add_windows(const std::vector<std::int32_t>& ids, std::int64_t window, std::int64_t stride,
+                 std::size_t text, std::vector<Row>& rows) {
   const auto size = static_cast<std::int64_t>(ids.size());
-  std::int64_t scored = 1;                 // tokens before this one are scored, or context only
+  std::int64_t scored = 1;  // tokens before this one are scored, or context only
   for (std::int64_t begin = 0; scored < size; begin += stride) {
     const std::int64_t end = std::min(begin + window + 1, size);
     rows.push_back({{ids.begin() + begin, ids.begin() + end}, scored - begin, text});
@@ -114,13 +119,14 @@ void add_windows(const std::vector<std::int32_t>& ids, std::int64_t window, std:
 }
 
 std::pair<std::int64_t, std::int64_t> window_of(const Decoder& model, const ScoreRequest& request) {
-  const std::int64_t window =
-      request.window > 0 ? request.window : std::min<std::int64_t>(model.spec().max_positions, 2048);
+  const std::int64_t window = request.window > 0
+                                  ? request.window
+                                  : std::min<std::int64_t>(model.spec().max_positions, 2048);
   const std::int64_t stride = request.stride > 0 ? request.stride : window;
   if (request.window < 0 || request.stride < 0 || stride > window) {
     fail(ErrorKind::kUsage, "score",
-         "expected 1 <= stride <= window, found stride " + std::to_string(request.stride) + " and window " +
-             std::to_string(request.window));
+         "expected 1 <= stride <= window, found stride " + std::to_string(request.stride) +
+             " and window " + std::to_string(request.window));
   }
   return {window, stride};
 }
@@ -136,7 +142,8 @@ ScoreResult score(const Decoder& model, const Tokenizer& tokenizer, const ScoreR
   ScoreResult result;
   for (const Row& row : rows) result.tokens += row.inputs() + 1 - row.first_target;
   if (result.tokens == 0) {
-    fail(ErrorKind::kInput, "score", "expected a text of at least two tokens, found nothing to predict");
+    fail(ErrorKind::kInput, "score",
+         "expected a text of at least two tokens, found nothing to predict");
   }
   const auto begin = std::chrono::steady_clock::now();
   Progress progress("score", static_cast<std::uint64_t>(result.tokens), Progress::Unit::kTokens);
@@ -149,7 +156,8 @@ ScoreResult score(const Decoder& model, const Tokenizer& tokenizer, const ScoreR
       sum -= scores[i][t].logprob;
       if (!request.per_token) continue;
       const std::int32_t id = rows[i].ids[static_cast<std::size_t>(rows[i].first_target) + t];
-      result.per_token.push_back({id, tokenizer.decode({id}, false), scores[i][t].logprob, scores[i][t].rank});
+      result.per_token.push_back(
+          {id, tokenizer.decode({id}, false), scores[i][t].logprob, scores[i][t].rank});
     }
   }
   result.nll = sum / static_cast<double>(result.tokens);
@@ -169,7 +177,8 @@ std::vector<ContinuationScore> score_continuations(
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     const auto& [context, target] = pairs[i];
     if (context.empty()) {
-      fail(ErrorKind::kInput, "score", "expected at least one token of context, found none (pair " + std::to_string(i) + ")");
+      fail(ErrorKind::kInput, "score",
+           "expected at least one token of context, found none (pair " + std::to_string(i) + ")");
     }
     if (target.empty()) continue;
     Row row{context, static_cast<std::int64_t>(context.size()), i};

@@ -1,6 +1,6 @@
 #pragma once
-// Negative log likelihood and perplexity. The head is applied in chunks of positions: logits of a whole text
-// are never in memory.
+// Negative log likelihood and perplexity. The head is applied in chunks of positions: logits of a
+// whole text are never in memory.
 
 #include <string>
 #include <vector>
@@ -11,15 +11,17 @@
 
 namespace lancet {
 
-/// Sliding windows of `window` tokens that advance by `stride`; each token is scored once, with the longest
-/// context its window gives; the first token of a text (without BOS) is context only. Sums in float64.
-[[nodiscard]] ScoreResult score(const Decoder& model, const Tokenizer& tokenizer, const ScoreRequest& request);
+/// Sliding windows of `window` tokens that advance by `stride`; each token is scored once, with the
+/// longest context its window gives; the first token of a text (without BOS) is context only. Sums
+/// in float64.
+[[nodiscard]] ScoreResult score(const Decoder& model, const Tokenizer& tokenizer,
+                                const ScoreRequest& request);
 
-/// Log probabilities of `target` after `context`, teacher-forced, and whether each is the arg max, for many
-/// pairs in one batch. Used by probes: nll(s|p) is the mean of -logprob.
+/// Log probabilities of `target` after `context`, teacher-forced, and whether each is the arg max,
+/// for many pairs in one batch. Used by probes: nll(s|p) is the mean of -logprob.
 struct ContinuationScore {
-  std::vector<double> logprobs;       ///< per target token, nats
-  std::vector<std::int64_t> ranks;    ///< per target token, 1 = arg max
+  std::vector<double> logprobs;     ///< per target token, nats
+  std::vector<std::int64_t> ranks;  ///< per target token, 1 = arg max
 };
 [[nodiscard]] std::vector<ContinuationScore> score_continuations(
     const Decoder& model,

@@ -1,5 +1,5 @@
-// Log probabilities without the logits: for a block of positions the head runs over slices of the vocabulary, and
-// each position keeps a running log of the sum of exponentials.
+// Log probabilities without the logits: for a block of positions the head runs over slices of the
+// vocabulary, and each position keeps a running log of the sum of exponentials.
 
 #include <algorithm>
 #include <cmath>
@@ -16,12 +16,14 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kRows = 128;      ///< positions of one task
-constexpr std::int64_t kSlice = 512;     ///< vocabulary entries at a time: their weights stay in the cache
+constexpr std::int64_t kRows = 128;  ///< positions of one task
+constexpr std::int64_t kSlice =
+    512;  ///< vocabulary entries at a time: their weights stay in the cache
 
 struct Running {
-  float target = 0;                      ///< logit of the target
-  double log_sum = -std::numeric_limits<double>::infinity();   ///< of the exponentials of all logits so far
+  float target = 0;  ///< logit of the target
+  double log_sum =
+      -std::numeric_limits<double>::infinity();  ///< of the exponentials of all logits so far
   std::int64_t above = 0;
 
   void take(const float* logits, std::int64_t count) {
@@ -31,7 +33,9 @@ struct Running {
     above += rowwise::count_above(logits, target, count);
   }
 
-  [[nodiscard]] TargetScore result() const { return {static_cast<double>(target) - log_sum, above + 1}; }
+  [[nodiscard]] TargetScore result() const {
+    return {static_cast<double>(target) - log_sum, above + 1};
+  }
 };
 
 template <class Job>
@@ -48,8 +52,12 @@ void score_block(const Linear& head, const float* normed, std::int64_t rows,
   const bool wide = head.weight.scalar_type() == at::kFloat;
   const auto* weights = static_cast<const std::byte*>(head.weight.const_data_ptr());
   const std::int64_t row_bytes = d * (wide ? 4 : 2);
-  kernels::LinearJob job{.lda = d, .type = wide ? kernels::WeightType::kF32 : kernels::WeightType::kBF16,
-                         .ldw = d, .ldc = kSlice, .k = d, .workers = 1};
+  kernels::LinearJob job{.lda = d,
+                         .type = wide ? kernels::WeightType::kF32 : kernels::WeightType::kBF16,
+                         .ldw = d,
+                         .ldc = kSlice,
+                         .k = d,
+                         .workers = 1};
   std::vector<Running> running(static_cast<std::size_t>(rows));
   for (std::int64_t r = 0; r < rows; ++r) {
     job.a = normed + r * d;
@@ -84,7 +92,8 @@ std::vector<TargetScore> Decoder::score_targets(const at::Tensor& hidden,
   for (const std::int32_t target : targets) {
     if (target < 0 || target >= spec_->vocab) {
       fail(ErrorKind::kInput, "model",
-           "expected token ids from 0 to " + std::to_string(spec_->vocab - 1) + ", found " + std::to_string(target));
+           "expected token ids from 0 to " + std::to_string(spec_->vocab - 1) + ", found " +
+               std::to_string(target));
     }
   }
   std::vector<TargetScore> out(targets.size());
@@ -94,17 +103,22 @@ std::vector<TargetScore> Decoder::score_targets(const at::Tensor& hidden,
     check_interrupted();
     const std::int64_t first = index * kRows;
     const std::int64_t rows = std::min(kRows, count - first);
-    const auto some = targets.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows));
+    const auto some =
+        targets.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows));
     TargetScore* to = out.data() + first;
     if (native) {
-      score_block(ends_->head, normed.const_data_ptr<float>() + first * spec_->d_model, rows, some, to);
+      score_block(ends_->head, normed.const_data_ptr<float>() + first * spec_->d_model, rows, some,
+                  to);
       return;
     }
     const at::Tensor logits = head(hidden.narrow(0, first, rows));
     const at::Tensor index_of =
-        at::tensor(at::ArrayRef<std::int32_t>(some.data(), some.size()), at::kInt).to(at::kLong).to(logits.device());
+        at::tensor(at::ArrayRef<std::int32_t>(some.data(), some.size()), at::kInt)
+            .to(at::kLong)
+            .to(logits.device());
     const at::Tensor target = logits.gather(1, index_of.unsqueeze(1));
-    const at::Tensor logprob = (target.squeeze(1).to(at::kDouble) - logits.to(at::kDouble).logsumexp(1)).cpu();
+    const at::Tensor logprob =
+        (target.squeeze(1).to(at::kDouble) - logits.to(at::kDouble).logsumexp(1)).cpu();
     const at::Tensor above = (logits > target).sum(1).cpu();
     for (std::int64_t r = 0; r < rows; ++r) {
       to[r] = {logprob.const_data_ptr<double>()[r], above.const_data_ptr<std::int64_t>()[r] + 1};

@@ -14,7 +14,8 @@ std::int64_t longest(const std::vector<std::vector<std::int32_t>>& prompts) {
   std::size_t most = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     if (prompts[i].empty()) {
-      fail(ErrorKind::kInput, "generate", "expected at least one token, found none (prompt " + std::to_string(i) + ")");
+      fail(ErrorKind::kInput, "generate",
+           "expected at least one token, found none (prompt " + std::to_string(i) + ")");
     }
     most = std::max(most, prompts[i].size());
   }
@@ -23,10 +24,11 @@ std::int64_t longest(const std::vector<std::vector<std::int32_t>>& prompts) {
 
 }  // namespace
 
-Session::Session(const Decoder& model, const std::vector<std::vector<std::int32_t>>& prompts, std::int64_t room,
-                 std::int64_t piece)
+Session::Session(const Decoder& model, const std::vector<std::vector<std::int32_t>>& prompts,
+                 std::int64_t room, std::int64_t piece)
     : model_(model),
-      cache_(model.spec(), static_cast<std::int64_t>(prompts.size()), longest(prompts) + room, model.options()) {
+      cache_(model.spec(), static_cast<std::int64_t>(prompts.size()), longest(prompts) + room,
+             model.options()) {
   const c10::InferenceMode inference;
   const auto rows = static_cast<std::int64_t>(prompts.size());
   const std::int64_t most = longest(prompts);
@@ -43,8 +45,9 @@ Session::Session(const Decoder& model, const std::vector<std::vector<std::int32_
       std::copy_n(prompt.begin() + std::min(first, length), counts.back(),
                   ids.mutable_data_ptr<std::int64_t>() + b * tokens);
     }
-    const at::Tensor hidden = model.run(model.embed(ids), 0, model.spec().layers,
-                                        {.cache = &cache_, .append = true, .lengths = counts, .hook = {}});
+    const at::Tensor hidden =
+        model.run(model.embed(ids), 0, model.spec().layers,
+                  {.cache = &cache_, .append = true, .lengths = counts, .hook = {}});
     for (std::int64_t b = 0; b < rows; ++b) {
       const std::int64_t count = counts[static_cast<std::size_t>(b)];
       if (count > 0) last.select(0, b).copy_(hidden.select(0, b).select(0, count - 1));
@@ -59,8 +62,9 @@ void Session::feed(const std::vector<std::int32_t>& next) {
   check_interrupted();
   const at::Tensor ids = at::empty({rows(), 1}, at::kLong);
   std::copy_n(next.begin(), rows(), ids.mutable_data_ptr<std::int64_t>());
-  const at::Tensor hidden = model_.run(model_.embed(ids), 0, model_.spec().layers,
-                                       {.cache = &cache_, .append = true, .lengths = {}, .hook = {}});
+  const at::Tensor hidden =
+      model_.run(model_.embed(ids), 0, model_.spec().layers,
+                 {.cache = &cache_, .append = true, .lengths = {}, .hook = {}});
   cache_.advance(std::vector<std::int64_t>(static_cast<std::size_t>(rows()), 1));
   logits_ = model_.head(hidden.select(1, 0)).cpu();
 }

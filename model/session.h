@@ -12,10 +12,10 @@ namespace lancet {
 
 class Session {
  public:
-  /// Runs the prompts (each at least one id) in pieces of `piece` tokens; only the logits behind each prompt's last
-  /// token are computed. `room`: tokens expected behind the longest prompt.
-  Session(const Decoder& model, const std::vector<std::vector<std::int32_t>>& prompts, std::int64_t room,
-          std::int64_t piece = 512);
+  /// Runs the prompts (each at least one id) in pieces of `piece` tokens; only the logits behind
+  /// each prompt's last token are computed. `room`: tokens expected behind the longest prompt.
+  Session(const Decoder& model, const std::vector<std::vector<std::int32_t>>& prompts,
+          std::int64_t room, std::int64_t piece = 512);
 
   /// float32 [rows, vocab] on the CPU: for each row the logits of its next token.
   [[nodiscard]] const at::Tensor& logits() const noexcept { return logits_; }

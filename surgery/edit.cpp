@@ -198,7 +198,7 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
   watch.lap("plan");
   EditedModel edited = realise(model, request, runtime, plan, choice.layers, parameters.json(), covariance.identities());
   watch.lap("apply");
-  const auto questions = make_questions(model.decoder, model.tokenizer, request.facts);
+  const auto questions = make_questions(&model.decoder, model.tokenizer, request.facts);
   const Side before = probe_side(model.decoder, model, request.facts, questions);
   const Side after = probe_side(edited.decoder, model, request.facts, questions);
   watch.lap("probe");

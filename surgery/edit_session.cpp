@@ -150,7 +150,7 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& editor, const Fact
   bare.paraphrases.clear();
   bare.neighbors.clear();
   bare.unrelated.clear();
-  const auto answers = ask(edited, make_questions(model.decoder, model.tokenizer, {bare}));
+  const auto answers = ask(edited, make_questions(nullptr, model.tokenizer, {bare}));
   return {answers.front().says_target, (p.exp() * (p - q)).sum(-1).mean().item<double>()};
 }
 

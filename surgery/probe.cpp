@@ -15,7 +15,7 @@ namespace lancet {
 namespace {
 
 constexpr std::int64_t kLeakPrompts = 12;
-constexpr std::int64_t kAnswerTokens = 4;     ///< of the unedited model's own answer
+constexpr std::size_t kAnswerTokens = 2;       ///< of the unedited model's own answer
 
 std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::string& text) { return tokenizer.encode(text).ids; }
 
@@ -41,6 +41,24 @@ class Share {
  private:
   std::int64_t yes_ = 0, count_ = 0;
 };
+
+/// Greedy continuations of `base` as the answers of these questions, where they do not begin with the answer given.
+void take_own_answers(const Decoder& base, std::vector<Question>& questions, const std::vector<std::size_t>& which) {
+  if (which.empty()) return;
+  std::vector<std::vector<TokenId>> prompts;
+  std::size_t longest = kAnswerTokens;
+  for (const std::size_t i : which) {
+    prompts.push_back(questions[i].prompt);
+    longest = std::max(longest, questions[i].other.size());
+  }
+  const auto texts = generate_greedy(base, prompts, static_cast<std::int64_t>(longest));
+  for (std::size_t i = 0; i < which.size(); ++i) {
+    std::vector<TokenId>& answer = questions[which[i]].other;
+    const bool says = !answer.empty() && answer.size() <= texts[i].size() &&
+                      std::equal(answer.begin(), answer.end(), texts[i].begin());
+    if (!says) answer.assign(texts[i].begin(), texts[i].begin() + std::min<std::ptrdiff_t>(kAnswerTokens, std::ssize(texts[i])));
+  }
+}
 
 double mean_nll(const ContinuationScore& score) {
   double sum = 0;
@@ -96,9 +114,9 @@ constexpr std::pair<const char*, std::optional<double> FactMetrics::*> kMetrics[
 
 }  // namespace
 
-std::vector<Question> make_questions(const Decoder& base, const Tokenizer& tokenizer, const std::vector<Fact>& facts) {
+std::vector<Question> make_questions(const Decoder* base, const Tokenizer& tokenizer, const std::vector<Fact>& facts) {
   std::vector<Question> out;
-  std::vector<std::size_t> unknown;
+  std::vector<std::size_t> open;     // neighbours that may take the base's own answer
   for (std::size_t f = 0; f < facts.size(); ++f) {
     const Fact& fact = facts[f];
     const auto add = [&](ProbeKind kind, const std::string& prompt, const std::optional<std::string>& other) {
@@ -107,19 +125,14 @@ std::vector<Question> make_questions(const Decoder& base, const Tokenizer& token
     add(ProbeKind::kPrompt, fill_template(fact.prompt, fact.subject), fact.truth);
     for (const auto& prompt : fact.paraphrases) add(ProbeKind::kParaphrase, prompt, fact.truth);
     for (const auto& neighbor : fact.neighbors) {
-      if (!neighbor.answer) unknown.push_back(out.size());
+      if (!neighbor.answer || neighbor.answer == fact.truth) open.push_back(out.size());
       add(ProbeKind::kNeighbor, neighbor.prompt, neighbor.answer);
     }
     const auto leak = fact.leak.empty() ? make_leak_prompts(fact, kLeakPrompts) : fact.leak;
     for (const auto& prompt : leak) add(ProbeKind::kLeak, prompt, std::nullopt);
     for (const auto& prompt : fact.unrelated) add(ProbeKind::kUnrelated, prompt, std::nullopt);
   }
-  if (!unknown.empty()) {
-    std::vector<std::vector<TokenId>> prompts;
-    for (const std::size_t i : unknown) prompts.push_back(out[i].prompt);
-    const auto answers = generate_greedy(base, prompts, kAnswerTokens);
-    for (std::size_t i = 0; i < unknown.size(); ++i) out[unknown[i]].other = answers[i];
-  }
+  if (base != nullptr) take_own_answers(*base, out, open);
   return out;
 }
 

@@ -4,8 +4,7 @@
 //   says s    every token of s is the arg max: greedy decoding begins with s
 //   ES, PS    nll(target) < nll(true) on the prompt, share over the paraphrases
 //   EM, PEM   says the target on the prompt, share over the paraphrases
-//   NS, NA    share over the neighbours: nll(answer) < nll(target); says the answer (of the unedited model where
-//             none is given)
+//   NS, NA    share over the neighbours: nll(answer) < nll(target); says the answer (make_questions: whose)
 //   leak      share of same-template prompts of other subjects that now say the target and did not before
 //   GE        1/2 (2/3 H_2 + 4/3 H_3): entropies in bits of bi- and trigrams of words of sampled text (top-k 5)
 
@@ -42,9 +41,11 @@ struct Answer {
   bool says_target = false, says_other = false;
 };
 
-/// Questions of all facts. A neighbour without answer gets what `base` says (greedy); a fact without leak prompts
+/// Questions of all facts. A neighbour without answer gets what `base` says (greedy), and so does one whose answer is
+/// only the fact's own true answer (CounterFact's convention) where `base` says something else. Without a base such
+/// neighbours keep what they have, and those without answer are left out of NS and NA. A fact without leak prompts
 /// gets made-up ones (make_leak_prompts, 12 of them).
-[[nodiscard]] std::vector<Question> make_questions(const Decoder& base, const Tokenizer& tokenizer,
+[[nodiscard]] std::vector<Question> make_questions(const Decoder* base, const Tokenizer& tokenizer,
                                                    const std::vector<Fact>& facts);
 [[nodiscard]] std::vector<Answer> ask(const Decoder& model, const std::vector<Question>& questions);
 

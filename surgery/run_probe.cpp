@@ -15,13 +15,13 @@ struct Baseline {
 };
 
 Baseline read_baseline(const ProbeRequest& request, const RuntimeOptions& runtime, const SurgeryModel& model) {
-  if (!request.base) return {make_questions(model.decoder, model.tokenizer, request.facts), {}, {}};
+  if (!request.base) return {make_questions(nullptr, model.tokenizer, request.facts), {}, {}};
   const SurgeryModel base = load_surgery_model(*request.base, runtime);
   if (base.tokenizer.json() != model.tokenizer.json()) {
     fail(ErrorKind::kMismatch, "probe", "expected a base with the same tokenizer, found another one",
          "--base is the model before the edit");
   }
-  Baseline out{make_questions(base.decoder, base.tokenizer, request.facts), {}, {}};
+  Baseline out{make_questions(&base.decoder, base.tokenizer, request.facts), {}, {}};
   out.answers = ask(base.decoder, out.questions);
   out.perplexity = shipped_perplexity(base.decoder, base.tokenizer, 0);
   return out;

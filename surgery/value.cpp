@@ -78,7 +78,7 @@ Part run_chunk(Problem& problem, const RowChunk& chunk, const at::Tensor& delta,
   if (has_kl) {
     const at::Tensor now = log_p.select(0, log_p.size(0) - 1);
     if (!problem.kl_before.defined()) problem.kl_before = now.detach().clone();
-    const at::Tensor kl = (problem.kl_before.exp() * (problem.kl_before - now)).sum();
+    const at::Tensor kl = (now.exp() * (now - problem.kl_before)).sum();
     loss = loss + problem.kl_factor * kl;
     part.kl = kl.detach().item<double>();
   }

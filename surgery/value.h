@@ -2,7 +2,7 @@
 // v*: the output of the down projection at the subject's last token that makes the model say the target
 // (ROME §3.1, as coded: editing reference 1.0).
 //   loss(delta) = mean_rows mean_t -log p(target_t)                      NLL, rows = contexts
-//               + kl * KL(p_before || p_now) at the subject alone        keeps the subject's essence
+//               + kl * KL(p_now || p_before) at the subject alone        keeps the subject's essence
 //               + weight_decay * |delta| / |v_0|^2
 //   Adam on delta (start 0), then |delta| <= clamp * |v_0|;  v* = v_0 + delta, v_0 on the bare row.
 

@@ -3,14 +3,16 @@
 
 namespace lancet::tolerance {
 
-// Logits against transformers in float32: two float32 programs that add in different orders. Float32 against float64
-// of such random models differs by up to 2e-5 at logits of standard deviation 1; some of ours have 6.
+// Logits against transformers in float32: two float32 programs that add in different orders.
+// Float32 against float64 of such random models differs by up to 2e-5 at logits of standard
+// deviation 1; some of ours have 6.
 constexpr double kTinyLogits = 2e-4;
 
 // Next tokens are compared only where transformers' best logit stands this far above its second.
 constexpr double kGreedyGap = 2e-3;
 
-// Two ways through our own float32 code that differ in the order of sums (cached keys, split passes, batches).
+// Two ways through our own float32 code that differ in the order of sums (cached keys, split
+// passes, batches).
 constexpr double kSameModel = 2e-5;
 
 // A fused float32 operator against LibTorch's operators in float32, relative to the largest value.

@@ -96,7 +96,8 @@ std::vector<std::int32_t> end_ids(const ModelSource& source, const Tokenizer& to
     add_ids(parse_json(at->second, "generation_config.json"), ids);
   }
   add_ids(source.config(), ids);
-  if (const auto eos = tokenizer.eos(); eos && std::ranges::find(ids, *eos) == ids.end()) ids.push_back(*eos);
+  if (const auto eos = tokenizer.eos(); eos && std::ranges::find(ids, *eos) == ids.end())
+    ids.push_back(*eos);
   return ids;
 }
 

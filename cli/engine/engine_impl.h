@@ -1,5 +1,6 @@
 #pragma once
-// The engine behind the door of cli/engine.h: one file for each kind of work, this class for what they share.
+// The engine behind the door of cli/engine.h: one file for each kind of work, this class for what
+// they share.
 
 #include <string>
 #include <vector>
@@ -24,8 +25,10 @@ void prepare_runtime(const RuntimeOptions& runtime);
 /// Opens and loads a model in the device and dtype of `runtime`.
 [[nodiscard]] LoadedModel load_model(const fs::path& model, const RuntimeOptions& runtime);
 
-/// Tokens that end a text: eos_token_id of generation_config.json and config.json, and the tokenizer's own.
-[[nodiscard]] std::vector<std::int32_t> end_ids(const ModelSource& source, const Tokenizer& tokenizer);
+/// Tokens that end a text: eos_token_id of generation_config.json and config.json, and the
+/// tokenizer's own.
+[[nodiscard]] std::vector<std::int32_t> end_ids(const ModelSource& source,
+                                                const Tokenizer& tokenizer);
 
 class EngineImpl final : public Engine {
  public:

@@ -18,7 +18,8 @@ at::Tensor read_ids_file(const fs::path& path) {
   const auto file = Checkpoint::open(path);
   const TensorInfo* info = file->find("ids");
   const bool wide = info != nullptr && info->dtype == DType::kI64;
-  if (info == nullptr || (!wide && info->dtype != DType::kI32) || info->shape.empty() || info->shape.size() > 2) {
+  if (info == nullptr || (!wide && info->dtype != DType::kI32) || info->shape.empty() ||
+      info->shape.size() > 2) {
     fail(ErrorKind::kInput, "forward",
          "expected an int64 or int32 tensor 'ids' [batch, tokens] (" + path.string() + ")");
   }
@@ -38,7 +39,8 @@ at::Tensor read_ids(const ForwardRequest& request, const Tokenizer& tokenizer) {
   } else {
     ids = at::tensor(at::ArrayRef<std::int64_t>(request.ids), at::kLong).unsqueeze(0);
   }
-  if (ids.numel() == 0) fail(ErrorKind::kInput, "forward", "expected at least one token, found none");
+  if (ids.numel() == 0)
+    fail(ErrorKind::kInput, "forward", "expected at least one token, found none");
   return ids;
 }
 
@@ -62,13 +64,16 @@ Json EngineImpl::forward(const ForwardRequest& request, const RuntimeOptions& ru
   Pass pass;
   if (request.hidden) {
     pass.hook = [&out](std::int64_t layer, Place place, const at::Tensor& value) {
-      if (place == Place::kBlockInput) out.push_back(output("hidden." + std::to_string(layer), value));
+      if (place == Place::kBlockInput)
+        out.push_back(output("hidden." + std::to_string(layer), value));
       return value;
     };
   }
   const at::Tensor hidden = model.run(model.embed(ids), 0, model.spec().layers, pass);
   // As transformers' hidden_states: the last one has passed the final norm.
-  if (request.hidden) out.push_back(output("hidden." + std::to_string(model.spec().layers), model.final_norm(hidden)));
+  if (request.hidden)
+    out.push_back(
+        output("hidden." + std::to_string(model.spec().layers), model.final_norm(hidden)));
   out.push_back(output("logits", model.head(hidden)));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   save_safetensors(request.out, std::move(out), {{"format", "pt"}});

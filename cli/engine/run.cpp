@@ -7,13 +7,14 @@
 
 namespace lancet {
 
-std::vector<Generation> EngineImpl::generate(const GenerateRequest& request, const RuntimeOptions& runtime,
-                                             const TextSink& sink) {
+std::vector<Generation> EngineImpl::generate(const GenerateRequest& request,
+                                             const RuntimeOptions& runtime, const TextSink& sink) {
   check_sampling(request.sampling);
   const LoadedModel loaded = load_model(request.model, runtime);
   SamplingOptions sampling = request.sampling;
   if (sampling.end_ids.empty()) sampling.end_ids = end_ids(loaded.source, loaded.tokenizer);
-  return lancet::generate(loaded.decoder, loaded.tokenizer, request.prompts, sampling, runtime.seed, sink);
+  return lancet::generate(loaded.decoder, loaded.tokenizer, request.prompts, sampling, runtime.seed,
+                          sink);
 }
 
 ScoreResult EngineImpl::score(const ScoreRequest& request, const RuntimeOptions& runtime) {

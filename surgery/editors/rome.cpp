@@ -5,9 +5,11 @@
 //   v* = argmin of the loss in value.h                                                      [d_out]
 //   lambda = (v* - W k) / (k . u)                                                           [d_out]
 //   W <- W + lambda u^T
-// Which k stands in lambda: keys=mean takes k* (r-ROME: the written value is v* wherever k* is met); keys=bare takes
-// the bare prompt's key everywhere; original=1 is the published code, u from the mean and lambda from the bare
-// key, which explodes where the two differ.
+// Which k: keys=mean takes the plain mean in u and lambda (r-ROME: the written value is v* wherever k* is met);
+// keys=half weighs the bare key 1/2 and the mean of the others 1/2, as MEMIT does (a subject at the very beginning
+// has a key of its own kind there, which a plain mean would miss); keys=bare takes the bare prompt's key; auto is
+// half for sampled contexts and mean for those of a file. original=1 is the published code, u from the mean and
+// lambda from the bare key, which explodes where the two differ.
 // Precision: keys in the model's precision, sums and the solve in float64, factors rounded once to float32.
 // Several facts are edited one after another, each on the model that carries the earlier ones.
 #include <cmath>
@@ -40,7 +42,7 @@ constexpr double kSmallestCosine = 1e-3;   ///< |k . u| / |k| below which lambda
 const std::vector<WordParameter>& words() {
   static const std::vector<WordParameter> kWords{
       {"contexts", "auto", {}, "auto, or a file with one literal template with {} a line"},
-      {"keys", "mean", {"mean", "bare"}, "key of the update: mean over the contexts, or the bare prompt's"},
+      {"keys", "auto", {"auto", "mean", "half", "bare"}, "key of the update: mean over the contexts, half bare, or bare"},
   };
   return kWords;
 }
@@ -51,13 +53,27 @@ struct Keys {
   at::Tensor output;      ///< W key
 };
 
+/// Weights of the rewriting rows in the mean key.
+at::Tensor key_weights(std::int64_t rows, const Parameters& parameters) {
+  std::string keys = parameters.word("keys");
+  if (keys == "auto") keys = parameters.word("contexts") == "auto" ? "half" : "mean";
+  at::Tensor weights = at::zeros({rows}, at::kDouble);
+  if (keys == "mean" || rows == 1) {
+    weights.fill_(1.0 / static_cast<double>(rows));
+  } else {
+    if (keys == "half") weights.fill_(0.5 / static_cast<double>(rows - 1));
+    weights[0] = keys == "half" ? 0.5 : 1.0;
+  }
+  return weights;
+}
+
 Keys pick_keys(const RowStates& states, std::int64_t rewriting, const Parameters& parameters) {
   const at::Tensor keys = states.keys.narrow(0, 0, rewriting).to(at::kCPU, at::kDouble);
   const at::Tensor values = states.values.narrow(0, 0, rewriting).to(at::kCPU, at::kDouble);
-  const bool bare = parameters.word("keys") == "bare";
-  const bool original = parameters.integer("original") == 1;
-  const at::Tensor mean = keys.mean(0);
-  return {bare ? keys[0] : mean, bare || original ? keys[0] : mean, bare || original ? values[0] : values.mean(0)};
+  const at::Tensor weights = key_weights(rewriting, parameters);
+  const at::Tensor mean = at::mv(keys.t(), weights);
+  if (parameters.integer("original") == 1) return {mean, keys[0], values[0]};
+  return {mean, mean, at::mv(values.t(), weights)};
 }
 
 ValueOptions value_options(const Parameters& parameters) {

@@ -58,6 +58,7 @@ std::string number(const std::optional<double>& value) { return value ? fmt::for
 struct Outcome {
   FactMetrics metrics;
   double ratio = 1, norm = 0, seconds = 0;
+  double probability = 0;      ///< of the target on the prompt
   std::int64_t passes = 0;
 };
 
@@ -70,9 +71,11 @@ Outcome edit_alone(const SurgeryModel& model, const Editor& editor, const Parame
   EditRequest request;
   request.facts = {fact};
   const EditedModel edited = realise(model, request, {}, plan, {layer}, parameters.json(), nullptr);
-  const auto questions = make_questions(model.decoder, model.tokenizer, {fact});
+  const auto questions = make_questions(&model.decoder, model.tokenizer, {fact});
   Outcome out;
-  out.metrics = measure(0, questions, ask(edited.decoder, questions), ask(model.decoder, questions));
+  const auto after = ask(edited.decoder, questions);
+  out.metrics = measure(0, questions, after, ask(model.decoder, questions));
+  out.probability = std::exp(-after.front().nll_target);
   if (tokens > 0) out.ratio = shipped_perplexity(edited.decoder, model.tokenizer, tokens) / perplexity;
   out.norm = edited.relative_norm.begin()->second;
   out.seconds = watch.laps()["plan"].get<double>();
@@ -102,7 +105,7 @@ int run(const Arguments& arguments) {
   using Align = Table::Align;
   Table table({{"fact"}, {"es", Align::kRight}, {"em", Align::kRight}, {"ps", Align::kRight}, {"pem", Align::kRight}, {"ns", Align::kRight},
                {"na", Align::kRight}, {"leak", Align::kRight}, {"unrelated", Align::kRight}, {"ppl", Align::kRight}, {"norm", Align::kRight},
-               {"passes", Align::kRight}, {"s", Align::kRight}});
+               {"passes", Align::kRight}, {"p", Align::kRight}, {"s", Align::kRight}});
   std::vector<FactMetrics> all;
   double ratio = 0, norm = 0, seconds = 0, passes = 0;
   for (Fact& fact : facts) {
@@ -110,7 +113,8 @@ int run(const Arguments& arguments) {
     const Outcome outcome = edit_alone(model, editor, parameters, covariance, fact, choice.layers.front(), perplexity, arguments.perplexity_tokens);
     const FactMetrics& m = outcome.metrics;
     table.add({fact.id + " " + fact.subject + " -> " + fact.target, number(m.es), number(m.em), number(m.ps), number(m.pem), number(m.ns),
-               number(m.na), number(m.leak), number(m.leak_unrelated), number(outcome.ratio), number(outcome.norm), std::to_string(outcome.passes), number(outcome.seconds)});
+               number(m.na), number(m.leak), number(m.leak_unrelated), number(outcome.ratio), number(outcome.norm), std::to_string(outcome.passes), number(outcome.probability), number(outcome.seconds)});
+    std::fprintf(stderr, "%s es %s em %s ps %s ns %s na %s leak %s norm %.3f p %.3f passes %d\n", fact.id.c_str(), number(m.es).c_str(), number(m.em).c_str(), number(m.ps).c_str(), number(m.ns).c_str(), number(m.na).c_str(), number(m.leak).c_str(), outcome.norm, outcome.probability, static_cast<int>(outcome.passes));
     all.push_back(m);
     ratio += outcome.ratio;
     norm += outcome.norm;
@@ -126,7 +130,7 @@ int run(const Arguments& arguments) {
     return 0;
   }
   table.add({"mean", number(mean.es), number(mean.em), number(mean.ps), number(mean.pem), number(mean.ns), number(mean.na), number(mean.leak),
-             number(mean.leak_unrelated), fmt::format("{:.4f}", ratio / count), number(norm / count), fmt::format("{:.1f}", passes / count), number(seconds / count)});
+             number(mean.leak_unrelated), fmt::format("{:.4f}", ratio / count), number(norm / count), fmt::format("{:.1f}", passes / count), "", number(seconds / count)});
   std::cout << table.text() << dump_json(watch.laps()) << "\n";
   return 0;
 }

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include <catch2/catch_test_macros.hpp>
+#include "tests/catch.h"
 
 #include "core/error.h"
 #include "core/file.h"
@@ -103,7 +103,7 @@ TEST_CASE("chat template: at least 40 real templates render every conversation a
       INFO(name << ", conversation " << i);
       const Outcome found = outcome(source, contexts[i]);
       CHECK(difference(found, results[i]) == "");
-      rendered += found.error.empty() ? 1 : 0;
+      if (found.error.empty()) ++rendered;
       if (results[i].contains("error") && results[i]["error"].get<std::string>().starts_with("TemplateError: ")) {
         // raise_exception: its own message, with the line.
         const std::string message = results[i]["error"].get<std::string>().substr(15);

@@ -13,9 +13,10 @@ using lancet::test::error_of;
 namespace {
 
 Json base() {
-  return {{"model_type", "llama"},      {"vocab_size", 100},        {"hidden_size", 64},
-          {"intermediate_size", 128},   {"num_hidden_layers", 2},   {"num_attention_heads", 4},
-          {"num_key_value_heads", 2},   {"max_position_embeddings", 4096}};
+  return {{"model_type", "llama"},    {"vocab_size", 100},
+          {"hidden_size", 64},        {"intermediate_size", 128},
+          {"num_hidden_layers", 2},   {"num_attention_heads", 4},
+          {"num_key_value_heads", 2}, {"max_position_embeddings", 4096}};
 }
 
 Json with(const Json& changes) {
@@ -37,7 +38,8 @@ std::string refusal(const Json& changes) {
 }  // namespace
 
 TEST_CASE("config: defaults are transformers' and null counts as absent") {
-  const DecoderSpec spec = describe_decoder(with({{"head_dim", nullptr}, {"rope_scaling", nullptr}}));
+  const DecoderSpec spec =
+      describe_decoder(with({{"head_dim", nullptr}, {"rope_scaling", nullptr}}));
   CHECK(spec.attention.d_head == 16);
   CHECK(spec.attention.kv_heads == 2);
   CHECK(spec.norm.eps == 1e-6);
@@ -69,25 +71,34 @@ TEST_CASE("config: rope options of both spellings give the same spec") {
 }
 
 TEST_CASE("config: yarn scales attention by 0.1 ln(factor) + 1") {
-  const Json yarn{{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 1024}};
+  const Json yarn{
+      {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 1024}};
   CHECK(describe_decoder(with({{"rope_parameters", yarn}})).rope.attention_factor ==
         Approx(0.1 * std::log(4.0) + 1));
 }
 
 TEST_CASE("config: what cannot be honoured is refused with key and value") {
-  CHECK_THAT(refusal({{"hidden_act", "quick_gelu"}}), Catch::Contains("hidden_act") && Catch::Contains("quick_gelu"));
-  CHECK_THAT(refusal({{"rope_scaling", {{"type", "mrope"}}}}), Catch::Contains("rope_type") && Catch::Contains("mrope"));
-  CHECK_THAT(refusal({{"partial_rotary_factor", 0.5}}), Catch::Contains("partial_rotary_factor") && Catch::Contains("0.5"));
-  CHECK_THAT(refusal({{"num_key_value_heads", 3}}), Catch::Contains("num_key_value_heads") && Catch::Contains("3"));
+  CHECK_THAT(refusal({{"hidden_act", "quick_gelu"}}),
+             Catch::Contains("hidden_act") && Catch::Contains("quick_gelu"));
+  CHECK_THAT(refusal({{"rope_scaling", {{"type", "mrope"}}}}),
+             Catch::Contains("rope_type") && Catch::Contains("mrope"));
+  CHECK_THAT(refusal({{"partial_rotary_factor", 0.5}}),
+             Catch::Contains("partial_rotary_factor") && Catch::Contains("0.5"));
+  CHECK_THAT(refusal({{"num_key_value_heads", 3}}),
+             Catch::Contains("num_key_value_heads") && Catch::Contains("3"));
   CHECK_THAT(refusal({{"head_dim", 15}}), Catch::Contains("head_dim") && Catch::Contains("15"));
-  CHECK_THAT(refusal({{"quantization_config", {{"quant_method", "gptq"}}}}), Catch::Contains("gptq"));
-  CHECK_THAT(refusal({{"num_hidden_layers", 1'000'000'000'000}}), Catch::Contains("num_hidden_layers"));
-  CHECK_THAT(refusal({{"hidden_size", -64}}), Catch::Contains("hidden_size") && Catch::Contains("-64"));
+  CHECK_THAT(refusal({{"quantization_config", {{"quant_method", "gptq"}}}}),
+             Catch::Contains("gptq"));
+  CHECK_THAT(refusal({{"num_hidden_layers", 1'000'000'000'000}}),
+             Catch::Contains("num_hidden_layers"));
+  CHECK_THAT(refusal({{"hidden_size", -64}}),
+             Catch::Contains("hidden_size") && Catch::Contains("-64"));
   CHECK_THAT(refusal({{"rope_parameters", {{"rope_type", "linear"}}}}), Catch::Contains("factor"));
   CHECK_THAT(refusal({{"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}}),
              Catch::Contains("full_attention"));
   const Json longrope{{"rope_type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {1.0}}};
-  CHECK_THAT(refusal({{"rope_parameters", longrope}}), Catch::Contains("short_factor") && Catch::Contains("8 numbers"));
+  CHECK_THAT(refusal({{"rope_parameters", longrope}}),
+             Catch::Contains("short_factor") && Catch::Contains("8 numbers"));
 }
 
 TEST_CASE("config: an unknown model_type is refused with the nearest known one") {

@@ -21,12 +21,12 @@ using std::int64_t;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kUlp = 0x1p-23;  // of a float of 1
 
-std::size_t at(int64_t i) { return static_cast<std::size_t>(i); }
+std::size_t element(int64_t i) { return static_cast<std::size_t>(i); }
 
 std::vector<float> random_values(int64_t count, unsigned seed, float scale = 1) {
   std::mt19937 rng(seed);
   std::normal_distribution<float> normal(0, scale);
-  std::vector<float> out(at(count));
+  std::vector<float> out(element(count));
   for (float& x : out) x = normal(rng);
   return out;
 }
@@ -107,7 +107,7 @@ TEST_CASE("rms_norm of a row is x / sqrt(mean x^2 + eps) * weight to 4 units in 
     const std::vector<float> x = random_values(rows * (d + 2), 1, 3);
     const std::vector<float> weight = random_values(d, 2);
     const std::vector<float> y = on_every_isa([&](Isa isa) {
-      std::vector<float> out(at(rows * (d + 1)), 7.0F);
+      std::vector<float> out(element(rows * (d + 1)), 7.0F);
       rms_norm({x.data(), d + 2, weight.data(), 1.0F, 1e-5F, out.data(), d + 1, rows, d}, isa);
       return out;
     });
@@ -115,15 +115,15 @@ TEST_CASE("rms_norm of a row is x / sqrt(mean x^2 + eps) * weight to 4 units in 
     for (int64_t row = 0; row < rows; ++row) {
       double squares = 0;
       for (int64_t i = 0; i < d; ++i)
-        squares += std::pow(static_cast<double>(x[at(row * (d + 2) + i)]), 2);
+        squares += std::pow(static_cast<double>(x[element(row * (d + 2) + i)]), 2);
       const double scale =
           1 / std::sqrt(squares / static_cast<double>(d) + static_cast<double>(1e-5F));
       for (int64_t i = 0; i < d; ++i) {
-        const auto w = static_cast<double>(weight[at(i)] + 1.0F);
-        const double want = static_cast<double>(x[at(row * (d + 2) + i)]) * scale * w;
-        worst = std::max(worst, ulps(y[at(row * (d + 1) + i)], want));
+        const auto w = static_cast<double>(weight[element(i)] + 1.0F);
+        const double want = static_cast<double>(x[element(row * (d + 2) + i)]) * scale * w;
+        worst = std::max(worst, ulps(y[element(row * (d + 1) + i)], want));
       }
-      CHECK(y[at(row * (d + 1) + d)] == 7.0F);
+      CHECK(y[element(row * (d + 1) + d)] == 7.0F);
     }
     CAPTURE(d, worst);
     CHECK(worst <= 4.0);
@@ -141,9 +141,9 @@ TEST_CASE("silu_mul is gate / (1 + exp(-gate)) * up to 4 units in the last place
     });
     double worst = 0;
     for (int64_t i = 0; i < n; ++i) {
-      const auto g = static_cast<double>(gate[at(i)]);
+      const auto g = static_cast<double>(gate[element(i)]);
       worst =
-          std::max(worst, ulps(y[at(i)], g / (1 + std::exp(-g)) * static_cast<double>(up[at(i)])));
+          std::max(worst, ulps(y[element(i)], g / (1 + std::exp(-g)) * static_cast<double>(up[element(i)])));
     }
     CAPTURE(n, worst);
     CHECK(worst <= 4.0);
@@ -177,10 +177,10 @@ TEST_CASE("rope_half rotates pairs of the two halves with products rounded one b
     std::vector<float> want = x;
     for (int64_t head = 0; head < heads; ++head) {
       for (int64_t i = 0; i < rotary / 2; ++i) {
-        const std::size_t low = at(head * stride + i);
-        const std::size_t high = low + at(rotary / 2);
-        want[low] = x[low] * cos[at(i)] - x[high] * sin[at(i)];
-        want[high] = x[high] * cos[at(i)] + x[low] * sin[at(i)];
+        const std::size_t low = element(head * stride + i);
+        const std::size_t high = low + element(rotary / 2);
+        want[low] = x[low] * cos[element(i)] - x[high] * sin[element(i)];
+        want[high] = x[high] * cos[element(i)] + x[low] * sin[element(i)];
       }
     }
     INFO(rotary);
@@ -204,10 +204,10 @@ TEST_CASE("softmax_row and log_sum_exp agree with double precision and keep mask
     const double most = static_cast<double>(*std::max_element(x.begin(), x.end()));
     double worst = 0;  // in units of 4 ulps and the rounding of x - max
     for (int64_t i = 0; i < n; ++i) {
-      const double want = std::exp(static_cast<double>(x[at(i)])) / sum;
+      const double want = std::exp(static_cast<double>(x[element(i)])) / sum;
       const double bound =
-          (4 + std::min(100.0, most - static_cast<double>(x[at(i)])) / 2) * kUlp * want + 1e-44;
-      worst = std::max(worst, std::abs(static_cast<double>(y[at(i)]) - want) / bound);
+          (4 + std::min(100.0, most - static_cast<double>(x[element(i)])) / 2) * kUlp * want + 1e-44;
+      worst = std::max(worst, std::abs(static_cast<double>(y[element(i)]) - want) / bound);
     }
     CAPTURE(n, worst);
     CHECK(worst <= 1.0);
@@ -228,8 +228,8 @@ TEST_CASE("decode_attention is softmax(scale q k^T) v for every query head of a 
       const std::vector<float> k = random_values(tokens * stride, 8);
       const std::vector<float> v = random_values(tokens * stride, 9);
       const std::vector<float> out = on_every_isa([&](Isa isa) {
-        std::vector<float> result(at(queries * d));
-        std::vector<float> scores(at(queries * tokens));
+        std::vector<float> result(element(queries * d));
+        std::vector<float> scores(element(queries * tokens));
         decode_attention({q.data(), d, k.data(), stride, v.data(), stride, result.data(), d,
                           scores.data(), queries, tokens, d, scale},
                          isa);
@@ -237,21 +237,21 @@ TEST_CASE("decode_attention is softmax(scale q k^T) v for every query head of a 
       });
       double worst = 0;
       for (int64_t query = 0; query < queries; ++query) {
-        std::vector<double> weights(at(tokens));
+        std::vector<double> weights(element(tokens));
         double sum = 0;
         for (int64_t t = 0; t < tokens; ++t) {
           double dot = 0;
           for (int64_t i = 0; i < d; ++i) {
-            dot += static_cast<double>(q[at(query * d + i)]) *
-                   static_cast<double>(k[at(t * stride + i)]);
+            dot += static_cast<double>(q[element(query * d + i)]) *
+                   static_cast<double>(k[element(t * stride + i)]);
           }
-          sum += weights[at(t)] = std::exp(dot * static_cast<double>(scale));
+          sum += weights[element(t)] = std::exp(dot * static_cast<double>(scale));
         }
         for (int64_t i = 0; i < d; ++i) {
           double want = 0;
           for (int64_t t = 0; t < tokens; ++t)
-            want += weights[at(t)] / sum * static_cast<double>(v[at(t * stride + i)]);
-          worst = std::max(worst, std::abs(static_cast<double>(out[at(query * d + i)]) - want));
+            want += weights[element(t)] / sum * static_cast<double>(v[element(t * stride + i)]);
+          worst = std::max(worst, std::abs(static_cast<double>(out[element(query * d + i)]) - want));
         }
       }
       CAPTURE(tokens, d, worst);

@@ -74,11 +74,13 @@ TEST_CASE("model: missing and misshapen tensors are refused with name and both s
   const fs::path copy = fs::temp_directory_path() / ("lancet-model-" + std::to_string(::getpid()));
   const auto refusal = [&](const char* key, int value) {
     fs::create_directory(copy);
-    fs::copy_file(plain / "model.safetensors", copy / "model.safetensors", fs::copy_options::overwrite_existing);
+    fs::copy_file(plain / "model.safetensors", copy / "model.safetensors",
+                  fs::copy_options::overwrite_existing);
     Json config = read_json(plain / "config.json");
     config[key] = value;
     write_file(copy / "config.json", dump_json(config));
-    const std::string message = error_of([&] { static_cast<void>(Decoder::load(ModelSource::open(copy))); });
+    const std::string message =
+        error_of([&] { static_cast<void>(Decoder::load(ModelSource::open(copy))); });
     fs::remove_all(copy);
     return message;
   };

@@ -30,13 +30,13 @@ std::vector<Isa> available() {
   return all;
 }
 
-std::size_t at(int64_t i) { return static_cast<std::size_t>(i); }
+std::size_t index(int64_t i) { return static_cast<std::size_t>(i); }
 
 /// Normal values, some of them zeros and some tiny, so that signs of zeros and subnormals take
 /// part.
 std::vector<float> random_values(int64_t count, std::mt19937& rng) {
   std::normal_distribution<float> normal;
-  std::vector<float> out(at(count));
+  std::vector<float> out(index(count));
   for (float& x : out) {
     const auto kind = rng() % 64;
     x = normal(rng) * (kind == 0 ? 0.0F : kind == 1 ? 1e-30F : 1.0F);
@@ -111,11 +111,11 @@ class Problem {
     });
   }
 
-  [[nodiscard]] float left(int64_t i, int64_t s) const { return a_[at(i * lda() + s)]; }
+  [[nodiscard]] float left(int64_t i, int64_t s) const { return a_[index(i * lda() + s)]; }
   [[nodiscard]] float right(int64_t j, int64_t s) const {
-    return w_[at(shape_.grad ? s * ldw() + j : j * ldw() + s)];
+    return w_[index(shape_.grad ? s * ldw() + j : j * ldw() + s)];
   }
-  [[nodiscard]] float old(int64_t i, int64_t j) const { return c_[at(i * ldc() + j)]; }
+  [[nodiscard]] float old(int64_t i, int64_t j) const { return c_[index(i * ldc() + j)]; }
 
   /// The definition in gemm.h, word for word: blocks, chains, sums.
   [[nodiscard]] float defined(int64_t i, int64_t j) const {
@@ -222,7 +222,7 @@ TEST_CASE("matrix products have the bits of the documented order on every instru
         for (int64_t j = 0; j < problem.ldc(); ++j) {  // past the columns: nothing may be written
           const float want = j < shape.columns() ? problem.defined(i, j) : problem.old(i, j);
           different += std::bit_cast<std::uint32_t>(want) !=
-                       std::bit_cast<std::uint32_t>(c[at(i * problem.ldc() + j)]);
+                       std::bit_cast<std::uint32_t>(c[index(i * problem.ldc() + j)]);
         }
       }
       CHECK(different == 0);
@@ -242,7 +242,7 @@ TEST_CASE("matrix products are within length * 2^-24 * sum |a w| of double preci
         const double bound =
             static_cast<double>(shape.sum_length() + 1) * std::ldexp(magnitude, -24) + 1e-44;
         worst = std::max(
-            worst, std::abs(static_cast<double>(c[at(i * problem.ldc() + j)]) - value) / bound);
+            worst, std::abs(static_cast<double>(c[index(i * problem.ldc() + j)]) - value) / bound);
       }
     }
     INFO(shape.text());
@@ -265,7 +265,7 @@ TEST_CASE("matrix products have the same bits for any order of tiles and on two 
     });
     CHECK(same_bits(once, reversed));
     const auto shuffled = problem.run([&](int64_t tiles, const auto& tile) {
-      std::vector<int64_t> order(at(tiles));
+      std::vector<int64_t> order(index(tiles));
       std::iota(order.begin(), order.end(), 0);
       std::shuffle(order.begin(), order.end(), std::mt19937(3));
       for (const int64_t i : order) tile(i, isa);
@@ -289,7 +289,7 @@ TEST_CASE("a row has the same bits alone, among a few rows and in a large batch"
       const std::vector<float> batch = problem.run(best_isa());
       for (const auto& [first, rows] :
            {std::pair<int64_t, int64_t>{0, 1}, {77, 1}, {50, 5}, {100, 30}}) {
-        std::vector<float> part(at(rows * problem.ldc()));
+        std::vector<float> part(index(rows * problem.ldc()));
         const auto run_all = [&](auto job) {
           job.m = rows;
           job.c = part.data();
@@ -307,8 +307,8 @@ TEST_CASE("a row has the same bits alone, among a few rows and in a large batch"
         int64_t different = 0;
         for (int64_t i = 0; i < rows; ++i) {
           different +=
-              std::memcmp(&part[at(i * problem.ldc())], &batch[at((first + i) * problem.ldc())],
-                          at(problem.shape().columns()) * sizeof(float)) != 0;
+              std::memcmp(&part[index(i * problem.ldc())], &batch[index((first + i) * problem.ldc())],
+                          index(problem.shape().columns()) * sizeof(float)) != 0;
         }
         INFO(problem.shape().text() << ", rows from " << first << ", " << rows);
         CHECK(different == 0);
@@ -335,7 +335,7 @@ TEST_CASE("matrix products of size zero write what an empty sum is and nothing e
               const float want = cleared ? 0.0F : problem.old(i, j);
               if (shape.sum_length() > 0 && j < shape.columns()) continue;
               wrong += std::bit_cast<std::uint32_t>(want) !=
-                       std::bit_cast<std::uint32_t>(c[at(i * problem.ldc() + j)]);
+                       std::bit_cast<std::uint32_t>(c[index(i * problem.ldc() + j)]);
             }
           }
           CHECK(wrong == 0);

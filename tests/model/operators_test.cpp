@@ -57,7 +57,9 @@ AttentionSpec attention_spec(std::int64_t heads, std::int64_t kv_heads, std::int
 
 }  // namespace
 
-TEST_CASE("linear: values and input gradients equal at::linear's, in both layouts, with and without bias") {
+TEST_CASE(
+    "linear: values and input gradients equal at::linear's, in both layouts, with and without "
+    "bias") {
   for (const MatrixLayout layout : {MatrixLayout::kOutIn, MatrixLayout::kInOut}) {
     for (const bool biased : {false, true}) {
       for (const std::int64_t rows : {1, 5, 130}) {
@@ -66,21 +68,31 @@ TEST_CASE("linear: values and input gradients equal at::linear's, in both layout
         const at::Tensor stored = layout == MatrixLayout::kOutIn ? w : w.t().contiguous();
         const Linear layer{stored, bias, layout};
         const at::Tensor x = leaf({2, rows, 21});
-        check_same({x}, [&] { return apply_linear(layer, x); },
-                   [&] { return at::linear(x, w, biased ? std::optional(bias) : std::nullopt); });
+        check_same(
+            {x}, [&] { return apply_linear(layer, x); },
+            [&] { return at::linear(x, w, biased ? std::optional(bias) : std::nullopt); });
       }
     }
   }
 }
 
-TEST_CASE("linear: several layers over one input add their gradients; an unused output has no part") {
+TEST_CASE(
+    "linear: several layers over one input add their gradients; an unused output has no part") {
   const at::Tensor a = at::randn({12, 16});
   const at::Tensor b = at::randn({8, 16});
   const std::vector<Linear> layers{{a, {}, MatrixLayout::kOutIn}, {b, {}, MatrixLayout::kOutIn}};
   const at::Tensor x = leaf({3, 16});
-  check_same({x}, [&] { const auto y = apply_linears(layers, x); return at::cat({y[0], y[1]}, 1); },
-             [&] { return at::cat({at::linear(x, a), at::linear(x, b)}, 1); });
-  check_same({x}, [&] { return apply_linears(layers, x)[1]; }, [&] { return at::linear(x, b); });
+  check_same(
+      {x},
+      [&] {
+        const auto y = apply_linears(layers, x);
+        return at::cat({y[0], y[1]}, 1);
+      },
+      [&] {
+        return at::cat({at::linear(x, a), at::linear(x, b)}, 1);
+      });
+  check_same(
+      {x}, [&] { return apply_linears(layers, x)[1]; }, [&] { return at::linear(x, b); });
 }
 
 TEST_CASE("linear: bf16 weights are widened exactly") {
@@ -95,23 +107,27 @@ TEST_CASE("norm: RMS norm and its gradient equal the formula by operators") {
   norm.spec.eps = 1e-5;
   norm.weight = at::randn({50});
   const at::Tensor x = leaf({3, 4, 50});
-  check_same({x}, [&] { return apply_norm(norm, x); },
-             [&] { return norm.weight * (x * at::rsqrt(x.square().mean(-1, true) + 1e-5)); });
+  check_same(
+      {x}, [&] { return apply_norm(norm, x); },
+      [&] { return norm.weight * (x * at::rsqrt(x.square().mean(-1, true) + 1e-5)); });
 }
 
 TEST_CASE("mlp: silu(gate) * up and its gradients equal LibTorch's, far from zero too") {
   const at::Tensor gate = (at::randn({6, 300}) * 12).requires_grad_(true);
   const at::Tensor up = leaf({6, 300});
-  check_same({gate, up}, [&] { return apply_activation(Activation::kSilu, gate, up); },
-             [&] { return at::silu(gate) * up; });
+  check_same(
+      {gate, up}, [&] { return apply_activation(Activation::kSilu, gate, up); },
+      [&] { return at::silu(gate) * up; });
 }
 
 TEST_CASE("mlp: every activation is the function of its name") {
   const at::Tensor x = at::randn({200}) * 3;
   const at::Tensor none;
-  CHECK(relative(apply_activation(Activation::kGelu, x, none), 0.5 * x * (1 + at::erf(x / std::sqrt(2.0)))) < 1e-6);
+  CHECK(relative(apply_activation(Activation::kGelu, x, none),
+                 0.5 * x * (1 + at::erf(x / std::sqrt(2.0)))) < 1e-6);
   const at::Tensor inner = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
-  CHECK(relative(apply_activation(Activation::kGeluTanh, x, none), 0.5 * x * (1 + inner.tanh())) < 1e-6);
+  CHECK(relative(apply_activation(Activation::kGeluTanh, x, none), 0.5 * x * (1 + inner.tanh())) <
+        1e-6);
   CHECK(relative(apply_activation(Activation::kRelu2, x, none), x.clamp_min(0).square()) < 1e-6);
   CHECK(same_bits(apply_activation(Activation::kRelu, x, none), x.clamp_min(0)));
 }
@@ -125,9 +141,12 @@ TEST_CASE("attention: our kernels and LibTorch's operators agree, forward and ba
     std::vector<std::int64_t> starts;
   };
   const std::vector<Case> cases{
-      {9, 3, 16, 12, 0, RopeKind::kDefault, false, 16, {0, 0}},     {4, 4, 8, 1, 0, RopeKind::kDefault, false, 8, {6, 2}},
-      {8, 2, 8, 5, 0, RopeKind::kDefault, false, 8, {0, 19}},       {6, 1, 12, 40, 0, RopeKind::kDefault, true, 12, {3, 0}},
-      {4, 2, 16, 33, 7, RopeKind::kDefault, false, 8, {11, 30}},    {4, 2, 16, 1, 4, RopeKind::kDefault, false, 16, {11, 1}},
+      {9, 3, 16, 12, 0, RopeKind::kDefault, false, 16, {0, 0}},
+      {4, 4, 8, 1, 0, RopeKind::kDefault, false, 8, {6, 2}},
+      {8, 2, 8, 5, 0, RopeKind::kDefault, false, 8, {0, 19}},
+      {6, 1, 12, 40, 0, RopeKind::kDefault, true, 12, {3, 0}},
+      {4, 2, 16, 33, 7, RopeKind::kDefault, false, 8, {11, 30}},
+      {4, 2, 16, 1, 4, RopeKind::kDefault, false, 16, {11, 1}},
       {4, 2, 16, 150, 0, RopeKind::kNone, false, 0, {0, 64}},
   };
   for (const Case& c : cases) {
@@ -148,8 +167,9 @@ TEST_CASE("attention: our kernels and LibTorch's operators agree, forward and ba
     const at::Tensor q = leaf({2, c.tokens, c.heads * c.d_head});
     const at::Tensor k = leaf({2, c.tokens, c.kv_heads * c.d_head});
     const at::Tensor v = leaf({2, c.tokens, c.kv_heads * c.d_head});
-    check_same({q, k, v}, [&] { return attend_native(q, k, v, pass); },
-               [&] { return attend_composed(q, k, v, pass); });
+    check_same(
+        {q, k, v}, [&] { return attend_native(q, k, v, pass); },
+        [&] { return attend_composed(q, k, v, pass); });
   }
 }
 

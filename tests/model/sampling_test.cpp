@@ -42,7 +42,8 @@ TEST_CASE("sampling: frequencies follow the distribution, at temperature 1 and 2
   for (const double temperature : {1.0, 2.0}) {
     std::array<double, 5> expected{};
     double total = 0;
-    for (std::size_t i = 0; i < 5; ++i) total += expected.at(i) = std::pow(kProbabilities.at(i), 1 / temperature);
+    for (std::size_t i = 0; i < 5; ++i)
+      total += expected.at(i) = std::pow(kProbabilities.at(i), 1 / temperature);
     constexpr int kDraws = 20000;
     const auto counts = frequencies(at_temperature(temperature), kDraws);
     double chi_square = 0;
@@ -81,9 +82,9 @@ TEST_CASE("sampling: top_k, top_p and min_p cut the tail and nothing else") {
   SamplingOptions top_k = at_temperature(1);
   top_k.top_k = 2;
   SamplingOptions top_p = at_temperature(1);
-  top_p.top_p = 0.75;   // 0.4 + 0.3 < 0.75: the third is needed, the fourth is not
+  top_p.top_p = 0.75;  // 0.4 + 0.3 < 0.75: the third is needed, the fourth is not
   SamplingOptions min_p = at_temperature(1);
-  min_p.min_p = 0.3;    // of 0.4: keeps what has at least 0.12
+  min_p.min_p = 0.3;  // of 0.4: keeps what has at least 0.12
   const auto a = frequencies(top_k, 3000);
   const auto b = frequencies(top_p, 3000);
   const auto c = frequencies(min_p, 3000);
@@ -92,7 +93,9 @@ TEST_CASE("sampling: top_k, top_p and min_p cut the tail and nothing else") {
   CHECK((c[0] > 0 && c[1] > 0 && c[2] > 0 && c[3] + c[4] == 0));
 }
 
-TEST_CASE("sampling: the repetition penalty divides positive and multiplies negative logits of seen tokens") {
+TEST_CASE(
+    "sampling: the repetition penalty divides positive and multiplies negative logits of seen "
+    "tokens") {
   SamplingOptions options = at_temperature(0);
   options.repetition_penalty = 2;
   Sampler sampler(options, 0, 0);

@@ -32,12 +32,14 @@ const Embedded* embedded() {
 
 /// log_softmax in double over the logits of a full pass.
 at::Tensor log_probabilities(const Decoder& model, const std::vector<std::int32_t>& ids) {
-  const at::Tensor row = at::tensor(at::ArrayRef<std::int32_t>(ids), at::kInt).to(at::kLong).unsqueeze(0);
+  const at::Tensor row =
+      at::tensor(at::ArrayRef<std::int32_t>(ids), at::kInt).to(at::kLong).unsqueeze(0);
   return at::log_softmax(model.forward(row)[0].to(at::kDouble), -1);
 }
 
 constexpr const char* kText =
-    "The Eiffel Tower is a wrought-iron lattice tower on the Champ de Mars in Paris, France. It is named after "
+    "The Eiffel Tower is a wrought-iron lattice tower on the Champ de Mars in Paris, France. It is "
+    "named after "
     "the engineer Gustave Eiffel, whose company designed and built the tower from 1887 to 1889.";
 
 Generation run_one(const Embedded& it, const std::string& prompt, const SamplingOptions& options,
@@ -47,14 +49,16 @@ Generation run_one(const Embedded& it, const std::string& prompt, const Sampling
 
 }  // namespace
 
-TEST_CASE("score: continuations have the log probabilities and ranks of a full pass, in any company") {
+TEST_CASE(
+    "score: continuations have the log probabilities and ranks of a full pass, in any company") {
   const Decoder model = load_tiny("plain");
   const auto rows = as_lists(random_ids(5, 30));
   std::vector<std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>> pairs;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto context = static_cast<std::ptrdiff_t>(3 + 4 * i);
     const auto end = static_cast<std::ptrdiff_t>(30 - 2 * i);
-    pairs.push_back({{rows[i].begin(), rows[i].begin() + context}, {rows[i].begin() + context, rows[i].begin() + end}});
+    pairs.push_back({{rows[i].begin(), rows[i].begin() + context},
+                     {rows[i].begin() + context, rows[i].begin() + end}});
   }
   pairs.push_back({{1, 2}, {}});
   const auto scores = score_continuations(model, pairs);
@@ -77,10 +81,14 @@ TEST_CASE("score: continuations have the log probabilities and ranks of a full p
 
 TEST_CASE("score: a pair without context is refused by number") {
   const Decoder model = load_tiny("plain");
-  CHECK_THAT(error_of([&] { static_cast<void>(score_continuations(model, {{{}, {1}}})); }), Catch::Contains("pair 0"));
+  CHECK_THAT(error_of([&] {
+               static_cast<void>(score_continuations(model, {{{}, {1}}}));
+             }),
+             Catch::Contains("pair 0"));
 }
 
-TEST_CASE("score: the mean over a text equals that of a full pass, and per-token values add up to it") {
+TEST_CASE(
+    "score: the mean over a text equals that of a full pass, and per-token values add up to it") {
   const Embedded* it = embedded();
   if (it == nullptr) LANCET_SKIP("no embedded model");
   const auto ids = it->tokenizer.encode(kText).ids;
@@ -105,7 +113,8 @@ TEST_CASE("score: windows score every token once; more overlap never costs token
   const Embedded* it = embedded();
   if (it == nullptr) LANCET_SKIP("no embedded model");
   const auto ids = it->tokenizer.encode(kText).ids;
-  for (const auto& [window, stride] : {std::pair<int, int>{16, 16}, {16, 5}, {7, 1}, {1, 1}, {1000, 1000}}) {
+  for (const auto& [window, stride] :
+       {std::pair<int, int>{16, 16}, {16, 5}, {7, 1}, {1, 1}, {1000, 1000}}) {
     INFO("window " << window << " stride " << stride);
     ScoreRequest request;
     request.texts = {kText, "Two words"};
@@ -113,33 +122,38 @@ TEST_CASE("score: windows score every token once; more overlap never costs token
     request.stride = stride;
     request.per_token = true;
     const ScoreResult result = score(it->model, it->tokenizer, request);
-    REQUIRE(result.per_token.size() == ids.size() - 1 + it->tokenizer.encode("Two words").ids.size() - 1);
+    REQUIRE(result.per_token.size() ==
+            ids.size() - 1 + it->tokenizer.encode("Two words").ids.size() - 1);
     for (std::size_t i = 1; i < ids.size(); ++i) CHECK(result.per_token[i - 1].id == ids[i]);
   }
   ScoreRequest request;
   request.texts = {kText};
   request.window = 4;
   request.stride = 5;
-  CHECK_THAT(error_of([&] { static_cast<void>(score(it->model, it->tokenizer, request)); }), Catch::Contains("stride 5"));
+  CHECK_THAT(error_of([&] { static_cast<void>(score(it->model, it->tokenizer, request)); }),
+             Catch::Contains("stride 5"));
   request.texts = {""};
   request.stride = 4;
   CHECK_THAT(error_of([&] { static_cast<void>(score(it->model, it->tokenizer, request)); }),
              Catch::Contains("at least two tokens"));
 }
 
-TEST_CASE("generate: a prompt gives the same text alone and among others, and streams what it returns") {
+TEST_CASE(
+    "generate: a prompt gives the same text alone and among others, and streams what it returns") {
   const Embedded* it = embedded();
   if (it == nullptr) LANCET_SKIP("no embedded model");
-  const std::vector<Prompt> prompts{{"a", "The capital of France is", true},
-                                    {"b", "Water boils at a temperature of", true},
-                                    {"c", "Once upon a time, in a small village by the sea, there lived", true}};
+  const std::vector<Prompt> prompts{
+      {"a", "The capital of France is", true},
+      {"b", "Water boils at a temperature of", true},
+      {"c", "Once upon a time, in a small village by the sea, there lived", true}};
   for (const double temperature : {0.0, 0.9}) {
     SamplingOptions options;
     options.max_tokens = 12;
     options.temperature = temperature;
     std::vector<std::string> streamed(3);
-    const auto all = generate(it->model, it->tokenizer, prompts, options, 5,
-                              [&](std::size_t i, const std::string& text) { streamed.at(i) += text; });
+    const auto all =
+        generate(it->model, it->tokenizer, prompts, options, 5,
+                 [&](std::size_t i, const std::string& text) { streamed.at(i) += text; });
     REQUIRE(all.size() == 3);
     for (std::size_t i = 0; i < 3; ++i) {
       CHECK(streamed[i] == all[i].text);
@@ -154,7 +168,8 @@ TEST_CASE("generate: a prompt gives the same text alone and among others, and st
   CHECK(run_one(*it, "The capital of France is", greedy).text == " Paris");
 }
 
-TEST_CASE("generate: a stop string ends the text before it, even across tokens, and is never streamed") {
+TEST_CASE(
+    "generate: a stop string ends the text before it, even across tokens, and is never streamed") {
   const Embedded* it = embedded();
   if (it == nullptr) LANCET_SKIP("no embedded model");
   SamplingOptions options;
@@ -164,8 +179,9 @@ TEST_CASE("generate: a stop string ends the text before it, even across tokens, 
   const std::string stop = whole.substr(4, 5);
   options.stop = {"never to be seen", stop};
   std::string streamed;
-  const auto out = generate(it->model, it->tokenizer, {{"p", "The capital of France is", true}}, options, 0,
-                            [&](std::size_t, const std::string& text) { streamed += text; })[0];
+  const auto out =
+      generate(it->model, it->tokenizer, {{"p", "The capital of France is", true}}, options, 0,
+               [&](std::size_t, const std::string& text) { streamed += text; })[0];
   CHECK(out.text == whole.substr(0, whole.find(stop)));
   CHECK(streamed == out.text);
   CHECK(out.finish_reason == "stop");
@@ -188,5 +204,8 @@ TEST_CASE("generate: end tokens are not part of the text, and a full text says l
 
 TEST_CASE("generate: an empty prompt is refused by number") {
   const Decoder model = load_tiny("plain");
-  CHECK_THAT(error_of([&] { static_cast<void>(generate_greedy(model, {{1}, {}}, 2)); }), Catch::Contains("prompt 1"));
+  CHECK_THAT(error_of([&] {
+               static_cast<void>(generate_greedy(model, {{1}, {}}, 2));
+             }),
+             Catch::Contains("prompt 1"));
 }

@@ -16,7 +16,8 @@ fs::path folder() { return fs::path(LANCET_TEST_DATA) / "tiny_models"; }
 
 std::vector<std::string> tiny_names() {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder())) names.push_back(entry.path().filename().string());
+  for (const auto& entry : fs::directory_iterator(folder()))
+    names.push_back(entry.path().filename().string());
   std::ranges::sort(names);
   return names;
 }
@@ -40,7 +41,8 @@ at::Tensor random_ids(std::int64_t batch, std::int64_t tokens, std::uint64_t see
   at::Tensor ids = at::empty({batch, tokens}, at::kLong);
   auto* id = ids.mutable_data_ptr<std::int64_t>();
   const Random random(seed, "ids");
-  for (std::int64_t i = 0; i < ids.numel(); ++i) id[i] = random.bits(static_cast<std::uint64_t>(i)) % 64;
+  for (std::int64_t i = 0; i < ids.numel(); ++i)
+    id[i] = random.bits(static_cast<std::uint64_t>(i)) % 64;
   return ids;
 }
 

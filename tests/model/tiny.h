@@ -20,7 +20,8 @@ namespace lancet::test {
 [[nodiscard]] at::Tensor golden(const std::string& model, const std::string& tensor);
 
 /// Random ids of a tiny model's vocabulary, int64 [batch, tokens].
-[[nodiscard]] at::Tensor random_ids(std::int64_t batch, std::int64_t tokens, std::uint64_t seed = 7);
+[[nodiscard]] at::Tensor random_ids(std::int64_t batch, std::int64_t tokens,
+                                    std::uint64_t seed = 7);
 [[nodiscard]] std::vector<std::vector<std::int32_t>> as_lists(const at::Tensor& ids);
 
 [[nodiscard]] double max_abs(const at::Tensor& a, const at::Tensor& b);

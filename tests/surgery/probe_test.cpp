@@ -162,7 +162,7 @@ TEST_CASE("subject: rows end before the last target token and the KL row ends wi
   const FactRows rows = fact_rows(tokenizer, fact, {"{}", "c {}"});
   CHECK(rows.target == std::vector<TokenId>{16, 6, 4});
   CHECK(rows.rewriting[0].ids == std::vector<TokenId>{13, 6, 15, 6, 5, 16, 6});
-  CHECK(rows.rewriting[1].lookup == rows.rewriting[0].lookup + 2);
+  CHECK(rows.rewriting[1].lookup == rows.rewriting[0].lookup + 1);   // "c" and " the" for "the"
   CHECK(rows.subject_only.ids == std::vector<TokenId>{15});
   CHECK(rows.subject_only.lookup == 0);
 }

@@ -272,7 +272,7 @@ class Rome {
       for (const Dual& value : now) before_.push_back(value.v);
     }
     Dual kl(0);
-    for (std::size_t i = 0; i < before_.size(); ++i) kl = kl + Dual(std::exp(before_[i])) * (Dual(before_[i]) - now[i]);
+    for (std::size_t i = 0; i < before_.size(); ++i) kl = kl + exp_of(now[i]) * (now[i] - Dual(before_[i]));
     kl = kl * Dual(p_.kl);
     const double size = norm_of(delta);
     Dual decay(p_.weight_decay * size / (start_norm * start_norm));

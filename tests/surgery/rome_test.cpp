@@ -1,7 +1,9 @@
 // The engine's ROME against the plain float64 reference on a random model of three layers.
-#include "surgery/solve.h"
+#include "core/error.h"
+#include "core/error.h"
 #include "surgery/editor.h"
 #include "surgery/key.h"
+#include "surgery/solve.h"
 #include "surgery/subject.h"
 #include "surgery/value.h"
 #include "tests/catch.h"
