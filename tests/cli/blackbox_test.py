@@ -53,7 +53,7 @@ class Shell(unittest.TestCase):
         """Exit code, a message on stderr, the same in JSON, and nothing new in the working folder."""
         before = sorted(os.listdir(self.work))
         done = self.run_lancet(*args, code=code)
-        self.assertRegex(done.stderr, r"^error: ", "message")
+        self.assertRegex(done.stderr, r"(?m)^error: ", "message")
         self.assertRegex(done.stderr, pattern)
         self.assertEqual(sorted(os.listdir(self.work)), before, "left something behind")
         error = self.json(*args, code=code)["error"]
@@ -219,9 +219,14 @@ class BadInput(Shell):
         (self.work / "out").mkdir()
         (self.work / "out" / "mine.txt").write_text("precious")
         self.refused(2, "out", "convert", self.model, "out")
+        self.refused(2, "holds no model", "convert", self.model, "out", "--force")
         self.assertEqual((self.work / "out" / "mine.txt").read_text(), "precious")
+
+    def test_force_replaces_a_model(self):
+        self.run_lancet("convert", tiny_model.write_model(self.work / "other", seed=1), "out")
+        self.refused(2, "out", "convert", self.model, "out")
         self.run_lancet("convert", self.model, "out", "--force")
-        self.assertTrue((self.work / "out" / "config.json").exists())
+        self.assertTrue(self.json("diff", self.model, "out", "--check")["identical"])
 
     def test_a_full_disk_is_exit_6_and_leaves_nothing(self):
         def limit():
@@ -265,8 +270,11 @@ class Surgery(Shell):
     EDIT = ["--subject", "France", "--prompt", "The capital of {} is", "--target", "Rome", "--no-guards",
             "--covariance", "none", "--layers", "1"]
 
+    # A random model cannot be taught: the edit is written because of --no-guards, and the exit code is still 7.
+    # That edits hold on a real model is what tests/surgery and the commands of the docs show.
+
     def edit(self, out, *more):
-        return self.json("edit", self.model, *self.EDIT, "-o", out, *more)
+        return self.json("edit", self.model, *self.EDIT, "-o", out, *more, code=7)
 
     def test_plan_writes_nothing(self):
         d = self.json("edit", self.model, *self.EDIT, "-o", "out", "--plan")
@@ -301,8 +309,7 @@ class Surgery(Shell):
 
     def test_one_edit_of_two_can_be_taken_out(self):
         self.edit("one")
-        self.run_lancet("edit", "one", "--subject", "Paris", "--prompt", "{} is the", "--target", "Rome", "--no-guards",
-                        "--covariance", "none", "--layers", "1", "-o", "two")
+        self.run_lancet("edit", "one", "--subject", "Paris", "--prompt", "{} is the", "--target", "Rome", *self.EDIT[6:], "-o", "two", code=7)
         ids = [e["id"] for e in self.json("show", "two")["edits"]]
         self.assertEqual(len(set(ids)), 2)
         d = self.json("undo", "two", "--edit", ids[1], "-o", "back")

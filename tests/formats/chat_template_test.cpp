@@ -2,8 +2,8 @@
 // bounds that hold for hostile ones.
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 #include <thread>
 #include <vector>
@@ -67,18 +67,23 @@ std::string difference(const Outcome& found, const Json& golden) {
   return spans == wanted ? "" : "spans " + spans.dump() + ", wanted " + wanted.dump();
 }
 
-/// Runs `source`, requires an input error that contains `part`, within a second (ten times that under
-/// sanitizers or on a loaded machine is still a bound).
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr double kSeconds = 60;
+#else
+constexpr double kSeconds = 2;  ///< of processor time; one on the machines of 2020
+#endif
+
+/// Runs `source`, requires an input error that contains `part`, in bounded processor time.
 void check_refused(const std::string& source, const std::string& part, const Json& context = Json::object()) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const Outcome found = outcome(source, context);
-  const auto elapsed = std::chrono::steady_clock::now() - start;
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   INFO(source.substr(0, 200));
   INFO(found.error);
   CHECK_FALSE(found.error.empty());
   CHECK(found.kind == ErrorKind::kInput);
   CHECK(found.error.find(part) != std::string::npos);
-  CHECK(elapsed < std::chrono::seconds(10));
+  CHECK(seconds < kSeconds);
 }
 
 std::string repeat(const std::string& part, int count) {
