@@ -13,6 +13,14 @@
 namespace lancet {
 
 struct Node {
+  // Special members stand in yaml_node.cpp, where Node is complete: it holds pairs of itself.
+  Node();
+  Node(const Node&);
+  Node(Node&&) noexcept;
+  Node& operator=(const Node&);
+  Node& operator=(Node&&) noexcept;
+  ~Node();
+
   enum class Kind { kNull, kScalar, kSequence, kMapping };
   Kind kind = Kind::kNull;
   std::string scalar;                                ///< text of a scalar

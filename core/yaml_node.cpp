@@ -13,6 +13,14 @@
 #include "core/yaml.h"
 
 namespace lancet {
+
+Node::Node() = default;
+Node::Node(const Node&) = default;
+Node::Node(Node&&) noexcept = default;
+Node& Node::operator=(const Node&) = default;
+Node& Node::operator=(Node&&) noexcept = default;
+Node::~Node() = default;
+
 namespace {
 
 [[noreturn]] void fail_at(std::string_view source, const Node& node, std::string_view what,

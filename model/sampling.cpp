@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -35,6 +36,20 @@ std::vector<std::int32_t> best(std::span<const float> logits, std::size_t count)
                     before);
   ids.resize(count);
   return ids;
+}
+
+/// First index at which the running sum of the weights passes `target`; zero weights are never
+/// picked.
+std::size_t pick(const std::vector<double>& weight, double target) {
+  double sum = 0;
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < weight.size(); ++i) {
+    if (weight[i] == 0) continue;
+    last = i;
+    sum += weight[i];
+    if (target < sum) break;
+  }
+  return last;
 }
 
 }  // namespace
@@ -77,46 +92,42 @@ std::int32_t Sampler::next(std::span<float> logits) {
 }
 
 std::int32_t Sampler::draw(std::span<const float> logits, double uniform) const {
-  const bool filtered = options_.top_k > 0 || options_.top_p < 1;
-  std::vector<std::int32_t> ids;
-  if (filtered) {
-    ids =
-        best(logits, options_.top_k > 0 ? static_cast<std::size_t>(options_.top_k) : logits.size());
-  } else {
-    ids.resize(logits.size());
-    std::iota(ids.begin(), ids.end(), 0);
-  }
+  // Weights relative to the largest, whose own is 1.
   const auto top = static_cast<double>(std::ranges::max(logits));
+  const auto weight_of = [&](std::int32_t id) {
+    const auto logit = static_cast<double>(logits[static_cast<std::size_t>(id)]);
+    return std::exp((logit - top) / options_.temperature);
+  };
+  const auto sum = [](const std::vector<double>& values) {
+    return std::accumulate(values.begin(), values.end(), 0.0);
+  };
+  std::vector<std::int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  if (options_.top_k > 0) ids = best(logits, static_cast<std::size_t>(options_.top_k));
   std::vector<double> weight;
-  weight.reserve(ids.size());
-  for (const std::int32_t id : ids) {
-    weight.push_back(std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - top) /
-                              options_.temperature));
-  }
-  double total = std::accumulate(weight.begin(), weight.end(), 0.0);
+  std::ranges::transform(ids, std::back_inserter(weight), weight_of);
+  double total = sum(weight);
   if (options_.top_p < 1) {
-    double before = 0;
-    std::size_t kept = 0;
-    while (kept < weight.size() && (kept == 0 || before < options_.top_p * total))
-      before += weight[kept++];
-    weight.resize(kept);
-    total = before;
+    // The nucleus is small as a rule: sorts more of the vocabulary only when it is not.
+    for (std::size_t sorted = std::min<std::size_t>(256, ids.size());; sorted *= 4) {
+      const auto head = best(logits, std::min(sorted, ids.size()));
+      weight.clear();
+      double before = 0;
+      while (weight.size() < head.size() && (weight.empty() || before < options_.top_p * total)) {
+        weight.push_back(weight_of(head[weight.size()]));
+        before += weight.back();
+      }
+      if (before < options_.top_p * total && head.size() < ids.size()) continue;
+      ids.assign(head.begin(), head.begin() + static_cast<std::ptrdiff_t>(weight.size()));
+      total = before;
+      break;
+    }
   }
-  // Weights are relative to the largest, whose own is 1.
   if (options_.min_p > 0) {
     for (double& value : weight) value = value < options_.min_p ? 0 : value;
-    total = std::accumulate(weight.begin(), weight.end(), 0.0);
+    total = sum(weight);
   }
-  const double target = uniform * total;
-  double sum = 0;
-  std::size_t last = 0;
-  for (std::size_t i = 0; i < weight.size(); ++i) {
-    if (weight[i] == 0) continue;
-    last = i;
-    sum += weight[i];
-    if (target < sum) break;
-  }
-  return ids[last];
+  return ids[pick(weight, uniform * total)];
 }
 
 }  // namespace lancet

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything the project can test on this machine, ending in ctest's summary.
-#   test.sh          set up, build, all tests (reference libraries compared live)
+#   test.sh          set up, build, all tests
 #   test.sh quick    the developer's loop: no slow, oracle or docs tests
 #   test.sh asan     readers of hostile files under AddressSanitizer and UBSan
 set -euo pipefail
@@ -9,21 +9,18 @@ cd "$(dirname "$0")/.."
 case "${1:-all}" in
   quick)
     bash scripts/build.sh
-    exec ctest --test-dir build --output-on-failure -j 2 -LE 'slow|oracle|docs|asan'
+    exec ctest --test-dir build --output-on-failure -j 2 -LE slow
     ;;
   asan)
     bash scripts/setup.sh --tests
     cmake --preset asan >/dev/null
     cmake --build build-asan
-    exec ctest --test-dir build-asan --output-on-failure -j 2 -LE 'slow|model'
+    exec ctest --test-dir build-asan --output-on-failure -j 2 -LE slow
     ;;
   all)
-    bash scripts/setup.sh --tests
+    bash scripts/setup.sh
     bash scripts/build.sh
     bash scripts/fetch_model.sh >/dev/null
-    # The hostile-file tests run twice: in the release build below, and here with the sanitizers on.
-    cmake --preset asan >/dev/null
-    cmake --build build-asan
     exec ctest --test-dir build --output-on-failure -j 2
     ;;
   *)

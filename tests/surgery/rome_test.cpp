@@ -153,7 +153,7 @@ TEST_CASE("rome: an option that does not exist, or a value out of range, is a us
   CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"step", "3"}}), Catch::Contains("found 'step'"));
   CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"steps", "0"}}), Catch::Contains("steps"));
   CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"steps", "2.5"}}), Catch::Contains("an integer"));
-  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"keys", "medium"}}), Catch::Contains("mean or bare"));
+  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"keys", "medium"}}), Catch::Contains("mean or half or bare"));
   CHECK_THROWS_WITH(find_editor("rom"), Catch::Contains("rome"));
 }
 
