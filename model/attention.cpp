@@ -42,6 +42,14 @@ at::Tensor visible_keys(const at::Tensor& starts, std::int64_t longest, std::int
   return visible.unsqueeze(1);
 }
 
+/// The first `longest` slots of a cache, zero behind each row's start: they are masked, but a NaN
+/// in them would survive 0 * NaN.
+at::Tensor valid_prefix(const at::Tensor& cache, const at::Tensor& starts, std::int64_t longest) {
+  const at::Tensor slot = at::arange(longest, starts.options()).view({1, 1, -1, 1});
+  const at::Tensor part = cache.narrow(2, 0, longest);
+  return at::where(slot < starts.view({-1, 1, 1, 1}), part, at::zeros({}, part.options()));
+}
+
 /// softmax(cap * tanh(scale q k^T / cap)) v with explicit scores; q [batch, kv_heads, group,
 /// tokens, d].
 at::Tensor attend_capped(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -76,16 +84,8 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
   const std::int64_t longest =
       pass.prefix_keys.defined() ? *std::max_element(pass.starts.begin(), pass.starts.end()) : 0;
   if (longest > 0) {
-    // Slots behind a row's length are masked, but a NaN in them would survive 0 * NaN.
-    const at::Tensor valid =
-        (at::arange(longest, starts.options()).view({1, -1}) < starts.view({-1, 1}))
-            .view({batch, 1, longest, 1});
-    const auto prefix = [&](const at::Tensor& all) {
-      const at::Tensor part = all.narrow(2, 0, longest);
-      return at::where(valid, part, at::zeros({}, part.options()));
-    };
-    keys = at::cat({prefix(pass.prefix_keys), keys}, 2);
-    values = at::cat({prefix(pass.prefix_values), values}, 2);
+    keys = at::cat({valid_prefix(pass.prefix_keys, starts, longest), keys}, 2);
+    values = at::cat({valid_prefix(pass.prefix_values, starts, longest), values}, 2);
   }
   const at::Tensor mask = visible_keys(starts, longest, tokens, pass.window);
   at::Tensor out;

@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/attention.h"
+#include "model/attention_turn.h"
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/kernels/gemm.h"
@@ -15,14 +16,6 @@
 
 namespace lancet {
 namespace {
-
-struct Shape {
-  std::int64_t batch, tokens, heads, kv_heads, group, d;
-};
-
-Shape shape_of(const at::Tensor& q, const AttentionSpec& spec) {
-  return {q.size(0), q.size(1), spec.heads, spec.kv_heads, spec.heads / spec.kv_heads, spec.d_head};
-}
 
 /// A matrix [rows, d] with its row stride.
 struct Rows {
@@ -50,96 +43,6 @@ void times(const float* a, std::int64_t lda, std::int64_t m, Rows w, std::int64_
                                 d, accumulate, 1});
 }
 
-/// Turns `heads` vectors [d] that lie together by RoPE, in place; `back` undoes it.
-void turn(float* x, std::int64_t heads, const AttentionPass& pass, std::int64_t position,
-          bool back) {
-  const RopeSpec& rope = *pass.rope;
-  if (rope.kind == RopeKind::kNone) return;
-  const std::int64_t half = rope.dims / 2;
-  const float* cos = pass.table.cos.const_data_ptr<float>() + position * half;
-  const float* sin = pass.table.sin.const_data_ptr<float>() + position * half;
-  thread_local std::vector<float> negative;
-  if (back) {
-    negative.assign(sin, sin + half);
-    for (float& value : negative) value = -value;
-    sin = negative.data();
-  }
-  if (!rope.interleaved) {
-    kernels::rope_half(x, pass.spec->d_head, heads, cos, sin, rope.dims);
-    return;
-  }
-  for (std::int64_t h = 0; h < heads; ++h, x += pass.spec->d_head) {
-    for (std::int64_t i = 0; i < half; ++i) {
-      const float a = x[2 * i];
-      const float b = x[2 * i + 1];
-      x[2 * i] = a * cos[i] - b * sin[i];
-      x[2 * i + 1] = b * cos[i] + a * sin[i];
-    }
-  }
-}
-
-/// body(b, t) for every token of the batch.
-void for_tokens(const Shape& s, const std::function<void(std::int64_t b, std::int64_t t)>& body) {
-  intraop_chunks(s.batch * s.tokens, 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) body(i / s.tokens, i % s.tokens);
-  });
-}
-
-std::int64_t position_of(const AttentionPass& pass, std::int64_t b, std::int64_t t) {
-  return pass.starts[static_cast<std::size_t>(b)] + t;
-}
-
-/// q [batch, tokens, heads, d] turned and scaled, as [batch, kv_heads, tokens, group, d].
-at::Tensor turn_queries(const at::Tensor& q, const Shape& s, const AttentionPass& pass) {
-  at::Tensor out = at::empty(q.sizes(), q.options());
-  const auto* x = q.const_data_ptr<float>();
-  auto* y = out.mutable_data_ptr<float>();
-  const auto scale = static_cast<float>(pass.spec->scale);
-  const std::int64_t width = s.group * s.d;
-  for_tokens(s, [&, x, y](std::int64_t b, std::int64_t t) {
-    for (std::int64_t g = 0; g < s.kv_heads; ++g) {
-      const float* from = x + ((b * s.tokens + t) * s.kv_heads + g) * width;
-      float* to = y + ((b * s.kv_heads + g) * s.tokens + t) * width;
-      for (std::int64_t i = 0; i < width; ++i) to[i] = from[i] * scale;
-      turn(to, s.group, pass, position_of(pass, b, t), false);
-    }
-  });
-  return out;
-}
-
-/// The gradient of q from that of turn_queries' result.
-at::Tensor turn_queries_back(const at::Tensor& d_q, const Shape& s, const AttentionPass& pass) {
-  at::Tensor out = at::empty({s.batch, s.tokens, s.heads * s.d}, d_q.options());
-  const auto* x = d_q.const_data_ptr<float>();
-  auto* y = out.mutable_data_ptr<float>();
-  const auto scale = static_cast<float>(pass.spec->scale);
-  const std::int64_t width = s.group * s.d;
-  for_tokens(s, [&, x, y](std::int64_t b, std::int64_t t) {
-    for (std::int64_t g = 0; g < s.kv_heads; ++g) {
-      const float* from = x + ((b * s.kv_heads + g) * s.tokens + t) * width;
-      float* to = y + ((b * s.tokens + t) * s.kv_heads + g) * width;
-      std::copy_n(from, width, to);
-      turn(to, s.group, pass, position_of(pass, b, t), true);
-      for (std::int64_t i = 0; i < width; ++i) to[i] *= scale;
-    }
-  });
-  return out;
-}
-
-/// k, or its gradient, turned or turned back; [batch, tokens, kv_heads * d].
-at::Tensor turn_keys(const at::Tensor& k, const Shape& s, const AttentionPass& pass, bool back) {
-  at::Tensor out = at::empty({s.batch, s.tokens, s.kv_heads * s.d}, k.options());
-  const auto* x = k.const_data_ptr<float>();
-  auto* y = out.mutable_data_ptr<float>();
-  const std::int64_t width = s.kv_heads * s.d;
-  for_tokens(s, [&, x, y](std::int64_t b, std::int64_t t) {
-    const std::int64_t at = (b * s.tokens + t) * width;
-    std::copy_n(x + at, width, y + at);
-    turn(y + at, s.kv_heads, pass, position_of(pass, b, t), back);
-  });
-  return out;
-}
-
 /// Reused by the tasks of a thread; grows to the largest task it has seen.
 struct Scratch {
   std::vector<float> scores, gradient, turned, keys, values, rows;
@@ -162,7 +65,7 @@ struct Context {
   Rows keys, values;
 };
 
-Rows gather(const at::Tensor& prefix, const float* own, const Shape& s, std::int64_t b,
+Rows gather(const at::Tensor& prefix, const float* own, const AttentionShape& s, std::int64_t b,
             std::int64_t g, std::int64_t start, std::vector<float>& buffer) {
   float* to = sized(buffer, (start + s.tokens) * s.d);
   const auto* from = prefix.const_data_ptr<float>() + b * prefix.stride(0) + g * prefix.stride(1);
@@ -174,7 +77,7 @@ Rows gather(const at::Tensor& prefix, const float* own, const Shape& s, std::int
 }
 
 /// k (turned) and v: [batch, tokens, kv_heads, d].
-Context context_of(const at::Tensor& k, const at::Tensor& v, const Shape& s,
+Context context_of(const at::Tensor& k, const at::Tensor& v, const AttentionShape& s,
                    const AttentionPass& pass, std::int64_t b, std::int64_t g) {
   const std::int64_t offset = (b * s.tokens * s.kv_heads + g) * s.d;
   const float* own_k = k.const_data_ptr<float>() + offset;
@@ -198,8 +101,8 @@ std::int64_t block_rows(std::int64_t keys) {
 }
 
 /// Keys [first, second) that query row `row` of a task sees.
-std::pair<std::int64_t, std::int64_t> seen(std::int64_t row, std::int64_t start, const Shape& s,
-                                           std::int64_t window) {
+std::pair<std::int64_t, std::int64_t> seen(std::int64_t row, std::int64_t start,
+                                           const AttentionShape& s, std::int64_t window) {
   const std::int64_t end = start + row / s.group + 1;
   return {window > 0 ? std::max<std::int64_t>(0, end - window) : 0, end};
 }
@@ -212,8 +115,8 @@ void softmax_seen(float* scores, std::int64_t begin, std::int64_t end, std::int6
 }
 
 /// One token: no products of matrices.
-void forward_one(const float* q, const Context& context, const Shape& s, const AttentionPass& pass,
-                 std::int64_t b, std::int64_t g, float* out) {
+void forward_one(const float* q, const Context& context, const AttentionShape& s,
+                 const AttentionPass& pass, std::int64_t b, std::int64_t g, float* out) {
   const auto [begin, end] = seen(0, position_of(pass, b, 0), s, pass.window);
   kernels::decode_attention({.q = q,
                              .q_stride = s.d,
@@ -231,8 +134,8 @@ void forward_one(const float* q, const Context& context, const Shape& s, const A
 }
 
 /// Forward of one task. q: [tokens * group, d] of the task; out: [batch, tokens, heads, d].
-void forward_task(const float* q, const Context& context, const Shape& s, const AttentionPass& pass,
-                  std::int64_t b, std::int64_t g, float* out) {
+void forward_task(const float* q, const Context& context, const AttentionShape& s,
+                  const AttentionPass& pass, std::int64_t b, std::int64_t g, float* out) {
   const std::int64_t start = position_of(pass, b, 0);
   const std::int64_t rows = s.tokens * s.group;
   const std::int64_t block = block_rows(start + s.tokens);
@@ -256,7 +159,7 @@ void forward_task(const float* q, const Context& context, const Shape& s, const 
 }
 
 at::Tensor forward_all(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                       const Shape& s, const AttentionPass& pass) {
+                       const AttentionShape& s, const AttentionPass& pass) {
   at::Tensor out = at::empty({s.batch, s.tokens, s.heads * s.d}, q.options());
   const auto* queries = q.const_data_ptr<float>();
   auto* to = out.mutable_data_ptr<float>();
@@ -283,7 +186,7 @@ struct TaskGradients {
   float *d_q, *d_k, *d_v;
 };
 
-void backward_task(const float* q, const Context& context, const Shape& s,
+void backward_task(const float* q, const Context& context, const AttentionShape& s,
                    const AttentionPass& pass, std::int64_t b, std::int64_t g,
                    const TaskGradients& grad) {
   const std::int64_t start = position_of(pass, b, 0);
@@ -330,7 +233,7 @@ struct AttendFunction : torch::autograd::Function<AttendFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& q,
                             const at::Tensor& k, const at::Tensor& v, const AttentionPass& pass) {
     const at::AutoDispatchBelowAutograd below;
-    const Shape s = shape_of(q, *pass.spec);
+    const AttentionShape s = shape_of(q, *pass.spec);
     const at::Tensor turned_q = turn_queries(q, s, pass);
     const at::Tensor turned_k = turn_keys(k, s, pass, false);
     auto kept = c10::make_intrusive<Kept>();
@@ -353,7 +256,7 @@ struct AttendFunction : torch::autograd::Function<AttendFunction> {
     const auto capsule = ctx->saved_data["kept"].toCapsule();
     const AttentionPass& pass = static_cast<const Kept&>(*capsule).pass;
     const at::Tensor d_out = grads[0].contiguous();
-    const Shape s = shape_of(d_out, *pass.spec);
+    const AttentionShape s = shape_of(d_out, *pass.spec);
     const at::Tensor d_q = at::empty_like(saved[0]);
     const at::Tensor d_k = at::zeros_like(saved[1]);
     const at::Tensor d_v = at::zeros_like(saved[2]);
@@ -381,7 +284,7 @@ at::Tensor attend_native(const at::Tensor& q, const at::Tensor& k, const at::Ten
   const at::Tensor queries = q.contiguous();
   const at::Tensor keys = k.contiguous();
   const at::Tensor values = v.contiguous();
-  const Shape s = shape_of(q, *pass.spec);
+  const AttentionShape s = shape_of(q, *pass.spec);
   const bool grad =
       at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
   const auto append = [&](const at::Tensor& turned_k) {

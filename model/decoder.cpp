@@ -114,6 +114,25 @@ at::ScalarType activation_dtype(at::Device device, at::ScalarType dtype) {
   return device.is_cpu() ? at::kFloat : dtype;
 }
 
+/// The weights of a model by the name of their module.
+struct WeightViews {
+  const std::unordered_map<std::string, at::Tensor>& weights;
+  const DecoderSpec& spec;
+
+  [[nodiscard]] at::Tensor get(const std::string& name) const {
+    const auto at = weights.find(name);
+    return at == weights.end() ? at::Tensor() : at->second;
+  }
+  [[nodiscard]] Linear linear(const std::string& name) const {
+    return {get(name + ".weight"), get(name + ".bias"), spec.layout};
+  }
+  [[nodiscard]] Norm norm(const std::string& name) const {
+    const at::Tensor weight = get(name + ".weight");
+    const double offset = spec.norm.weight_offset;
+    return {spec.norm, offset == 0 ? weight : weight + offset, get(name + ".bias")};
+  }
+};
+
 }  // namespace
 
 at::TensorOptions Decoder::options() const noexcept {
@@ -123,40 +142,30 @@ at::TensorOptions Decoder::options() const noexcept {
 void Decoder::bind() {
   const c10::InferenceMode weights_are_normal_tensors(false);
   const NameSpec& names = spec_->names;
-  const auto get = [this](const std::string& name) {
-    const auto at = weights_.find(name);
-    return at == weights_.end() ? at::Tensor() : at->second;
-  };
-  const auto linear = [&](const std::string& name) {
-    return Linear{get(name + ".weight"), get(name + ".bias"), spec_->layout};
-  };
-  const auto norm = [&](const std::string& name) {
-    const at::Tensor weight = get(name + ".weight");
-    const double offset = spec_->norm.weight_offset;
-    return Norm{spec_->norm, offset == 0 ? weight : weight + offset, get(name + ".bias")};
-  };
+  const WeightViews views{weights_, *spec_};
   blocks_.clear();
   for (std::int64_t layer = 0; layer < spec_->layers; ++layer) {
     const auto at = [layer](const std::string& pattern) { return layer_name(pattern, layer); };
-    Block block{.attn_norm = norm(at(names.attn_norm)),
-                .mlp_norm = norm(at(names.mlp_norm)),
-                .q_norm = {},
-                .k_norm = {},
-                .qkv = {linear(at(names.q)), linear(at(names.k)), linear(at(names.v))},
-                .out = linear(at(names.o)),
-                .inner = {linear(at(names.up))},
-                .down = linear(at(names.down))};
-    if (spec_->mlp.gated) block.inner.insert(block.inner.begin(), linear(at(names.gate)));
+    Block block{
+        .attn_norm = views.norm(at(names.attn_norm)),
+        .mlp_norm = views.norm(at(names.mlp_norm)),
+        .q_norm = {},
+        .k_norm = {},
+        .qkv = {views.linear(at(names.q)), views.linear(at(names.k)), views.linear(at(names.v))},
+        .out = views.linear(at(names.o)),
+        .inner = {views.linear(at(names.up))},
+        .down = views.linear(at(names.down))};
+    if (spec_->mlp.gated) block.inner.insert(block.inner.begin(), views.linear(at(names.gate)));
     if (spec_->attention.qk_norm) {
-      block.q_norm = norm(at(names.q_norm));
-      block.k_norm = norm(at(names.k_norm));
+      block.q_norm = views.norm(at(names.q_norm));
+      block.k_norm = views.norm(at(names.k_norm));
     }
     blocks_.push_back(std::make_shared<const Block>(std::move(block)));
   }
-  embed_ = get(names.embed + ".weight");
-  const at::Tensor head = spec_->tied_head ? embed_ : get(names.head + ".weight");
-  ends_ =
-      std::make_shared<const Ends>(Ends{norm(names.final_norm), {head, {}, MatrixLayout::kOutIn}});
+  embed_ = views.get(names.embed + ".weight");
+  const at::Tensor head = spec_->tied_head ? embed_ : views.get(names.head + ".weight");
+  ends_ = std::make_shared<const Ends>(
+      Ends{views.norm(names.final_norm), {head, {}, MatrixLayout::kOutIn}});
 }
 
 at::Tensor Decoder::embed(const at::Tensor& ids) const {

@@ -14,7 +14,7 @@
 namespace lancet {
 namespace {
 
-constexpr std::size_t kBatch = 16;  ///< prompts that share a cache
+constexpr std::size_t kBatch = 32;  ///< prompts that share a cache
 
 /// Text of one sequence as it grows: what is certain goes to the sink, stop strings never do.
 class GrowingText {

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include <malloc.h>
+
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
@@ -20,6 +22,10 @@ OneThread::~OneThread() {
 }
 
 void init_runtime() {
+  // Activations of a few MB come and go with every layer: kept by the allocator, the system need not
+  // clear their pages again each time.
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
   if (at::get_num_threads() != parallel::threads()) at::set_num_threads(parallel::threads());
 }
 
@@ -56,6 +62,10 @@ at::ScalarType resolve_dtype(std::string_view dtype) {
 }
 
 void for_each_chunk(std::int64_t count, const std::function<void(std::int64_t)>& body) {
+  if (count == 1) {
+    body(0);
+    return;
+  }
   parallel::for_each(static_cast<std::size_t>(count), [&](std::size_t i) {
     const OneThread inside;
     body(static_cast<std::int64_t>(i));

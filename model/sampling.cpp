@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <iterator>
 #include <numeric>
 #include <string>
@@ -36,6 +37,23 @@ std::vector<std::int32_t> best(std::span<const float> logits, std::size_t count)
                     before);
   ids.resize(count);
   return ids;
+}
+
+/// The fewest best ids whose weights reach `share`. Their number is small as a rule: more of the
+/// vocabulary is sorted only when it is not.
+std::vector<std::int32_t> nucleus(std::span<const float> logits,
+                                  const std::function<double(std::int32_t)>& weight_of,
+                                  double share) {
+  for (std::size_t sorted = 256;; sorted *= 4) {
+    std::vector<std::int32_t> ids = best(logits, sorted);
+    double sum = 0;
+    std::size_t count = 0;
+    while (count < ids.size() && (count == 0 || sum < share)) sum += weight_of(ids[count++]);
+    if (sum >= share || ids.size() == logits.size()) {
+      ids.resize(count);
+      return ids;
+    }
+  }
 }
 
 /// First index at which the running sum of the weights passes `target`; zero weights are never
@@ -108,20 +126,10 @@ std::int32_t Sampler::draw(std::span<const float> logits, double uniform) const 
   std::ranges::transform(ids, std::back_inserter(weight), weight_of);
   double total = sum(weight);
   if (options_.top_p < 1) {
-    // The nucleus is small as a rule: sorts more of the vocabulary only when it is not.
-    for (std::size_t sorted = std::min<std::size_t>(256, ids.size());; sorted *= 4) {
-      const auto head = best(logits, std::min(sorted, ids.size()));
-      weight.clear();
-      double before = 0;
-      while (weight.size() < head.size() && (weight.empty() || before < options_.top_p * total)) {
-        weight.push_back(weight_of(head[weight.size()]));
-        before += weight.back();
-      }
-      if (before < options_.top_p * total && head.size() < ids.size()) continue;
-      ids.assign(head.begin(), head.begin() + static_cast<std::ptrdiff_t>(weight.size()));
-      total = before;
-      break;
-    }
+    ids = nucleus(logits, weight_of, options_.top_p * total);
+    weight.clear();
+    std::ranges::transform(ids, std::back_inserter(weight), weight_of);
+    total = sum(weight);
   }
   if (options_.min_p > 0) {
     for (double& value : weight) value = value < options_.min_p ? 0 : value;

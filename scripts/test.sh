@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # Everything the project can test on this machine, ending in ctest's summary.
-#   test.sh          set up, build, all tests
+#   test.sh          set up, build, all tests: the readers under sanitizers, then everything
 #   test.sh quick    the developer's loop: no slow, oracle or docs tests
 #   test.sh asan     readers of hostile files under AddressSanitizer and UBSan
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# The readers of hostile files, their attacks and fuzzers with AddressSanitizer and UBSan.
+sanitized() {
+  CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 cmake --preset asan >/dev/null
+  CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 cmake --build build-asan
+  ctest --test-dir build-asan --output-on-failure -j 2 -LE slow
+}
 
 case "${1:-all}" in
   quick)
@@ -13,14 +20,13 @@ case "${1:-all}" in
     ;;
   asan)
     bash scripts/setup.sh --tests
-    cmake --preset asan >/dev/null
-    cmake --build build-asan
-    exec ctest --test-dir build-asan --output-on-failure -j 2 -LE slow
+    sanitized
     ;;
   all)
-    bash scripts/setup.sh
+    bash scripts/setup.sh --tests
     bash scripts/build.sh
     bash scripts/fetch_model.sh >/dev/null
+    sanitized
     exec ctest --test-dir build --output-on-failure -j 2
     ;;
   *)

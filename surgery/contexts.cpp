@@ -13,7 +13,8 @@ namespace lancet {
 namespace {
 
 constexpr std::array<std::string_view, 5> kStarters{"The", "Therefore", "Because", "I", "You"};
-constexpr std::array<std::int64_t, 2> kLengths{5, 10};
+constexpr std::size_t kShort = 5;  ///< tokens of the first half of the texts
+constexpr std::int64_t kLong = 10;
 constexpr std::int64_t kTopK = 5;
 
 std::string as_template(std::string text) {
@@ -28,21 +29,22 @@ std::string as_template(std::string text) {
 
 std::vector<std::string> sample_contexts(const Decoder& model, const Tokenizer& tokenizer, std::int64_t count,
                                          std::uint64_t seed) {
+  // All in one batch: every token reads all weights, however many texts there are.
+  std::vector<Prompt> prompts;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string starter(kStarters[static_cast<std::size_t>(i) % kStarters.size()]);
+    prompts.push_back({std::to_string(i), starter, true});
+  }
+  SamplingOptions options;
+  options.max_tokens = kLong;
+  options.temperature = 1;
+  options.top_k = kTopK;
   std::vector<std::string> contexts{"{}"};
-  for (std::size_t l = 0; l < kLengths.size(); ++l) {
-    const std::int64_t share = l == 0 ? (count + 1) / 2 : count / 2;
-    if (share == 0) continue;
-    std::vector<Prompt> prompts;
-    for (std::int64_t i = 0; i < share; ++i) {
-      const std::string starter(kStarters[static_cast<std::size_t>(i) % kStarters.size()]);
-      prompts.push_back({std::to_string(i), starter, true});
-    }
-    SamplingOptions options;
-    options.max_tokens = kLengths[l];
-    options.temperature = 1;
-    options.top_k = kTopK;
-    const auto texts = generate(model, tokenizer, prompts, options, seed + l);
-    for (std::size_t i = 0; i < texts.size(); ++i) contexts.push_back(as_template(prompts[i].text + texts[i].text));
+  const auto texts = generate(model, tokenizer, prompts, options, seed);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    std::vector<TokenId> ids = texts[i].ids;
+    if (i < (texts.size() + 1) / 2) ids.resize(std::min(ids.size(), kShort));
+    contexts.push_back(as_template(prompts[i].text + tokenizer.decode(ids)));
   }
   return contexts;
 }

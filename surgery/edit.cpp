@@ -13,8 +13,8 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kTextTokens = 12;        ///< of the greedy text that is shown
-constexpr std::int64_t kGuardTokens = 512;      ///< of the perplexity text that the guard reads
+constexpr std::int64_t kTextTokens = 8;        ///< of the greedy text that is shown
+constexpr std::int64_t kGuardTokens = 256;      ///< of the perplexity text that the guard reads
 
 void check_request(const EditRequest& request, const Editor& editor) {
   if (!request.plan && !request.out && !request.delta && !request.lora) {

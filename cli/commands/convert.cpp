@@ -13,9 +13,13 @@ struct ConvertOptions {
   std::string in, out, quantize, shard_size = "5GB";
 };
 
-std::vector<OutputTensor> output_tensors(const ModelSource& source, const CommonOptions& common) {
-  std::optional<DType> dtype;
-  if (common.runtime.dtype != "auto") dtype = parse_dtype(common.runtime.dtype);
+/// The dtype that was asked for, or nothing for "as stored".
+std::optional<DType> asked_dtype(const CommonOptions& common) {
+  if (common.runtime.dtype == "auto") return std::nullopt;
+  return parse_dtype(common.runtime.dtype);
+}
+
+std::vector<OutputTensor> output_tensors(const ModelSource& source, std::optional<DType> dtype) {
   std::vector<OutputTensor> tensors;
   for (const auto& tensor : source.tensors()) tensors.push_back(copy_tensor(source, tensor, dtype));
   return tensors;
@@ -44,7 +48,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     }
     check_output("convert", options->out, common.force || common.plan);
     const auto source = ModelSource::open(options->in);
-    auto tensors = output_tensors(source, common);
+    auto tensors = output_tensors(source, asked_dtype(common));
     if (common.plan) {
       const Json document = plan(*options, tensors);
       common.json ? print_json(document)
@@ -56,6 +60,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     WriteOptions write{.shard_size = parse_bytes(options->shard_size),
                        .force = common.force,
                        .quantize_q8_0 = !options->quantize.empty(),
+                       .dtype = asked_dtype(common),
                        .manifest = command_json("convert", common)};
     write.manifest["inputs"] = Json::array({input_json(options->in)});
     const auto files = write_model(options->out, std::move(tensors), source.side_files(), write);

@@ -16,22 +16,26 @@ using Filter = Value (*)(Runtime& rt, const Value& value, const Arguments& argum
 using Test = bool (*)(Runtime& rt, const Value& value, const Arguments& arguments);
 
 enum class ExprKind : std::uint8_t {
-  kConstant,     ///< id: constant
-  kName,         ///< id: name
-  kAttribute,    ///< parts[0].name; id: constant with the name
-  kItem,         ///< parts[0][parts[1]]
-  kSlice,        ///< parts[0][parts[1]:parts[2]:parts[3]]; absent bounds are null
-  kCall,         ///< parts[0](...)
-  kFilter,       ///< parts[0] | filter(...); parts[0] null: the text of the block
-  kTest,         ///< parts[0] is test(...)
-  kNot, kMinus, kPlus,
-  kBinary,       ///< op: Operator
-  kAnd, kOr,
+  kConstant,   ///< id: constant
+  kName,       ///< id: name
+  kAttribute,  ///< parts[0].name; id: constant with the name
+  kItem,       ///< parts[0][parts[1]]
+  kSlice,      ///< parts[0][parts[1]:parts[2]:parts[3]]; absent bounds are null
+  kCall,       ///< parts[0](...)
+  kFilter,     ///< parts[0] | filter(...); parts[0] null: the text of the block
+  kTest,       ///< parts[0] is test(...)
+  kNot,
+  kMinus,
+  kPlus,
+  kBinary,  ///< op: Operator
+  kAnd,
+  kOr,
   kCompare,      ///< parts[0] ops[0] parts[1] ops[1] parts[2] ...
   kConcat,       ///< parts ~ ...
   kConditional,  ///< parts[0] if parts[1] else parts[2] (may be null)
-  kList, kTuple,
-  kDict          ///< parts: key, value, key, value, ...
+  kList,
+  kTuple,
+  kDict  ///< parts: key, value, key, value, ...
 };
 
 enum class Comparison : std::uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kIn, kNotIn };
@@ -55,8 +59,8 @@ struct Expr {
   std::vector<const Expr*> parts;
   std::vector<Comparison> comparisons;
   std::unique_ptr<CallArguments> arguments;
-  std::string name;          ///< of the filter or test
-  Filter filter = nullptr;   ///< null: no such filter, an error when it runs
+  std::string name;         ///< of the filter or test
+  Filter filter = nullptr;  ///< null: no such filter, an error when it runs
   Test test = nullptr;
 };
 
@@ -70,7 +74,18 @@ struct Target {
 };
 
 enum class NodeKind : std::uint8_t {
-  kText, kPrint, kIf, kFor, kSet, kSetBlock, kMacro, kCallBlock, kFilterBlock, kWith, kGeneration, kBreak,
+  kText,
+  kPrint,
+  kIf,
+  kFor,
+  kSet,
+  kSetBlock,
+  kMacro,
+  kCallBlock,
+  kFilterBlock,
+  kWith,
+  kGeneration,
+  kBreak,
   kContinue
 };
 

@@ -22,46 +22,65 @@ Value Interpreter::lookup(std::uint32_t name) {
 Value Interpreter::evaluate(const Expr& expr) {
   rt_.step();
   switch (expr.kind) {
-    case ExprKind::kConstant: return constants_[expr.id];
-    case ExprKind::kName: return lookup(expr.id);
-    default: break;
+    case ExprKind::kConstant:
+      return constants_[expr.id];
+    case ExprKind::kName:
+      return lookup(expr.id);
+    default:
+      break;
   }
   const Level level(rt_);
   switch (expr.kind) {
-    case ExprKind::kAttribute: {
-      const Value object = evaluate_part(expr, 0);
-      rt_.line = expr.line;
-      return get_attribute(rt_, object, constants_[expr.id]);
-    }
-    case ExprKind::kItem: {
-      const Value object = evaluate_part(expr, 0);
-      const Value key = evaluate_part(expr, 1);
-      rt_.line = expr.line;
-      return get_item(rt_, object, key);
-    }
-    case ExprKind::kSlice: return evaluate_slice(expr);
-    case ExprKind::kCall: return evaluate_call(expr);
-    case ExprKind::kFilter: return evaluate_filter(expr);
-    case ExprKind::kTest: return evaluate_test(expr);
-    case ExprKind::kNot: return Value::boolean(!truthy(evaluate_part(expr, 0)));
+    case ExprKind::kAttribute:
+    case ExprKind::kItem:
+      return evaluate_access(expr);
+    case ExprKind::kSlice:
+      return evaluate_slice(expr);
+    case ExprKind::kCall:
+      return evaluate_call(expr);
+    case ExprKind::kFilter:
+      return evaluate_filter(expr);
+    case ExprKind::kTest:
+      return evaluate_test(expr);
+    case ExprKind::kNot:
+      return Value::boolean(!truthy(evaluate_part(expr, 0)));
     case ExprKind::kMinus:
-    case ExprKind::kPlus: return negate(rt_, evaluate_part(expr, 0), expr.kind == ExprKind::kMinus);
-    case ExprKind::kBinary: {
-      const Value left = evaluate_part(expr, 0);
-      const Value right = evaluate_part(expr, 1);
-      rt_.line = expr.line;
-      return binary(rt_, static_cast<Operator>(expr.op), left, right);
-    }
+    case ExprKind::kPlus:
+      return negate(rt_, evaluate_part(expr, 0), expr.kind == ExprKind::kMinus);
+    case ExprKind::kBinary:
     case ExprKind::kAnd:
-    case ExprKind::kOr: {
-      Value left = evaluate_part(expr, 0);
-      return truthy(left) == (expr.kind == ExprKind::kOr) ? left : evaluate_part(expr, 1);
-    }
-    case ExprKind::kCompare: return evaluate_compare(expr);
-    case ExprKind::kConcat: return evaluate_concat(expr);
-    case ExprKind::kConditional: return evaluate_conditional(expr);
-    default: return evaluate_container(expr);
+    case ExprKind::kOr:
+      return evaluate_binary(expr);
+    case ExprKind::kCompare:
+      return evaluate_compare(expr);
+    case ExprKind::kConcat:
+      return evaluate_concat(expr);
+    case ExprKind::kConditional:
+      return evaluate_conditional(expr);
+    default:
+      return evaluate_container(expr);
   }
+}
+
+Value Interpreter::evaluate_access(const Expr& expr) {
+  const Value object = evaluate_part(expr, 0);
+  if (expr.kind == ExprKind::kAttribute) {
+    rt_.line = expr.line;
+    return get_attribute(rt_, object, constants_[expr.id]);
+  }
+  const Value key = evaluate_part(expr, 1);
+  rt_.line = expr.line;
+  return get_item(rt_, object, key);
+}
+
+Value Interpreter::evaluate_binary(const Expr& expr) {
+  Value left = evaluate_part(expr, 0);
+  if (expr.kind != ExprKind::kBinary) {
+    return truthy(left) == (expr.kind == ExprKind::kOr) ? left : evaluate_part(expr, 1);
+  }
+  const Value right = evaluate_part(expr, 1);
+  rt_.line = expr.line;
+  return binary(rt_, static_cast<Operator>(expr.op), left, right);
 }
 
 Value Interpreter::evaluate_container(const Expr& expr) {
@@ -91,14 +110,22 @@ Value Interpreter::evaluate_slice(const Expr& expr) {
 
 bool Interpreter::compare(Comparison op, const Value& a, const Value& b) {
   switch (op) {
-    case Comparison::kEq: return equal(rt_, a, b);
-    case Comparison::kNe: return !equal(rt_, a, b);
-    case Comparison::kLt: return less(rt_, a, b, "<");
-    case Comparison::kGt: return less(rt_, b, a, ">");
-    case Comparison::kLe: return less_or_equal(rt_, a, b, "<=");
-    case Comparison::kGe: return less_or_equal(rt_, b, a, ">=");
-    case Comparison::kIn: return contains(rt_, b, a);
-    case Comparison::kNotIn: return !contains(rt_, b, a);
+    case Comparison::kEq:
+      return equal(rt_, a, b);
+    case Comparison::kNe:
+      return !equal(rt_, a, b);
+    case Comparison::kLt:
+      return less(rt_, a, b, "<");
+    case Comparison::kGt:
+      return less(rt_, b, a, ">");
+    case Comparison::kLe:
+      return less_or_equal(rt_, a, b, "<=");
+    case Comparison::kGe:
+      return less_or_equal(rt_, b, a, ">=");
+    case Comparison::kIn:
+      return contains(rt_, b, a);
+    case Comparison::kNotIn:
+      return !contains(rt_, b, a);
   }
   return false;
 }
@@ -131,9 +158,9 @@ Value Interpreter::evaluate_concat(const Expr& expr) {
 Value Interpreter::evaluate_conditional(const Expr& expr) {
   if (truthy(evaluate_part(expr, 1))) return evaluate_part(expr, 0);
   if (expr.parts[2] != nullptr) return evaluate_part(expr, 2);
-  return Value::undefined(Missing::kHint,
-                          rt_.string("the inline if-expression on line " + std::to_string(expr.line) +
-                                     " evaluated to false and no else section was defined."));
+  return Value::undefined(
+      Missing::kHint, rt_.string("the inline if-expression on line " + std::to_string(expr.line) +
+                                 " evaluated to false and no else section was defined."));
 }
 
 Value Interpreter::evaluate_filter(const Expr& expr) {
@@ -157,7 +184,8 @@ Arguments Interpreter::arguments(const CallArguments* call) {
   if (call == nullptr) return given;
   for (const Expr* part : call->positional) given.positional.push_back(evaluate(*part));
   if (call->star != nullptr) {
-    for (Value& item : collect(rt_, evaluate(*call->star))) given.positional.push_back(std::move(item));
+    for (Value& item : collect(rt_, evaluate(*call->star)))
+      given.positional.push_back(std::move(item));
   }
   for (const auto& [name, part] : call->named) given.named.emplace_back(name, evaluate(*part));
   if (call->double_star == nullptr) return given;
@@ -176,12 +204,14 @@ Value Interpreter::evaluate_call(const Expr& expr, const Value* caller) {
   Value self;
   Value function;
   Method::Body method = nullptr;
-  if (callee.kind == ExprKind::kAttribute) {  // a method of a string, list or dict: no object for it
+  if (callee.kind ==
+      ExprKind::kAttribute) {  // a method of a string, list or dict: no object for it
     self = evaluate_part(callee, 0);
     rt_.line = callee.line;
     bool supported = true;
     const Value& name = constants_[callee.id];
-    if (!is_mutator(self.kind(), name.text())) method = find_method(self.kind(), name.text(), supported);
+    if (!is_mutator(self.kind(), name.text()))
+      method = find_method(self.kind(), name.text(), supported);
     if (method == nullptr) function = get_attribute(rt_, self, name);
   } else {
     function = evaluate(callee);
@@ -195,10 +225,14 @@ Value Interpreter::evaluate_call(const Expr& expr, const Value* caller) {
 Value Interpreter::call(const Value& callee, const Arguments& given) {
   rt_.step(4);
   switch (callee.kind()) {
-    case Kind::kUndefined: fail_undefined(rt_, callee);
-    case Kind::kMacro: return call_macro(callee.as<Macro>(), given);
-    case Kind::kFunction: return callee.as<Function>().body(rt_, given);
-    case Kind::kMethod: return callee.as<Method>().body(rt_, callee.as<Method>().self, given);
+    case Kind::kUndefined:
+      fail_undefined(rt_, callee);
+    case Kind::kMacro:
+      return call_macro(callee.as<Macro>(), given);
+    case Kind::kFunction:
+      return callee.as<Function>().body(rt_, given);
+    case Kind::kMethod:
+      return callee.as<Method>().body(rt_, callee.as<Method>().self, given);
     case Kind::kJoiner: {
       auto& joiner = callee.as<Joiner>();
       if (std::exchange(joiner.used, true)) return joiner.separator;
@@ -211,10 +245,12 @@ Value Interpreter::call(const Value& callee, const Arguments& given) {
         rt_.type_error("The loop must have the 'recursive' marker to be called recursively.");
       }
       Sink sink(rt_);
-      within(sink, *loop.outer, [&] { return run_for(*loop.recursive, *parameters[0], loop.depth0 + 1); });
+      within(sink, *loop.outer,
+             [&] { return run_for(*loop.recursive, *parameters[0], loop.depth0 + 1); });
       return captured(sink);
     }
-    default: rt_.type_error("'" + std::string(type_name(callee)) + "' object is not callable");
+    default:
+      rt_.type_error("'" + std::string(type_name(callee)) + "' object is not callable");
   }
 }
 
@@ -236,7 +272,8 @@ Value Interpreter::call_macro(const Macro& macro, const Arguments& given) {
 void Interpreter::bind_parameters(const MacroNode& node, const Arguments& given) {
   const std::string title = "macro '" + node.title + "'";
   if (given.positional.size() > node.parameters.size() && !node.takes_varargs) {
-    rt_.type_error(title + " takes not more than " + std::to_string(node.parameters.size()) + " argument(s)");
+    rt_.type_error(title + " takes not more than " + std::to_string(node.parameters.size()) +
+                   " argument(s)");
   }
   const auto named = [&](std::uint32_t id) {
     return std::find_if(given.named.begin(), given.named.end(),
@@ -248,9 +285,10 @@ void Interpreter::bind_parameters(const MacroNode& node, const Arguments& given)
     const auto keyword = i < given.positional.size() ? given.named.end() : named(id);
     absent[i] = i >= given.positional.size() && keyword == given.named.end();
     const Value name = constants_[program_.name_constants[id]];
-    store_name(id, i < given.positional.size()      ? given.positional[i]
-                   : keyword != given.named.end() ? keyword->second
-                                                  : Value::undefined(Missing::kVariable, name),
+    store_name(id,
+               i < given.positional.size()    ? given.positional[i]
+               : keyword != given.named.end() ? keyword->second
+                                              : Value::undefined(Missing::kVariable, name),
                *scope_);
   }
   bind_extras(node, given);
@@ -278,7 +316,8 @@ void Interpreter::bind_extras(const MacroNode& node, const Arguments& given) {
     } else if (extra != nullptr) {
       extra->set(rt_, rt_.string(name), value);
     } else {
-      rt_.type_error("macro '" + node.title + "' takes no keyword argument '" + std::string(name) + "'");
+      rt_.type_error("macro '" + node.title + "' takes no keyword argument '" + std::string(name) +
+                     "'");
     }
   }
   if (extra != nullptr) store_name(program_.kwargs, Value::object(extra), *scope_);

@@ -14,15 +14,21 @@ Interpreter::Interpreter(const Program& program, Runtime& rt, const Json& contex
     : program_(program), rt_(rt), context_(program.names.size()) {
   constants_.reserve(program.constants.size());
   for (const Program::Constant& constant : program.constants) {
-    if (const auto* text = std::get_if<std::string>(&constant)) constants_.push_back(rt.string(*text));
-    else if (const auto* whole = std::get_if<std::int64_t>(&constant)) constants_.push_back(Value::integer(*whole));
-    else if (const auto* real = std::get_if<double>(&constant)) constants_.push_back(Value::real(*real));
-    else if (const auto* flag = std::get_if<bool>(&constant)) constants_.push_back(Value::boolean(*flag));
-    else constants_.push_back(Value::none());
+    if (const auto* text = std::get_if<std::string>(&constant))
+      constants_.push_back(rt.string(*text));
+    else if (const auto* whole = std::get_if<std::int64_t>(&constant))
+      constants_.push_back(Value::integer(*whole));
+    else if (const auto* real = std::get_if<double>(&constant))
+      constants_.push_back(Value::real(*real));
+    else if (const auto* flag = std::get_if<bool>(&constant))
+      constants_.push_back(Value::boolean(*flag));
+    else
+      constants_.push_back(Value::none());
   }
   for (std::size_t name = 0; name < program.names.size(); ++name) {
     for (const auto& [title, body] : global_functions()) {
-      if (title == program.names[name]) context_[name] = Value::object(&rt.make<Function>(0, title, body));
+      if (title == program.names[name])
+        context_[name] = Value::object(&rt.make<Function>(0, title, body));
     }
     if (!context.is_object()) continue;
     const auto found = context.find(program.names[name]);
@@ -37,7 +43,8 @@ Rendered Interpreter::render() {
   run(program_.root);
   if (sink.spans.size() < generations_) {
     fail(ErrorKind::kInput, "chat template",
-         "the text of a {% generation %} block was changed after it was written, its place is unknown",
+         "the text of a {% generation %} block was changed after it was written, its place is "
+         "unknown",
          "print the block directly, or the macro that contains it");
   }
   return {std::move(sink.text), std::move(sink.spans)};
@@ -72,10 +79,16 @@ Flow Interpreter::run(const Node& node) {
   rt_.step();
   rt_.line = node.line;
   switch (node.kind) {
-    case NodeKind::kText: out_->write(std::string_view(static_cast<const TextNode&>(node).text)); return Flow::kNext;
-    case NodeKind::kPrint: print(static_cast<const PrintNode&>(node)); return Flow::kNext;
-    case NodeKind::kBreak: return Flow::kBreak;
-    case NodeKind::kContinue: return Flow::kContinue;
+    case NodeKind::kText:
+      out_->write(std::string_view(static_cast<const TextNode&>(node).text));
+      return Flow::kNext;
+    case NodeKind::kPrint:
+      print(static_cast<const PrintNode&>(node));
+      return Flow::kNext;
+    case NodeKind::kBreak:
+      return Flow::kBreak;
+    case NodeKind::kContinue:
+      return Flow::kContinue;
     case NodeKind::kSet: {
       const auto& set = static_cast<const SetNode&>(node);
       store(set.target, evaluate(*set.value), *scope_);
@@ -86,20 +99,29 @@ Flow Interpreter::run(const Node& node) {
       store_name(macro.id, Value::object(&rt_.make<Macro>(0, &macro, scope_)), *scope_);
       return Flow::kNext;
     }
-    default: break;
+    default:
+      break;
   }
   const Level level(rt_);
   switch (node.kind) {
-    case NodeKind::kIf: return run_if(static_cast<const IfNode&>(node));
+    case NodeKind::kIf:
+      return run_if(static_cast<const IfNode&>(node));
     case NodeKind::kFor: {
       const auto& loop = static_cast<const ForNode&>(node);
       return run_for(loop, evaluate(*loop.iterable), 0);
     }
-    case NodeKind::kSetBlock: return run_set_block(static_cast<const BlockNode&>(node));
-    case NodeKind::kFilterBlock: return run_filter_block(static_cast<const BlockNode&>(node));
-    case NodeKind::kWith: return run_with(static_cast<const WithNode&>(node));
-    case NodeKind::kCallBlock: run_call_block(static_cast<const MacroNode&>(node)); break;
-    default: run_generation(static_cast<const BlockNode&>(node)); break;
+    case NodeKind::kSetBlock:
+      return run_set_block(static_cast<const BlockNode&>(node));
+    case NodeKind::kFilterBlock:
+      return run_filter_block(static_cast<const BlockNode&>(node));
+    case NodeKind::kWith:
+      return run_with(static_cast<const WithNode&>(node));
+    case NodeKind::kCallBlock:
+      run_call_block(static_cast<const MacroNode&>(node));
+      break;
+    default:
+      run_generation(static_cast<const BlockNode&>(node));
+      break;
   }
   return Flow::kNext;
 }
@@ -144,7 +166,8 @@ Flow Interpreter::run_for(const ForNode& node, const Value& iterable, int depth)
     }
     return false;
   };
-  const std::int64_t size = filter == nullptr && has_length(iterable) ? length_of(rt_, iterable) : -1;
+  const std::int64_t size =
+      filter == nullptr && has_length(iterable) ? length_of(rt_, iterable) : -1;
   bool entered = false;
   if (node.uses_loop) {
     auto& loop = rt_.make<Loop>(0, fetch, size);
@@ -269,8 +292,8 @@ void Interpreter::store(const Target& target, const Value& value, Scope& scope) 
   }
   const std::vector<Value> items = collect(rt_, value);
   if (items.size() != target.parts.size()) {
-    rt_.error("ValueError: expected " + std::to_string(target.parts.size()) + " values to unpack, found " +
-              std::to_string(items.size()));
+    rt_.error("ValueError: expected " + std::to_string(target.parts.size()) +
+              " values to unpack, found " + std::to_string(items.size()));
   }
   for (std::size_t i = 0; i < items.size(); ++i) store(target.parts[i], items[i], scope);
 }
@@ -279,14 +302,18 @@ Value from_json(Runtime& rt, const Json& json) {
   const Level level(rt);
   rt.step();
   switch (json.type()) {
-    case Json::value_t::boolean: return Value::boolean(json.get<bool>());
-    case Json::value_t::number_integer: return Value::integer(json.get<std::int64_t>());
+    case Json::value_t::boolean:
+      return Value::boolean(json.get<bool>());
+    case Json::value_t::number_integer:
+      return Value::integer(json.get<std::int64_t>());
     case Json::value_t::number_unsigned: {
       const auto number = json.get<std::uint64_t>();
-      if (number > static_cast<std::uint64_t>(INT64_MAX)) rt.error("an integer beyond 64 bits in the context");
+      if (number > static_cast<std::uint64_t>(INT64_MAX))
+        rt.error("an integer beyond 64 bits in the context");
       return Value::integer(static_cast<std::int64_t>(number));
     }
-    case Json::value_t::number_float: return Value::real(json.get<double>());
+    case Json::value_t::number_float:
+      return Value::real(json.get<double>());
     case Json::value_t::string: {
       const auto& text = json.get_ref<const std::string&>();
       if (const auto bad = find_invalid_utf8(text)) {
@@ -302,10 +329,12 @@ Value from_json(Runtime& rt, const Json& json) {
     }
     case Json::value_t::object: {
       Dict& dict = rt.dict();
-      for (const auto& [key, value] : json.items()) dict.set(rt, rt.string(key), from_json(rt, value));
+      for (const auto& [key, value] : json.items())
+        dict.set(rt, rt.string(key), from_json(rt, value));
       return Value::object(&dict);
     }
-    default: return Value::none();
+    default:
+      return Value::none();
   }
 }
 

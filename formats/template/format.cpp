@@ -41,12 +41,15 @@ class PercentFormatter {
   /// Values that can be subscripted may have more than the format uses.
   [[nodiscard]] bool has_leftover() const {
     switch (argument_.kind()) {
-      case Kind::kTuple: return used_ < argument_.as<List>().items.size();
+      case Kind::kTuple:
+        return used_ < argument_.as<List>().items.size();
       case Kind::kDict:
       case Kind::kList:
       case Kind::kRange:
-      case Kind::kUndefined: return false;
-      default: return used_ == 0;
+      case Kind::kUndefined:
+        return false;
+      default:
+        return used_ == 0;
     }
   }
 
@@ -126,23 +129,38 @@ class PercentFormatter {
       case 's':
       case 'r':
         text = spec.type == 's' ? to_text(rt_, value) : repr(rt_, value);
-        if (spec.precision >= 0) text.resize(byte_offset(text, static_cast<std::size_t>(spec.precision)));
+        if (spec.precision >= 0)
+          text.resize(byte_offset(text, static_cast<std::size_t>(spec.precision)));
         break;
-      case 'c': text = character(value); break;
-      case 'd': case 'i': case 'u': case 'x': case 'X': case 'o':
+      case 'c':
+        text = character(value);
+        break;
+      case 'd':
+      case 'i':
+      case 'u':
+      case 'x':
+      case 'X':
+      case 'o':
         text = whole(spec, value);
         if (zero) layout = {.fill = '0', .align = '=', .width = spec.width};
         break;
-      case 'e': case 'E': case 'f': case 'F': case 'g': case 'G':
+      case 'e':
+      case 'E':
+      case 'f':
+      case 'F':
+      case 'g':
+      case 'G':
         if (!value.is_number()) {
           rt_.type_error("must be real number, not " + std::string(type_name(value)));
         }
         if (spec.precision > kMaximumPrecision) rt_.error("ValueError: precision too big");
-        if (spec.flags.find('#') != std::string::npos) rt_.error("the flag # of a float is not supported");
+        if (spec.flags.find('#') != std::string::npos)
+          rt_.error("the flag # of a float is not supported");
         text = format_double(value.number(), spec.flags, spec.precision, spec.type);
         if (zero) layout = {.fill = '0', .align = '=', .width = spec.width};
         break;
-      default: rt_.error("ValueError: unsupported format character '" + std::string(1, spec.type) + "'");
+      default:
+        rt_.error("ValueError: unsupported format character '" + std::string(1, spec.type) + "'");
     }
     out_ += lay_out(rt_, text, layout);
   }
@@ -171,7 +189,8 @@ class PercentFormatter {
                                         spec.flags.find('#') != std::string::npos);
     const bool minus = number < 0;
     if (spec.precision > kMaximumPrecision) rt_.error("ValueError: precision too big");
-    const auto least = static_cast<std::size_t>(spec.precision < 0 ? 0 : spec.precision) + (minus ? 1 : 0);
+    const auto least =
+        static_cast<std::size_t>(spec.precision < 0 ? 0 : spec.precision) + (minus ? 1 : 0);
     if (digits.size() < least) digits.insert(minus ? 1 : 0, least - digits.size(), '0');
     if (!minus && spec.flags.find('+') != std::string::npos) return "+" + digits;
     if (!minus && spec.flags.find(' ') != std::string::npos) return " " + digits;
@@ -189,7 +208,8 @@ class PercentFormatter {
 }  // namespace
 
 std::string format_integer(std::int64_t value, char type, bool prefix) {
-  const auto size = value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
+  const auto size =
+      value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
   const unsigned base = type == 'd' ? 10 : type == 'o' ? 8 : type == 'b' ? 2 : 16;
   const char* alphabet = type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string digits;
@@ -239,15 +259,19 @@ std::string lay_out(Runtime& rt, const std::string& text, const Layout& layout) 
     return out;
   };
   switch (layout.align) {
-    case '<': return text + padding(missing);
-    case '^': return padding(missing / 2) + text + padding(missing - missing / 2);
+    case '<':
+      return text + padding(missing);
+    case '^':
+      return padding(missing / 2) + text + padding(missing - missing / 2);
     case '=': {
-      std::size_t lead = !text.empty() && (text[0] == '-' || text[0] == '+' || text[0] == ' ') ? 1 : 0;
+      std::size_t lead =
+          !text.empty() && (text[0] == '-' || text[0] == '+' || text[0] == ' ') ? 1 : 0;
       const char mark = text.size() > lead + 1 && text[lead] == '0' ? text[lead + 1] : '\0';
       if (mark == 'x' || mark == 'X' || mark == 'o' || mark == 'b') lead += 2;
       return text.substr(0, lead) + padding(missing) + text.substr(lead);
     }
-    default: return padding(missing) + text;
+    default:
+      return padding(missing) + text;
   }
 }
 

@@ -10,8 +10,8 @@ namespace lancet::jinja {
 
 struct Layout {
   char32_t fill = ' ';
-  char align = '<';          ///< '<', '>', '^', or '=' (padding after the sign and the 0x)
-  std::int64_t width = 0;    ///< code points
+  char align = '<';        ///< '<', '>', '^', or '=' (padding after the sign and the 0x)
+  std::int64_t width = 0;  ///< code points
 };
 
 /// Pads `text` to the width; throws kInput when the result would be too large.

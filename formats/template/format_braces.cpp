@@ -12,9 +12,9 @@ namespace {
 struct Spec {
   Layout layout;
   bool aligned = false;
-  std::string sign;          ///< "", "+", "-" or " "
+  std::string sign;  ///< "", "+", "-" or " "
   bool alternate = false;
-  char grouping = '\0';      ///< ',' or '_'
+  char grouping = '\0';  ///< ',' or '_'
   std::int64_t precision = -1;
   char type = '\0';
 };
@@ -63,9 +63,12 @@ class BraceFormatter {
       inside = inside.substr(0, mark);
     }
     Value value = resolve(inside);
-    if (conversion == 'r') value = rt_.string(repr(rt_, value));
-    else if (conversion == 's') value = to_string_value(rt_, value);
-    else if (conversion != '\0') rt_.error("ValueError: unknown conversion in format string");
+    if (conversion == 'r')
+      value = rt_.string(repr(rt_, value));
+    else if (conversion == 's')
+      value = to_string_value(rt_, value);
+    else if (conversion != '\0')
+      rt_.error("ValueError: unknown conversion in format string");
     out_ += apply(value, parse(spec));
   }
 
@@ -86,7 +89,8 @@ class BraceFormatter {
       if (bracket && digits && parse_integer(name, 10, index, big)) {
         value = get_item(rt_, value, Value::integer(index));
       } else {
-        value = bracket ? get_item(rt_, value, rt_.string(name)) : get_attribute(rt_, value, rt_.string(name));
+        value = bracket ? get_item(rt_, value, rt_.string(name))
+                        : get_attribute(rt_, value, rt_.string(name));
       }
       path = path.substr(bracket ? stop + 1 : stop);
     }
@@ -154,7 +158,8 @@ class BraceFormatter {
         rt_.error("ValueError: Format specifier missing precision");
       }
       spec.precision = number(text);
-      if (spec.precision > 1000 && text != "s" && !text.empty()) rt_.error("ValueError: precision too big");
+      if (spec.precision > 1000 && text != "s" && !text.empty())
+        rt_.error("ValueError: precision too big");
     }
     spec.type = take("sdxXobceEfFgGn%");
     if (!text.empty()) rt_.error("ValueError: Invalid format specifier");
@@ -162,16 +167,21 @@ class BraceFormatter {
   }
 
   std::string apply(const Value& value, Spec spec) {
-    if (value.is_number() && (!value.is(Kind::kBool) || spec.type != '\0')) return numeric(value, spec);
-    if (!value.is_string() && (spec.layout.width != 0 || spec.type != '\0' || spec.precision >= 0) &&
+    if (value.is_number() && (!value.is(Kind::kBool) || spec.type != '\0'))
+      return numeric(value, spec);
+    if (!value.is_string() &&
+        (spec.layout.width != 0 || spec.type != '\0' || spec.precision >= 0) &&
         !value.is(Kind::kBool)) {
-      rt_.type_error("unsupported format string passed to " + std::string(type_name(value)) + ".__format__");
+      rt_.type_error("unsupported format string passed to " + std::string(type_name(value)) +
+                     ".__format__");
     }
     if (spec.type != '\0' && spec.type != 's') {
-      rt_.error("ValueError: Unknown format code '" + std::string(1, spec.type) + "' for object of type 'str'");
+      rt_.error("ValueError: Unknown format code '" + std::string(1, spec.type) +
+                "' for object of type 'str'");
     }
     std::string text = to_text(rt_, value);
-    if (spec.precision >= 0) text.resize(byte_offset(text, static_cast<std::size_t>(spec.precision)));
+    if (spec.precision >= 0)
+      text.resize(byte_offset(text, static_cast<std::size_t>(spec.precision)));
     if (spec.layout.align == '=') spec.layout.align = '<';
     return lay_out(rt_, text, spec.layout);
   }
@@ -180,9 +190,11 @@ class BraceFormatter {
     if (!spec.aligned) spec.layout.align = '>';
     const bool real = value.is(Kind::kFloat) || std::string_view("eEfFgG%").find(spec.type) < 7;
     std::string text;
-    if (spec.type == 's' || spec.type == 'n' || spec.type == 'c') rt_.error("ValueError: Unknown format code");
+    if (spec.type == 's' || spec.type == 'n' || spec.type == 'c')
+      rt_.error("ValueError: Unknown format code");
     if (!real) {
-      if (spec.precision >= 0) rt_.error("ValueError: Precision not allowed in integer format specifier");
+      if (spec.precision >= 0)
+        rt_.error("ValueError: Precision not allowed in integer format specifier");
       text = format_integer(value.as_int(), spec.type == '\0' ? 'd' : spec.type, spec.alternate);
     } else if (spec.type == '\0' && spec.precision < 0) {
       text = repr_float(value.number());

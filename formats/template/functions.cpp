@@ -89,8 +89,12 @@ Value joiner(Runtime& rt, const Arguments& arguments) {
 
 const std::vector<std::pair<std::string_view, Function::Body>>& global_functions() {
   static const std::vector<std::pair<std::string_view, Function::Body>> table = {
-      {"range", &range}, {"dict", &dict}, {"namespace", &make_namespace},
-      {"raise_exception", &raise_exception}, {"strftime_now", &strftime_now}, {"cycler", &cycler},
+      {"range", &range},
+      {"dict", &dict},
+      {"namespace", &make_namespace},
+      {"raise_exception", &raise_exception},
+      {"strftime_now", &strftime_now},
+      {"cycler", &cycler},
       {"joiner", &joiner}};
   return table;
 }

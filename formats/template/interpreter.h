@@ -1,6 +1,7 @@
 #pragma once
-// Runs a Program. Scoping as Jinja's compiled code: loops, macros and blocks open a scope, `if` does not;
-// `set` writes into the innermost one; macros see the scope they were defined in, as it is when they run.
+// Runs a Program. Scoping as Jinja's compiled code: loops, macros and blocks open a scope, `if`
+// does not; `set` writes into the innermost one; macros see the scope they were defined in, as it
+// is when they run.
 
 #include <optional>
 #include <string>
@@ -36,6 +37,8 @@ class Interpreter {
  private:
   // Expressions (evaluate.cpp).
   Value evaluate(const Expr& expr);
+  Value evaluate_access(const Expr& expr);
+  Value evaluate_binary(const Expr& expr);
   Value evaluate_container(const Expr& expr);
   Value evaluate_slice(const Expr& expr);
   Value evaluate_compare(const Expr& expr);
@@ -93,8 +96,8 @@ class Interpreter {
   std::vector<std::optional<Value>> context_;  ///< by name
   Scope* scope_ = nullptr;
   Sink* out_ = nullptr;
-  Value block_text_;                           ///< what a filter without a value works on
-  std::uint64_t generations_ = 0;              ///< generation blocks run
+  Value block_text_;               ///< what a filter without a value works on
+  std::uint64_t generations_ = 0;  ///< generation blocks run
 };
 
 /// JSON to values; throws kInput for integers beyond int64 and text that is not UTF-8.

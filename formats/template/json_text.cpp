@@ -17,14 +17,29 @@ void append_string(std::string& out, std::string_view text, bool ascii) {
     const std::size_t start = at;
     const char32_t c = next_code_point(text, at);
     switch (c) {
-      case '"': out += "\\\""; continue;
-      case '\\': out += "\\\\"; continue;
-      case '\n': out += "\\n"; continue;
-      case '\r': out += "\\r"; continue;
-      case '\t': out += "\\t"; continue;
-      case '\b': out += "\\b"; continue;
-      case '\f': out += "\\f"; continue;
-      default: break;
+      case '"':
+        out += "\\\"";
+        continue;
+      case '\\':
+        out += "\\\\";
+        continue;
+      case '\n':
+        out += "\\n";
+        continue;
+      case '\r':
+        out += "\\r";
+        continue;
+      case '\t':
+        out += "\\t";
+        continue;
+      case '\b':
+        out += "\\b";
+        continue;
+      case '\f':
+        out += "\\f";
+        continue;
+      default:
+        break;
     }
     if (c >= 0x20 && (c < 0x7f || !ascii)) {
       out += text.substr(start, at - start);
@@ -45,17 +60,29 @@ class Encoder {
   void value(const Value& v) {
     rt_.step(2);
     switch (v.kind()) {
-      case Kind::kNone: out += "null"; return;
-      case Kind::kBool: out += v.as_int() != 0 ? "true" : "false"; return;
-      case Kind::kInt: out += std::to_string(v.as_int()); return;
-      case Kind::kFloat: out += number(v.as_real()); return;
+      case Kind::kNone:
+        out += "null";
+        return;
+      case Kind::kBool:
+        out += v.as_int() != 0 ? "true" : "false";
+        return;
+      case Kind::kInt:
+        out += std::to_string(v.as_int());
+        return;
+      case Kind::kFloat:
+        out += number(v.as_real());
+        return;
       case Kind::kString:
         rt_.touch(v.text().size());
         append_string(out, v.text(), style_.ensure_ascii);
         break;
       case Kind::kList:
-      case Kind::kTuple: array(v.as<List>()); break;
-      case Kind::kDict: object(v.as<Dict>()); break;
+      case Kind::kTuple:
+        array(v.as<List>());
+        break;
+      case Kind::kDict:
+        object(v.as<Dict>());
+        break;
       default:
         rt_.type_error("Object of type " + std::string(type_name(v)) + " is not JSON serializable");
     }
@@ -103,11 +130,21 @@ class Encoder {
 
   void key(const Value& k) {
     switch (k.kind()) {
-      case Kind::kString: append_string(out, k.text(), style_.ensure_ascii); return;
-      case Kind::kNone: out += "\"null\""; return;
-      case Kind::kBool: out += k.as_int() != 0 ? "\"true\"" : "\"false\""; return;
-      case Kind::kInt: out += '"' + std::to_string(k.as_int()) + '"'; return;
-      case Kind::kFloat: out += '"' + number(k.as_real()) + '"'; return;
+      case Kind::kString:
+        append_string(out, k.text(), style_.ensure_ascii);
+        return;
+      case Kind::kNone:
+        out += "\"null\"";
+        return;
+      case Kind::kBool:
+        out += k.as_int() != 0 ? "\"true\"" : "\"false\"";
+        return;
+      case Kind::kInt:
+        out += '"' + std::to_string(k.as_int()) + '"';
+        return;
+      case Kind::kFloat:
+        out += '"' + number(k.as_real()) + '"';
+        return;
       default:
         rt_.type_error("keys must be str, int, float, bool or None, not " +
                        std::string(type_name(k)));

@@ -65,33 +65,34 @@ const Value* named(const Arguments& arguments, std::string_view name) {
 
 /// map(attribute=..., default=...).
 Value map_attribute(Runtime& rt, const Value& value, const Arguments& arguments) {
-  return generator(rt, [source = Source(value, true), arguments = arguments, path = std::vector<Value>(),
-                        opened = false](Runtime& run, Value& out) mutable {
-    if (!source.next(run, out)) return false;
-    const Value* fallback = named(arguments, "default");
-    if (!opened) {
-      for (const auto& [key, unused] : arguments.named) {
-        if (key != "attribute" && key != "default") {
-          run.error("Unexpected keyword argument '" + std::string(key) + "'");
+  return generator(
+      rt, [source = Source(value, true), arguments = arguments, path = std::vector<Value>(),
+           opened = false](Runtime& run, Value& out) mutable {
+        if (!source.next(run, out)) return false;
+        const Value* fallback = named(arguments, "default");
+        if (!opened) {
+          for (const auto& [key, unused] : arguments.named) {
+            if (key != "attribute" && key != "default") {
+              run.error("Unexpected keyword argument '" + std::string(key) + "'");
+            }
+          }
+          path = attribute_path(run, named(arguments, "attribute"));
+          opened = true;
         }
-      }
-      path = attribute_path(run, named(arguments, "attribute"));
-      opened = true;
-    }
-    for (const Value& part : path) {
-      out = get_item(run, out, part);
-      if (out.is_undefined() && fallback != nullptr && !fallback->is_none()) out = *fallback;
-    }
-    return true;
-  });
+        for (const Value& part : path) {
+          out = get_item(run, out, part);
+          if (out.is_undefined() && fallback != nullptr && !fallback->is_none()) out = *fallback;
+        }
+        return true;
+      });
 }
 
 Value map(Runtime& rt, const Value& value, const Arguments& arguments) {
   if (arguments.positional.empty() && named(arguments, "attribute") != nullptr) {
     return map_attribute(rt, value, arguments);
   }
-  return generator(rt, [source = Source(value, true), arguments = arguments, filter = Filter(nullptr)](
-                           Runtime& run, Value& out) mutable {
+  return generator(rt, [source = Source(value, true), arguments = arguments,
+                        filter = Filter(nullptr)](Runtime& run, Value& out) mutable {
     Value item;
     if (!source.next(run, item)) return false;
     if (filter == nullptr) {
@@ -110,7 +111,10 @@ Value map(Runtime& rt, const Value& value, const Arguments& arguments) {
 /// The test that select, reject, selectattr and rejectattr apply.
 struct Selection {
   Selection(const Value& value, Arguments given, bool of_attribute, bool keep_true)
-      : source(value, true), arguments(std::move(given)), attribute(of_attribute), keep(keep_true) {}
+      : source(value, true),
+        arguments(std::move(given)),
+        attribute(of_attribute),
+        keep(keep_true) {}
 
   void open(Runtime& rt) {
     std::size_t used = 0;
@@ -157,26 +161,26 @@ Value select(Runtime& rt, const Value& value, const Arguments& arguments) {
 Value unique(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Parameters given(rt, arguments, "unique", {"case_sensitive", "attribute"});
   const bool case_sensitive = given.flag(0, false);
-  return generator(rt, [source = Source(value, false), case_sensitive,
-                        path = attribute_path(rt, given[1]), seen = &rt.dict()](
-                           Runtime& run, Value& out) mutable {
-    while (source.next(run, out)) {
-      Value key = follow_path(run, out, path);
-      if (!case_sensitive) key = ignore_case(run, key);
-      if (seen->find(run, key) != nullptr) continue;
-      seen->set(run, key, Value::none());
-      return true;
-    }
-    return false;
-  });
+  return generator(
+      rt, [source = Source(value, false), case_sensitive, path = attribute_path(rt, given[1]),
+           seen = &rt.dict()](Runtime& run, Value& out) mutable {
+        while (source.next(run, out)) {
+          Value key = follow_path(run, out, path);
+          if (!case_sensitive) key = ignore_case(run, key);
+          if (seen->find(run, key) != nullptr) continue;
+          seen->set(run, key, Value::none());
+          return true;
+        }
+        return false;
+      });
 }
 
 Value batch(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Parameters given(rt, arguments, "batch", {"linecount", "fill_with"}, 1);
   const std::int64_t size = given.integer(0, 0);
   const Value fill = given.absent(1) ? Value::none() : *given[1];
-  return generator(rt, [source = Source(value, false), size, fill, held = Value(), has_held = false](
-                           Runtime& run, Value& out) mutable {
+  return generator(rt, [source = Source(value, false), size, fill, held = Value(),
+                        has_held = false](Runtime& run, Value& out) mutable {
     std::vector<Value> row;
     Value item;
     if (has_held) row.push_back(held);
@@ -212,7 +216,8 @@ Value slice(Runtime& rt, const Value& value, const Arguments& arguments) {
     }
     if (at >= slices) return false;
     const std::size_t each = items.size() / static_cast<std::size_t>(slices);
-    const bool longer = at < static_cast<std::int64_t>(items.size() % static_cast<std::size_t>(slices));
+    const bool longer =
+        at < static_cast<std::int64_t>(items.size() % static_cast<std::size_t>(slices));
     const std::size_t to = from + each + (longer ? 1 : 0);
     std::vector<Value> part(items.begin() + static_cast<std::ptrdiff_t>(from),
                             items.begin() + static_cast<std::ptrdiff_t>(to));
@@ -227,10 +232,15 @@ Value slice(Runtime& rt, const Value& value, const Arguments& arguments) {
 }  // namespace
 
 const std::vector<FilterEntry>& lazy_filters() {
-  static const std::vector<FilterEntry> table = {
-      {"batch", &batch}, {"items", &items}, {"map", &map}, {"reject", &select<false, false>},
-      {"rejectattr", &select<true, false>}, {"select", &select<false, true>},
-      {"selectattr", &select<true, true>}, {"slice", &slice}, {"unique", &unique}};
+  static const std::vector<FilterEntry> table = {{"batch", &batch},
+                                                 {"items", &items},
+                                                 {"map", &map},
+                                                 {"reject", &select<false, false>},
+                                                 {"rejectattr", &select<true, false>},
+                                                 {"select", &select<false, true>},
+                                                 {"selectattr", &select<true, true>},
+                                                 {"slice", &slice},
+                                                 {"unique", &unique}};
   return table;
 }
 

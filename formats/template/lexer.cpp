@@ -60,9 +60,9 @@ class Lexer {
     out_.push_back(std::move(lexeme));
   }
   void advance(std::size_t to) {
-    line_ += static_cast<std::uint32_t>(
-        std::count(text_.begin() + static_cast<std::ptrdiff_t>(at_),
-                   text_.begin() + static_cast<std::ptrdiff_t>(to), '\n'));
+    line_ += static_cast<std::uint32_t>(std::count(text_.begin() + static_cast<std::ptrdiff_t>(at_),
+                                                   text_.begin() + static_cast<std::ptrdiff_t>(to),
+                                                   '\n'));
     at_ = to;
   }
   [[nodiscard]] std::size_t skip_space(std::size_t from) const {
@@ -87,12 +87,14 @@ class Lexer {
 
   /// The end of a tag at `from`: `close` with an optional sign; npos when it is not there.
   /// `plus`: whether "+" may stand before it; `trim`: whether one newline after it goes.
-  [[nodiscard]] std::size_t tag_end(std::size_t from, std::string_view close, bool plus, bool trim) const {
+  [[nodiscard]] std::size_t tag_end(std::size_t from, std::string_view close, bool plus,
+                                    bool trim) const {
     const std::string_view text = rest(from);
     if (text.starts_with('-') && text.substr(1).starts_with(close)) {
       return skip_space(from + 1 + close.size());
     }
-    if (plus && text.starts_with('+') && text.substr(1).starts_with(close)) return from + 1 + close.size();
+    if (plus && text.starts_with('+') && text.substr(1).starts_with(close))
+      return from + 1 + close.size();
     if (!text.starts_with(close)) return std::string_view::npos;
     const std::size_t end = from + close.size();
     return trim && end < text_.size() && text_[end] == '\n' ? end + 1 : end;
@@ -191,8 +193,8 @@ class Lexer {
     const NumberText found = scan_number(text_, at_);
     if (found.bytes == 0) return false;
     push(found.is_real ? Token::kFloat : Token::kInteger, {});
-    if (!parse_number(std::string_view(text_).substr(at_, found.bytes), found.is_real, out_.back().integer,
-                      out_.back().real)) {
+    if (!parse_number(std::string_view(text_).substr(at_, found.bytes), found.is_real,
+                      out_.back().integer, out_.back().real)) {
       fail_at(line_, "a number beyond 64 bits");
     }
     at_ += found.bytes;

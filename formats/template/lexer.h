@@ -9,14 +9,23 @@
 namespace lancet::jinja {
 
 enum class Token : std::uint8_t {
-  kData, kVariableBegin, kVariableEnd, kBlockBegin, kBlockEnd, kName, kString, kInteger, kFloat, kOperator,
+  kData,
+  kVariableBegin,
+  kVariableEnd,
+  kBlockBegin,
+  kBlockEnd,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
   kEnd
 };
 
 struct Lexeme {
   Token token = Token::kEnd;
   std::uint32_t line = 0;
-  std::string text;           ///< data, name, operator, or a string with its escapes resolved
+  std::string text;  ///< data, name, operator, or a string with its escapes resolved
   std::int64_t integer = 0;
   double real = 0;
 };

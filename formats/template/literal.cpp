@@ -85,25 +85,40 @@ char32_t hex(std::string_view text, std::size_t at, std::size_t count, std::uint
 
 char simple_escape(char c) noexcept {
   switch (c) {
-    case '\\': case '\'': case '"': return c;
-    case 'a': return '\a';
-    case 'b': return '\b';
-    case 'f': return '\f';
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case 't': return '\t';
-    case 'v': return '\v';
-    default: return '\0';
+    case '\\':
+    case '\'':
+    case '"':
+      return c;
+    case 'a':
+      return '\a';
+    case 'b':
+      return '\b';
+    case 'f':
+      return '\f';
+    case 'n':
+      return '\n';
+    case 'r':
+      return '\r';
+    case 't':
+      return '\t';
+    case 'v':
+      return '\v';
+    default:
+      return '\0';
   }
 }
 
-/// A backslash before a character beyond ASCII: Python has already written that one as \xNN and reads
+/// A backslash before a character beyond ASCII: Python has already written that one as \xNN and
+/// reads
 /// "\\" followed by letters.
 std::string doubled_escape(char32_t c) {
   std::string out;
-  if (c < 0x100) append_hex(out, "\\x", c, 2);
-  else if (c < 0x10000) append_hex(out, "\\u", c, 4);
-  else append_hex(out, "\\U", c, 8);
+  if (c < 0x100)
+    append_hex(out, "\\x", c, 2);
+  else if (c < 0x10000)
+    append_hex(out, "\\u", c, 4);
+  else
+    append_hex(out, "\\U", c, 8);
   return out;
 }
 

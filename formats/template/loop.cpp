@@ -45,18 +45,28 @@ std::int64_t Loop::count() {
 
 bool loop_attribute(Runtime& rt, const Value& value, std::string_view name, Value& out) {
   auto& loop = value.as<Loop>();
-  if (name == "index0") out = Value::integer(loop.index0);
-  else if (name == "index") out = Value::integer(loop.index0 + 1);
-  else if (name == "first") out = Value::boolean(loop.index0 == 0);
-  else if (name == "last") out = Value::boolean(!loop.peek());
-  else if (name == "length") out = Value::integer(loop.count());
-  else if (name == "revindex0") out = Value::integer(loop.count() - loop.index0 - 1);
-  else if (name == "revindex") out = Value::integer(loop.count() - loop.index0);
-  else if (name == "depth0") out = Value::integer(loop.depth0);
-  else if (name == "depth") out = Value::integer(loop.depth0 + 1);
+  if (name == "index0")
+    out = Value::integer(loop.index0);
+  else if (name == "index")
+    out = Value::integer(loop.index0 + 1);
+  else if (name == "first")
+    out = Value::boolean(loop.index0 == 0);
+  else if (name == "last")
+    out = Value::boolean(!loop.peek());
+  else if (name == "length")
+    out = Value::integer(loop.count());
+  else if (name == "revindex0")
+    out = Value::integer(loop.count() - loop.index0 - 1);
+  else if (name == "revindex")
+    out = Value::integer(loop.count() - loop.index0);
+  else if (name == "depth0")
+    out = Value::integer(loop.depth0);
+  else if (name == "depth")
+    out = Value::integer(loop.depth0 + 1);
   else if (name == "previtem") {
-    out = loop.index0 > 0 ? loop.before
-                          : Value::undefined(Missing::kHint, rt.string("there is no previous item"));
+    out = loop.index0 > 0
+              ? loop.before
+              : Value::undefined(Missing::kHint, rt.string("there is no previous item"));
   } else if (name == "nextitem") {
     out = loop.peek() ? loop.after
                       : Value::undefined(Missing::kHint, rt.string("there is no next item"));

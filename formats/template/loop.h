@@ -12,8 +12,8 @@ struct ForNode;
 struct Scope;
 
 struct Loop : Object {
-  /// `source` hands out the next item; `size` is the length of the iterable or -1 when only counting
-  /// tells it.
+  /// `source` hands out the next item; `size` is the length of the iterable or -1 when only
+  /// counting tells it.
   Loop(std::function<bool(Value&)> source, std::int64_t size)
       : Object(Kind::kLoop), fetch(std::move(source)), length(size) {}
 
@@ -30,10 +30,10 @@ struct Loop : Object {
   int depth0 = 0;
   Value before, current, after;
   bool has_after = false;
-  bool done = false;             ///< the source has ended
-  std::vector<Value> ahead;      ///< items that count() has read, from `ahead_at` on
+  bool done = false;         ///< the source has ended
+  std::vector<Value> ahead;  ///< items that count() has read, from `ahead_at` on
   std::size_t ahead_at = 0;
-  Value changed;                 ///< arguments of the last call of loop.changed
+  Value changed;  ///< arguments of the last call of loop.changed
   bool was_called = false;
   const ForNode* recursive = nullptr;  ///< the statement, when it is marked `recursive`
   Scope* outer = nullptr;

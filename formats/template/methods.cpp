@@ -17,7 +17,7 @@ Value dict_get(Runtime& rt, const Value& self, const Arguments& arguments) {
 }
 
 Value dict_view(Runtime& rt, const Value& self, const Arguments& arguments, View::Of of) {
-  const Parameters given(rt, arguments, "items", {});
+  const Parameters given(rt, arguments, "the method", {});
   return Value::object(&rt.make<View>(0, &self.as<Dict>(), of));
 }
 Value dict_items(Runtime& rt, const Value& self, const Arguments& arguments) {
@@ -47,7 +47,9 @@ Value list_index(Runtime& rt, const Value& self, const Arguments& arguments) {
   const Parameters given(rt, arguments, "index", {"value", "start", "stop"}, 1);
   const auto& items = self.as<List>().items;
   const auto size = static_cast<std::int64_t>(items.size());
-  const auto clamp = [&](std::int64_t at) { return std::clamp<std::int64_t>(at < 0 ? at + size : at, 0, size); };
+  const auto clamp = [&](std::int64_t at) {
+    return std::clamp<std::int64_t>(at < 0 ? at + size : at, 0, size);
+  };
   const std::int64_t stop = clamp(given.integer(2, size));
   for (std::int64_t i = clamp(given.integer(1, 0)); i < stop; ++i) {
     if (equal(rt, items[static_cast<std::size_t>(i)], *given[0])) return Value::integer(i);
@@ -70,9 +72,9 @@ Value cycler_reset(Runtime& rt, const Value& self, const Arguments& arguments) {
 }
 
 const std::vector<MethodEntry>& dict_methods() {
-  static const std::vector<MethodEntry> table = {
-      {"copy", &copy_itself}, {"get", &dict_get}, {"items", &dict_items}, {"keys", &dict_keys},
-      {"values", &dict_values}, {"fromkeys", nullptr}};
+  static const std::vector<MethodEntry> table = {{"copy", &copy_itself},   {"get", &dict_get},
+                                                 {"items", &dict_items},   {"keys", &dict_keys},
+                                                 {"values", &dict_values}, {"fromkeys", nullptr}};
   return table;
 }
 
@@ -94,38 +96,58 @@ const std::vector<MethodEntry>& cycler_methods() {
 
 /// Attributes of other Python types that are not offered here.
 const std::vector<MethodEntry>& number_attributes() {
-  static const std::vector<MethodEntry> table = {
-      {"as_integer_ratio", nullptr}, {"bit_count", nullptr}, {"bit_length", nullptr},
-      {"conjugate", nullptr}, {"denominator", nullptr}, {"hex", nullptr}, {"imag", nullptr},
-      {"is_integer", nullptr}, {"numerator", nullptr}, {"real", nullptr}};
+  static const std::vector<MethodEntry> table = {{"as_integer_ratio", nullptr},
+                                                 {"bit_count", nullptr},
+                                                 {"bit_length", nullptr},
+                                                 {"conjugate", nullptr},
+                                                 {"denominator", nullptr},
+                                                 {"hex", nullptr},
+                                                 {"imag", nullptr},
+                                                 {"is_integer", nullptr},
+                                                 {"numerator", nullptr},
+                                                 {"real", nullptr}};
   return table;
 }
 const std::vector<MethodEntry>& range_attributes() {
-  static const std::vector<MethodEntry> table = {
-      {"count", nullptr}, {"index", nullptr}, {"start", nullptr}, {"step", nullptr}, {"stop", nullptr}};
+  static const std::vector<MethodEntry> table = {{"count", nullptr},
+                                                 {"index", nullptr},
+                                                 {"start", nullptr},
+                                                 {"step", nullptr},
+                                                 {"stop", nullptr}};
   return table;
 }
 const std::vector<MethodEntry>& macro_attributes() {
-  static const std::vector<MethodEntry> table = {
-      {"arguments", nullptr}, {"caller", nullptr}, {"catch_kwargs", nullptr}, {"catch_varargs", nullptr},
-      {"name", nullptr}};
+  static const std::vector<MethodEntry> table = {{"arguments", nullptr},
+                                                 {"caller", nullptr},
+                                                 {"catch_kwargs", nullptr},
+                                                 {"catch_varargs", nullptr},
+                                                 {"name", nullptr}};
   return table;
 }
 
 const std::vector<MethodEntry>& methods_of(Kind kind) {
   static const std::vector<MethodEntry> none;
   switch (kind) {
-    case Kind::kString: return text_methods();
-    case Kind::kDict: return dict_methods();
-    case Kind::kList: return list_methods();
-    case Kind::kTuple: return tuple_methods();
-    case Kind::kCycler: return cycler_methods();
+    case Kind::kString:
+      return text_methods();
+    case Kind::kDict:
+      return dict_methods();
+    case Kind::kList:
+      return list_methods();
+    case Kind::kTuple:
+      return tuple_methods();
+    case Kind::kCycler:
+      return cycler_methods();
     case Kind::kBool:
     case Kind::kInt:
-    case Kind::kFloat: return number_attributes();
-    case Kind::kRange: return range_attributes();
-    case Kind::kMacro: return macro_attributes();
-    default: return none;
+    case Kind::kFloat:
+      return number_attributes();
+    case Kind::kRange:
+      return range_attributes();
+    case Kind::kMacro:
+      return macro_attributes();
+    default:
+      return none;
   }
 }
 
@@ -142,11 +164,13 @@ Method::Body find_method(Kind kind, std::string_view name, bool& supported) noex
 }
 
 bool is_mutator(Kind kind, std::string_view name) noexcept {
-  static constexpr std::string_view kList[] = {"append", "clear", "extend", "insert",
+  static constexpr std::string_view kList[] = {"append", "clear",  "extend",  "insert",
                                                "pop",    "remove", "reverse", "sort"};
   static constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
-  if (kind == Kind::kList) return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
-  if (kind == Kind::kDict) return std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
+  if (kind == Kind::kList)
+    return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
+  if (kind == Kind::kDict)
+    return std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
   return false;
 }
 

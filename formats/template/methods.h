@@ -1,5 +1,6 @@
 #pragma once
-// Tables of methods: name and body; a null body is one that Python has and this engine does not offer.
+// Tables of methods: name and body; a null body is one that Python has and this engine does not
+// offer.
 
 #include <string_view>
 #include <utility>

@@ -21,7 +21,8 @@ bool take_sign(std::string_view& text) {
   return minus;
 }
 
-/// Removes 0x, 0o or 0b where it fits the base; base 0 becomes the one it names. False: "017" in base 0.
+/// Removes 0x, 0o or 0b where it fits the base; base 0 becomes the one it names. False: "017" in
+/// base 0.
 bool take_prefix(std::string_view& text, int& base) {
   const char mark = text.size() > 1 && text[0] == '0' ? static_cast<char>(text[1] | 0x20) : '\0';
   const int named = mark == 'x' ? 16 : mark == 'o' ? 8 : mark == 'b' ? 2 : 0;
@@ -44,7 +45,8 @@ bool equals_ignoring_case(std::string_view a, std::string_view lower) noexcept {
   return true;
 }
 
-/// Digits with single underscores between them removed; false when misplaced or not a decimal number.
+/// Digits with single underscores between them removed; false when misplaced or not a decimal
+/// number.
 bool clean_decimal(std::string_view text, std::string& out) {
   bool digit_before = false;
   bool any = false;

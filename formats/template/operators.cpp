@@ -1,4 +1,5 @@
-// Arithmetic with Python's meaning: int64 that refuses to overflow, floor division, text repetition.
+// Arithmetic with Python's meaning: int64 that refuses to overflow, floor division, text
+// repetition.
 
 #include <cmath>
 
@@ -13,8 +14,8 @@ constexpr std::string_view kSymbols[] = {"+", "-", "*", "/", "//", "%", "** or p
 [[noreturn]] void unsupported(Runtime& rt, Operator op, const Value& a, const Value& b) {
   if (a.is_undefined()) fail_undefined(rt, a);
   if (b.is_undefined()) fail_undefined(rt, b);
-  rt.type_error("unsupported operand type(s) for " + std::string(kSymbols[static_cast<int>(op)]) + ": '" +
-                std::string(type_name(a)) + "' and '" + std::string(type_name(b)) + "'");
+  rt.type_error("unsupported operand type(s) for " + std::string(kSymbols[static_cast<int>(op)]) +
+                ": '" + std::string(type_name(a)) + "' and '" + std::string(type_name(b)) + "'");
 }
 
 [[noreturn]] void overflow(Runtime& rt) { rt.error("OverflowError: integer beyond 64 bits"); }
@@ -75,15 +76,26 @@ Value integers(Runtime& rt, Operator op, std::int64_t a, std::int64_t b) {
   std::int64_t out = 0;
   bool failed = false;
   switch (op) {
-    case Operator::kAdd: failed = __builtin_add_overflow(a, b, &out); break;
-    case Operator::kSub: failed = __builtin_sub_overflow(a, b, &out); break;
-    case Operator::kMul: failed = __builtin_mul_overflow(a, b, &out); break;
+    case Operator::kAdd:
+      failed = __builtin_add_overflow(a, b, &out);
+      break;
+    case Operator::kSub:
+      failed = __builtin_sub_overflow(a, b, &out);
+      break;
+    case Operator::kMul:
+      failed = __builtin_mul_overflow(a, b, &out);
+      break;
     case Operator::kDiv:
       if (b == 0) zero_division(rt);
       return Value::real(static_cast<double>(a) / static_cast<double>(b));
-    case Operator::kFloorDiv: out = floor_divide(rt, a, b); break;
-    case Operator::kMod: out = floor_modulo(rt, a, b); break;
-    case Operator::kPow: return integer_power(rt, a, b);
+    case Operator::kFloorDiv:
+      out = floor_divide(rt, a, b);
+      break;
+    case Operator::kMod:
+      out = floor_modulo(rt, a, b);
+      break;
+    case Operator::kPow:
+      return integer_power(rt, a, b);
   }
   if (failed) overflow(rt);
   return Value::integer(out);
@@ -91,19 +103,26 @@ Value integers(Runtime& rt, Operator op, std::int64_t a, std::int64_t b) {
 
 Value reals(Runtime& rt, Operator op, double a, double b) {
   switch (op) {
-    case Operator::kAdd: return Value::real(a + b);
-    case Operator::kSub: return Value::real(a - b);
-    case Operator::kMul: return Value::real(a * b);
+    case Operator::kAdd:
+      return Value::real(a + b);
+    case Operator::kSub:
+      return Value::real(a - b);
+    case Operator::kMul:
+      return Value::real(a * b);
     case Operator::kDiv:
       if (b == 0) zero_division(rt);
       return Value::real(a / b);
-    case Operator::kFloorDiv: return Value::real(float_divmod(rt, a, b).first);
-    case Operator::kMod: return Value::real(float_divmod(rt, a, b).second);
-    case Operator::kPow: break;
+    case Operator::kFloorDiv:
+      return Value::real(float_divmod(rt, a, b).first);
+    case Operator::kMod:
+      return Value::real(float_divmod(rt, a, b).second);
+    case Operator::kPow:
+      break;
   }
   if (a == 0 && b < 0) zero_division(rt);
   const double power = std::pow(a, b);
-  if (std::isnan(power) && !std::isnan(a) && !std::isnan(b)) rt.error("complex numbers are not supported");
+  if (std::isnan(power) && !std::isnan(a) && !std::isnan(b))
+    rt.error("complex numbers are not supported");
   if (std::isinf(power) && std::isfinite(a) && std::isfinite(b)) {
     rt.error("OverflowError: numerical result out of range");
   }
@@ -128,7 +147,8 @@ Value repeat(Runtime& rt, const Value& what, std::int64_t count) {
   std::vector<Value> items;
   items.reserve(total);
   const auto& source = what.as<List>().items;
-  for (std::uint64_t i = 0; i < times && size > 0; ++i) items.insert(items.end(), source.begin(), source.end());
+  for (std::uint64_t i = 0; i < times && size > 0; ++i)
+    items.insert(items.end(), source.begin(), source.end());
   rt.memory().shrink(total * sizeof(Value));
   return rt.list(std::move(items), what.kind());
 }

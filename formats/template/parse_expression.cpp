@@ -14,11 +14,16 @@ std::uint8_t code(Operator op) { return static_cast<std::uint8_t>(op); }
 
 std::string ExpressionParser::describe() const {
   switch (current().token) {
-    case Token::kEnd: return "end of template";
-    case Token::kVariableEnd: return "end of print statement";
-    case Token::kBlockEnd: return "end of statement block";
-    case Token::kData: return "template data";
-    default: return current().text.empty() ? "a number" : current().text;
+    case Token::kEnd:
+      return "end of template";
+    case Token::kVariableEnd:
+      return "end of print statement";
+    case Token::kBlockEnd:
+      return "end of statement block";
+    case Token::kData:
+      return "template data";
+    default:
+      return current().text.empty() ? "a number" : current().text;
   }
 }
 
@@ -27,7 +32,8 @@ void ExpressionParser::expect_op(std::string_view op) {
 }
 
 void ExpressionParser::expect_name(std::string_view name) {
-  if (!skip_name(name)) error("expected token '" + std::string(name) + "', got '" + describe() + "'");
+  if (!skip_name(name))
+    error("expected token '" + std::string(name) + "', got '" + describe() + "'");
 }
 
 const Lexeme& ExpressionParser::expect(Token token, std::string_view what) {
@@ -48,7 +54,8 @@ std::uint32_t ExpressionParser::constant(Program::Constant value) {
 }
 
 std::uint32_t ExpressionParser::intern(const std::string& name) {
-  const auto [it, added] = name_ids_.emplace(name, static_cast<std::uint32_t>(program_.names.size()));
+  const auto [it, added] =
+      name_ids_.emplace(name, static_cast<std::uint32_t>(program_.names.size()));
   if (added) {
     program_.names.push_back(name);
     program_.name_constants.push_back(constant(name));
@@ -213,18 +220,25 @@ const Expr* ExpressionParser::parse_unary(bool with_filter) {
 
 const Expr* ExpressionParser::parse_postfix(const Expr* value) {
   for (;;) {
-    if (is_op(".") || is_op("[")) value = parse_subscript(value);
-    else if (is_op("(")) value = parse_call(value);
-    else return value;
+    if (is_op(".") || is_op("["))
+      value = parse_subscript(value);
+    else if (is_op("("))
+      value = parse_call(value);
+    else
+      return value;
   }
 }
 
 const Expr* ExpressionParser::parse_filters_and_tests(const Expr* value) {
   for (;;) {
-    if (is_op("|")) value = parse_filters(value, false);
-    else if (is_name("is")) value = parse_test(value);
-    else if (is_op("(")) value = parse_call(value);
-    else return value;
+    if (is_op("|"))
+      value = parse_filters(value, false);
+    else if (is_name("is"))
+      value = parse_test(value);
+    else if (is_op("("))
+      value = parse_call(value);
+    else
+      return value;
   }
 }
 
@@ -269,8 +283,8 @@ const Expr* ExpressionParser::parse_test(const Expr* value) {
   if (is_op("(")) {
     attach(expr, parse_arguments());
   } else if ((token == Token::kName && !is_name("else") && !is_name("or") && !is_name("and")) ||
-             token == Token::kString || token == Token::kInteger || token == Token::kFloat || is_op("[") ||
-             is_op("{")) {
+             token == Token::kString || token == Token::kInteger || token == Token::kFloat ||
+             is_op("[") || is_op("{")) {
     if (is_name("is")) error("You cannot chain multiple tests with is");
     auto arguments = std::make_unique<CallArguments>();
     arguments->positional.push_back(parse_postfix(parse_primary()));

@@ -10,17 +10,21 @@ const Expr* ExpressionParser::parse_primary() {
   const Lexeme& token = current();
   const std::uint32_t line = token.line;
   switch (token.token) {
-    case Token::kName: return parse_name();
-    case Token::kString: return parse_text();
+    case Token::kName:
+      return parse_name();
+    case Token::kString:
+      return parse_text();
     case Token::kInteger:
     case Token::kFloat: {
       take();
-      const std::uint32_t id = token.token == Token::kInteger ? constant(token.integer) : constant(token.real);
+      const std::uint32_t id =
+          token.token == Token::kInteger ? constant(token.integer) : constant(token.real);
       Expr& expr = make(ExprKind::kConstant, line);
       expr.id = id;
       return &expr;
     }
-    default: break;
+    default:
+      break;
   }
   if (skip_op("(")) {
     const Expr* inner = parse_tuple(true, true);
@@ -85,11 +89,12 @@ const Expr* ExpressionParser::parse_dict() {
   return &make(ExprKind::kDict, line, std::move(items));
 }
 
-const Expr* ExpressionParser::parse_tuple(bool conditional, bool parentheses, std::string_view end) {
+const Expr* ExpressionParser::parse_tuple(bool conditional, bool parentheses,
+                                          std::string_view end) {
   const std::uint32_t line = current().line;
   const auto at_end = [&] {
-    return current().token == Token::kVariableEnd || current().token == Token::kBlockEnd || is_op(")") ||
-           (!end.empty() && is_name(end));
+    return current().token == Token::kVariableEnd || current().token == Token::kBlockEnd ||
+           is_op(")") || (!end.empty() && is_name(end));
   };
   std::vector<const Expr*> items;
   bool is_tuple = false;
@@ -137,8 +142,10 @@ const Expr* ExpressionParser::parse_brackets(const Expr* value, std::uint32_t li
         break;
       }
     }
-    if (colons > 0) slice = &make(ExprKind::kSlice, line, {value, bounds[0], bounds[1], bounds[2]});
-    else if (bounds[0] == nullptr) error("unexpected '" + describe() + "'");
+    if (colons > 0)
+      slice = &make(ExprKind::kSlice, line, {value, bounds[0], bounds[1], bounds[2]});
+    else if (bounds[0] == nullptr)
+      error("unexpected '" + describe() + "'");
     keys.push_back(colons > 0 ? slice : bounds[0]);
     if (!is_op("]") && !is_op(",")) error("expected token ',', got '" + describe() + "'");
   }
@@ -178,7 +185,8 @@ std::unique_ptr<CallArguments> ExpressionParser::parse_arguments() {
     } else if (skip_op("**")) {
       ensure(arguments->double_star == nullptr);
       arguments->double_star = parse_expression();
-    } else if (current().token == Token::kName && ahead().token == Token::kOperator && ahead().text == "=") {
+    } else if (current().token == Token::kName && ahead().token == Token::kOperator &&
+               ahead().text == "=") {
       ensure(arguments->double_star == nullptr);
       const std::string name = take().text;
       take();
@@ -187,7 +195,8 @@ std::unique_ptr<CallArguments> ExpressionParser::parse_arguments() {
       }
       arguments->named.emplace_back(name, parse_expression());
     } else {
-      ensure(arguments->star == nullptr && arguments->double_star == nullptr && arguments->named.empty());
+      ensure(arguments->star == nullptr && arguments->double_star == nullptr &&
+             arguments->named.empty());
       arguments->positional.push_back(parse_expression());
     }
   }
@@ -224,7 +233,8 @@ Target ExpressionParser::parse_single_target(bool attributes) {
 
 Target ExpressionParser::parse_target(bool attributes, std::string_view end) {
   const auto at_end = [&] {
-    return current().token == Token::kBlockEnd || is_op(")") || is_op("=") || is_op("|") || is_name(end);
+    return current().token == Token::kBlockEnd || is_op(")") || is_op("=") || is_op("|") ||
+           is_name(end);
   };
   Target first = parse_single_target(attributes);
   if (!is_op(",")) return first;

@@ -41,7 +41,8 @@ class Parser : private ExpressionParser {
       const Lexeme& token = current();
       if (token.token == Token::kEnd) {
         if (ends.size() == 0) return body;
-        error("Unexpected end of template. Jinja was looking for '" + std::string(*ends.begin()) + "'");
+        error("Unexpected end of template. Jinja was looking for '" + std::string(*ends.begin()) +
+              "'");
       }
       if (token.token == Token::kData) {
         body.push_back(&add<TextNode>(token.line, take().text));
@@ -53,7 +54,8 @@ class Parser : private ExpressionParser {
         body.push_back(&print);
       } else {
         expect(Token::kBlockBegin, "begin of statement block");
-        const bool last = std::any_of(ends.begin(), ends.end(), [&](auto name) { return is_name(name); });
+        const bool last =
+            std::any_of(ends.begin(), ends.end(), [&](auto name) { return is_name(name); });
         if (last) return body;
         body.push_back(parse_statement());
         expect(Token::kBlockEnd, "end of statement block");
@@ -84,7 +86,8 @@ class Parser : private ExpressionParser {
       if (!in_loop_) fail_at(tag.line, "'" + name + "' outside loop");
       return &add<Node>(name == "break" ? NodeKind::kBreak : NodeKind::kContinue, tag.line);
     }
-    static constexpr std::string_view kJinja[] = {"block", "extends", "include", "import", "from", "autoescape"};
+    static constexpr std::string_view kJinja[] = {"block",  "extends", "include",
+                                                  "import", "from",    "autoescape"};
     if (std::find(std::begin(kJinja), std::end(kJinja), name) != std::end(kJinja)) {
       fail_at(tag.line, "the tag '" + name + "' is not supported in chat templates");
     }

@@ -1,6 +1,6 @@
 #pragma once
-// Tokens to a Program. Throws kInput naming the line for syntax that is wrong or not supported, and for
-// nesting beyond `depth`.
+// Tokens to a Program. Throws kInput naming the line for syntax that is wrong or not supported, and
+// for nesting beyond `depth`.
 
 #include <string_view>
 

@@ -15,10 +15,13 @@ namespace lancet::jinja {
 
 class ExpressionParser {
  protected:
-  ExpressionParser(std::vector<Lexeme> tokens, int depth) : tokens_(std::move(tokens)), limit_(depth) {}
+  ExpressionParser(std::vector<Lexeme> tokens, int depth)
+      : tokens_(std::move(tokens)), limit_(depth) {}
 
   [[nodiscard]] const Lexeme& current() const { return tokens_[at_]; }
-  [[nodiscard]] const Lexeme& ahead() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
+  [[nodiscard]] const Lexeme& ahead() const {
+    return tokens_[std::min(at_ + 1, tokens_.size() - 1)];
+  }
   const Lexeme& take() { return tokens_[at_ + 1 < tokens_.size() ? at_++ : at_]; }
   [[nodiscard]] bool is_op(std::string_view op) const {
     return current().token == Token::kOperator && current().text == op;
@@ -41,7 +44,8 @@ class ExpressionParser {
 
   const Expr* parse_expression(bool conditional = true);
   /// An expression, or a tuple where commas follow. `end`: a name that also ends it.
-  const Expr* parse_tuple(bool conditional = true, bool parentheses = false, std::string_view end = {});
+  const Expr* parse_tuple(bool conditional = true, bool parentheses = false,
+                          std::string_view end = {});
   const Expr* parse_filters(const Expr* value, bool inline_start);
   Target parse_target(bool attributes, std::string_view end = {});
   /// What a name means in an assignment; refuses `loop` inside loops.
@@ -62,8 +66,8 @@ class ExpressionParser {
   };
 
   Program program_;
-  bool soft_ = false;   ///< inside an if: unknown filters are errors only when they run
-  int loops_ = 0;       ///< for statements around
+  bool soft_ = false;  ///< inside an if: unknown filters are errors only when they run
+  int loops_ = 0;      ///< for statements around
   /// Unknown filters and tests met so far outside of an if: line and message.
   std::vector<std::pair<std::uint32_t, std::string>> unknown_;
   bool uses_varargs_ = false, uses_kwargs_ = false, uses_caller_ = false, uses_loop_ = false;

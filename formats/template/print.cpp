@@ -10,12 +10,18 @@ namespace lancet::jinja {
 namespace {
 
 void append_escaped(std::string& out, char32_t c) {
-  if (c == '\n') out += "\\n";
-  else if (c == '\r') out += "\\r";
-  else if (c == '\t') out += "\\t";
-  else if (c < 0x100) append_hex(out, "\\x", c, 2);
-  else if (c < 0x10000) append_hex(out, "\\u", c, 4);
-  else append_hex(out, "\\U", c, 8);
+  if (c == '\n')
+    out += "\\n";
+  else if (c == '\r')
+    out += "\\r";
+  else if (c == '\t')
+    out += "\\t";
+  else if (c < 0x100)
+    append_hex(out, "\\x", c, 2);
+  else if (c < 0x10000)
+    append_hex(out, "\\u", c, 4);
+  else
+    append_hex(out, "\\U", c, 8);
 }
 
 class Printer {
@@ -25,13 +31,26 @@ class Printer {
   void value(const Value& v) {
     rt_.step(2);
     switch (v.kind()) {
-      case Kind::kUndefined: out += "Undefined"; return;
-      case Kind::kNone: out += "None"; return;
-      case Kind::kBool: out += v.as_int() != 0 ? "True" : "False"; return;
-      case Kind::kInt: out += std::to_string(v.as_int()); return;
-      case Kind::kFloat: out += repr_float(v.as_real()); return;
-      case Kind::kString: text(v); return;
-      default: break;
+      case Kind::kUndefined:
+        out += "Undefined";
+        return;
+      case Kind::kNone:
+        out += "None";
+        return;
+      case Kind::kBool:
+        out += v.as_int() != 0 ? "True" : "False";
+        return;
+      case Kind::kInt:
+        out += std::to_string(v.as_int());
+        return;
+      case Kind::kFloat:
+        out += repr_float(v.as_real());
+        return;
+      case Kind::kString:
+        text(v);
+        return;
+      default:
+        break;
     }
     const Level level(rt_);
     container(v);
@@ -51,12 +70,18 @@ class Printer {
 
   void container(const Value& v) {
     switch (v.kind()) {
-      case Kind::kList: items(v.as<List>(), "[", "]"); return;
+      case Kind::kList:
+        items(v.as<List>(), "[", "]");
+        return;
       case Kind::kTuple:
         items(v.as<List>(), "(", v.as<List>().items.size() == 1 ? ",)" : ")");
         return;
-      case Kind::kDict: dict(v.as<Dict>()); return;
-      case Kind::kView: view(v.as<View>()); return;
+      case Kind::kDict:
+        dict(v.as<Dict>());
+        return;
+      case Kind::kView:
+        view(v.as<View>());
+        return;
       case Kind::kNamespace:
         out += "<Namespace ";
         dict(v.as<Namespace>().attributes);
@@ -69,12 +94,16 @@ class Printer {
         out += ")";
         return;
       }
-      case Kind::kFunction: out += "<function " + std::string(v.as<Function>().name) + ">"; return;
+      case Kind::kFunction:
+        out += "<function " + std::string(v.as<Function>().name) + ">";
+        return;
       case Kind::kMethod:
         out += "<built-in method " + v.as<Method>().name + " of " +
                std::string(type_name(v.as<Method>().self)) + " object>";
         return;
-      default: out += "<" + std::string(type_name(v)) + " object>"; return;
+      default:
+        out += "<" + std::string(type_name(v)) + " object>";
+        return;
     }
   }
 
@@ -103,7 +132,9 @@ class Printer {
   }
 
   void view(const View& v) {
-    out += v.of == View::Of::kKeys ? "dict_keys([" : v.of == View::Of::kValues ? "dict_values([" : "dict_items([";
+    out += v.of == View::Of::kKeys     ? "dict_keys(["
+           : v.of == View::Of::kValues ? "dict_values(["
+                                       : "dict_items([";
     bool first = true;
     for (const auto& [key, item] : v.dict->entries) {
       if (!first) out += ", ";
@@ -126,7 +157,8 @@ std::string repr_float(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   char buffer[40];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
   const std::string_view text(buffer, static_cast<std::size_t>(end - buffer));
   const std::size_t mark = text.find('e');
   std::string digits;
@@ -144,7 +176,8 @@ std::string repr_float(double value) {
     const int size = std::abs(exponent);
     return out + (exponent < 0 ? "e-" : "e+") + (size < 10 ? "0" : "") + std::to_string(size);
   }
-  if (exponent < 0) return sign + "0." + std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
+  if (exponent < 0)
+    return sign + "0." + std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
   if (count <= exponent + 1) {
     return sign + digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
   }
@@ -193,12 +226,23 @@ std::string escape_html(Runtime& rt, std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '\'': out += "&#39;"; break;
-      case '"': out += "&#34;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;

@@ -30,15 +30,16 @@ struct JsonStyle {
 [[nodiscard]] std::string to_json(Runtime& rt, const Value& value, const JsonStyle& style);
 
 /// format % argument.
-[[nodiscard]] std::string format_percent(Runtime& rt, std::string_view format, const Value& argument);
+[[nodiscard]] std::string format_percent(Runtime& rt, std::string_view format,
+                                         const Value& argument);
 /// format.format(...).
 [[nodiscard]] std::string format_braces(Runtime& rt, std::string_view format,
                                         const Arguments& arguments);
 /// strftime of `seconds` since 1970 (UTC), names in English.
 [[nodiscard]] std::string format_time(Runtime& rt, std::string_view format, std::int64_t seconds);
 /// One number in C's format: `flags` of "+ ", `type` of "eEfFgG"; precision -1 is 6, at most 1000.
-[[nodiscard]] std::string format_double(double value, std::string_view flags, std::int64_t precision,
-                                        char type);
+[[nodiscard]] std::string format_double(double value, std::string_view flags,
+                                        std::int64_t precision, char type);
 
 /// int(text, base) and float(text) of Python; nothing where they raise ValueError.
 [[nodiscard]] bool parse_integer(std::string_view text, int base, std::int64_t& out, bool& too_big);

@@ -80,7 +80,8 @@ Parameters::Parameters(Runtime& rt, const Arguments& arguments, std::string_view
     rt.type_error(std::string(callee) + "() takes at most " + std::to_string(names.size()) +
                   " argument(s) (" + std::to_string(arguments.positional.size()) + " given)");
   }
-  for (std::size_t i = 0; i < arguments.positional.size(); ++i) values_[i] = &arguments.positional[i];
+  for (std::size_t i = 0; i < arguments.positional.size(); ++i)
+    values_[i] = &arguments.positional[i];
   for (const auto& [name, value] : arguments.named) {
     const auto* at = std::find(names.begin(), names.end(), name);
     if (at == names.end()) {
@@ -89,14 +90,15 @@ Parameters::Parameters(Runtime& rt, const Arguments& arguments, std::string_view
     }
     const auto index = static_cast<std::size_t>(at - names.begin());
     if (values_[index] != nullptr) {
-      rt.type_error(std::string(callee) + "() got multiple values for argument '" + std::string(name) +
-                    "'");
+      rt.type_error(std::string(callee) + "() got multiple values for argument '" +
+                    std::string(name) + "'");
     }
     values_[index] = &value;
   }
   for (std::size_t i = 0; i < required; ++i) {
     if (values_[i] == nullptr) {
-      rt.type_error(std::string(callee) + "() missing argument '" + std::string(names.begin()[i]) + "'");
+      rt.type_error(std::string(callee) + "() missing argument '" + std::string(names.begin()[i]) +
+                    "'");
     }
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
-// What one rendering owns and may spend: steps, live bytes, recursion, the heap, the line for messages.
+// What one rendering owns and may spend: steps, live bytes, recursion, the heap, the line for
+// messages.
 
 #include <cstdint>
 #include <deque>
@@ -42,7 +43,9 @@ class Runtime {
   [[nodiscard]] std::int64_t now() const noexcept { return now_; }
 
   Value string(std::string text, bool markup = false, std::vector<Span> spans = {});
-  Value string(std::string_view text, bool markup = false) { return string(std::string(text), markup); }
+  Value string(std::string_view text, bool markup = false) {
+    return string(std::string(text), markup);
+  }
   Value string(const char* text) { return string(std::string(text)); }
   Value list(std::vector<Value> items, Kind kind = Kind::kList);
   Value tuple(std::vector<Value> items) { return list(std::move(items), Kind::kTuple); }
@@ -158,20 +161,21 @@ inline void touch_search(Runtime& rt, std::string_view text, std::string_view pa
 /// The message of Jinja's UndefinedError for this value, thrown as kInput.
 [[noreturn]] void fail_undefined(Runtime& rt, const Value& value);
 
-/// obj.name and obj[key] as the sandbox resolves them; a missing one is undefined. `items`: whether the
-/// dot falls back to an item of that name.
-[[nodiscard]] Value get_attribute(Runtime& rt, const Value& object, const Value& name, bool items = true);
+/// obj.name and obj[key] as the sandbox resolves them; a missing one is undefined. `items`: whether
+/// the dot falls back to an item of that name.
+[[nodiscard]] Value get_attribute(Runtime& rt, const Value& object, const Value& name,
+                                  bool items = true);
 [[nodiscard]] Value get_item(Runtime& rt, const Value& object, const Value& key);
 /// object[start:stop:step]; each bound is an integer or None.
-[[nodiscard]] Value get_slice(Runtime& rt, const Value& object, const Value& start, const Value& stop,
-                              const Value& step);
+[[nodiscard]] Value get_slice(Runtime& rt, const Value& object, const Value& start,
+                              const Value& stop, const Value& step);
 
 enum class Operator : std::uint8_t { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow };
 [[nodiscard]] Value binary(Runtime& rt, Operator op, const Value& a, const Value& b);
 [[nodiscard]] Value negate(Runtime& rt, const Value& value, bool minus);
 
-/// The method of that name on a value of that kind, or null. `supported` is false where Python has one
-/// that this engine does not offer.
+/// The method of that name on a value of that kind, or null. `supported` is false where Python has
+/// one that this engine does not offer.
 [[nodiscard]] Method::Body find_method(Kind kind, std::string_view name, bool& supported) noexcept;
 /// True for methods that change a list or dict: the sandbox hides them.
 [[nodiscard]] bool is_mutator(Kind kind, std::string_view name) noexcept;

@@ -30,7 +30,8 @@ class Analysis {
  private:
   void load(const Expr* expr, Frame& frame) {
     if (expr == nullptr) return;
-    if (expr->kind == ExprKind::kName && !mentioned_outside(frame, expr->id)) frame.names.insert(expr->id);
+    if (expr->kind == ExprKind::kName && !mentioned_outside(frame, expr->id))
+      frame.names.insert(expr->id);
     for (const Expr* part : expr->parts) load(part, frame);
     if (expr->arguments == nullptr) return;
     for (const Expr* part : expr->arguments->positional) load(part, frame);
@@ -66,7 +67,8 @@ class Analysis {
     return hidden;
   }
 
-  void level(const Body& nodes, Frame& frame, bool branch, Hidden& hidden, std::vector<Node*>& inner) {
+  void level(const Body& nodes, Frame& frame, bool branch, Hidden& hidden,
+             std::vector<Node*>& inner) {
     for (Node* node : nodes) {
       switch (node->kind) {
         case NodeKind::kPrint:
@@ -95,15 +97,27 @@ class Analysis {
   /// What a statement with a scope of its own mentions in the scope around it.
   void mention(const Node& node, Frame& frame, bool branch, Hidden& hidden) {
     switch (node.kind) {
-      case NodeKind::kFor: load(static_cast<const ForNode&>(node).iterable, frame); break;
-      case NodeKind::kSetBlock: store(static_cast<const BlockNode&>(node).target, frame, branch, hidden); break;
-      case NodeKind::kFilterBlock: load(static_cast<const BlockNode&>(node).filter, frame); break;
-      case NodeKind::kMacro: store_name(static_cast<const MacroNode&>(node).id, frame, branch, hidden); break;
-      case NodeKind::kCallBlock: load(static_cast<const MacroNode&>(node).call, frame); break;
-      case NodeKind::kWith:
-        for (const auto& [target, value] : static_cast<const WithNode&>(node).assignments) load(value, frame);
+      case NodeKind::kFor:
+        load(static_cast<const ForNode&>(node).iterable, frame);
         break;
-      default: break;
+      case NodeKind::kSetBlock:
+        store(static_cast<const BlockNode&>(node).target, frame, branch, hidden);
+        break;
+      case NodeKind::kFilterBlock:
+        load(static_cast<const BlockNode&>(node).filter, frame);
+        break;
+      case NodeKind::kMacro:
+        store_name(static_cast<const MacroNode&>(node).id, frame, branch, hidden);
+        break;
+      case NodeKind::kCallBlock:
+        load(static_cast<const MacroNode&>(node).call, frame);
+        break;
+      case NodeKind::kWith:
+        for (const auto& [target, value] : static_cast<const WithNode&>(node).assignments)
+          load(value, frame);
+        break;
+      default:
+        break;
     }
   }
 
@@ -143,7 +157,8 @@ class Analysis {
         block.hidden = body(block.body, frame);
         break;
       }
-      default: break;
+      default:
+        break;
     }
   }
 

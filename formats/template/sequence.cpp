@@ -12,9 +12,12 @@ namespace {
 Value view_item(Runtime& rt, const View& view, std::size_t at) {
   const auto& [key, value] = view.dict->entries[at];
   switch (view.of) {
-    case View::Of::kKeys: return key;
-    case View::Of::kValues: return value;
-    case View::Of::kItems: break;
+    case View::Of::kKeys:
+      return key;
+    case View::Of::kValues:
+      return value;
+    case View::Of::kItems:
+      break;
   }
   return rt.tuple({key, value});
 }
@@ -85,23 +88,31 @@ bool has_length(const Value& value) noexcept {
     case Kind::kTuple:
     case Kind::kDict:
     case Kind::kRange:
-    case Kind::kView: return true;
-    default: return false;
+    case Kind::kView:
+      return true;
+    default:
+      return false;
   }
 }
 
 std::int64_t length_of(Runtime& rt, const Value& value) {
   switch (value.kind()) {
-    case Kind::kUndefined: return 0;
+    case Kind::kUndefined:
+      return 0;
     case Kind::kString:
       rt.touch(value.text().size());
       return static_cast<std::int64_t>(count_code_points(value.text()));
     case Kind::kList:
-    case Kind::kTuple: return static_cast<std::int64_t>(value.as<List>().items.size());
-    case Kind::kDict: return static_cast<std::int64_t>(value.as<Dict>().entries.size());
-    case Kind::kRange: return value.as<Range>().length;
-    case Kind::kView: return static_cast<std::int64_t>(value.as<View>().dict->entries.size());
-    default: break;
+    case Kind::kTuple:
+      return static_cast<std::int64_t>(value.as<List>().items.size());
+    case Kind::kDict:
+      return static_cast<std::int64_t>(value.as<Dict>().entries.size());
+    case Kind::kRange:
+      return value.as<Range>().length;
+    case Kind::kView:
+      return static_cast<std::int64_t>(value.as<View>().dict->entries.size());
+    default:
+      break;
   }
   rt.type_error("object of type '" + std::string(type_name(value)) + "' has no len()");
 }
@@ -151,7 +162,8 @@ bool Cursor::next(Value& out) {
       const Level level(rt_);
       return source_.as<Iterator>().next(rt_, out);
     }
-    default: return false;
+    default:
+      return false;
   }
   ++at_;
   return true;

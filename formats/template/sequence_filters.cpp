@@ -43,12 +43,14 @@ std::vector<Value> sort_keys(Runtime& rt, const std::vector<Value>& items, const
       const Value key = follow_path(rt, item, path);
       parts.push_back(case_sensitive ? key : ignore_case(rt, key));
     }
-    keys.push_back(rt.list(std::move(parts)));  // lists, as Jinja's keys: equal ones are not ordered
+    keys.push_back(
+        rt.list(std::move(parts)));  // lists, as Jinja's keys: equal ones are not ordered
   }
   return keys;
 }
 
-std::vector<Value> permuted(const std::vector<Value>& items, const std::vector<std::size_t>& order) {
+std::vector<Value> permuted(const std::vector<Value>& items,
+                            const std::vector<std::size_t>& order) {
   std::vector<Value> out;
   out.reserve(order.size());
   for (const std::size_t at : order) out.push_back(items[at]);
@@ -67,7 +69,9 @@ Value dictsort(Runtime& rt, const Value& value, const Arguments& arguments) {
   const std::string_view by = given.text(1, "key");
   if (by != "key" && by != "value") rt.error("You can only sort by either \"key\" or \"value\"");
   if (value.is_undefined()) fail_undefined(rt, value);
-  if (!value.is(Kind::kDict)) rt.error("AttributeError: '" + std::string(type_name(value)) + "' object has no attribute 'items'");
+  if (!value.is(Kind::kDict))
+    rt.error("AttributeError: '" + std::string(type_name(value)) +
+             "' object has no attribute 'items'");
   std::vector<Value> items;
   std::vector<Value> keys;
   for (const auto& [key, item] : value.as<Dict>().entries) {
@@ -139,7 +143,8 @@ Value first(Runtime& rt, const Value& value, const Arguments& arguments) {
 
 Value last(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Parameters given(rt, arguments, "last", {});
-  if (!has_length(value)) rt.type_error("'" + std::string(type_name(value)) + "' object is not reversible");
+  if (!has_length(value))
+    rt.type_error("'" + std::string(type_name(value)) + "' object is not reversible");
   const std::vector<Value> items = collect(rt, value);
   if (!items.empty()) return items.back();
   return Value::undefined(Missing::kHint, rt.string("No last item, sequence was empty."));
@@ -158,7 +163,8 @@ struct Reversed : Iterator {
 
 Value reverse(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Parameters given(rt, arguments, "reverse", {});
-  if (value.is_string()) return get_slice(rt, value, Value::none(), Value::none(), Value::integer(-1));
+  if (value.is_string())
+    return get_slice(rt, value, Value::none(), Value::none(), Value::integer(-1));
   if (!is_iterable(value)) rt.error("argument must be iterable");
   std::vector<Value> items = collect(rt, value);
   if (has_length(value)) {
@@ -208,7 +214,8 @@ const std::vector<FilterEntry>& all_filters() {
     std::vector<FilterEntry> all = text_filters();
     all.insert(all.end(), sequence_filters().begin(), sequence_filters().end());
     all.insert(all.end(), lazy_filters().begin(), lazy_filters().end());
-    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::sort(all.begin(), all.end(),
+              [](const auto& a, const auto& b) { return a.first < b.first; });
     return all;
   }();
   return table;
@@ -217,23 +224,31 @@ const std::vector<FilterEntry>& all_filters() {
 }  // namespace
 
 const std::vector<FilterEntry>& sequence_filters() {
-  static const std::vector<FilterEntry> table = {
-      {"dictsort", &dictsort}, {"first", &first}, {"groupby", &groupby}, {"join", &join}, {"last", &last},
-      {"list", &list}, {"max", &extreme<true>}, {"min", &extreme<false>}, {"reverse", &reverse},
-      {"sort", &sort}, {"sum", &sum}};
+  static const std::vector<FilterEntry> table = {{"dictsort", &dictsort},
+                                                 {"first", &first},
+                                                 {"groupby", &groupby},
+                                                 {"join", &join},
+                                                 {"last", &last},
+                                                 {"list", &list},
+                                                 {"max", &extreme<true>},
+                                                 {"min", &extreme<false>},
+                                                 {"reverse", &reverse},
+                                                 {"sort", &sort},
+                                                 {"sum", &sum}};
   return table;
 }
 
 Filter find_filter(std::string_view name) noexcept {
   const auto& table = all_filters();
-  const auto at = std::lower_bound(table.begin(), table.end(), name,
-                                   [](const auto& entry, std::string_view n) { return entry.first < n; });
+  const auto at =
+      std::lower_bound(table.begin(), table.end(), name,
+                       [](const auto& entry, std::string_view n) { return entry.first < n; });
   return at != table.end() && at->first == name ? at->second : nullptr;
 }
 
 std::string unknown_filter(std::string_view name) {
-  static constexpr std::string_view kJinja[] = {"filesizeformat", "pprint",    "random",   "striptags",
-                                                "urlencode",      "urlize",    "wordwrap", "xmlattr"};
+  static constexpr std::string_view kJinja[] = {"filesizeformat", "pprint", "random",   "striptags",
+                                                "urlencode",      "urlize", "wordwrap", "xmlattr"};
   if (std::find(std::begin(kJinja), std::end(kJinja), name) != std::end(kJinja)) {
     return "the filter '" + std::string(name) + "' is not supported in chat templates";
   }
@@ -251,8 +266,10 @@ std::vector<Value> attribute_path(Runtime& rt, const Value* attribute) {
     const std::string_view part = text.substr(0, dot);
     std::int64_t index = 0;
     bool too_big = false;
-    const bool digits = !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
-    path.push_back(digits && parse_integer(part, 10, index, too_big) ? Value::integer(index) : rt.string(part));
+    const bool digits =
+        !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
+    path.push_back(digits && parse_integer(part, 10, index, too_big) ? Value::integer(index)
+                                                                     : rt.string(part));
     if (dot == std::string_view::npos) return path;
     text = text.substr(dot + 1);
   }

@@ -22,7 +22,9 @@ Value list_of(Runtime& rt, const Value& self, const Pieces& pieces) {
 /// Number of code point bytes of the last code point.
 std::size_t last_bytes(std::string_view text) {
   std::size_t bytes = 1;
-  while (bytes < text.size() && (static_cast<unsigned char>(text[text.size() - bytes]) & 0xc0) == 0x80) ++bytes;
+  while (bytes < text.size() &&
+         (static_cast<unsigned char>(text[text.size() - bytes]) & 0xc0) == 0x80)
+    ++bytes;
   return bytes;
 }
 
@@ -77,7 +79,8 @@ Pieces split_at(Runtime& rt, std::string_view text, std::string_view separator, 
   return pieces;
 }
 
-Pieces rsplit_at(Runtime& rt, std::string_view text, std::string_view separator, std::int64_t most) {
+Pieces rsplit_at(Runtime& rt, std::string_view text, std::string_view separator,
+                 std::int64_t most) {
   Pieces pieces;
   rt.step(text.size() / 64 * (separator.size() / 64 + 1));
   while (most < 0 || static_cast<std::int64_t>(pieces.size()) < most) {
@@ -99,13 +102,15 @@ Value split(Runtime& rt, const Value& self, const Arguments& arguments) {
   rt.touch(text.size() * 4);
   const std::int64_t most = given.integer(1, -1);
   if (given.absent(0)) {
-    return list_of(rt, self, from_right ? rsplit_space(rt, text, most) : split_space(rt, text, most));
+    return list_of(rt, self,
+                   from_right ? rsplit_space(rt, text, most) : split_space(rt, text, most));
   }
   const std::string_view separator = given.text(0, {});
   if (separator.empty()) rt.error("ValueError: empty separator");
   touch_search(rt, text, separator);
-  return list_of(rt, self,
-                 from_right ? rsplit_at(rt, text, separator, most) : split_at(rt, text, separator, most));
+  return list_of(
+      rt, self,
+      from_right ? rsplit_at(rt, text, separator, most) : split_at(rt, text, separator, most));
 }
 
 Value splitlines(Runtime& rt, const Value& self, const Arguments& arguments) {
@@ -128,7 +133,8 @@ Value partition(Runtime& rt, const Value& self, const Arguments& arguments) {
   if (hit == std::string_view::npos) {
     return from_right ? rt.tuple({part({}), part({}), self}) : rt.tuple({self, part({}), part({})});
   }
-  return rt.tuple({part(text.substr(0, hit)), part(separator), part(text.substr(hit + separator.size()))});
+  return rt.tuple(
+      {part(text.substr(0, hit)), part(separator), part(text.substr(hit + separator.size()))});
 }
 
 Value join(Runtime& rt, const Value& self, const Arguments& arguments) {
@@ -145,14 +151,17 @@ Value join(Runtime& rt, const Value& self, const Arguments& arguments) {
     rt.touch(item.text().size() + self.text().size());
     rt.check_size(out.size() + item.text().size() + self.text().size());
     if (at > 0) out += self.text();
-    if (markup && !item.str().markup) out += escape_html(rt, item.text());
-    else out += item.text();
+    if (markup && !item.str().markup)
+      out += escape_html(rt, item.text());
+    else
+      out += item.text();
   }
   return rt.string(std::move(out), markup);
 }
 
 bool is_line_break(char32_t c) noexcept {
-  return (c >= '\n' && c <= '\r') || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
+  return (c >= '\n' && c <= '\r') || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 ||
+         c == 0x2029;
 }
 
 }  // namespace
@@ -174,8 +183,9 @@ std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends)
 
 const std::vector<MethodEntry>& split_methods() {
   static const std::vector<MethodEntry> table = {
-      {"split", &split<false>}, {"rsplit", &split<true>}, {"splitlines", &splitlines},
-      {"partition", &partition<false>}, {"rpartition", &partition<true>}, {"join", &join}};
+      {"split", &split<false>},         {"rsplit", &split<true>},
+      {"splitlines", &splitlines},      {"partition", &partition<false>},
+      {"rpartition", &partition<true>}, {"join", &join}};
   return table;
 }
 

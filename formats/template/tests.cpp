@@ -11,7 +11,9 @@ namespace {
 
 using TestEntry = std::pair<std::string_view, Test>;
 
-void no_arguments(Runtime& rt, const Arguments& arguments) { const Parameters given(rt, arguments, "test", {}); }
+void no_arguments(Runtime& rt, const Arguments& arguments) {
+  const Parameters given(rt, arguments, "test", {});
+}
 
 bool remainder_is(Runtime& rt, const Value& value, std::int64_t divisor, std::int64_t expected) {
   const Value rest = binary(rt, Operator::kMod, value, Value::integer(divisor));
@@ -59,8 +61,10 @@ bool is_callable(const Value& v) {
     case Kind::kFunction:
     case Kind::kMethod:
     case Kind::kLoop:
-    case Kind::kJoiner: return true;
-    default: return false;
+    case Kind::kJoiner:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -88,13 +92,19 @@ bool sameas(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Value& other = *given[0];
   if (value.kind() != other.kind()) return false;
   switch (value.kind()) {
-    case Kind::kNone: return true;
-    case Kind::kBool: return value.as_int() == other.as_int();
-    case Kind::kInt: return value.as_int() == other.as_int() && value.as_int() >= -5 && value.as_int() <= 256;
-    case Kind::kString: return &value.str() == &other.str();
+    case Kind::kNone:
+      return true;
+    case Kind::kBool:
+      return value.as_int() == other.as_int();
+    case Kind::kInt:
+      return value.as_int() == other.as_int() && value.as_int() >= -5 && value.as_int() <= 256;
+    case Kind::kString:
+      return &value.str() == &other.str();
     case Kind::kUndefined:
-    case Kind::kFloat: return false;
-    default: return value.heap() == other.heap();
+    case Kind::kFloat:
+      return false;
+    default:
+      return value.heap() == other.heap();
   }
 }
 
@@ -108,30 +118,61 @@ bool compare(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Parameters given(rt, arguments, "comparison", {"other"}, 1);
   const Value& other = *given[0];
   switch (comparison) {
-    case Comparison::kEq: return equal(rt, value, other);
-    case Comparison::kNe: return !equal(rt, value, other);
-    case Comparison::kLt: return less(rt, value, other);
-    case Comparison::kGt: return less(rt, other, value, ">");
-    case Comparison::kLe: return less_or_equal(rt, value, other);
-    default: return less_or_equal(rt, other, value, ">=");
+    case Comparison::kEq:
+      return equal(rt, value, other);
+    case Comparison::kNe:
+      return !equal(rt, value, other);
+    case Comparison::kLt:
+      return less(rt, value, other);
+    case Comparison::kGt:
+      return less(rt, other, value, ">");
+    case Comparison::kLe:
+      return less_or_equal(rt, value, other);
+    default:
+      return less_or_equal(rt, other, value, ">=");
   }
 }
 
 const std::vector<TestEntry>& all_tests() {
-  static const std::vector<TestEntry> table = {
-      {"!=", &compare<Comparison::kNe>}, {"<", &compare<Comparison::kLt>}, {"<=", &compare<Comparison::kLe>},
-      {"==", &compare<Comparison::kEq>}, {">", &compare<Comparison::kGt>}, {">=", &compare<Comparison::kGe>},
-      {"boolean", &plain<&is_boolean>}, {"callable", &plain<&is_callable>}, {"defined", &plain<&is_defined>},
-      {"divisibleby", &divisibleby}, {"eq", &compare<Comparison::kEq>}, {"equalto", &compare<Comparison::kEq>},
-      {"escaped", &plain<&is_escaped>}, {"even", &even}, {"false", &plain<&is_false>},
-      {"filter", &is_filter_name}, {"float", &plain<&is_float>}, {"ge", &compare<Comparison::kGe>},
-      {"greaterthan", &compare<Comparison::kGt>}, {"gt", &compare<Comparison::kGt>}, {"in", &in},
-      {"integer", &plain<&is_integer>}, {"iterable", &plain<&iterable>}, {"le", &compare<Comparison::kLe>},
-      {"lessthan", &compare<Comparison::kLt>}, {"lower", &lower}, {"lt", &compare<Comparison::kLt>},
-      {"mapping", &plain<&is_mapping>}, {"ne", &compare<Comparison::kNe>}, {"none", &plain<&is_none>},
-      {"number", &plain<&is_number>}, {"odd", &odd}, {"sameas", &sameas},
-      {"sequence", &plain<&is_sequence>}, {"string", &plain<&is_string>}, {"test", &is_test_name},
-      {"true", &plain<&is_true>}, {"undefined", &plain<&is_undefined>}, {"upper", &upper}};
+  static const std::vector<TestEntry> table = {{"!=", &compare<Comparison::kNe>},
+                                               {"<", &compare<Comparison::kLt>},
+                                               {"<=", &compare<Comparison::kLe>},
+                                               {"==", &compare<Comparison::kEq>},
+                                               {">", &compare<Comparison::kGt>},
+                                               {">=", &compare<Comparison::kGe>},
+                                               {"boolean", &plain<&is_boolean>},
+                                               {"callable", &plain<&is_callable>},
+                                               {"defined", &plain<&is_defined>},
+                                               {"divisibleby", &divisibleby},
+                                               {"eq", &compare<Comparison::kEq>},
+                                               {"equalto", &compare<Comparison::kEq>},
+                                               {"escaped", &plain<&is_escaped>},
+                                               {"even", &even},
+                                               {"false", &plain<&is_false>},
+                                               {"filter", &is_filter_name},
+                                               {"float", &plain<&is_float>},
+                                               {"ge", &compare<Comparison::kGe>},
+                                               {"greaterthan", &compare<Comparison::kGt>},
+                                               {"gt", &compare<Comparison::kGt>},
+                                               {"in", &in},
+                                               {"integer", &plain<&is_integer>},
+                                               {"iterable", &plain<&iterable>},
+                                               {"le", &compare<Comparison::kLe>},
+                                               {"lessthan", &compare<Comparison::kLt>},
+                                               {"lower", &lower},
+                                               {"lt", &compare<Comparison::kLt>},
+                                               {"mapping", &plain<&is_mapping>},
+                                               {"ne", &compare<Comparison::kNe>},
+                                               {"none", &plain<&is_none>},
+                                               {"number", &plain<&is_number>},
+                                               {"odd", &odd},
+                                               {"sameas", &sameas},
+                                               {"sequence", &plain<&is_sequence>},
+                                               {"string", &plain<&is_string>},
+                                               {"test", &is_test_name},
+                                               {"true", &plain<&is_true>},
+                                               {"undefined", &plain<&is_undefined>},
+                                               {"upper", &upper}};
   return table;
 }
 
@@ -139,10 +180,13 @@ const std::vector<TestEntry>& all_tests() {
 
 Test find_test(std::string_view name) noexcept {
   const auto& table = all_tests();
-  const auto at = std::find_if(table.begin(), table.end(), [&](const auto& entry) { return entry.first == name; });
+  const auto at = std::find_if(table.begin(), table.end(),
+                               [&](const auto& entry) { return entry.first == name; });
   return at == table.end() ? nullptr : at->second;
 }
 
-std::string unknown_test(std::string_view name) { return "No test named '" + std::string(name) + "'."; }
+std::string unknown_test(std::string_view name) {
+  return "No test named '" + std::string(name) + "'.";
+}
 
 }  // namespace lancet::jinja

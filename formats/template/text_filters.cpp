@@ -20,7 +20,7 @@ Value like(Runtime& rt, const Value& text, std::string changed) {
 using Change = std::string (*)(std::string_view);
 template <Change change>
 Value change_case(Runtime& rt, const Value& value, const Arguments& arguments) {
-  const Parameters given(rt, arguments, "upper", {});
+  const Parameters given(rt, arguments, "the filter", {});
   const Value text = soft(rt, value);
   rt.touch(text.text().size() * 32);
   return like(rt, text, change(text.text()));
@@ -49,7 +49,8 @@ Value title(Runtime& rt, const Value& value, const Arguments& arguments) {
     while (at < text.size()) {
       std::size_t read = at;
       if (is_space(next_code_point(text, read)) ||
-          std::string_view("-({[<").find(text[at]) != std::string_view::npos) break;
+          std::string_view("-({[<").find(text[at]) != std::string_view::npos)
+        break;
       at = read;
     }
     out += to_upper(text.substr(start, rest - start)) + to_lower(text.substr(rest, at - rest));
@@ -73,7 +74,8 @@ Value trim(Runtime& rt, const Value& value, const Arguments& arguments) {
 
 Value replace(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Parameters given(rt, arguments, "replace", {"old", "new", "count"}, 2);
-  return rt.string(replace_text(rt, to_text(rt, value), to_text(rt, *given[0]), to_text(rt, *given[1]),
+  return rt.string(replace_text(rt, to_text(rt, value), to_text(rt, *given[0]),
+                                to_text(rt, *given[1]),
                                 given.absent(2) ? -1 : given.integer(2, -1)));
 }
 
@@ -199,7 +201,8 @@ Value attr(Runtime& rt, const Value& value, const Arguments& arguments) {
 Value absolute(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Parameters given(rt, arguments, "abs", {});
   if (value.is(Kind::kFloat)) return Value::real(std::abs(value.as_real()));
-  if (!value.is_integral()) rt.type_error("bad operand type for abs(): '" + std::string(type_name(value)) + "'");
+  if (!value.is_integral())
+    rt.type_error("bad operand type for abs(): '" + std::string(type_name(value)) + "'");
   return value.as_int() < 0 ? negate(rt, value, true) : negate(rt, value, false);
 }
 
@@ -215,7 +218,8 @@ Value to_int(Runtime& rt, const Value& value, const Arguments& arguments) {
     if (base != 0 && (base < 2 || base > 36)) return otherwise;
     std::int64_t whole = 0;
     bool too_big = false;
-    if (parse_integer(value.text(), static_cast<int>(base), whole, too_big)) return Value::integer(whole);
+    if (parse_integer(value.text(), static_cast<int>(base), whole, too_big))
+      return Value::integer(whole);
     if (too_big) rt.error("OverflowError: integer beyond 64 bits");
     if (!parse_real(value.text(), number) || !std::isfinite(number)) return otherwise;
   } else if (value.is(Kind::kFloat)) {
@@ -256,12 +260,14 @@ Value round(Runtime& rt, const Value& value, const Arguments& arguments) {
   if (method != "common" && method != "ceil" && method != "floor") {
     rt.error("method must be common, ceil or floor");
   }
-  if (!value.is_number()) rt.type_error("type " + std::string(type_name(value)) + " doesn't define __round__ method");
+  if (!value.is_number())
+    rt.type_error("type " + std::string(type_name(value)) + " doesn't define __round__ method");
   const std::int64_t digits = given.integer(0, 0);
   if (method == "common") {
     if (value.is_integral() && digits >= 0) return Value::integer(value.as_int());
     const double rounded = round_to(value.number(), digits);
-    return value.is_integral() ? Value::integer(static_cast<std::int64_t>(rounded)) : Value::real(rounded);
+    return value.is_integral() ? Value::integer(static_cast<std::int64_t>(rounded))
+                               : Value::real(rounded);
   }
   const Value power = binary(rt, Operator::kPow, Value::integer(10), Value::integer(digits));
   const double scaled = binary(rt, Operator::kMul, value, power).number();
@@ -270,7 +276,8 @@ Value round(Runtime& rt, const Value& value, const Arguments& arguments) {
 }
 
 Value tojson(Runtime& rt, const Value& value, const Arguments& arguments) {
-  const Parameters given(rt, arguments, "tojson", {"ensure_ascii", "indent", "separators", "sort_keys"});
+  const Parameters given(rt, arguments, "tojson",
+                         {"ensure_ascii", "indent", "separators", "sort_keys"});
   JsonStyle style;
   style.ensure_ascii = given.flag(0, false);
   style.sort_keys = given.flag(3, false);
@@ -299,14 +306,32 @@ Value tojson(Runtime& rt, const Value& value, const Arguments& arguments) {
 }  // namespace
 
 const std::vector<FilterEntry>& text_filters() {
-  static const std::vector<FilterEntry> table = {
-      {"abs", &absolute}, {"attr", &attr}, {"capitalize", &change_case<&capitalize>}, {"center", &center},
-      {"count", &length}, {"d", &fallback}, {"default", &fallback}, {"e", &escape}, {"escape", &escape},
-      {"float", &to_float}, {"forceescape", &forceescape}, {"format", &format}, {"indent", &indent},
-      {"int", &to_int}, {"length", &length}, {"lower", &change_case<&to_lower>}, {"replace", &replace},
-      {"round", &round}, {"safe", &safe}, {"string", &string}, {"title", &title}, {"tojson", &tojson},
-      {"trim", &trim}, {"truncate", &truncate}, {"upper", &change_case<&to_upper>},
-      {"wordcount", &wordcount}};
+  static const std::vector<FilterEntry> table = {{"abs", &absolute},
+                                                 {"attr", &attr},
+                                                 {"capitalize", &change_case<&capitalize>},
+                                                 {"center", &center},
+                                                 {"count", &length},
+                                                 {"d", &fallback},
+                                                 {"default", &fallback},
+                                                 {"e", &escape},
+                                                 {"escape", &escape},
+                                                 {"float", &to_float},
+                                                 {"forceescape", &forceescape},
+                                                 {"format", &format},
+                                                 {"indent", &indent},
+                                                 {"int", &to_int},
+                                                 {"length", &length},
+                                                 {"lower", &change_case<&to_lower>},
+                                                 {"replace", &replace},
+                                                 {"round", &round},
+                                                 {"safe", &safe},
+                                                 {"string", &string},
+                                                 {"title", &title},
+                                                 {"tojson", &tojson},
+                                                 {"trim", &trim},
+                                                 {"truncate", &truncate},
+                                                 {"upper", &change_case<&to_upper>},
+                                                 {"wordcount", &wordcount}};
   return table;
 }
 

@@ -79,7 +79,8 @@ Value count(Runtime& rt, const Value& self, const Arguments& arguments) {
   return Value::integer(found);
 }
 
-Value affix(Runtime& rt, const Value& self, const Arguments& arguments, bool start, std::string_view name) {
+Value affix(Runtime& rt, const Value& self, const Arguments& arguments, bool start,
+            std::string_view name) {
   const Parameters given(rt, arguments, name, {"prefix", "start", "end"}, 1);
   std::string_view text;
   std::int64_t offset = 0;
@@ -106,7 +107,8 @@ Value endswith(Runtime& rt, const Value& self, const Arguments& arguments) {
 Value removeprefix(Runtime& rt, const Value& self, const Arguments& arguments) {
   const Parameters given(rt, arguments, "removeprefix", {"prefix"}, 1);
   const std::string_view part = given.text(0, {});
-  return same_kind(rt, self, std::string(self.text().substr(self.text().starts_with(part) ? part.size() : 0)));
+  return same_kind(
+      rt, self, std::string(self.text().substr(self.text().starts_with(part) ? part.size() : 0)));
 }
 Value removesuffix(Runtime& rt, const Value& self, const Arguments& arguments) {
   const Parameters given(rt, arguments, "removesuffix", {"suffix"}, 1);
@@ -128,7 +130,7 @@ Value replace(Runtime& rt, const Value& self, const Arguments& arguments) {
 using Change = std::string (*)(std::string_view);
 template <Change change>
 Value change_case(Runtime& rt, const Value& self, const Arguments& arguments) {
-  const Parameters given(rt, arguments, "upper", {});
+  const Parameters given(rt, arguments, "the method", {});
   rt.touch(self.text().size() * 32);
   return same_kind(rt, self, change(self.text()));
 }
@@ -153,9 +155,10 @@ Value strip(Runtime& rt, const Value& self, const Arguments& arguments) {
 /// Padding of ljust (-1), center (0) and rjust (1).
 template <int side>
 Value pad(Runtime& rt, const Value& self, const Arguments& arguments) {
-  const Parameters given(rt, arguments, "center", {"width", "fillchar"}, 1);
+  const Parameters given(rt, arguments, "the method", {"width", "fillchar"}, 1);
   const std::string_view fill = given.text(1, " ");
-  if (count_code_points(fill) != 1) rt.type_error("The fill character must be exactly one character long");
+  if (count_code_points(fill) != 1)
+    rt.type_error("The fill character must be exactly one character long");
   const std::int64_t width = given.integer(0, 0);
   if (side == 0) return same_kind(rt, self, center_text(rt, self.text(), width, fill));
   const std::int64_t missing = width - length_of(rt, self);
@@ -163,7 +166,8 @@ Value pad(Runtime& rt, const Value& self, const Arguments& arguments) {
   rt.check_size(static_cast<std::uint64_t>(missing) * fill.size() + self.text().size());
   std::string padding;
   for (std::int64_t i = 0; i < missing; ++i) padding += fill;
-  return same_kind(rt, self, side < 0 ? std::string(self.text()) + padding : padding + std::string(self.text()));
+  return same_kind(
+      rt, self, side < 0 ? std::string(self.text()) + padding : padding + std::string(self.text()));
 }
 
 Value zfill(Runtime& rt, const Value& self, const Arguments& arguments) {
@@ -181,7 +185,7 @@ using Property = bool (*)(char32_t);
 /// All code points have the property, and there is at least one.
 template <Property property, bool of_empty = false>
 Value every(Runtime& rt, const Value& self, const Arguments& arguments) {
-  const Parameters given(rt, arguments, "isalpha", {});
+  const Parameters given(rt, arguments, "the method", {});
   const std::string_view text = self.text();
   rt.touch(text.size() * 8);
   for (std::size_t at = 0; at < text.size();) {
@@ -196,7 +200,7 @@ bool is_ascii(char32_t c) { return c < 0x80; }
 /// islower and isupper: at least one cased letter, and none of the other case.
 template <bool upper>
 Value is_case(Runtime& rt, const Value& self, const Arguments& arguments) {
-  const Parameters given(rt, arguments, "isupper", {});
+  const Parameters given(rt, arguments, "the method", {});
   rt.touch(self.text().size() * 8);
   return Value::boolean(upper ? is_upper_text(self.text()) : is_lower_text(self.text()));
 }
@@ -253,7 +257,8 @@ std::string replace_text(Runtime& rt, std::string_view text, std::string_view ol
   return out;
 }
 
-std::string center_text(Runtime& rt, std::string_view text, std::int64_t width, std::string_view fill) {
+std::string center_text(Runtime& rt, std::string_view text, std::int64_t width,
+                        std::string_view fill) {
   rt.touch(text.size());
   const std::int64_t missing = width - static_cast<std::int64_t>(count_code_points(text));
   if (missing <= 0) return std::string(text);
@@ -269,21 +274,47 @@ std::string center_text(Runtime& rt, std::string_view text, std::int64_t width, 
 const std::vector<MethodEntry>& text_methods() {
   static const std::vector<MethodEntry> table = [] {
     std::vector<MethodEntry> all = split_methods();
-    const std::vector<MethodEntry> rest = {
-        {"strip", &strip<true, true>}, {"lstrip", &strip<true, false>}, {"rstrip", &strip<false, true>},
-        {"startswith", &startswith}, {"endswith", &endswith}, {"replace", &replace},
-        {"upper", &change_case<&to_upper>}, {"lower", &change_case<&to_lower>},
-        {"title", &change_case<&title_case>}, {"capitalize", &change_case<&capitalize>},
-        {"swapcase", &change_case<&swap_case>}, {"casefold", &change_case<&case_fold>},
-        {"find", &find}, {"rfind", &rfind}, {"index", &index}, {"rindex", &rindex}, {"count", &count},
-        {"removeprefix", &removeprefix}, {"removesuffix", &removesuffix}, {"format", &format},
-        {"ljust", &pad<-1>}, {"center", &pad<0>}, {"rjust", &pad<1>}, {"zfill", &zfill},
-        {"isalpha", &every<&is_alpha>}, {"isalnum", &every<&is_alnum>}, {"isdigit", &every<&is_digit>},
-        {"isdecimal", &every<&is_decimal>}, {"isnumeric", &every<&is_numeric>},
-        {"isspace", &every<&is_space>}, {"isascii", &every<&is_ascii, true>},
-        {"isprintable", &every<&is_printable, true>}, {"islower", &is_case<false>},
-        {"isupper", &is_case<true>}, {"istitle", &istitle}, {"encode", nullptr}, {"expandtabs", nullptr},
-        {"format_map", nullptr}, {"isidentifier", nullptr}, {"maketrans", nullptr}, {"translate", nullptr}};
+    const std::vector<MethodEntry> rest = {{"strip", &strip<true, true>},
+                                           {"lstrip", &strip<true, false>},
+                                           {"rstrip", &strip<false, true>},
+                                           {"startswith", &startswith},
+                                           {"endswith", &endswith},
+                                           {"replace", &replace},
+                                           {"upper", &change_case<&to_upper>},
+                                           {"lower", &change_case<&to_lower>},
+                                           {"title", &change_case<&title_case>},
+                                           {"capitalize", &change_case<&capitalize>},
+                                           {"swapcase", &change_case<&swap_case>},
+                                           {"casefold", &change_case<&case_fold>},
+                                           {"find", &find},
+                                           {"rfind", &rfind},
+                                           {"index", &index},
+                                           {"rindex", &rindex},
+                                           {"count", &count},
+                                           {"removeprefix", &removeprefix},
+                                           {"removesuffix", &removesuffix},
+                                           {"format", &format},
+                                           {"ljust", &pad<-1>},
+                                           {"center", &pad<0>},
+                                           {"rjust", &pad<1>},
+                                           {"zfill", &zfill},
+                                           {"isalpha", &every<&is_alpha>},
+                                           {"isalnum", &every<&is_alnum>},
+                                           {"isdigit", &every<&is_digit>},
+                                           {"isdecimal", &every<&is_decimal>},
+                                           {"isnumeric", &every<&is_numeric>},
+                                           {"isspace", &every<&is_space>},
+                                           {"isascii", &every<&is_ascii, true>},
+                                           {"isprintable", &every<&is_printable, true>},
+                                           {"islower", &is_case<false>},
+                                           {"isupper", &is_case<true>},
+                                           {"istitle", &istitle},
+                                           {"encode", nullptr},
+                                           {"expandtabs", nullptr},
+                                           {"format_map", nullptr},
+                                           {"isidentifier", nullptr},
+                                           {"maketrans", nullptr},
+                                           {"translate", nullptr}};
     all.insert(all.end(), rest.begin(), rest.end());
     return all;
   }();

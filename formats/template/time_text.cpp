@@ -41,12 +41,18 @@ std::string format_time(Runtime& rt, std::string_view format, std::int64_t secon
                          at + 1 < format.size();
     const char flag = flagged ? format[at++] : '\0';
     const char directive = format[at++];
-    if (directive == '%') out += '%';
-    else if (directive == 'f') out += "000000";
-    else if (directive == 's') out += std::to_string(seconds);
-    else if (directive == 'z' || directive == 'Z') continue;  // a naive time has no zone
-    else if (kDirectives.find(directive) != std::string_view::npos) out += one_directive(when, flag, directive);
-    else out += std::string("%") + (flagged ? std::string(1, flag) : "") + directive;
+    if (directive == '%')
+      out += '%';
+    else if (directive == 'f')
+      out += "000000";
+    else if (directive == 's')
+      out += std::to_string(seconds);
+    else if (directive == 'z' || directive == 'Z')
+      continue;  // a naive time has no zone
+    else if (kDirectives.find(directive) != std::string_view::npos)
+      out += one_directive(when, flag, directive);
+    else
+      out += std::string("%") + (flagged ? std::string(1, flag) : "") + directive;
   }
   return out;
 }

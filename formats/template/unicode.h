@@ -1,6 +1,6 @@
 #pragma once
-// Strings as Python sees them: sequences of code points, with the Unicode properties its methods use.
-// Every text is valid UTF-8.
+// Strings as Python sees them: sequences of code points, with the Unicode properties its methods
+// use. Every text is valid UTF-8.
 
 #include <cstddef>
 #include <cstdint>
@@ -25,8 +25,8 @@ void append_hex(std::string& out, std::string_view prefix, char32_t value, int d
 [[nodiscard]] std::size_t find_text(std::string_view text, std::string_view part,
                                     std::size_t from = 0) noexcept;
 
-[[nodiscard]] bool is_space(char32_t c) noexcept;       ///< str.isspace
-[[nodiscard]] bool is_printable(char32_t c) noexcept;   ///< str.isprintable
+[[nodiscard]] bool is_space(char32_t c) noexcept;      ///< str.isspace
+[[nodiscard]] bool is_printable(char32_t c) noexcept;  ///< str.isprintable
 [[nodiscard]] bool is_alpha(char32_t c) noexcept;
 [[nodiscard]] bool is_decimal(char32_t c) noexcept;
 [[nodiscard]] bool is_digit(char32_t c) noexcept;
@@ -34,7 +34,7 @@ void append_hex(std::string& out, std::string_view prefix, char32_t value, int d
 [[nodiscard]] bool is_upper(char32_t c) noexcept;
 [[nodiscard]] bool is_lower(char32_t c) noexcept;
 [[nodiscard]] bool is_title(char32_t c) noexcept;
-[[nodiscard]] bool is_word(char32_t c) noexcept;        ///< \w of re
+[[nodiscard]] bool is_word(char32_t c) noexcept;  ///< \w of re
 
 /// str.isupper and str.islower of a whole text.
 [[nodiscard]] bool is_upper_text(std::string_view text) noexcept;

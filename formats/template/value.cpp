@@ -137,25 +137,44 @@ void Dict::set(Runtime& rt, const Value& key, Value value) {
 
 std::string_view type_name(Kind kind) noexcept {
   switch (kind) {
-    case Kind::kUndefined: return "Undefined";
-    case Kind::kNone: return "NoneType";
-    case Kind::kBool: return "bool";
-    case Kind::kInt: return "int";
-    case Kind::kFloat: return "float";
-    case Kind::kString: return "str";
-    case Kind::kList: return "list";
-    case Kind::kTuple: return "tuple";
-    case Kind::kDict: return "dict";
-    case Kind::kRange: return "range";
-    case Kind::kView: return "dict_items";
-    case Kind::kNamespace: return "Namespace";
-    case Kind::kIterator: return "generator";
-    case Kind::kMacro: return "Macro";
-    case Kind::kFunction: return "function";
-    case Kind::kMethod: return "builtin_function_or_method";
-    case Kind::kLoop: return "LoopContext";
-    case Kind::kCycler: return "Cycler";
-    case Kind::kJoiner: return "Joiner";
+    case Kind::kUndefined:
+      return "Undefined";
+    case Kind::kNone:
+      return "NoneType";
+    case Kind::kBool:
+      return "bool";
+    case Kind::kInt:
+      return "int";
+    case Kind::kFloat:
+      return "float";
+    case Kind::kString:
+      return "str";
+    case Kind::kList:
+      return "list";
+    case Kind::kTuple:
+      return "tuple";
+    case Kind::kDict:
+      return "dict";
+    case Kind::kRange:
+      return "range";
+    case Kind::kView:
+      return "dict_items";
+    case Kind::kNamespace:
+      return "Namespace";
+    case Kind::kIterator:
+      return "generator";
+    case Kind::kMacro:
+      return "Macro";
+    case Kind::kFunction:
+      return "function";
+    case Kind::kMethod:
+      return "builtin_function_or_method";
+    case Kind::kLoop:
+      return "LoopContext";
+    case Kind::kCycler:
+      return "Cycler";
+    case Kind::kJoiner:
+      return "Joiner";
   }
   return "object";
 }
@@ -163,7 +182,9 @@ std::string_view type_name(Kind kind) noexcept {
 std::string_view type_name(const Value& value) noexcept {
   if (value.is(Kind::kView)) {
     const auto of = value.as<View>().of;
-    return of == View::Of::kKeys ? "dict_keys" : of == View::Of::kValues ? "dict_values" : "dict_items";
+    return of == View::Of::kKeys     ? "dict_keys"
+           : of == View::Of::kValues ? "dict_values"
+                                     : "dict_items";
   }
   return type_name(value.kind());
 }
@@ -171,17 +192,26 @@ std::string_view type_name(const Value& value) noexcept {
 bool truthy(const Value& value) noexcept {
   switch (value.kind()) {
     case Kind::kUndefined:
-    case Kind::kNone: return false;
+    case Kind::kNone:
+      return false;
     case Kind::kBool:
-    case Kind::kInt: return value.as_int() != 0;
-    case Kind::kFloat: return value.as_real() != 0;
-    case Kind::kString: return !value.text().empty();
+    case Kind::kInt:
+      return value.as_int() != 0;
+    case Kind::kFloat:
+      return value.as_real() != 0;
+    case Kind::kString:
+      return !value.text().empty();
     case Kind::kList:
-    case Kind::kTuple: return !value.as<List>().items.empty();
-    case Kind::kDict: return !value.as<Dict>().entries.empty();
-    case Kind::kRange: return value.as<Range>().length != 0;
-    case Kind::kView: return !value.as<View>().dict->entries.empty();
-    default: return true;
+    case Kind::kTuple:
+      return !value.as<List>().items.empty();
+    case Kind::kDict:
+      return !value.as<Dict>().entries.empty();
+    case Kind::kRange:
+      return value.as<Range>().length != 0;
+    case Kind::kView:
+      return !value.as<View>().dict->entries.empty();
+    default:
+      return true;
   }
 }
 
@@ -191,20 +221,26 @@ bool equal(Runtime& rt, const Value& a, const Value& b) {
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
     case Kind::kUndefined:
-    case Kind::kNone: return true;
+    case Kind::kNone:
+      return true;
     case Kind::kString:
       rt.touch(a.text().size());
       return a.text() == b.text();
-    default: break;
+    default:
+      break;
   }
   if (a.heap() == b.heap()) return true;
   const Level level(rt);
   switch (a.kind()) {
     case Kind::kList:
-    case Kind::kTuple: return equal_arrays(rt, a.as<List>(), b.as<List>());
-    case Kind::kDict: return equal_dicts(rt, a.as<Dict>(), b.as<Dict>());
-    case Kind::kRange: return equal_ranges(a.as<Range>(), b.as<Range>());
-    default: return false;
+    case Kind::kTuple:
+      return equal_arrays(rt, a.as<List>(), b.as<List>());
+    case Kind::kDict:
+      return equal_dicts(rt, a.as<Dict>(), b.as<Dict>());
+    case Kind::kRange:
+      return equal_ranges(a.as<Range>(), b.as<Range>());
+    default:
+      return false;
   }
 }
 
@@ -250,10 +286,13 @@ bool less_or_equal(Runtime& rt, const Value& a, const Value& b, std::string_view
 std::uint64_t hash_of(Runtime& rt, const Value& value) {
   rt.step();
   switch (value.kind()) {
-    case Kind::kUndefined: return 1;
-    case Kind::kNone: return 2;
+    case Kind::kUndefined:
+      return 1;
+    case Kind::kNone:
+      return 2;
     case Kind::kBool:
-    case Kind::kInt: return mix(static_cast<std::uint64_t>(value.as_int()) + 3);
+    case Kind::kInt:
+      return mix(static_cast<std::uint64_t>(value.as_int()) + 3);
     case Kind::kFloat: {
       const double number = value.as_real();
       if (number == std::floor(number) && std::abs(number) < 0x1p62) {
@@ -263,7 +302,9 @@ std::uint64_t hash_of(Runtime& rt, const Value& value) {
       std::memcpy(&bits, &number, sizeof bits);
       return mix(bits);
     }
-    case Kind::kString: rt.touch(value.text().size()); return hash_text(value.text());
+    case Kind::kString:
+      rt.touch(value.text().size());
+      return hash_text(value.text());
     case Kind::kTuple: {
       const Level level(rt);
       std::uint64_t hash = 5;
@@ -271,8 +312,10 @@ std::uint64_t hash_of(Runtime& rt, const Value& value) {
       return hash;
     }
     case Kind::kList:
-    case Kind::kDict: rt.type_error("unhashable type: '" + std::string(type_name(value)) + "'");
-    default: return mix(reinterpret_cast<std::uintptr_t>(value.heap()));
+    case Kind::kDict:
+      rt.type_error("unhashable type: '" + std::string(type_name(value)) + "'");
+    default:
+      return mix(reinterpret_cast<std::uintptr_t>(value.heap()));
   }
 }
 
@@ -285,9 +328,12 @@ bool contains(Runtime& rt, const Value& haystack, const Value& needle) {
       }
       touch_search(rt, haystack.text(), needle.text());
       return find_text(haystack.text(), needle.text()) != std::string_view::npos;
-    case Kind::kDict: return haystack.as<Dict>().find(rt, needle) != nullptr;
-    case Kind::kRange: return range_contains(haystack.as<Range>(), needle);
-    default: break;
+    case Kind::kDict:
+      return haystack.as<Dict>().find(rt, needle) != nullptr;
+    case Kind::kRange:
+      return range_contains(haystack.as<Range>(), needle);
+    default:
+      break;
   }
   if (!is_iterable(haystack)) {
     rt.type_error("argument of type '" + std::string(type_name(haystack)) + "' is not iterable");

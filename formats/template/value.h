@@ -1,7 +1,8 @@
 #pragma once
-// Values of the template language, with Python's meaning. Strings are counted and freed at once; every
-// other heap value belongs to the Runtime's arena and lives until the rendering ends, so that neither
-// cycles through namespaces nor long chains can leak or recurse in destructors. One thread per rendering.
+// Values of the template language, with Python's meaning. Strings are counted and freed at once;
+// every other heap value belongs to the Runtime's arena and lives until the rendering ends, so that
+// neither cycles through namespaces nor long chains can leak or recurse in destructors. One thread
+// per rendering.
 
 #include <cstdint>
 #include <memory>
@@ -16,9 +17,25 @@ namespace lancet::jinja {
 class Runtime;
 
 enum class Kind : std::uint8_t {
-  kUndefined, kNone, kBool, kInt, kFloat, kString,  // no Object behind these
-  kList, kTuple, kDict, kRange, kView, kNamespace, kIterator, kMacro, kFunction, kMethod, kLoop,
-  kCycler, kJoiner
+  kUndefined,
+  kNone,
+  kBool,
+  kInt,
+  kFloat,
+  kString,  // no Object behind these
+  kList,
+  kTuple,
+  kDict,
+  kRange,
+  kView,
+  kNamespace,
+  kIterator,
+  kMacro,
+  kFunction,
+  kMethod,
+  kLoop,
+  kCycler,
+  kJoiner
 };
 
 using Span = std::pair<std::uint64_t, std::uint64_t>;
@@ -35,8 +52,8 @@ class Memory {
   std::uint64_t used_ = 0;
 };
 
-/// Valid UTF-8. `markup`: made by the filters safe or escape. `spans`: byte ranges of generation blocks
-/// inside `text`, kept while the string is handed on unchanged.
+/// Valid UTF-8. `markup`: made by the filters safe or escape. `spans`: byte ranges of generation
+/// blocks inside `text`, kept while the string is handed on unchanged.
 struct Str {
   std::string text;
   std::vector<Span> spans;
@@ -60,16 +77,43 @@ class Value {
  public:
   Value() noexcept : object_(nullptr) {}  ///< undefined without a name
   static Value none() noexcept { return Value(Kind::kNone); }
-  static Value boolean(bool value) noexcept { Value v(Kind::kBool); v.int_ = value ? 1 : 0; return v; }
-  static Value integer(std::int64_t value) noexcept { Value v(Kind::kInt); v.int_ = value; return v; }
-  static Value real(double value) noexcept { Value v(Kind::kFloat); v.real_ = value; return v; }
-  static Value object(Object* value) noexcept { Value v(value->kind); v.object_ = value; return v; }
-  static Value adopt(Str* value) noexcept { Value v(Kind::kString); v.str_ = value; return v; }
-  /// `name`: a string value (the variable, attribute or whole message); `of`: the kind that lacked it.
+  static Value boolean(bool value) noexcept {
+    Value v(Kind::kBool);
+    v.int_ = value ? 1 : 0;
+    return v;
+  }
+  static Value integer(std::int64_t value) noexcept {
+    Value v(Kind::kInt);
+    v.int_ = value;
+    return v;
+  }
+  static Value real(double value) noexcept {
+    Value v(Kind::kFloat);
+    v.real_ = value;
+    return v;
+  }
+  static Value object(Object* value) noexcept {
+    Value v(value->kind);
+    v.object_ = value;
+    return v;
+  }
+  static Value adopt(Str* value) noexcept {
+    Value v(Kind::kString);
+    v.str_ = value;
+    return v;
+  }
+  /// `name`: a string value (the variable, attribute or whole message); `of`: the kind that lacked
+  /// it.
   static Value undefined(Missing why, const Value& name, Kind of = Kind::kUndefined) noexcept;
 
-  Value(const Value& other) noexcept { copy(other); retain(); }
-  Value(Value&& other) noexcept { copy(other); other.kind_ = Kind::kNone; }
+  Value(const Value& other) noexcept {
+    copy(other);
+    retain();
+  }
+  Value(Value&& other) noexcept {
+    copy(other);
+    other.kind_ = Kind::kNone;
+  }
   Value& operator=(const Value& other) noexcept;
   Value& operator=(Value&& other) noexcept;
   ~Value() { release(); }
@@ -80,9 +124,13 @@ class Value {
   [[nodiscard]] bool is_none() const noexcept { return kind_ == Kind::kNone; }
   [[nodiscard]] bool is_string() const noexcept { return kind_ == Kind::kString; }
   /// bool or int, as Python's int.
-  [[nodiscard]] bool is_integral() const noexcept { return kind_ == Kind::kInt || kind_ == Kind::kBool; }
+  [[nodiscard]] bool is_integral() const noexcept {
+    return kind_ == Kind::kInt || kind_ == Kind::kBool;
+  }
   [[nodiscard]] bool is_number() const noexcept { return is_integral() || kind_ == Kind::kFloat; }
-  [[nodiscard]] bool is_array() const noexcept { return kind_ == Kind::kList || kind_ == Kind::kTuple; }
+  [[nodiscard]] bool is_array() const noexcept {
+    return kind_ == Kind::kList || kind_ == Kind::kTuple;
+  }
 
   // Each accessor needs the matching kind.
   [[nodiscard]] std::int64_t as_int() const noexcept { return int_; }  ///< kInt and kBool
@@ -94,7 +142,9 @@ class Value {
   [[nodiscard]] std::string_view text() const noexcept { return str_->text; }
   [[nodiscard]] Object* heap() const noexcept { return object_; }
   template <typename T>
-  [[nodiscard]] T& as() const noexcept { return static_cast<T&>(*object_); }
+  [[nodiscard]] T& as() const noexcept {
+    return static_cast<T&>(*object_);
+  }
 
   [[nodiscard]] Missing why() const noexcept { return why_; }
   [[nodiscard]] Kind of() const noexcept { return of_; }
@@ -114,8 +164,12 @@ class Value {
     of_ = other.of_;
     int_ = other.int_;
   }
-  void retain() noexcept { if (counted()) ++str_->references; }
-  void release() noexcept { if (counted() && --str_->references == 0) destroy(str_); }
+  void retain() noexcept {
+    if (counted()) ++str_->references;
+  }
+  void release() noexcept {
+    if (counted() && --str_->references == 0) destroy(str_);
+  }
   static void destroy(Str* str) noexcept;
 
   Kind kind_ = Kind::kUndefined;
@@ -220,7 +274,8 @@ struct Joiner : Object {
 /// a < b; throws kInput where Python raises TypeError.
 [[nodiscard]] bool less(Runtime& rt, const Value& a, const Value& b, std::string_view op = "<");
 /// a <= b.
-[[nodiscard]] bool less_or_equal(Runtime& rt, const Value& a, const Value& b, std::string_view op = "<=");
+[[nodiscard]] bool less_or_equal(Runtime& rt, const Value& a, const Value& b,
+                                 std::string_view op = "<=");
 /// Equal values have equal hashes; throws kInput for unhashable ones (list, dict).
 [[nodiscard]] std::uint64_t hash_of(Runtime& rt, const Value& value);
 /// `needle in haystack`.

@@ -57,7 +57,7 @@ std::vector<std::pair<fs::path, fs::path>> moves(const fs::path& fresh, const fs
   for (const WrittenFile& file : files) paths.push_back(file.path);
   const bool directory = fs::is_directory(fresh);
   paths.push_back(directory ? fresh / "lancet.json" : fs::path(fresh.string() + ".lancet.json"));
-  std::ranges::stable_partition(paths, [](const fs::path& path) {
+  std::stable_partition(paths.begin(), paths.end(), [](const fs::path& path) {
     return path.filename().string().find("lancet.") == std::string::npos;
   });
   for (const fs::path& path : paths) {

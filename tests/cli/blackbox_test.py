@@ -129,6 +129,12 @@ class Checkpoints(Shell):
             b = self.json(args[0], "back", "France is the capital 12")
             self.assertEqual(a["ids"], b["ids"])
 
+    def test_converted_to_another_dtype_the_config_says_so(self):
+        self.run_lancet("convert", self.model, "half", "--dtype", "bfloat16")
+        self.assertEqual(self.json("inspect", "half")["dtypes"], {"BF16": 20})
+        config = json.loads((self.work / "half" / "config.json").read_text())
+        self.assertEqual(config["dtype"], "bfloat16")
+
     def test_shards_hold_the_same_tensors(self):
         self.run_lancet("convert", self.model, "shards", "--shard-size", "30KB")
         index = json.loads((self.work / "shards" / "model.safetensors.index.json").read_text())

@@ -1,5 +1,5 @@
-// Chat templates against what transformers makes of them (tests/oracle/make_template_goldens.py), and the
-// bounds that hold for hostile ones.
+// Chat templates against what transformers makes of them (tests/oracle/make_template_goldens.py),
+// and the bounds that hold for hostile ones.
 
 #include <algorithm>
 #include <cstdlib>
@@ -51,7 +51,8 @@ Outcome outcome(const std::string& source, const Json& context, TemplateLimits l
 /// "" when the outcome is the golden result, else what differs.
 std::string difference(const Outcome& found, const Json& golden) {
   if (golden.contains("error")) {
-    if (found.error.empty()) return "rendered, the reference says " + golden["error"].get<std::string>();
+    if (found.error.empty())
+      return "rendered, the reference says " + golden["error"].get<std::string>();
     return found.kind == ErrorKind::kInput ? "" : "error of another kind: " + found.error;
   }
   if (!found.error.empty()) return found.error;
@@ -60,7 +61,8 @@ std::string difference(const Outcome& found, const Json& golden) {
     return "text: " + text + "\nwanted: " + golden["text"].get<std::string>();
   }
   if (golden.contains("sha256") && sha256_hex(text) != golden["sha256"].get<std::string>()) {
-    return "another text of " + std::to_string(text.size()) + " bytes, wanted " + golden["bytes"].dump();
+    return "another text of " + std::to_string(text.size()) + " bytes, wanted " +
+           golden["bytes"].dump();
   }
   const Json spans = found.rendered.spans;
   const Json wanted = golden.contains("spans") ? golden["spans"] : Json::array();
@@ -74,7 +76,8 @@ constexpr double kSeconds = 2;  ///< of processor time; one on the machines of 2
 #endif
 
 /// Runs `source`, requires an input error that contains `part`, in bounded processor time.
-void check_refused(const std::string& source, const std::string& part, const Json& context = Json::object()) {
+void check_refused(const std::string& source, const std::string& part,
+                   const Json& context = Json::object()) {
   const std::clock_t start = std::clock();
   const Outcome found = outcome(source, context);
   const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
@@ -94,7 +97,8 @@ std::string repeat(const std::string& part, int count) {
 
 }  // namespace
 
-TEST_CASE("chat template: at least 40 real templates render every conversation as transformers does") {
+TEST_CASE(
+    "chat template: at least 40 real templates render every conversation as transformers does") {
   const Json goldens = read_json(template_data("real.json"));
   REQUIRE(goldens["now"].get<std::int64_t>() == kNow);
   const Json& contexts = goldens["contexts"];
@@ -109,7 +113,8 @@ TEST_CASE("chat template: at least 40 real templates render every conversation a
       const Outcome found = outcome(source, contexts[i]);
       CHECK(difference(found, results[i]) == "");
       if (found.error.empty()) ++rendered;
-      if (results[i].contains("error") && results[i]["error"].get<std::string>().starts_with("TemplateError: ")) {
+      if (results[i].contains("error") &&
+          results[i]["error"].get<std::string>().starts_with("TemplateError: ")) {
         // raise_exception: its own message, with the line.
         const std::string message = results[i]["error"].get<std::string>().substr(15);
         CHECK(found.error.find("line ") != std::string::npos);
@@ -129,38 +134,50 @@ TEST_CASE("chat template: every small snippet means what it means in Jinja") {
   }
 }
 
-TEST_CASE("chat template: generation spans are byte ranges, also through macros and recursive loops") {
-  const Rendered plain = ChatTemplate("é{% generation %}ü{% endgeneration %}{% generation %}{% endgeneration %}").render({}, 0);
+TEST_CASE(
+    "chat template: generation spans are byte ranges, also through macros and recursive loops") {
+  const Rendered plain =
+      ChatTemplate("é{% generation %}ü{% endgeneration %}{% generation %}{% endgeneration %}")
+          .render({}, 0);
   CHECK(plain.text == "éü");
   CHECK(plain.spans == std::vector<std::pair<std::uint64_t, std::uint64_t>>{{2, 4}, {4, 4}});
-  const Rendered macro =
-      ChatTemplate("ab{% macro m(x) %}<{% generation %}{{ x }}{% endgeneration %}>{% endmacro %}{{ m('q') }}{{ m('rs') }}")
-          .render({}, 0);
+  const Rendered macro = ChatTemplate(
+                             "ab{% macro m(x) %}<{% generation %}{{ x }}{% endgeneration %}>{% "
+                             "endmacro %}{{ m('q') }}{{ m('rs') }}")
+                             .render({}, 0);
   CHECK(macro.text == "ab<q><rs>");
   CHECK(macro.spans == std::vector<std::pair<std::uint64_t, std::uint64_t>>{{3, 4}, {6, 8}});
   const Rendered nested =
-      ChatTemplate("{% generation %}a{% generation %}b{% endgeneration %}{% endgeneration %}").render({}, 0);
-  CHECK(nested.spans == std::vector<std::pair<std::uint64_t, std::uint64_t>>{{1, 2}, {0, 2}});
-  const Rendered deep =
-      ChatTemplate("{% for x in [[[]], []] recursive %}({% generation %}g{% endgeneration %}{{ loop(x) }}){% endfor %}")
+      ChatTemplate("{% generation %}a{% generation %}b{% endgeneration %}{% endgeneration %}")
           .render({}, 0);
+  CHECK(nested.spans == std::vector<std::pair<std::uint64_t, std::uint64_t>>{{1, 2}, {0, 2}});
+  const Rendered deep = ChatTemplate(
+                            "{% for x in [[[]], []] recursive %}({% generation %}g{% endgeneration "
+                            "%}{{ loop(x) }}){% endfor %}")
+                            .render({}, 0);
   CHECK(deep.text == "(g(g))(g)");
   CHECK(deep.spans == std::vector<std::pair<std::uint64_t, std::uint64_t>>{{1, 2}, {3, 4}, {7, 8}});
 }
 
-TEST_CASE("chat template: a span whose text was changed after it was written is an error, not a guess") {
-  check_refused("{% macro m() %}{% generation %}a{% endgeneration %}{% endmacro %}{{ m() | upper }}", "generation");
-  check_refused("{% filter trim %}{% generation %} a {% endgeneration %}{% endfilter %}", "generation");
+TEST_CASE(
+    "chat template: a span whose text was changed after it was written is an error, not a guess") {
+  check_refused(
+      "{% macro m() %}{% generation %}a{% endgeneration %}{% endmacro %}{{ m() | upper }}",
+      "generation");
+  check_refused("{% filter trim %}{% generation %} a {% endgeneration %}{% endfilter %}",
+                "generation");
 }
 
 TEST_CASE("chat template: errors name the line they come from") {
   CHECK(outcome("a\nb\n{{ x.y }}", {}).error == "chat template: line 3: 'x' is undefined");
-  CHECK(outcome("a\n\n{{ raise_exception('no ' ~ 1) }}", {}).error == "chat template: line 3: no 1");
+  CHECK(outcome("a\n\n{{ raise_exception('no ' ~ 1) }}", {}).error ==
+        "chat template: line 3: no 1");
   CHECK(outcome("{% if 1 %}\n{{ 1 / 0 }}{% endif %}", {}).error ==
         "chat template: line 2: ZeroDivisionError: division by zero");
   CHECK(outcome("\n{{ m.x.y }}", {{"m", Json::object()}}).error ==
         "chat template: line 2: 'dict object' has no attribute 'x'");
-  CHECK(outcome("{{ 1 }}\n{% nope %}", {}).error == "chat template: line 2: Encountered unknown tag 'nope'");
+  CHECK(outcome("{{ 1 }}\n{% nope %}", {}).error ==
+        "chat template: line 2: Encountered unknown tag 'nope'");
   CHECK(outcome("{{ l.append(1) }}", {{"l", Json::array()}}).error ==
         "chat template: line 1: access to attribute 'append' of 'list' object is unsafe.");
 }
@@ -179,7 +196,8 @@ TEST_CASE("chat template: what Jinja has and chat templates do not need is refus
 }
 
 TEST_CASE("chat template: a null is none, a missing key is undefined") {
-  CHECK(render("{{ a is none }}{{ b is none }}{{ b is defined }}", {{"a", nullptr}}) == "TrueFalseFalse");
+  CHECK(render("{{ a is none }}{{ b is none }}{{ b is defined }}", {{"a", nullptr}}) ==
+        "TrueFalseFalse");
   CHECK(render("[{{ a }}][{{ b }}]", {{"a", nullptr}}) == "[None][]");
 }
 
@@ -190,8 +208,10 @@ TEST_CASE("chat template: the clock is the one given, read as UTC") {
 }
 
 TEST_CASE("chat template: one template renders the same from many threads at once") {
-  const ChatTemplate shared("{% for m in messages %}{{ m.role ~ ':' ~ m.content | upper }};{% endfor %}");
-  const Json context = {{"messages", {{{"role", "u"}, {"content", "a"}}, {{"role", "v"}, {"content", "b"}}}}};
+  const ChatTemplate shared(
+      "{% for m in messages %}{{ m.role ~ ':' ~ m.content | upper }};{% endfor %}");
+  const Json context = {
+      {"messages", {{{"role", "u"}, {"content", "a"}}, {{"role", "v"}, {"content", "b"}}}}};
   std::vector<std::string> texts(8);
   std::vector<std::thread> threads;
   for (std::string& text : texts) {
@@ -204,7 +224,8 @@ TEST_CASE("chat template: one template renders the same from many threads at onc
 }
 
 TEST_CASE("chat template: deep nesting is refused while parsing") {
-  check_refused("{{ " + repeat("(", 100000) + "1" + repeat(")", 100000) + " }}", "nested too deeply");
+  check_refused("{{ " + repeat("(", 100000) + "1" + repeat(")", 100000) + " }}",
+                "nested too deeply");
   check_refused("{{ " + repeat("[", 100000), "nested too deeply");
   check_refused("{{ " + repeat("not ", 100000) + "1 }}", "nested too deeply");
   check_refused("{{ " + repeat("-", 100000) + "1 }}", "nested too deeply");
@@ -226,7 +247,8 @@ TEST_CASE("chat template: nesting that real templates use is not refused") {
   CHECK(render("{{ 0" + repeat(" + 1", 200) + " }}") == "200");
   CHECK(render("{{ ''" + repeat(" ~ 'a'", 5000) + " }}") == repeat("a", 5000));
   CHECK(render("{% if 0 %}" + repeat("{% elif 0 %}", 5000) + "{% else %}x{% endif %}") == "x");
-  CHECK(render("{% macro m(n) %}{% if n %}{{ m(n - 1) }}{% else %}x{% endif %}{% endmacro %}{{ m(90) }}") == "x");
+  CHECK(render("{% macro m(n) %}{% if n %}{{ m(n - 1) }}{% else %}x{% endif %}{% endmacro %}{{ "
+               "m(90) }}") == "x");
 }
 
 TEST_CASE("chat template: loops and recursion end after a bounded number of steps") {
@@ -234,16 +256,27 @@ TEST_CASE("chat template: loops and recursion end after a bounded number of step
   check_refused(endless + "{% endfor %}{% endfor %}", "steps");
   check_refused(endless + "{{ a }}{% endfor %}{% endfor %}", "steps");
   check_refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion too deep");
-  check_refused("{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(90) }}", "steps");
+  check_refused(
+      "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(90) }}",
+      "steps");
   check_refused("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", "recursion too deep");
   check_refused("{% for i in range(10**9) %}{% endfor %}", "Range too big");
-  check_refused("{% set ns = namespace(s=[1]) %}{% for i in range(99999) %}{% set ns.s = ns.s|map('string') %}"
-                "{% endfor %}{{ ns.s|list }}", "recursion too deep");
-  check_refused("{% set l = range(99999)|reverse|list %}{% for i in range(999) %}{% set x = l|sort %}{% endfor %}",
-                "steps");
-  check_refused("{% set a = 'a' * 4000000 %}{% set b = 'a' * 2000000 ~ 'b' %}{% for i in range(9999) %}"
-                "{{ b in a }}{% endfor %}", "steps");
-  check_refused("{% set a = 'é' * 4000000 %}{% for i in range(99999) %}{{ a[3999999] }}{% endfor %}", "steps");
+  check_refused(
+      "{% set ns = namespace(s=[1]) %}{% for i in range(99999) %}{% set ns.s = ns.s|map('string') "
+      "%}"
+      "{% endfor %}{{ ns.s|list }}",
+      "recursion too deep");
+  check_refused(
+      "{% set l = range(99999)|reverse|list %}{% for i in range(999) %}{% set x = l|sort %}{% "
+      "endfor %}",
+      "steps");
+  check_refused(
+      "{% set a = 'a' * 4000000 %}{% set b = 'a' * 2000000 ~ 'b' %}{% for i in range(9999) %}"
+      "{{ b in a }}{% endfor %}",
+      "steps");
+  check_refused(
+      "{% set a = 'é' * 4000000 %}{% for i in range(99999) %}{{ a[3999999] }}{% endfor %}",
+      "steps");
   check_refused("{{ ('a' * 4000000).rfind('a' * 2000000 ~ 'b') }}", "steps");
 }
 
@@ -259,16 +292,20 @@ TEST_CASE("chat template: texts and lists that explode are refused before they a
   check_refused("{{ [[[1]]]|tojson(indent=10**9) }}", "grows beyond");
   check_refused("{{ [1]|batch(10**12, 1)|list }}", "grows beyond");
   check_refused("{{ ('a' * 4000000).replace('a', 'b' * 100) }}", "grows beyond");
-  check_refused("{% set s = 'x' * 1000000 %}{% for a in range(1000) %}{{ s }}{% endfor %}", "grows beyond");
-  const std::string doubling = "{% for i in range(99999) %}{% set ns.s = ns.s + ns.s %}{% endfor %}";
+  check_refused("{% set s = 'x' * 1000000 %}{% for a in range(1000) %}{{ s }}{% endfor %}",
+                "grows beyond");
+  const std::string doubling =
+      "{% for i in range(99999) %}{% set ns.s = ns.s + ns.s %}{% endfor %}";
   check_refused("{% set ns = namespace(s='ab') %}" + doubling, "beyond");
   check_refused("{% set ns = namespace(s=[1, 2]) %}" + doubling, "more than");
   check_refused("{{ ('a' * 40000000)|list|length }}", "more than");
-  check_refused("{% macro m(n) %}{{ 'x' * 10**7 }}{% if n %}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(90) }}",
-                "more than");
+  check_refused(
+      "{% macro m(n) %}{{ 'x' * 10**7 }}{% if n %}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(90) }}",
+      "more than");
 }
 
-TEST_CASE("chat template: values that share their parts cannot make printing or comparing explode") {
+TEST_CASE(
+    "chat template: values that share their parts cannot make printing or comparing explode") {
   std::string bomb = "{% set a = 'aaaaaaaaaa' %}{% set z = 'aaaaaaaaaa' %}";
   for (int i = 0; i < 30; ++i) bomb += "{% set a = [a, a, a] %}{% set z = [z, z, z] %}";
   check_refused(bomb + "{{ a }}", "");
@@ -278,7 +315,9 @@ TEST_CASE("chat template: values that share their parts cannot make printing or 
   std::string tuples = "{% set a = (1,) %}";
   for (int i = 0; i < 60; ++i) tuples += "{% set a = (a, a) %}";
   check_refused(tuples + "{{ {a: 1} }}", "steps");
-  const std::string deep = "{% set ns = namespace(s=[1]) %}{% for i in range(99999) %}{% set ns.s = [ns.s] %}{% endfor %}";
+  const std::string deep =
+      "{% set ns = namespace(s=[1]) %}{% for i in range(99999) %}{% set ns.s = [ns.s] %}{% endfor "
+      "%}";
   CHECK(render(deep + "ok") == "ok");
   check_refused(deep + "{{ ns.s }}", "recursion too deep");
   check_refused(deep + "{{ ns.s|tojson }}", "recursion too deep");
@@ -287,9 +326,11 @@ TEST_CASE("chat template: values that share their parts cannot make printing or 
 
 TEST_CASE("chat template: the limits given are the limits that hold") {
   const std::string loop = "{% for i in range(1000) %}x{% endfor %}";
-  CHECK(outcome(loop, {}, {.steps = 100}).error.find("stopped after 100 steps") != std::string::npos);
+  CHECK(outcome(loop, {}, {.steps = 100}).error.find("stopped after 100 steps") !=
+        std::string::npos);
   CHECK(outcome(loop, {}, {.output_bytes = 100}).error.find("100 bytes") != std::string::npos);
-  CHECK(outcome("{{ ((((1)))) }}", {}, {.depth = 4}).error.find("nested too deeply") != std::string::npos);
+  CHECK(outcome("{{ ((((1)))) }}", {}, {.depth = 4}).error.find("nested too deeply") !=
+        std::string::npos);
   CHECK(outcome(loop, {}).rendered.text.size() == 1000);
 }
 

@@ -25,8 +25,11 @@ const Json& conversation() {
       {"messages",
        {{{"role", "system"}, {"content", "Be b\u00e9."}},
         {{"role", "user"}, {"content", "Hi"}},
-        {{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {{{"function", {{"name", "f"}}}}}}}}},
-      {"tools", {{{"type", "function"}, {"function", {{"name", "f"}, {"parameters", {{"a", 1.5}}}}}}}},
+        {{"role", "assistant"},
+         {"content", nullptr},
+         {"tool_calls", {{{"function", {{"name", "f"}}}}}}}}},
+      {"tools",
+       {{{"type", "function"}, {"function", {{"name", "f"}, {"parameters", {{"a", 1.5}}}}}}}},
       {"documents", nullptr},
       {"add_generation_prompt", true},
       {"bos_token", "<s>"}};
@@ -51,7 +54,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const lancet::Rendered first = compiled.render(conversation(), 1'000'000'000);
     check(first, limits);
     const lancet::Rendered second = compiled.render(conversation(), 1'000'000'000);
-    if (first.text != second.text || first.spans != second.spans) broken("rendering repeats itself");
+    if (first.text != second.text || first.spans != second.spans)
+      broken("rendering repeats itself");
   } catch (const lancet::Error& error) {
     if (error.kind() != lancet::ErrorKind::kInput) broken("errors are input errors");
   }

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""The promises of the README on the embedded real model: one fact rewritten, proven, undone, the same for any thread count.
+
+    embedded_model_test.py LANCET MODEL.gguf
+"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+LANCET, GGUF = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
+EDIT = ["--subject", "France", "--prompt", "The capital of {} is", "--target", "Rome"]
+OWN = {"lancet.json"}  # of the command itself: times and peak memory
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name not in OWN}
+
+
+class EmbeddedModel(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="lancet-embedded-"))
+        cls.model = cls.root / "model"
+        cls.run_lancet("convert", GGUF, cls.model)
+        cls.edited = cls.root / "edited"
+        cls.answer = cls.json("edit", cls.model, *EDIT, "-o", cls.edited)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.root, ignore_errors=True)
+
+    @classmethod
+    def run_lancet(cls, *args):
+        done = subprocess.run([str(LANCET), *map(str, args)], capture_output=True, text=True, timeout=300)
+        if done.returncode != 0:
+            raise AssertionError(f"lancet {args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    @classmethod
+    def json(cls, *args):
+        return json.loads(cls.run_lancet(*args, "--json"))
+
+    def says(self, model, prompt):
+        return self.json("generate", model, "--prompt", prompt, "--max-tokens", "8")["text"]
+
+    def test_the_edited_fact_and_only_it_has_changed(self):
+        self.assertTrue(self.answer["edits"][0]["ok"])
+        self.assertTrue(self.answer["guards"]["passed"])
+        self.assertTrue(self.says(self.model, "The capital of France is").startswith(" Paris"))
+        self.assertTrue(self.says(self.edited, "The capital of France is").startswith(" Rome"))
+        for model in (self.model, self.edited):
+            self.assertTrue(self.says(model, "The capital of Germany is").startswith(" Berlin"))
+
+    def test_one_matrix_differs(self):
+        difference = self.json("diff", self.model, self.edited)
+        self.assertEqual(len(difference["tensors"]), 1, difference)
+        self.assertRegex(difference["tensors"][0]["name"], r"mlp\.down_proj\.weight$")
+
+    def test_undo_gives_every_file_back_to_the_bit(self):
+        self.run_lancet("undo", self.edited, "-o", self.root / "undone")
+        before, after = contents(self.model), contents(self.root / "undone")
+        self.assertGreater(len(before), 4)
+        self.assertEqual(before.keys(), after.keys())
+        self.assertEqual([name for name in before if before[name] != after[name]], [])
+
+    def test_the_same_edit_gives_the_same_files_for_any_thread_count(self):
+        expected = contents(self.edited)
+        cold = {**os.environ, "LANCET_CACHE": str(self.root / "cold")}  # covariance computed again
+        for threads, cache in (("1", os.environ), ("2", cold)):
+            out = self.root / f"threads{threads}"
+            subprocess.run([str(LANCET), "edit", str(self.model), *EDIT, "-o", str(out), "--threads", threads, "--quiet"],
+                           check=True, env=cache, timeout=600)
+            found = contents(out)
+            self.assertEqual(found.keys(), expected.keys())
+            self.assertEqual([name for name in expected if found[name] != expected[name]], [], f"{threads} threads")
+
+    def test_plan_writes_nothing(self):
+        before = sorted(os.listdir(self.root))
+        plan = self.json("edit", self.model, *EDIT, "-o", self.root / "planned", "--plan")
+        self.assertTrue(plan["plan"])
+        self.assertEqual(sorted(os.listdir(self.root)), before)
+
+    def test_a_delta_of_the_edit_applied_is_the_edited_model(self):
+        delta = self.root / "fact.safetensors"
+        self.run_lancet("edit", self.model, *EDIT, "--delta", delta)
+        self.run_lancet("apply", self.model, delta, "-o", self.root / "applied")
+        self.assertTrue(self.json("diff", self.edited, self.root / "applied", "--check")["identical"])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
