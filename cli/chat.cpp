@@ -17,8 +17,8 @@ void add_special_token(Json& context, const Json& config, const char* name) {
 
 }  // namespace
 
-Rendered render_chat(const ModelSource& source, const Json& messages, const std::optional<Json>& tools,
-                     bool add_generation_prompt) {
+Rendered render_chat(const ModelSource& source, const Json& messages,
+                     const std::optional<Json>& tools, bool add_generation_prompt) {
   const auto text = source.chat_template();
   if (!text) {
     fail(ErrorKind::kInput, "template", "expected a chat template in the model, found none",
@@ -26,7 +26,8 @@ Rendered render_chat(const ModelSource& source, const Json& messages, const std:
   }
   Json context = messages.is_object() ? messages : Json{{"messages", messages}};
   if (!context.contains("messages") || !context["messages"].is_array()) {
-    fail(ErrorKind::kInput, "template", "expected an array of messages, or an object with \"messages\"");
+    fail(ErrorKind::kInput, "template",
+         "expected an array of messages, or an object with \"messages\"");
   }
   context["tools"] = tools ? *tools : context.value("tools", Json());
   if (!context.contains("documents")) context["documents"] = Json();
@@ -34,7 +35,8 @@ Rendered render_chat(const ModelSource& source, const Json& messages, const std:
   const auto files = source.side_files();
   if (const auto it = files.find("tokenizer_config.json"); it != files.end()) {
     const Json config = parse_json(it->second, "tokenizer_config.json");
-    for (const char* name : {"bos_token", "eos_token", "unk_token", "pad_token"}) add_special_token(context, config, name);
+    for (const char* name : {"bos_token", "eos_token", "unk_token", "pad_token"})
+      add_special_token(context, config, name);
   }
   return ChatTemplate(*text).render(context, std::time(nullptr));
 }

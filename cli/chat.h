@@ -10,9 +10,9 @@
 
 namespace lancet {
 
-/// `messages` is a JSON array of {"role","content",...} or an object with such a "messages" (its other members
-/// reach the template too). Errors: kInput when the model has no template.
-[[nodiscard]] Rendered render_chat(const ModelSource& source, const Json& messages, const std::optional<Json>& tools,
-                                   bool add_generation_prompt);
+/// `messages` is a JSON array of {"role","content",...} or an object with such a "messages" (its
+/// other members reach the template too). Errors: kInput when the model has no template.
+[[nodiscard]] Rendered render_chat(const ModelSource& source, const Json& messages,
+                                   const std::optional<Json>& tools, bool add_generation_prompt);
 
 }  // namespace lancet

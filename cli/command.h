@@ -17,16 +17,18 @@ namespace lancet {
 
 /// Options that every command takes (docs/cli.md §1).
 struct CommonOptions {
-  bool json = false, plan = false, force = false, quiet = false, verbose = false, no_progress = false;
+  bool json = false, plan = false, force = false, quiet = false, verbose = false,
+       no_progress = false;
   std::string memory = "2GiB";
   RuntimeOptions runtime;
 };
 
 struct Command {
   std::string_view name;
-  std::string_view group;      ///< heading in `lancet --help`: "Checkpoints", "Running a model", "Surgery", ...
-  std::string_view summary;    ///< one line
-  std::string_view examples;   ///< two worked examples, shown at the end of --help
+  std::string_view
+      group;  ///< heading in `lancet --help`: "Checkpoints", "Running a model", "Surgery", ...
+  std::string_view summary;   ///< one line
+  std::string_view examples;  ///< two worked examples, shown at the end of --help
   /// Declares options on `app` and returns what runs after parsing (its result is the exit code).
   std::function<int()> (*declare)(CLI::App& app, const CommonOptions& common);
 };

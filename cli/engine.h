@@ -1,6 +1,6 @@
 #pragma once
-// The door between the executable (no LibTorch) and liblancet_engine. cli/engine/*.cpp implements it inside the
-// engine; open_engine() finds LibTorch, loads both, and hands out the one instance.
+// The door between the executable (no LibTorch) and liblancet_engine. cli/engine/*.cpp implements
+// it inside the engine; open_engine() finds LibTorch, loads both, and hands out the one instance.
 
 #include <string>
 #include <vector>
@@ -16,21 +16,25 @@ class Engine {
   virtual ~Engine() = default;
   /// {libtorch, cuda, cpu, threads, parallel: ...}
   [[nodiscard]] virtual Json about() = 0;
-  [[nodiscard]] virtual Json forward(const ForwardRequest& request, const RuntimeOptions& runtime) = 0;
+  [[nodiscard]] virtual Json forward(const ForwardRequest& request,
+                                     const RuntimeOptions& runtime) = 0;
   [[nodiscard]] virtual std::vector<Generation> generate(const GenerateRequest& request,
                                                          const RuntimeOptions& runtime,
                                                          const TextSink& sink) = 0;
-  [[nodiscard]] virtual ScoreResult score(const ScoreRequest& request, const RuntimeOptions& runtime) = 0;
-  /// The JSON of `edit --json` (or of --plan). Writes outputs itself; throws kGoal after filling `partial`
-  /// when a fact fails or a guard stops the write.
-  [[nodiscard]] virtual Json edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) = 0;
+  [[nodiscard]] virtual ScoreResult score(const ScoreRequest& request,
+                                          const RuntimeOptions& runtime) = 0;
+  /// The JSON of `edit --json` (or of --plan). Writes outputs itself; throws kGoal after filling
+  /// `partial` when a fact fails or a guard stops the write.
+  [[nodiscard]] virtual Json edit(const EditRequest& request, const RuntimeOptions& runtime,
+                                  Json& partial) = 0;
   [[nodiscard]] virtual Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) = 0;
   /// Names, titles, papers and parameters of a registry: "architectures" or "editors".
   [[nodiscard]] virtual Json list(const std::string& what) = 0;
 };
 
-/// LibTorch is looked for in $LANCET_LIBTORCH, beside the install tree, in the build's own .venv, then through
-/// `python3 -c "import torch"`. Missing or of another version: Error(kResource) saying what was tried.
+/// LibTorch is looked for in $LANCET_LIBTORCH, beside the install tree, in the build's own .venv,
+/// then through `python3 -c "import torch"`. Missing or of another version: Error(kResource) saying
+/// what was tried.
 [[nodiscard]] Engine& open_engine(const RuntimeOptions& runtime);
 
 }  // namespace lancet

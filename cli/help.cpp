@@ -23,7 +23,9 @@ std::string cpu_features() {
 
 std::string version_text() {
   return std::string("lancet ") + LANCET_VERSION + " (commit " + LANCET_COMMIT + ")\nLibTorch " +
-         LANCET_LIBTORCH_VERSION + " (loaded when a command needs it)\nCUDA 13 (used where LibTorch and a device are found)\nCPU " +
+         LANCET_LIBTORCH_VERSION +
+         " (loaded when a command needs it)\nCUDA 13 (used where LibTorch and a device are "
+         "found)\nCPU " +
          cpu_features();
 }
 

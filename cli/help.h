@@ -15,7 +15,8 @@ namespace lancet {
 /// Options ("--json") and subcommands that may follow `app`.
 [[nodiscard]] std::vector<std::string> known_names(const CLI::App& app);
 
-/// Thrown after a command has already printed its JSON and its error: only the exit code is left to give.
+/// Thrown after a command has already printed its JSON and its error: only the exit code is left to
+/// give.
 struct Reported {
   int exit_code;
 };

@@ -6,7 +6,8 @@
 
 namespace lancet {
 
-void for_each_json_line(const fs::path& path, const std::function<void(const Json&, std::size_t)>& each) {
+void for_each_json_line(const fs::path& path,
+                        const std::function<void(const Json&, std::size_t)>& each) {
   const std::string text = read_file(path, 4ULL << 30);
   std::size_t number = 0;
   for (std::size_t at = 0; at < text.size();) {

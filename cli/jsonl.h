@@ -9,7 +9,8 @@
 namespace lancet {
 
 /// Calls `each(value, line number)` for every non-empty line. Errors: kInput "FILE:LINE: ...".
-void for_each_json_line(const fs::path& path, const std::function<void(const Json&, std::size_t)>& each);
+void for_each_json_line(const fs::path& path,
+                        const std::function<void(const Json&, std::size_t)>& each);
 
 /// Every line of a text file (without its end), or the "text" of every line of a .jsonl.
 [[nodiscard]] std::vector<std::string> read_texts(const fs::path& path);

@@ -1,4 +1,5 @@
-// The command line: declares every registered command, parses, runs one, and turns errors into exit codes.
+// The command line: declares every registered command, parses, runs one, and turns errors into exit
+// codes.
 
 #include <cstdio>
 #include <cstring>
@@ -18,7 +19,8 @@ namespace {
 void declare_common(CLI::App& app, CommonOptions& common) {
   auto* group = app.add_option_group("Common options");
   group->add_flag("--json", common.json, "Exactly one JSON document on standard output");
-  group->add_flag("--plan", common.plan, "Say what would be done, from headers only; write nothing");
+  group->add_flag("--plan", common.plan,
+                  "Say what would be done, from headers only; write nothing");
   group->add_flag("--force", common.force, "Replace an existing output");
   group->add_option("--seed", common.runtime.seed, "Seed of every random choice (default 0)");
   group->add_option("--threads", common.runtime.threads, "Threads, 0 = all processors")
@@ -40,7 +42,8 @@ void apply_common(const CommonOptions& common) {
 }
 
 /// The parse error of CLI11 as ours: an unknown option names the nearest known one.
-[[noreturn]] void fail_parse(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+[[noreturn]] void fail_parse(const CLI::App& app, const CLI::ParseError& error, int argc,
+                             char** argv) {
   const CLI::App* command = &app;
   if (const auto chosen = app.get_subcommands(); !chosen.empty()) command = chosen.front();
   const std::string operation = command->get_name().empty() ? "lancet" : command->get_name();
@@ -59,7 +62,9 @@ void apply_common(const CommonOptions& common) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"lancet: find and rewrite facts in language models, merge models, distil teachers into students"};
+  CLI::App app{
+      "lancet: find and rewrite facts in language models, merge models, distil teachers into "
+      "students"};
   app.name("lancet");
   app.require_subcommand(0, 1);
   app.set_version_flag("--version", [] { return version_text(); });
@@ -106,10 +111,12 @@ int guarded_run(int argc, char** argv) {
   } catch (const Error& error) {
     return report(error);
   } catch (const std::bad_alloc&) {
-    return report(Error(ErrorKind::kResource, "memory", "expected more memory than this machine gives",
+    return report(Error(ErrorKind::kResource, "memory",
+                        "expected more memory than this machine gives",
                         "close other programs or lower --memory"));
   } catch (const std::exception& error) {
-    return report(Error(ErrorKind::kInternal, "lancet", error.what(), "this is a defect of lancet: please report it"));
+    return report(Error(ErrorKind::kInternal, "lancet", error.what(),
+                        "this is a defect of lancet: please report it"));
   }
 }
 

@@ -20,11 +20,13 @@ fs::path executable_dir() { return fs::read_symlink("/proc/self/exe").parent_pat
 /// The torch folder that `python3 -c "import torch"` would use; empty when there is none.
 fs::path python_torch() {
   const char* query =
-      "python3 -c 'import importlib.util as u; s = u.find_spec(\"torch\"); print(s.submodule_search_locations[0] "
+      "python3 -c 'import importlib.util as u; s = u.find_spec(\"torch\"); "
+      "print(s.submodule_search_locations[0] "
       "if s else \"\")' 2>/dev/null";
   std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(query, "r"), pclose);
   std::array<char, 4096> line{};
-  if (!pipe || std::fgets(line.data(), static_cast<int>(line.size()), pipe.get()) == nullptr) return {};
+  if (!pipe || std::fgets(line.data(), static_cast<int>(line.size()), pipe.get()) == nullptr)
+    return {};
   std::string path(line.data());
   while (!path.empty() && path.back() == '\n') path.pop_back();
   return path;
@@ -45,7 +47,8 @@ bool holds_libtorch(const fs::path& root) {
   return !root.empty() && fs::exists(root / "lib" / "libtorch_cpu.so", ignored);
 }
 
-/// "2.11.0" of a wheel (version.py) or of a LibTorch archive (build-version); empty when neither is there.
+/// "2.11.0" of a wheel (version.py) or of a LibTorch archive (build-version); empty when neither is
+/// there.
 std::string libtorch_version(const fs::path& root) {
   for (const char* name : {"version.py", "build-version"}) {
     std::error_code ignored;
@@ -62,9 +65,11 @@ fs::path find_libtorch() {
   if (const char* given = std::getenv("LANCET_LIBTORCH")) {
     candidates.emplace_back(given);
     if (!holds_libtorch(given)) {
-      fail(ErrorKind::kResource, "engine",
-           fmt::format("expected LibTorch in LANCET_LIBTORCH={}, found no lib/libtorch_cpu.so there", given),
-           "point it at the torch folder of a Python installation or at an unpacked LibTorch");
+      fail(
+          ErrorKind::kResource, "engine",
+          fmt::format("expected LibTorch in LANCET_LIBTORCH={}, found no lib/libtorch_cpu.so there",
+                      given),
+          "point it at the torch folder of a Python installation or at an unpacked LibTorch");
     }
   } else {
     candidates.push_back(executable_dir() / ".." / "lib" / "libtorch");
@@ -83,20 +88,24 @@ fs::path find_libtorch() {
       fail(ErrorKind::kResource, "engine",
            fmt::format("expected LibTorch {}, found {} in {}", LANCET_LIBTORCH_VERSION,
                        version.empty() ? "no version" : version, candidate.string()),
-           fmt::format("pip install torch=={} and set LANCET_LIBTORCH to its folder", LANCET_LIBTORCH_VERSION));
+           fmt::format("pip install torch=={} and set LANCET_LIBTORCH to its folder",
+                       LANCET_LIBTORCH_VERSION));
     }
     return fs::canonical(candidate);
   }
   fail(ErrorKind::kResource, "engine",
-       fmt::format("this command needs LibTorch {}, found none (tried{} and python3)", LANCET_LIBTORCH_VERSION, tried),
-       fmt::format("pip install torch=={}, or set LANCET_LIBTORCH to a folder that has lib/libtorch_cpu.so",
-                   LANCET_LIBTORCH_VERSION));
+       fmt::format("this command needs LibTorch {}, found none (tried{} and python3)",
+                   LANCET_LIBTORCH_VERSION, tried),
+       fmt::format(
+           "pip install torch=={}, or set LANCET_LIBTORCH to a folder that has lib/libtorch_cpu.so",
+           LANCET_LIBTORCH_VERSION));
 }
 
 void* load(const fs::path& library, int flags) {
   void* handle = dlopen(library.c_str(), flags);
   if (handle == nullptr) {
-    fail(ErrorKind::kResource, "engine", fmt::format("could not load {}: {}", library.string(), dlerror()),
+    fail(ErrorKind::kResource, "engine",
+         fmt::format("could not load {}: {}", library.string(), dlerror()),
          "the CPU half of LibTorch also needs nvidia-cuda-runtime and nvidia-cuda-cupti beside it");
   }
   return handle;
@@ -137,7 +146,8 @@ Engine& open_engine(const RuntimeOptions& runtime) {
   void* handle = load(our_library("liblancet_engine.so"), RTLD_NOW | RTLD_LOCAL);
   using Instance = Engine* (*)();
   const auto instance = reinterpret_cast<Instance>(dlsym(handle, "lancet_engine_instance"));
-  if (instance == nullptr) fail(ErrorKind::kInternal, "engine", "liblancet_engine has no entry point");
+  if (instance == nullptr)
+    fail(ErrorKind::kInternal, "engine", "liblancet_engine has no entry point");
   engine = instance();
   return *engine;
 }

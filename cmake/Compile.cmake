@@ -6,8 +6,8 @@ target_compile_options(lancet_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow 
   -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # gcc 12 reports false positives of these inside standard headers at -O2 and above.
-  target_compile_options(lancet_flags INTERFACE -Wno-error=maybe-uninitialized -Wno-error=stringop-overflow
-    -Wno-error=array-bounds -Wno-error=restrict -Wno-error=dangling-pointer -Wno-error=stringop-overread)
+  target_compile_options(lancet_flags INTERFACE -Wno-maybe-uninitialized -Wno-stringop-overflow
+    -Wno-array-bounds -Wno-restrict -Wno-dangling-pointer -Wno-stringop-overread)
 endif()
 
 # Floating point stays strict: no contraction into FMA that the source does not ask for, so that every

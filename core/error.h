@@ -25,8 +25,8 @@ enum class ErrorKind : int {
 
 class Error : public std::exception {
  public:
-  /// `operation`: the public operation ("safetensors", "edit"); `message`: what was expected and what
-  /// was found (file, tensor, offset); `hint`: what to do next, may be empty.
+  /// `operation`: the public operation ("safetensors", "edit"); `message`: what was expected and
+  /// what was found (file, tensor, offset); `hint`: what to do next, may be empty.
   Error(ErrorKind kind, std::string operation, std::string message, std::string hint = {});
 
   [[nodiscard]] ErrorKind kind() const noexcept { return kind_; }

@@ -1,7 +1,7 @@
 #pragma once
 // Files: read by map or pread, written into a temporary sibling that is fsynced and renamed.
-// Errors: kInput when a file to read is missing or unreadable, kResource when writing fails (disk full,
-// permissions), always with the path and the system's own words.
+// Errors: kInput when a file to read is missing or unreadable, kResource when writing fails (disk
+// full, permissions), always with the path and the system's own words.
 
 #include <cstdint>
 #include <filesystem>
@@ -16,7 +16,8 @@ namespace lancet {
 
 namespace fs = std::filesystem;
 
-/// A read-only private mapping of a whole regular file. Movable; the bytes live as long as the object.
+/// A read-only private mapping of a whole regular file. Movable; the bytes live as long as the
+/// object.
 class MappedFile {
  public:
   explicit MappedFile(const fs::path& path);
@@ -44,8 +45,8 @@ class MappedFile {
 /// Reads a whole file of at most `limit` bytes (kInput if larger).
 [[nodiscard]] std::string read_file(const fs::path& path, std::uint64_t limit = 1ULL << 30);
 
-/// A file under construction: `path` appears only at commit(), complete and fsynced; without commit the
-/// temporary sibling is removed by the destructor.
+/// A file under construction: `path` appears only at commit(), complete and fsynced; without commit
+/// the temporary sibling is removed by the destructor.
 class AtomicFile {
  public:
   explicit AtomicFile(fs::path path);
@@ -70,9 +71,9 @@ class AtomicFile {
   void write_all(std::string_view text);
 };
 
-/// A directory under construction: files are written into path(); commit() renames it to the final name
-/// (with replace, an existing directory is swapped out and removed afterwards). Removed if not committed.
-/// Leftovers of killed runs (same final name) are removed by the constructor.
+/// A directory under construction: files are written into path(); commit() renames it to the final
+/// name (with replace, an existing directory is swapped out and removed afterwards). Removed if not
+/// committed. Leftovers of killed runs (same final name) are removed by the constructor.
 class AtomicDirectory {
  public:
   explicit AtomicDirectory(fs::path final_path);
@@ -93,14 +94,15 @@ class AtomicDirectory {
 /// write + fsync + rename in one call.
 void write_file(const fs::path& path, std::string_view text);
 
-/// Throws kUsage when `out` exists and `force` is false; kResource when its parent cannot be written.
+/// Throws kUsage when `out` exists and `force` is false; kResource when its parent cannot be
+/// written.
 void check_output(std::string_view operation, const fs::path& out, bool force);
 
 /// $LANCET_CACHE, else $XDG_CACHE_HOME/lancet, else ~/.cache/lancet. Created on demand.
 [[nodiscard]] fs::path user_cache_dir();
 
-/// Where the files that ship with lancet lie (share/lancet of the install tree, `share/` of the source
-/// tree for a build), found from the running binary; $LANCET_SHARE overrides.
+/// Where the files that ship with lancet lie (share/lancet of the install tree, `share/` of the
+/// source tree for a build), found from the running binary; $LANCET_SHARE overrides.
 [[nodiscard]] fs::path share_dir();
 
 }  // namespace lancet

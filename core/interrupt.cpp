@@ -29,7 +29,8 @@ void install_interrupt_handlers() {
   if (sigaction(SIGINT, &action, nullptr) != 0 || sigaction(SIGTERM, &action, nullptr) != 0) {
     fail(ErrorKind::kInternal, "interrupt", "sigaction failed");
   }
-  // A file-size limit and a closed pipe become failed writes with an error of their own instead of a death by signal.
+  // A file-size limit and a closed pipe become failed writes with an error of their own instead of
+  // a death by signal.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
 }

@@ -3,8 +3,8 @@
 
 namespace lancet {
 
-/// Installs handlers for SIGINT and SIGTERM; a second signal ends the process at once. SIGPIPE and SIGXFSZ are
-/// ignored: writes fail instead.
+/// Installs handlers for SIGINT and SIGTERM; a second signal ends the process at once. SIGPIPE and
+/// SIGXFSZ are ignored: writes fail instead.
 void install_interrupt_handlers();
 [[nodiscard]] bool interrupted() noexcept;
 /// Throws Error(kInterrupted) once a signal has come.

@@ -1,6 +1,6 @@
 #pragma once
-// Progress of long work on stderr: one redrawn line with rate and ETA on a terminal, otherwise a plain line
-// at most every ten seconds. Silent under --quiet and --no-progress. Thread-safe.
+// Progress of long work on stderr: one redrawn line with rate and ETA on a terminal, otherwise a
+// plain line at most every ten seconds. Silent under --quiet and --no-progress. Thread-safe.
 
 #include <atomic>
 #include <chrono>

@@ -13,10 +13,10 @@ namespace lancet {
 [[nodiscard]] std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
                                                       std::array<std::uint32_t, 2> key) noexcept;
 
-/// Stream of values for one (seed, name, source): name is a tensor or purpose, source e.g. a model index.
-/// Key: splitmix64(FNV-1a 64 of the seed's eight little-endian bytes and the name), low word first.
-/// Counter: {block low, block high, source, domain}; an element's block is element / 4 for bits and
-/// uniform (domain 0), element / 2 for uniform64 (1) and normal (2).
+/// Stream of values for one (seed, name, source): name is a tensor or purpose, source e.g. a model
+/// index. Key: splitmix64(FNV-1a 64 of the seed's eight little-endian bytes and the name), low word
+/// first. Counter: {block low, block high, source, domain}; an element's block is element / 4 for
+/// bits and uniform (domain 0), element / 2 for uniform64 (1) and normal (2).
 class Random {
  public:
   Random(std::uint64_t seed, std::string_view name, std::uint32_t source = 0) noexcept;

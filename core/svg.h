@@ -12,12 +12,13 @@ class Svg {
   Svg(double width, double height);
   Svg& rect(double x, double y, double width, double height, std::string_view fill,
             std::string_view title = {});
-  Svg& line(double x1, double y1, double x2, double y2, std::string_view stroke, double stroke_width = 1);
+  Svg& line(double x1, double y1, double x2, double y2, std::string_view stroke,
+            double stroke_width = 1);
   Svg& polyline(const std::vector<std::pair<double, double>>& points, std::string_view stroke,
                 double stroke_width = 1.5);
   /// anchor: "start", "middle" or "end".
-  Svg& text(double x, double y, std::string_view text, double size = 12, std::string_view anchor = "start",
-            std::string_view fill = "#222");
+  Svg& text(double x, double y, std::string_view text, double size = 12,
+            std::string_view anchor = "start", std::string_view fill = "#222");
   /// Text turned by 90 degrees, ending (reading upwards) at (x, y).
   Svg& upright_text(double x, double y, std::string_view text, double size = 12);
   [[nodiscard]] std::string str() const;
@@ -35,9 +36,9 @@ class Svg {
 
 struct HeatMap {
   std::string title;
-  std::vector<std::string> rows, columns;    ///< labels
-  std::vector<std::vector<double>> values;   ///< [rows][columns]; NaN = empty cell
-  std::string unit;                          ///< legend
+  std::vector<std::string> rows, columns;   ///< labels
+  std::vector<std::vector<double>> values;  ///< [rows][columns]; NaN = empty cell
+  std::string unit;                         ///< legend
 };
 [[nodiscard]] std::string draw_heat_map(const HeatMap& map);
 

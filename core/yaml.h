@@ -1,6 +1,7 @@
 #pragma once
-// A YAML (or JSON) document whose every node knows its line and column, for recipes and job files whose
-// errors must point at the place. Duplicate keys, anchors that expand beyond a bound, and tags are refused.
+// A YAML (or JSON) document whose every node knows its line and column, for recipes and job files
+// whose errors must point at the place. Duplicate keys, anchors that expand beyond a bound, and
+// tags are refused.
 
 #include <cstdint>
 #include <memory>
@@ -23,12 +24,12 @@ struct Node {
 
   enum class Kind { kNull, kScalar, kSequence, kMapping };
   Kind kind = Kind::kNull;
-  std::string scalar;                                ///< text of a scalar
-  bool quoted = false;                               ///< "12" is a string, 12 a number
-  std::vector<Node> items;                           ///< sequence elements
-  std::vector<std::pair<Node, Node>> entries;        ///< mapping entries in order (keys are scalars)
-  int line = 0;                                      ///< 1-based
-  int column = 0;                                    ///< 1-based
+  std::string scalar;                          ///< text of a scalar
+  bool quoted = false;                         ///< "12" is a string, 12 a number
+  std::vector<Node> items;                     ///< sequence elements
+  std::vector<std::pair<Node, Node>> entries;  ///< mapping entries in order (keys are scalars)
+  int line = 0;                                ///< 1-based
+  int column = 0;                              ///< 1-based
 
   [[nodiscard]] const Node* find(std::string_view key) const noexcept;
   [[nodiscard]] std::optional<double> number() const noexcept;
@@ -40,6 +41,7 @@ struct Node {
 [[nodiscard]] std::vector<Node> parse_yaml(std::string_view text, std::string_view source);
 
 /// Refuses keys outside `known` with line, column and "did you mean".
-void check_keys(const Node& mapping, const std::vector<std::string_view>& known, std::string_view source);
+void check_keys(const Node& mapping, const std::vector<std::string_view>& known,
+                std::string_view source);
 
 }  // namespace lancet

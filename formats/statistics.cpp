@@ -9,11 +9,13 @@
 namespace lancet {
 namespace {
 
-constexpr std::uint64_t kBlock = 1U << 18;   // elements decoded at a time; a multiple of every block size
+constexpr std::uint64_t kBlock =
+    1U << 18;  // elements decoded at a time; a multiple of every block size
 
 struct Sums {
   double sum = 0, square = 0;
-  double min = std::numeric_limits<double>::infinity(), max = -std::numeric_limits<double>::infinity();
+  double min = std::numeric_limits<double>::infinity(),
+         max = -std::numeric_limits<double>::infinity();
   std::uint64_t nan = 0, inf = 0, finite = 0;
 
   void add(float value) {
@@ -50,7 +52,8 @@ TensorStatistics tensor_statistics(DType dtype, Bytes data) {
   const std::uint64_t elements = data.size() * 8 / info.block_bits * info.block;
   const auto parts = over_blocks<Sums>(elements, [&](std::uint64_t begin, std::uint64_t end) {
     std::vector<float> values(end - begin);
-    decode_f32(dtype, data.subspan(*dtype_bytes(dtype, begin), *dtype_bytes(dtype, end - begin)), values);
+    decode_f32(dtype, data.subspan(*dtype_bytes(dtype, begin), *dtype_bytes(dtype, end - begin)),
+               values);
     Sums sums;
     for (const float value : values) sums.add(value);
     return sums;
@@ -76,8 +79,8 @@ TensorStatistics tensor_statistics(DType dtype, Bytes data) {
   return out;
 }
 
-TensorDifference tensor_difference(const ModelSource& a, const TensorInfo& in_a, const ModelSource& b,
-                                   const TensorInfo& in_b) {
+TensorDifference tensor_difference(const ModelSource& a, const TensorInfo& in_a,
+                                   const ModelSource& b, const TensorInfo& in_b) {
   const Bytes raw_a = a.raw(in_a), raw_b = b.raw(in_b);
   if (in_a.dtype == in_b.dtype && !raw_a.empty() && raw_a.size() == raw_b.size() &&
       std::memcmp(raw_a.data(), raw_b.data(), raw_a.size()) == 0) {
@@ -122,7 +125,8 @@ TensorDifference tensor_difference(const ModelSource& a, const TensorInfo& in_a,
   }
   TensorDifference out;
   out.rel_norm = all.dd == 0 ? 0 : std::sqrt(all.dd) / std::sqrt(all.aa);
-  out.cosine = all.aa > 0 && all.bb > 0 ? all.ab / (std::sqrt(all.aa) * std::sqrt(all.bb)) : (all.aa == all.bb ? 1 : 0);
+  out.cosine = all.aa > 0 && all.bb > 0 ? all.ab / (std::sqrt(all.aa) * std::sqrt(all.bb))
+                                        : (all.aa == all.bb ? 1 : 0);
   out.max_abs = all.max_abs;
   out.changed = static_cast<double>(all.changed) / static_cast<double>(elements);
   return out;

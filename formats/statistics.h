@@ -1,6 +1,6 @@
 #pragma once
-// Statistics of one tensor and comparison of two, streamed in blocks of bounded size. Sums in float64 over a
-// fixed grid: the same digits for any thread count.
+// Statistics of one tensor and comparison of two, streamed in blocks of bounded size. Sums in
+// float64 over a fixed grid: the same digits for any thread count.
 
 #include <cstdint>
 
@@ -10,7 +10,7 @@
 namespace lancet {
 
 struct TensorStatistics {
-  double min = 0, max = 0, mean = 0, std = 0, norm = 0;   ///< over the finite values
+  double min = 0, max = 0, mean = 0, std = 0, norm = 0;  ///< over the finite values
   std::uint64_t nan = 0, inf = 0;
 };
 
@@ -18,10 +18,10 @@ struct TensorStatistics {
 [[nodiscard]] TensorStatistics tensor_statistics(DType dtype, Bytes data);
 
 struct TensorDifference {
-  double rel_norm = 0;    ///< ||b - a|| / ||a||  (0 when both are zero, infinite when only a is)
-  double cosine = 1;      ///< <a, b> / (||a|| ||b||)
-  double max_abs = 0;     ///< max |b - a|
-  double changed = 0;     ///< share of elements whose value differs
+  double rel_norm = 0;  ///< ||b - a|| / ||a||  (0 when both are zero, infinite when only a is)
+  double cosine = 1;    ///< <a, b> / (||a|| ||b||)
+  double max_abs = 0;   ///< max |b - a|
+  double changed = 0;   ///< share of elements whose value differs
 };
 
 /// Compares decoded values of two tensors of equal shape.

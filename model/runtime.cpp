@@ -22,8 +22,8 @@ OneThread::~OneThread() {
 }
 
 void init_runtime() {
-  // Activations of a few MB come and go with every layer: kept by the allocator, the system need not
-  // clear their pages again each time.
+  // Activations of a few MB come and go with every layer: kept by the allocator, the system need
+  // not clear their pages again each time.
   ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
   if (at::get_num_threads() != parallel::threads()) at::set_num_threads(parallel::threads());

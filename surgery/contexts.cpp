@@ -27,8 +27,8 @@ std::string as_template(std::string text) {
 
 }  // namespace
 
-std::vector<std::string> sample_contexts(const Decoder& model, const Tokenizer& tokenizer, std::int64_t count,
-                                         std::uint64_t seed) {
+std::vector<std::string> sample_contexts(const Decoder& model, const Tokenizer& tokenizer,
+                                         std::int64_t count, std::uint64_t seed) {
   // All in one batch: every token reads all weights, however many texts there are.
   std::vector<Prompt> prompts;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -62,8 +62,8 @@ std::vector<std::string> read_contexts(const fs::path& path) {
     const std::size_t slot = context.find("{}");
     if (slot == std::string::npos || context.find("{}", slot + 2) != std::string::npos) {
       fail(ErrorKind::kUsage, "edit",
-           fmt::format("contexts: expected one '{{}}' in a line, found '{}' ({}:{})", printable(context),
-                       path.string(), line));
+           fmt::format("contexts: expected one '{{}}' in a line, found '{}' ({}:{})",
+                       printable(context), path.string(), line));
     }
     contexts.push_back(std::move(context));
   }

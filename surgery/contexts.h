@@ -1,6 +1,6 @@
 #pragma once
-// Context templates: texts that precede a fact, so that key and value do not depend on what stands before
-// (ROME §3.1). Index 0 is always the bare prompt "{}".
+// Context templates: texts that precede a fact, so that key and value do not depend on what stands
+// before (ROME §3.1). Index 0 is always the bare prompt "{}".
 
 #include <cstdint>
 #include <string>
@@ -12,14 +12,15 @@
 
 namespace lancet {
 
-/// "{}" and `count` texts "<text>. {}" that the model writes itself: starters The, Therefore, Because, I, You in
-/// turn, half of them 5 and half 10 tokens long, top-k 5 from `seed`; braces become blanks. The same model and
-/// seed give the same texts.
-[[nodiscard]] std::vector<std::string> sample_contexts(const Decoder& model, const Tokenizer& tokenizer,
+/// "{}" and `count` texts "<text>. {}" that the model writes itself: starters The, Therefore,
+/// Because, I, You in turn, half of them 5 and half 10 tokens long, top-k 5 from `seed`; braces
+/// become blanks. The same model and seed give the same texts.
+[[nodiscard]] std::vector<std::string> sample_contexts(const Decoder& model,
+                                                       const Tokenizer& tokenizer,
                                                        std::int64_t count, std::uint64_t seed);
 
-/// One literal template with "{}" a line, empty lines left out; "{}" itself is put first where it is missing.
-/// kUsage for a line without "{}" or with several; kInput when the file is missing.
+/// One literal template with "{}" a line, empty lines left out; "{}" itself is put first where it
+/// is missing. kUsage for a line without "{}" or with several; kInput when the file is missing.
 [[nodiscard]] std::vector<std::string> read_contexts(const fs::path& path);
 
 }  // namespace lancet

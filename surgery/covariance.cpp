@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include <ATen/Version.h>
-#include <torch/headeronly/version.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
+#include <torch/headeronly/version.h>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -19,8 +19,8 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kChunkTokens = 2048;   ///< padded tokens of one product
-constexpr std::int64_t kGroup = 8;            ///< products alive at a time
+constexpr std::int64_t kChunkTokens = 2048;  ///< padded tokens of one product
+constexpr std::int64_t kGroup = 8;           ///< products alive at a time
 
 void hash_tensor(Sha256& hash, const std::string& name, const at::Tensor& value) {
   const at::Tensor plain = value.detach().to(at::kCPU).contiguous();
@@ -33,8 +33,9 @@ std::vector<std::string> weights_below(const Decoder& model, std::int64_t layer)
   const NameSpec& names = model.spec().names;
   std::vector<std::string> out{names.embed};
   for (std::int64_t l = 0; l <= layer; ++l) {
-    for (const std::string* pattern : {&names.attn_norm, &names.q, &names.k, &names.v, &names.o, &names.q_norm,
-                                       &names.k_norm, &names.mlp_norm, &names.gate, &names.up, &names.down}) {
+    for (const std::string* pattern :
+         {&names.attn_norm, &names.q, &names.k, &names.v, &names.o, &names.q_norm, &names.k_norm,
+          &names.mlp_norm, &names.gate, &names.up, &names.down}) {
       if (pattern->empty() || (l == layer && pattern == &names.down)) continue;
       out.push_back(fill_template(*pattern, std::to_string(l)));
     }
@@ -63,7 +64,8 @@ std::string hash_weights(const Decoder& model, std::int64_t layer) {
   return hash.hex();
 }
 
-/// Documents cut into pieces of at most `window` tokens, longest first so that batches have little padding.
+/// Documents cut into pieces of at most `window` tokens, longest first so that batches have little
+/// padding.
 std::vector<Row> read_pieces(const Tokenizer& tokenizer, const CovarianceText& text) {
   const std::string all = read_file(text.path, 1ULL << 30);
   std::vector<Row> pieces;
@@ -72,9 +74,12 @@ std::vector<Row> read_pieces(const Tokenizer& tokenizer, const CovarianceText& t
     const std::size_t end = std::min(all.find("\n\n", at), all.size());
     const auto ids = tokenizer.encode(std::string_view(all).substr(at, end - at)).ids;
     at = end + 2;
-    for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(text.window)) {
+    for (std::size_t first = 0; first < ids.size();
+         first += static_cast<std::size_t>(text.window)) {
       const std::size_t last = std::min(ids.size(), first + static_cast<std::size_t>(text.window));
-      pieces.push_back({{ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(last)}, 0});
+      pieces.push_back({{ids.begin() + static_cast<std::ptrdiff_t>(first),
+                         ids.begin() + static_cast<std::ptrdiff_t>(last)},
+                        0});
       total += static_cast<std::int64_t>(last - first);
     }
   }
@@ -87,8 +92,10 @@ std::vector<std::pair<std::int64_t, std::int64_t>> piece_chunks(const std::vecto
   std::vector<std::pair<std::int64_t, std::int64_t>> chunks;
   const auto count = static_cast<std::int64_t>(pieces.size());
   for (std::int64_t first = 0; first < count;) {
-    const auto longest = std::max<std::int64_t>(1, static_cast<std::int64_t>(pieces[static_cast<std::size_t>(first)].ids.size()));
-    const std::int64_t last = std::min(count, first + std::max<std::int64_t>(1, kChunkTokens / longest));
+    const auto longest = std::max<std::int64_t>(
+        1, static_cast<std::int64_t>(pieces[static_cast<std::size_t>(first)].ids.size()));
+    const std::int64_t last =
+        std::min(count, first + std::max<std::int64_t>(1, kChunkTokens / longest));
     chunks.emplace_back(first, last);
     first = last;
   }
@@ -96,8 +103,8 @@ std::vector<std::pair<std::int64_t, std::int64_t>> piece_chunks(const std::vecto
 }
 
 /// K^T K of the real tokens of one chunk, float32 [d_ff, d_ff].
-at::Tensor chunk_moment(const Decoder& model, const std::vector<Row>& pieces, std::int64_t first, std::int64_t last,
-                        std::int64_t layer) {
+at::Tensor chunk_moment(const Decoder& model, const std::vector<Row>& pieces, std::int64_t first,
+                        std::int64_t last, std::int64_t layer) {
   c10::AutoGradMode no_gradient(false);
   Pass pass;
   const at::Tensor ids = pad_rows(pieces, first, last, pass.lengths).to(model.options().device());
@@ -128,26 +135,32 @@ at::Tensor load_cached(const fs::path& path, std::int64_t& tokens) {
     const auto count = header.metadata.find("tokens");
     if (header.tensors.size() != 1 || count == header.metadata.end()) return {};
     const TensorInfo& info = header.tensors.front();
-    if (info.dtype != DType::kF64 || info.shape.size() != 2 || info.shape[0] != info.shape[1]) return {};
+    if (info.dtype != DType::kF64 || info.shape.size() != 2 || info.shape[0] != info.shape[1])
+      return {};
     at::Tensor matrix = at::empty(info.shape, at::kDouble);
     std::memcpy(matrix.data_ptr(), file.bytes().data() + info.offset, info.bytes);
     tokens = std::stoll(count->second);
     return matrix;
   } catch (const std::exception& error) {
-    log::warn(fmt::format("the cached statistics {} are collected anew: {}", path.string(), error.what()));
+    log::warn(fmt::format("the cached statistics {} are collected anew: {}", path.string(),
+                          error.what()));
     return {};
   }
 }
 
-void save_cached(const fs::path& path, const at::Tensor& matrix, std::int64_t tokens, const Json& identity) {
+void save_cached(const fs::path& path, const at::Tensor& matrix, std::int64_t tokens,
+                 const Json& identity) {
   try {
     fs::create_directories(path.parent_path());
     const at::Tensor plain = matrix.contiguous();
     std::vector<OutputTensor> tensors;
-    tensors.push_back({"second_moment", DType::kF64, plain.sizes().vec(), [&](const std::function<void(Bytes)>& emit) {
-                         emit(Bytes(static_cast<const std::byte*>(plain.data_ptr()), plain.nbytes()));
-                       }});
-    (void)save_safetensors(path, std::move(tensors), {{"identity", dump_json(identity)}, {"tokens", std::to_string(tokens)}});
+    tensors.push_back(
+        {"second_moment", DType::kF64, plain.sizes().vec(),
+         [&](const std::function<void(Bytes)>& emit) {
+           emit(Bytes(static_cast<const std::byte*>(plain.data_ptr()), plain.nbytes()));
+         }});
+    (void)save_safetensors(path, std::move(tensors),
+                           {{"identity", dump_json(identity)}, {"tokens", std::to_string(tokens)}});
   } catch (const std::exception& error) {
     log::warn(fmt::format("the statistics were not cached: {}", error.what()));
   }
@@ -155,19 +168,28 @@ void save_cached(const fs::path& path, const at::Tensor& matrix, std::int64_t to
 
 }  // namespace
 
-CovarianceText shipped_covariance_text() { return {share_dir() / "texts" / "covariance.txt", 512, 0}; }
+CovarianceText shipped_covariance_text() {
+  return {share_dir() / "texts" / "covariance.txt", 512, 0};
+}
 
 Json CovarianceIdentity::json() const {
-  return {{"weights_sha256", weights_sha256}, {"config_sha256", config_sha256}, {"tokenizer_sha256", tokenizer_sha256},
-          {"text_sha256", text_sha256},       {"layer", layer},                 {"window", window},
-          {"max_tokens", max_tokens},         {"dtype", dtype},                 {"backend", backend},
+  return {{"weights_sha256", weights_sha256},
+          {"config_sha256", config_sha256},
+          {"tokenizer_sha256", tokenizer_sha256},
+          {"text_sha256", text_sha256},
+          {"layer", layer},
+          {"window", window},
+          {"max_tokens", max_tokens},
+          {"dtype", dtype},
+          {"backend", backend},
           {"version", version}};
 }
 
 std::string CovarianceIdentity::key() const { return sha256_hex(dump_json(json())); }
 
 CovarianceIdentity covariance_identity(const Decoder& model, const std::string& config_sha256,
-                                       const Tokenizer& tokenizer, std::int64_t layer, const CovarianceText& text) {
+                                       const Tokenizer& tokenizer, std::int64_t layer,
+                                       const CovarianceText& text) {
   CovarianceIdentity out;
   out.weights_sha256 = hash_weights(model, layer);
   out.config_sha256 = config_sha256;
@@ -177,16 +199,20 @@ CovarianceIdentity covariance_identity(const Decoder& model, const std::string& 
   out.window = text.window;
   out.max_tokens = text.max_tokens;
   out.dtype = c10::toString(c10::typeMetaToScalarType(model.options().dtype()));
-  out.backend = fmt::format("{} {} {}", model.options().device().str(), TORCH_VERSION, at::get_cpu_capability());
+  out.backend = fmt::format("{} {} {}", model.options().device().str(), TORCH_VERSION,
+                            at::get_cpu_capability());
   return out;
 }
 
-at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenizer, std::int64_t layer,
-                                 const CovarianceText& text, std::int64_t& tokens) {
+at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenizer,
+                                 std::int64_t layer, const CovarianceText& text,
+                                 std::int64_t& tokens) {
   const std::vector<Row> pieces = read_pieces(tokenizer, text);
   tokens = 0;
   for (const Row& piece : pieces) tokens += static_cast<std::int64_t>(piece.ids.size());
-  if (tokens == 0) fail(ErrorKind::kInput, "covariance", fmt::format("expected text, found none ({})", text.path.string()));
+  if (tokens == 0)
+    fail(ErrorKind::kInput, "covariance",
+         fmt::format("expected text, found none ({})", text.path.string()));
   const auto chunks = piece_chunks(pieces);
   const auto count = static_cast<std::int64_t>(chunks.size());
   at::Tensor sum;
@@ -197,7 +223,8 @@ at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenize
       check_interrupted();
       const auto [first, last] = chunks[static_cast<std::size_t>(group + i)];
       parts[static_cast<std::size_t>(i)] = chunk_moment(model, pieces, first, last, layer);
-      for (std::int64_t p = first; p < last; ++p) progress.advance(pieces[static_cast<std::size_t>(p)].ids.size());
+      for (std::int64_t p = first; p < last; ++p)
+        progress.advance(pieces[static_cast<std::size_t>(p)].ids.size());
     });
     for (const at::Tensor& part : parts) {
       if (!sum.defined()) sum = at::zeros(part.sizes(), at::kDouble);
@@ -208,9 +235,11 @@ at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenize
   return sum.div_(static_cast<double>(tokens));
 }
 
-Covariance automatic_covariance(const Decoder& model, const std::string& config_sha256, const Tokenizer& tokenizer,
-                                std::int64_t layer, const CovarianceText& text) {
-  const CovarianceIdentity identity = covariance_identity(model, config_sha256, tokenizer, layer, text);
+Covariance automatic_covariance(const Decoder& model, const std::string& config_sha256,
+                                const Tokenizer& tokenizer, std::int64_t layer,
+                                const CovarianceText& text) {
+  const CovarianceIdentity identity =
+      covariance_identity(model, config_sha256, tokenizer, layer, text);
   Covariance out;
   out.identity = identity.json();
   const fs::path path = cache_path(identity);

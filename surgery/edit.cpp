@@ -13,28 +13,32 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kTextTokens = 8;        ///< of the greedy text that is shown
-constexpr std::int64_t kGuardTokens = 256;      ///< of the perplexity text that the guard reads
+constexpr std::int64_t kTextTokens = 8;     ///< of the greedy text that is shown
+constexpr std::int64_t kGuardTokens = 256;  ///< of the perplexity text that the guard reads
 
 void check_request(const EditRequest& request, const Editor& editor) {
   if (!request.plan && !request.out && !request.delta && !request.lora) {
-    fail(ErrorKind::kUsage, "edit", "expected -o, --delta or --lora, found none", "say where the edit shall go");
+    fail(ErrorKind::kUsage, "edit", "expected -o, --delta or --lora, found none",
+         "say where the edit shall go");
   }
-  if (request.facts.empty()) fail(ErrorKind::kUsage, "edit", "expected at least one fact, found none");
+  if (request.facts.empty())
+    fail(ErrorKind::kUsage, "edit", "expected at least one fact, found none");
   if (editor.max_facts > 0 && static_cast<std::int64_t>(request.facts.size()) > editor.max_facts) {
     fail(ErrorKind::kUsage, "edit",
-         fmt::format("{}: expected at most {} facts, found {}", editor.name, editor.max_facts, request.facts.size()));
+         fmt::format("{}: expected at most {} facts, found {}", editor.name, editor.max_facts,
+                     request.facts.size()));
   }
   for (const Fact& fact : request.facts) check_fact(fact);
   if (request.plan) return;
-  for (const auto& path : {request.out, request.delta, request.lora, request.report, request.dump}) {
+  for (const auto& path :
+       {request.out, request.delta, request.lora, request.report, request.dump}) {
     if (path) check_output("edit", *path, request.force);
   }
 }
 
 struct Side {
   std::vector<Answer> answers;
-  std::vector<std::string> texts;     ///< greedy, one a fact
+  std::vector<std::string> texts;  ///< greedy, one a fact
   double perplexity = 0;
 };
 
@@ -50,7 +54,8 @@ Side probe_side(const Decoder& decoder, const SurgeryModel& model, const std::ve
 }
 
 /// The answer to the fact's own prompt, which is the first of its questions.
-const Answer& own_answer(std::size_t fact, const std::vector<Question>& questions, const std::vector<Answer>& answers) {
+const Answer& own_answer(std::size_t fact, const std::vector<Question>& questions,
+                         const std::vector<Answer>& answers) {
   for (std::size_t i = 0; i < questions.size(); ++i) {
     if (questions[i].fact == fact && questions[i].kind == ProbeKind::kPrompt) return answers[i];
   }
@@ -74,19 +79,20 @@ Json edit_norms(const EditedModel& edited, const std::string& id) {
     const LedgerTensor& info = *edited.delta.ledger.find_tensor(name);
     const double change = delta_norm(*edited.delta.find(name), range.first, range.second);
     const double total = delta_norm(*edited.delta.find(name));
-    out[std::to_string(info.layer)] = total > 0 ? edited.relative_norm.at(name) * change / total : 0;
+    out[std::to_string(info.layer)] =
+        total > 0 ? edited.relative_norm.at(name) * change / total : 0;
   }
   return out;
 }
 
 struct Proof {
   Json edits = Json::array();
-  std::vector<std::string> failed;     ///< ids
+  std::vector<std::string> failed;  ///< ids
   std::vector<FactMetrics> metrics;
 };
 
-Proof prove(const EditRequest& request, const EditedModel& edited, const std::vector<Question>& questions,
-            const Side& before, const Side& after) {
+Proof prove(const EditRequest& request, const EditedModel& edited,
+            const std::vector<Question>& questions, const Side& before, const Side& after) {
   Proof proof;
   for (std::size_t f = 0; f < request.facts.size(); ++f) {
     const Fact& fact = request.facts[f];
@@ -94,36 +100,39 @@ Proof prove(const EditRequest& request, const EditedModel& edited, const std::ve
     const Answer& own = own_answer(f, questions, after.answers);
     const bool ok = own.says_target && metrics.es.value_or(1) == 1;
     if (!ok) proof.failed.push_back(fact.id);
-    proof.edits.push_back({{"id", edited.ids[f]},
-                           {"ok", ok},
-                           {"subject", fact.subject},
-                           {"prompt", fact.prompt},
-                           {"target", fact.target},
-                           {"before", side_json(own_answer(f, questions, before.answers), before.texts[f])},
-                           {"after", side_json(own, after.texts[f])},
-                           {"paraphrase", share_json(metrics.ps)},
-                           {"paraphrase_text", share_json(metrics.pem)},
-                           {"neighborhood", share_json(metrics.ns)},
-                           {"neighborhood_text", share_json(metrics.na)},
-                           {"leak", share_json(metrics.leak)},
-                           {"leak_unrelated", share_json(metrics.leak_unrelated)},
-                           {"rel_norm", edit_norms(edited, fact.id)}});
+    proof.edits.push_back(
+        {{"id", edited.ids[f]},
+         {"ok", ok},
+         {"subject", fact.subject},
+         {"prompt", fact.prompt},
+         {"target", fact.target},
+         {"before", side_json(own_answer(f, questions, before.answers), before.texts[f])},
+         {"after", side_json(own, after.texts[f])},
+         {"paraphrase", share_json(metrics.ps)},
+         {"paraphrase_text", share_json(metrics.pem)},
+         {"neighborhood", share_json(metrics.ns)},
+         {"neighborhood_text", share_json(metrics.na)},
+         {"leak", share_json(metrics.leak)},
+         {"leak_unrelated", share_json(metrics.leak_unrelated)},
+         {"rel_norm", edit_norms(edited, fact.id)}});
     proof.metrics.push_back(metrics);
   }
   return proof;
 }
 
-GuardVerdict guard(const EditRequest& request, const EditPlan& plan, const EditedModel& edited, const Side& before,
-                   const Side& after, const Proof& proof) {
+GuardVerdict guard(const EditRequest& request, const EditPlan& plan, const EditedModel& edited,
+                   const Side& before, const Side& after, const Proof& proof) {
   GuardValues values;
   values.leak_rate = mean_metrics(proof.metrics).leak;
   values.perplexity_before = before.perplexity;
   values.perplexity_after = after.perplexity;
-  for (const auto& [name, norm] : edited.relative_norm) values.relative_norm = std::max(values.relative_norm, norm);
+  for (const auto& [name, norm] : edited.relative_norm)
+    values.relative_norm = std::max(values.relative_norm, norm);
   values.spectral_ratio = edited.spectral_ratio;
   for (const Json& fact : plan.notes.value("facts", Json::array())) {
     if (!fact.contains("denominator")) continue;
-    values.denominator = std::min(values.denominator.value_or(1), fact["denominator"].get<double>());
+    values.denominator =
+        std::min(values.denominator.value_or(1), fact["denominator"].get<double>());
   }
   GuardLimits limits;
   limits.leak = request.max_leak;
@@ -146,8 +155,8 @@ Json written(const fs::path& path, std::uint64_t bytes, const std::string& sha25
   return {{"path", path.string()}, {"bytes", bytes}, {"sha256", sha256}};
 }
 
-Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime, const SurgeryModel& model,
-                   EditedModel& edited, const Json& result) {
+Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
+                   const SurgeryModel& model, EditedModel& edited, const Json& result) {
   Json outputs = Json::array();
   std::vector<std::string> own_ids;
   for (const Fact& fact : request.facts) own_ids.push_back(fact.id);
@@ -166,9 +175,13 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime, co
     for (auto& [name, tensor] : edited.stack.changed) changed.push_back(std::move(tensor));
     ApplyOptions options;
     options.force = request.force;
-    const Json manifest{{"command", request.command}, {"seed", runtime.seed}, {"method", result["method"]},
-                        {"layers", result["layers"]}, {"parameters", result["parameters"]}};
-    for (const WrittenFile& file : write_edited(model.source, *request.out, changed, edited.stack.delta, options, manifest)) {
+    const Json manifest{{"command", request.command},
+                        {"seed", runtime.seed},
+                        {"method", result["method"]},
+                        {"layers", result["layers"]},
+                        {"parameters", result["parameters"]}};
+    for (const WrittenFile& file :
+         write_edited(model.source, *request.out, changed, edited.stack.delta, options, manifest)) {
       outputs.push_back(written(file.path, file.bytes, file.sha256));
     }
   }
@@ -185,18 +198,21 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   watch.lap("load");
-  const LayerChoice choice = choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
-    return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
-  });
+  const LayerChoice choice =
+      choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
+        return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
+      });
   log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
   watch.lap("layers");
   CovarianceSource covariance(model, request.covariance);
   for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
   watch.lap("covariance");
   const EditPlan plan = editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
-                                     [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters, runtime.seed});
+                                     [&](std::int64_t layer) { return covariance.matrix(layer); },
+                                     parameters, runtime.seed});
   watch.lap("plan");
-  EditedModel edited = realise(model, request, runtime, plan, choice.layers, parameters.json(), covariance.identities());
+  EditedModel edited = realise(model, request, runtime, plan, choice.layers, parameters.json(),
+                               covariance.identities());
   watch.lap("apply");
   const auto questions = make_questions(&model.decoder, model.tokenizer, request.facts);
   const Side before = probe_side(model.decoder, model, request.facts, questions);
@@ -205,12 +221,14 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
 
   const Proof proof = prove(request, edited, questions, before, after);
   const GuardVerdict verdict = guard(request, plan, edited, before, after, proof);
-  Json result{{"method", request.method}, {"layers", choice.layers}, {"layer_reason", choice.reason},
-              {"parameters", parameters.json()}, {"seconds", 0.0}, {"edits", proof.edits}, {"guards", verdict.json},
-              {"outputs", Json::array()}};
+  Json result{
+      {"method", request.method},        {"layers", choice.layers}, {"layer_reason", choice.reason},
+      {"parameters", parameters.json()}, {"seconds", 0.0},          {"edits", proof.edits},
+      {"guards", verdict.json},          {"outputs", Json::array()}};
   if (!choice.sweep.is_null()) result["sweep"] = choice.sweep;
   const bool good = proof.failed.empty() && verdict.passed;
-  if (good || !request.guards) result["outputs"] = write_outputs(request, runtime, model, edited, result);
+  if (good || !request.guards)
+    result["outputs"] = write_outputs(request, runtime, model, edited, result);
   // What people look at to understand a failure is written in any case.
   if (request.dump) save_dump(*request.dump, plan);
   watch.lap("write");
@@ -220,7 +238,10 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
   if (!proof.failed.empty() || (!verdict.passed && request.guards)) {
     partial = result;
     std::vector<std::string> problems = verdict.problems;
-    if (!proof.failed.empty()) problems.insert(problems.begin(), fmt::format("the edited model does not say the target of {}", fmt::join(proof.failed, ", ")));
+    if (!proof.failed.empty())
+      problems.insert(problems.begin(),
+                      fmt::format("the edited model does not say the target of {}",
+                                  fmt::join(proof.failed, ", ")));
     fail(ErrorKind::kGoal, "edit", fmt::format("{}", fmt::join(problems, "; ")),
          request.guards ? "nothing was written; --no-guards writes all the same" : "");
   }

@@ -57,7 +57,8 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
   double tokens = 0;
   for (const Fact& fact : request.facts) {
     Json entry = plan_fact(tokenizer, fact);
-    const auto tail = static_cast<double>(entry["ids"].size() + entry["target_ids"].size()) - entry["subject_last"].get<double>();
+    const auto tail = static_cast<double>(entry["ids"].size() + entry["target_ids"].size()) -
+                      entry["subject_last"].get<double>();
     tokens += tail * (1 + parameters.json().value("context_count", 0.0));
     result["edits"].push_back(std::move(entry));
   }
@@ -65,10 +66,12 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
   const std::uint64_t width = resolve_dtype(runtime.dtype) == at::kBFloat16 ? 2 : 4;
   result["memory"] = parameters_count * width + (300ULL << 20);
   // Forward and input gradient: 4 operations per parameter and token.
-  result["seconds"] = 2 + 4.0 * static_cast<double>(parameters_count) * tokens * parameters.json().value("steps", 25.0) / kOperationsPerSecond;
+  result["seconds"] = 2 + 4.0 * static_cast<double>(parameters_count) * tokens *
+                              parameters.json().value("steps", 25.0) / kOperationsPerSecond;
   result["bytes"] = request.out ? parameters_count * width : 0;
   result["outputs"] = Json::array();
-  for (const auto& path : {request.out, request.delta, request.lora, request.report, request.dump}) {
+  for (const auto& path :
+       {request.out, request.delta, request.lora, request.report, request.dump}) {
     if (path) result["outputs"].push_back(path->string());
   }
   return result;

@@ -30,17 +30,18 @@ struct SurgeryModel {
 
 /// What an editor planned, and the model that it gives once rounded to the stored dtype.
 struct EditedModel {
-  Delta delta;                     ///< this call's edits as one stage
-  EditStack stack;                 ///< with the edits the model already carried
-  std::vector<std::string> ids;    ///< of this call's edits in the stack
+  Delta delta;                   ///< this call's edits as one stage
+  EditStack stack;               ///< with the edits the model already carried
+  std::vector<std::string> ids;  ///< of this call's edits in the stack
   Decoder decoder;
-  std::map<std::string, double> relative_norm;   ///< ||dW||_F / ||W||_F per tensor
+  std::map<std::string, double> relative_norm;  ///< ||dW||_F / ||W||_F per tensor
   double spectral_ratio = 0;
 };
 
 /// Factors of all layers -> delta; weights as they will be written -> decoder.
-[[nodiscard]] EditedModel realise(const SurgeryModel& model, const EditRequest& request, const RuntimeOptions& runtime,
-                                  const EditPlan& plan, const std::vector<std::int64_t>& layers, const Json& parameters,
+[[nodiscard]] EditedModel realise(const SurgeryModel& model, const EditRequest& request,
+                                  const RuntimeOptions& runtime, const EditPlan& plan,
+                                  const std::vector<std::int64_t>& layers, const Json& parameters,
                                   const Json& covariance);
 
 /// Second moments by `--covariance`; each layer is collected once, `identities` tells them.
@@ -59,8 +60,8 @@ class CovarianceSource {
 };
 
 /// Tries a layer with the first fact: few passes, identity covariance.
-[[nodiscard]] LayerTrial try_layer(const SurgeryModel& model, const Editor& editor, const Fact& fact, std::int64_t layer,
-                                   std::uint64_t seed);
+[[nodiscard]] LayerTrial try_layer(const SurgeryModel& model, const Editor& editor,
+                                   const Fact& fact, std::int64_t layer, std::uint64_t seed);
 
 /// `--dump`: I.key.L, I.value, I.losses, I.left.L, I.right.L.
 void save_dump(const fs::path& path, const EditPlan& plan);

@@ -1,6 +1,6 @@
 #pragma once
-// An editor gets a const model and returns low-rank factors; only apply writes. One file per method in
-// surgery/editors/, ending in its descriptor.
+// An editor gets a const model and returns low-rank factors; only apply writes. One file per method
+// in surgery/editors/, ending in its descriptor.
 
 #include <cstdint>
 #include <span>
@@ -16,11 +16,12 @@
 
 namespace lancet {
 
-/// A parameter of a method: settable by --method-option, ranged and documented here and nowhere else.
+/// A parameter of a method: settable by --method-option, ranged and documented here and nowhere
+/// else.
 struct Parameter {
   std::string_view name;
   double fallback;
-  double minimum, maximum;       ///< inclusive
+  double minimum, maximum;  ///< inclusive
   bool integer;
   std::string_view help;
 };
@@ -28,7 +29,7 @@ struct Parameter {
 struct WordParameter {
   std::string_view name;
   std::string_view fallback;
-  std::vector<std::string_view> choices;   ///< empty = free text (a path)
+  std::vector<std::string_view> choices;  ///< empty = free text (a path)
   std::string_view help;
 };
 
@@ -41,7 +42,7 @@ class Parameters {
   [[nodiscard]] double number(std::string_view name) const;
   [[nodiscard]] std::int64_t integer(std::string_view name) const;
   [[nodiscard]] const std::string& word(std::string_view name) const;
-  [[nodiscard]] const Json& json() const noexcept { return json_; }   ///< for the ledger
+  [[nodiscard]] const Json& json() const noexcept { return json_; }  ///< for the ledger
 
  private:
   Json json_;
@@ -52,7 +53,7 @@ struct EditInput {
   const Decoder& model;
   const Tokenizer& tokenizer;
   std::vector<Fact> facts;
-  std::vector<std::int64_t> layers;         ///< ascending
+  std::vector<std::int64_t> layers;  ///< ascending
   /// Second moment C = E[k k^T] of a layer's keys, float64 [d_ff, d_ff]; empty tensor = identity.
   std::function<at::Tensor(std::int64_t layer)> covariance;
   const Parameters& parameters;
@@ -62,35 +63,35 @@ struct EditInput {
 /// delta W = left right^T for the mathematical W [d_out, d_in], whatever the stored layout.
 struct Factors {
   std::int64_t layer = 0;
-  std::string tensor;          ///< Hugging Face name of the matrix
+  std::string tensor;  ///< Hugging Face name of the matrix
   MatrixLayout layout = MatrixLayout::kOutIn;
-  at::Tensor left;             ///< float32 [d_out, rank]
-  at::Tensor right;            ///< float32 [d_in, rank]
+  at::Tensor left;   ///< float32 [d_out, rank]
+  at::Tensor right;  ///< float32 [d_in, rank]
 };
 
 /// What was computed for one fact, for --dump and the ledger.
 struct FactTrace {
   std::string id;
-  std::vector<std::pair<std::int64_t, at::Tensor>> keys;   ///< (layer, k* [d_in])
-  at::Tensor value;                                         ///< v* or z [d_model]
-  at::Tensor losses;                                        ///< float64 [steps, terms]
-  std::int64_t subject_last = 0;                            ///< token index in the bare prompt
-  double residual = 0;                                      ///< relative residual of the linear system
+  std::vector<std::pair<std::int64_t, at::Tensor>> keys;  ///< (layer, k* [d_in])
+  at::Tensor value;                                       ///< v* or z [d_model]
+  at::Tensor losses;                                      ///< float64 [steps, terms]
+  std::int64_t subject_last = 0;                          ///< token index in the bare prompt
+  double residual = 0;  ///< relative residual of the linear system
 };
 
 struct EditPlan {
   std::vector<Factors> factors;
-  std::vector<FactTrace> traces;     ///< one per fact, in order
-  Json notes;                        ///< contexts used, steps, condition, ... for the ledger
+  std::vector<FactTrace> traces;  ///< one per fact, in order
+  Json notes;                     ///< contexts used, steps, condition, ... for the ledger
 };
 
 struct Editor {
-  std::string_view name;             ///< file name
+  std::string_view name;  ///< file name
   std::string_view title;
   std::string_view paper;
   std::span<const Parameter> numbers;
   std::span<const WordParameter> words;
-  std::int64_t max_facts;            ///< per call; 0 = any number
+  std::int64_t max_facts;  ///< per call; 0 = any number
   EditPlan (*plan)(const EditInput& input);
 };
 

@@ -13,7 +13,8 @@ GuardVerdict judge(const GuardValues& values, const GuardLimits& limits) {
     const bool good = at_most ? found <= limit : found >= limit;
     if (good) return;
     out.passed = false;
-    out.problems.push_back(fmt::format("{}: expected {} {}, found {:.4g}", name, at_most ? "at most" : "at least", limit, found));
+    out.problems.push_back(fmt::format("{}: expected {} {}, found {:.4g}", name,
+                                       at_most ? "at most" : "at least", limit, found));
   };
   out.json = Json::object();
   if (values.leak_rate) {
@@ -34,8 +35,10 @@ GuardVerdict judge(const GuardValues& values, const GuardLimits& limits) {
     out.json["denominator"] = *values.denominator;
     check("denominator", *values.denominator, limits.denominator, false);
   }
-  out.json["limits"] = {{"leak_rate", limits.leak}, {"perplexity_ratio", limits.perplexity_ratio},
-                        {"relative_norm", limits.relative_norm}, {"denominator", limits.denominator}};
+  out.json["limits"] = {{"leak_rate", limits.leak},
+                        {"perplexity_ratio", limits.perplexity_ratio},
+                        {"relative_norm", limits.relative_norm},
+                        {"denominator", limits.denominator}};
   out.json["passed"] = out.passed;
   return out;
 }

@@ -22,30 +22,34 @@ at::Tensor at_lookup(const at::Tensor& hidden, const std::vector<Row>& rows, std
   return at::stack(out);
 }
 
-void read_prefix(const Decoder& model, const at::Tensor& hidden, const std::vector<std::int64_t>& lookups,
-                 std::int64_t layer, RowChunk& chunk) {
+void read_prefix(const Decoder& model, const at::Tensor& hidden,
+                 const std::vector<std::int64_t>& lookups, std::int64_t layer, RowChunk& chunk) {
   const std::int64_t layers = model.spec().layers;
   const std::int64_t longest = std::max<std::int64_t>(1, *std::ranges::max_element(lookups));
-  chunk.prefix = std::make_unique<KvCache>(model.spec(), hidden.size(0), longest, model.options(), layer + 1);
+  chunk.prefix =
+      std::make_unique<KvCache>(model.spec(), hidden.size(0), longest, model.options(), layer + 1);
   if (layer + 1 >= layers) return;
   Pass pass;
   pass.cache = chunk.prefix.get();
   pass.append = true;
-  for (const std::int64_t lookup : lookups) pass.lengths.push_back(std::max<std::int64_t>(1, lookup));
+  for (const std::int64_t lookup : lookups)
+    pass.lengths.push_back(std::max<std::int64_t>(1, lookup));
   (void)model.run(hidden.narrow(1, 0, longest), layer + 1, layers, pass);
   chunk.prefix->advance(pass.lengths);
   // A subject that is the first token has no prefix; one token stood in for it.
   chunk.prefix->truncate(lookups);
 }
 
-void read_chunk(const Decoder& model, const std::vector<Row>& rows, std::int64_t first, std::int64_t last,
-                std::int64_t layer, bool tails, RowStates& out, RowChunk& chunk) {
+void read_chunk(const Decoder& model, const std::vector<Row>& rows, std::int64_t first,
+                std::int64_t last, std::int64_t layer, bool tails, RowStates& out,
+                RowChunk& chunk) {
   c10::AutoGradMode no_gradient(false);
   Pass pass;
   const at::Tensor ids = pad_rows(rows, first, last, pass.lengths).to(model.options().device());
   pass.hook = [&](std::int64_t at_layer, Place place, const at::Tensor& value) {
     if (at_layer != layer) return value;
-    if (place == Place::kMlpKey) out.keys.narrow(0, first, last - first).copy_(at_lookup(value, rows, first));
+    if (place == Place::kMlpKey)
+      out.keys.narrow(0, first, last - first).copy_(at_lookup(value, rows, first));
     if (place == Place::kMlpOutput) {
       out.values.narrow(0, first, last - first).copy_(at_lookup(value, rows, first));
       if (!tails) throw StopPass{};
@@ -61,10 +65,13 @@ void read_chunk(const Decoder& model, const std::vector<Row>& rows, std::int64_t
     lookups.push_back(row.lookup);
     chunk.lengths.push_back(static_cast<std::int64_t>(row.ids.size()) - row.lookup);
   }
-  chunk.tail = at::zeros({last - first, *std::ranges::max_element(chunk.lengths), hidden.size(2)}, hidden.options());
+  chunk.tail = at::zeros({last - first, *std::ranges::max_element(chunk.lengths), hidden.size(2)},
+                         hidden.options());
   for (std::int64_t r = 0; r < last - first; ++r) {
     const auto i = static_cast<std::size_t>(r);
-    chunk.tail[r].narrow(0, 0, chunk.lengths[i]).copy_(hidden[r].narrow(0, lookups[i], chunk.lengths[i]));
+    chunk.tail[r]
+        .narrow(0, 0, chunk.lengths[i])
+        .copy_(hidden[r].narrow(0, lookups[i], chunk.lengths[i]));
   }
   read_prefix(model, hidden, lookups, layer, chunk);
 }
@@ -74,7 +81,8 @@ void read_chunk(const Decoder& model, const std::vector<Row>& rows, std::int64_t
 std::vector<std::pair<std::int64_t, std::int64_t>> row_chunks(std::int64_t count) {
   const std::int64_t chunks = std::clamp<std::int64_t>(count / kSmallestChunk, 1, kChunks);
   std::vector<std::pair<std::int64_t, std::int64_t>> out;
-  for (std::int64_t c = 0; c < chunks; ++c) out.emplace_back(c * count / chunks, (c + 1) * count / chunks);
+  for (std::int64_t c = 0; c < chunks; ++c)
+    out.emplace_back(c * count / chunks, (c + 1) * count / chunks);
   return out;
 }
 
@@ -93,7 +101,8 @@ at::Tensor pad_rows(const std::vector<Row>& rows, std::int64_t first, std::int64
   return ids;
 }
 
-RowStates read_rows(const Decoder& model, const std::vector<Row>& rows, std::int64_t layer, bool tails) {
+RowStates read_rows(const Decoder& model, const std::vector<Row>& rows, std::int64_t layer,
+                    bool tails) {
   const auto count = static_cast<std::int64_t>(rows.size());
   const MatrixRef down = model.mlp_down(layer);
   const bool out_in = down.layout == MatrixLayout::kOutIn;
@@ -105,7 +114,8 @@ RowStates read_rows(const Decoder& model, const std::vector<Row>& rows, std::int
   for_each_chunk(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t c) {
     check_interrupted();
     const auto [first, last] = chunks[static_cast<std::size_t>(c)];
-    read_chunk(model, rows, first, last, layer, tails, out, out.chunks[static_cast<std::size_t>(c)]);
+    read_chunk(model, rows, first, last, layer, tails, out,
+               out.chunks[static_cast<std::size_t>(c)]);
   });
   return out;
 }

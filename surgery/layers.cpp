@@ -36,7 +36,8 @@ std::int64_t parse_layer(std::string_view text, const std::string& whole, std::i
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || value < 0 || value >= layers) {
     fail(ErrorKind::kUsage, "edit",
-         fmt::format("--layers: expected auto, N or N-M with layers 0 to {}, found '{}'", layers - 1, printable(whole)));
+         fmt::format("--layers: expected auto, N or N-M with layers 0 to {}, found '{}'",
+                     layers - 1, printable(whole)));
   }
   return value;
 }
@@ -47,8 +48,11 @@ std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t lay
   const std::size_t dash = text.find('-');
   const std::string_view view = text;
   const std::int64_t first = parse_layer(view.substr(0, dash), text, layers);
-  const std::int64_t last = dash == std::string::npos ? first : parse_layer(view.substr(dash + 1), text, layers);
-  if (last < first) fail(ErrorKind::kUsage, "edit", fmt::format("--layers: expected N <= M, found '{}'", printable(text)));
+  const std::int64_t last =
+      dash == std::string::npos ? first : parse_layer(view.substr(dash + 1), text, layers);
+  if (last < first)
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("--layers: expected N <= M, found '{}'", printable(text)));
   std::vector<std::int64_t> out;
   for (std::int64_t layer = first; layer <= last; ++layer) out.push_back(layer);
   return out;
@@ -56,7 +60,9 @@ std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t lay
 
 std::optional<LayerChoice> preset_layers(const DecoderSpec& spec) {
   for (const Preset& preset : kPresets) {
-    if (preset.model_type != spec.model_type || preset.layers != spec.layers || preset.d_model != spec.d_model) continue;
+    if (preset.model_type != spec.model_type || preset.layers != spec.layers ||
+        preset.d_model != spec.d_model)
+      continue;
     return LayerChoice{{preset.layer}, fmt::format("preset: {}", preset.reason), {}};
   }
   return std::nullopt;
@@ -65,7 +71,8 @@ std::optional<LayerChoice> preset_layers(const DecoderSpec& spec) {
 std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
   std::vector<std::int64_t> out;
   for (const double depth : {0.04, 0.08, 0.12, 0.17, 0.25, 0.35}) {
-    const auto layer = std::min(layers - 1, static_cast<std::int64_t>(depth * static_cast<double>(layers) + 0.5));
+    const auto layer =
+        std::min(layers - 1, static_cast<std::int64_t>(depth * static_cast<double>(layers) + 0.5));
     if (out.empty() || out.back() != layer) out.push_back(layer);
   }
   return out;
@@ -81,13 +88,17 @@ LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
   for (const std::int64_t layer : sweep_candidates(spec.layers)) {
     const LayerTrial now = trial(layer);
     tried.push_back({{"layer", layer}, {"works", now.works}, {"drift", now.drift}});
-    const bool better = best < 0 || (now.works && !found.works) || (now.works == found.works && now.drift < found.drift);
+    const bool better = best < 0 || (now.works && !found.works) ||
+                        (now.works == found.works && now.drift < found.drift);
     if (!better) continue;
     best = layer;
     found = now;
   }
-  return {{best}, fmt::format("sweep: layer {} {} with the smallest drift ({:.4f} nats over same-template prompts)", best,
-                              found.works ? "takes the edit" : "of those tried", found.drift), tried};
+  return {{best},
+          fmt::format(
+              "sweep: layer {} {} with the smallest drift ({:.4f} nats over same-template prompts)",
+              best, found.works ? "takes the edit" : "of those tried", found.drift),
+          tried};
 }
 
 }  // namespace lancet

@@ -14,14 +14,14 @@ namespace lancet {
 
 struct LayerChoice {
   std::vector<std::int64_t> layers;
-  std::string reason;              ///< "given", "preset: ...", "sweep: ..."
-  Json sweep;                      ///< what the sweep measured, or null
+  std::string reason;  ///< "given", "preset: ...", "sweep: ..."
+  Json sweep;          ///< what the sweep measured, or null
 };
 
 /// One layer tried by the sweep.
 struct LayerTrial {
-  bool works = false;              ///< the edited model says the target
-  double drift = 0;                ///< mean KL(before || after) over same-template prompts, nats
+  bool works = false;  ///< the edited model says the target
+  double drift = 0;    ///< mean KL(before || after) over same-template prompts, nats
 };
 
 /// "5", "4-8" -> the layers (kUsage for another spelling or a layer the model does not have).

@@ -29,12 +29,13 @@ std::string bare_name(std::string_view text) {
 struct SubjectList {
   std::string name;
   bool invented = false;
-  std::vector<std::string> words, subjects;
+  std::vector<std::string> words, subjects, kept;  ///< kept: for editors to protect, never asked
 };
 
 std::vector<std::string> texts(const Json& object, const char* key) {
   const auto found = object.find(key);
-  return found == object.end() ? std::vector<std::string>{} : found->get<std::vector<std::string>>();
+  return found == object.end() ? std::vector<std::string>{}
+                               : found->get<std::vector<std::string>>();
 }
 
 const std::vector<SubjectList>& subject_lists() {
@@ -44,10 +45,12 @@ const std::vector<SubjectList>& subject_lists() {
     try {
       const Json lists = read_json(path);
       for (const auto& [name, entry] : lists.items()) {
-        out.push_back({name, json_bool(entry, "invented", name, false), texts(entry, "words"), texts(entry, "subjects")});
+        out.push_back({name, json_bool(entry, "invented", name, false), texts(entry, "words"),
+                       texts(entry, "subjects"), texts(entry, "protected")});
       }
     } catch (const Json::exception& error) {
-      fail(ErrorKind::kInput, "probe", fmt::format("expected lists of subjects, found {} ({})", error.what(), path.string()));
+      fail(ErrorKind::kInput, "probe",
+           fmt::format("expected lists of subjects, found {} ({})", error.what(), path.string()));
     }
     return out;
   }();
@@ -61,8 +64,9 @@ const SubjectList* find_list(const Fact& fact) {
   std::size_t longest = 0;
   for (const SubjectList& list : subject_lists()) {
     if (list.invented) continue;
-    for (const std::string& known : list.subjects) {
-      if (bare_name(known) == subject) return &list;
+    const auto same = [&](const std::string& known) { return bare_name(known) == subject; };
+    if (std::ranges::any_of(list.subjects, same) || std::ranges::any_of(list.kept, same)) {
+      return &list;
     }
     for (const std::string& word : list.words) {
       if (word.size() > longest && prompt.find(word) != std::string::npos) {
@@ -77,32 +81,48 @@ const SubjectList* find_list(const Fact& fact) {
 
 const SubjectList* find_invented(const SubjectList* real) {
   const std::string wish = real == nullptr || real->name == "people" ? "invented_people"
-                           : real->name == "countries" || real->name == "cities" ? "invented_places"
-                                                                                 : "invented_things";
+                           : real->name == "countries" || real->name == "cities"
+                               ? "invented_places"
+                               : "invented_things";
   for (const SubjectList& list : subject_lists()) {
     if (list.name == wish) return &list;
   }
   return nullptr;
 }
 
+/// Subjects of the list that fits and of the invented one (every third), in a fixed order.
+std::vector<std::string> other_subjects(const Fact& fact, std::int64_t count,
+                                        std::vector<std::string> SubjectList::*which) {
+  const SubjectList* real = find_list(fact);
+  const SubjectList* lists[2] = {real, find_invented(real)};
+  const std::string own = bare_name(fact.subject), target = bare_name(fact.target);
+  const bool has_article = lower(fact.prompt).find("the {}") != std::string::npos;
+  std::vector<std::string> out;
+  std::size_t next[2] = {0, 0};
+  const auto is_empty = [&](std::size_t i) {
+    return lists[i] == nullptr || next[i] >= (lists[i]->*which).size();
+  };
+  while (static_cast<std::int64_t>(out.size()) < count) {
+    std::size_t list = out.size() % 3 == 2 ? 1 : 0;
+    if (is_empty(list)) list = 1 - list;
+    if (is_empty(list)) break;
+    const std::string& subject = (lists[list]->*which)[next[list]++];
+    if (bare_name(subject) == own || bare_name(subject) == target) continue;
+    out.push_back(has_article && subject.starts_with("The ") ? subject.substr(4) : subject);
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<std::string> make_leak_prompts(const Fact& fact, std::int64_t count) {
-  const SubjectList* real = find_list(fact);
-  const SubjectList* invented = find_invented(real);
-  const std::string own = bare_name(fact.subject), target = bare_name(fact.target);
-  std::vector<std::string> out;
-  std::size_t next[2] = {0, 0};
-  const SubjectList* lists[2] = {real, invented};
-  while (static_cast<std::int64_t>(out.size()) < count) {
-    std::size_t which = out.size() % 3 == 2 ? 1 : 0;
-    if (lists[which] == nullptr || next[which] >= lists[which]->subjects.size()) which = 1 - which;
-    if (lists[which] == nullptr || next[which] >= lists[which]->subjects.size()) break;
-    const std::string& subject = lists[which]->subjects[next[which]++];
-    if (bare_name(subject) == own || bare_name(subject) == target) continue;
-    out.push_back(fill_template(fact.prompt, subject));
-  }
+  std::vector<std::string> out = other_subjects(fact, count, &SubjectList::subjects);
+  for (std::string& subject : out) subject = fill_template(fact.prompt, subject);
   return out;
+}
+
+std::vector<std::string> protected_subjects(const Fact& fact, std::int64_t count) {
+  return other_subjects(fact, count, &SubjectList::kept);
 }
 
 }  // namespace lancet

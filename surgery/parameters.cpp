@@ -20,8 +20,8 @@ double parse_number(const Parameter& parameter, const std::string& text) {
       value < parameter.minimum || value > parameter.maximum) {
     fail(ErrorKind::kUsage, "edit",
          fmt::format("--method-option {}: expected {} in [{}, {}], found '{}'", parameter.name,
-                     parameter.integer ? "an integer" : "a number", parameter.minimum, parameter.maximum,
-                     printable(text)),
+                     parameter.integer ? "an integer" : "a number", parameter.minimum,
+                     parameter.maximum, printable(text)),
          std::string(parameter.help));
   }
   return value;
@@ -47,7 +47,8 @@ Parameters::Parameters(std::span<const Parameter> numbers, std::span<const WordP
   for (const Parameter& parameter : numbers) {
     known.push_back(parameter.name);
     const auto found = given.find(std::string(parameter.name));
-    const double value = found == given.end() ? parameter.fallback : parse_number(parameter, found->second);
+    const double value =
+        found == given.end() ? parameter.fallback : parse_number(parameter, found->second);
     if (parameter.integer) {
       json_[std::string(parameter.name)] = static_cast<std::int64_t>(value);
     } else {
@@ -57,19 +58,23 @@ Parameters::Parameters(std::span<const Parameter> numbers, std::span<const WordP
   for (const WordParameter& parameter : words) {
     known.push_back(parameter.name);
     const auto found = given.find(std::string(parameter.name));
-    const std::string value = found == given.end() ? std::string(parameter.fallback) : found->second;
+    const std::string value =
+        found == given.end() ? std::string(parameter.fallback) : found->second;
     check_word(parameter, value);
     json_[std::string(parameter.name)] = value;
   }
   for (const auto& [name, value] : given) {
     if (json_.contains(name)) continue;
     fail(ErrorKind::kUsage, "edit",
-         fmt::format("--method-option: expected {}, found '{}'", fmt::join(known, ", "), printable(name)),
+         fmt::format("--method-option: expected {}, found '{}'", fmt::join(known, ", "),
+                     printable(name)),
          did_you_mean(name, known));
   }
 }
 
-double Parameters::number(std::string_view name) const { return json_.at(std::string(name)).get<double>(); }
+double Parameters::number(std::string_view name) const {
+  return json_.at(std::string(name)).get<double>();
+}
 
 std::int64_t Parameters::integer(std::string_view name) const {
   return json_.at(std::string(name)).get<std::int64_t>();

@@ -15,12 +15,15 @@ namespace lancet {
 namespace {
 
 constexpr std::int64_t kLeakPrompts = 12;
-constexpr std::size_t kAnswerTokens = 2;       ///< of the unedited model's own answer
+constexpr std::size_t kAnswerTokens = 2;  ///< of the unedited model's own answer
 
-std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::string& text) { return tokenizer.encode(text).ids; }
+std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::string& text) {
+  return tokenizer.encode(text).ids;
+}
 
-Question question(const Tokenizer& tokenizer, std::size_t fact, ProbeKind kind, const std::string& prompt,
-                  const std::string& target, const std::optional<std::string>& other) {
+Question question(const Tokenizer& tokenizer, std::size_t fact, ProbeKind kind,
+                  const std::string& prompt, const std::string& target,
+                  const std::optional<std::string>& other) {
   Question out{fact, kind, encode(tokenizer, prompt), target_tokens(tokenizer, prompt, target), {}};
   if (other && !other->empty()) out.other = target_tokens(tokenizer, prompt, *other);
   return out;
@@ -42,8 +45,10 @@ class Share {
   std::int64_t yes_ = 0, count_ = 0;
 };
 
-/// Greedy continuations of `base` as the answers of these questions, where they do not begin with the answer given.
-void take_own_answers(const Decoder& base, std::vector<Question>& questions, const std::vector<std::size_t>& which) {
+/// Greedy continuations of `base` as the answers of these questions, where they do not begin with
+/// the answer given.
+void take_own_answers(const Decoder& base, std::vector<Question>& questions,
+                      const std::vector<std::size_t>& which) {
   if (which.empty()) return;
   std::vector<std::vector<TokenId>> prompts;
   std::size_t longest = kAnswerTokens;
@@ -56,7 +61,9 @@ void take_own_answers(const Decoder& base, std::vector<Question>& questions, con
     std::vector<TokenId>& answer = questions[which[i]].other;
     const bool says = !answer.empty() && answer.size() <= texts[i].size() &&
                       std::equal(answer.begin(), answer.end(), texts[i].begin());
-    if (!says) answer.assign(texts[i].begin(), texts[i].begin() + std::min<std::ptrdiff_t>(kAnswerTokens, std::ssize(texts[i])));
+    if (!says)
+      answer.assign(texts[i].begin(), texts[i].begin() + std::min<std::ptrdiff_t>(
+                                                             kAnswerTokens, std::ssize(texts[i])));
   }
 }
 
@@ -106,20 +113,23 @@ void add_metric(std::optional<double>& sum, int& count, const std::optional<doub
 }
 
 constexpr std::pair<const char*, std::optional<double> FactMetrics::*> kMetrics[] = {
-    {"es", &FactMetrics::es},     {"em", &FactMetrics::em}, {"ps", &FactMetrics::ps},
-    {"pem", &FactMetrics::pem},   {"ns", &FactMetrics::ns}, {"na", &FactMetrics::na},
+    {"es", &FactMetrics::es},     {"em", &FactMetrics::em},
+    {"ps", &FactMetrics::ps},     {"pem", &FactMetrics::pem},
+    {"ns", &FactMetrics::ns},     {"na", &FactMetrics::na},
     {"leak", &FactMetrics::leak}, {"leak_unrelated", &FactMetrics::leak_unrelated},
     {"ge", &FactMetrics::ge},
 };
 
 }  // namespace
 
-std::vector<Question> make_questions(const Decoder* base, const Tokenizer& tokenizer, const std::vector<Fact>& facts) {
+std::vector<Question> make_questions(const Decoder* base, const Tokenizer& tokenizer,
+                                     const std::vector<Fact>& facts) {
   std::vector<Question> out;
-  std::vector<std::size_t> open;     // neighbours that may take the base's own answer
+  std::vector<std::size_t> open;  // neighbours that may take the base's own answer
   for (std::size_t f = 0; f < facts.size(); ++f) {
     const Fact& fact = facts[f];
-    const auto add = [&](ProbeKind kind, const std::string& prompt, const std::optional<std::string>& other) {
+    const auto add = [&](ProbeKind kind, const std::string& prompt,
+                         const std::optional<std::string>& other) {
       out.push_back(question(tokenizer, f, kind, prompt, fact.target, other));
     };
     add(ProbeKind::kPrompt, fill_template(fact.prompt, fact.subject), fact.truth);
@@ -161,8 +171,8 @@ std::vector<Answer> ask(const Decoder& model, const std::vector<Question>& quest
   return out;
 }
 
-FactMetrics measure(std::size_t fact, const std::vector<Question>& questions, const std::vector<Answer>& after,
-                    const std::vector<Answer>& before) {
+FactMetrics measure(std::size_t fact, const std::vector<Question>& questions,
+                    const std::vector<Answer>& after, const std::vector<Answer>& before) {
   Share es, em, ps, pem, ns, na, leak, unrelated;
   for (std::size_t i = 0; i < questions.size(); ++i) {
     if (questions[i].fact != fact) continue;
@@ -182,11 +192,16 @@ FactMetrics measure(std::size_t fact, const std::vector<Question>& questions, co
         if (answer.nll_other) ns.add(*answer.nll_other < answer.nll_target);
         if (answer.nll_other) na.add(answer.says_other);
         break;
-      case ProbeKind::kLeak: leak.add(leaked); break;
-      case ProbeKind::kUnrelated: unrelated.add(leaked); break;
+      case ProbeKind::kLeak:
+        leak.add(leaked);
+        break;
+      case ProbeKind::kUnrelated:
+        unrelated.add(leaked);
+        break;
     }
   }
-  return {es.value(), em.value(), ps.value(), pem.value(), ns.value(), na.value(), leak.value(), unrelated.value(), {}};
+  return {es.value(), em.value(),   ps.value(),        pem.value(), ns.value(),
+          na.value(), leak.value(), unrelated.value(), {}};
 }
 
 FactMetrics mean_metrics(const std::vector<FactMetrics>& facts) {
@@ -201,11 +216,13 @@ FactMetrics mean_metrics(const std::vector<FactMetrics>& facts) {
 
 Json metrics_to_json(const FactMetrics& metrics) {
   Json json = Json::object();
-  for (const auto& [name, member] : kMetrics) json[name] = metrics.*member ? Json(*(metrics.*member)) : Json();
+  for (const auto& [name, member] : kMetrics)
+    json[name] = metrics.*member ? Json(*(metrics.*member)) : Json();
   return json;
 }
 
-double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer, std::int64_t max_tokens) {
+double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer,
+                          std::int64_t max_tokens) {
   const std::string text = read_file(share_dir() / "texts" / "perplexity.txt", 1 << 24);
   ScoreRequest request;
   std::int64_t tokens = 0;
@@ -219,11 +236,13 @@ double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer, std:
 }
 
 std::vector<std::string> greedy_texts(const Decoder& model, const Tokenizer& tokenizer,
-                                      const std::vector<std::string>& prompts, std::int64_t tokens) {
+                                      const std::vector<std::string>& prompts,
+                                      std::int64_t tokens) {
   std::vector<std::vector<TokenId>> ids;
   for (const std::string& prompt : prompts) ids.push_back(encode(tokenizer, prompt));
   std::vector<std::string> out;
-  for (const auto& text : generate_greedy(model, ids, tokens)) out.push_back(tokenizer.decode(text));
+  for (const auto& text : generate_greedy(model, ids, tokens))
+    out.push_back(tokenizer.decode(text));
   return out;
 }
 
@@ -232,8 +251,8 @@ double ngram_entropy(std::string_view text) {
   return 0.5 * (2.0 / 3.0 * entropy(words, 2) + 4.0 / 3.0 * entropy(words, 3));
 }
 
-double fluency(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
-               std::uint64_t seed) {
+double fluency(const Decoder& model, const Tokenizer& tokenizer,
+               const std::vector<std::string>& prompts, std::uint64_t seed) {
   std::vector<Prompt> list;
   for (const std::string& prompt : prompts) list.push_back({"", prompt, true});
   SamplingOptions options;

@@ -4,9 +4,10 @@
 //   says s    every token of s is the arg max: greedy decoding begins with s
 //   ES, PS    nll(target) < nll(true) on the prompt, share over the paraphrases
 //   EM, PEM   says the target on the prompt, share over the paraphrases
-//   NS, NA    share over the neighbours: nll(answer) < nll(target); says the answer (make_questions: whose)
-//   leak      share of same-template prompts of other subjects that now say the target and did not before
-//   GE        1/2 (2/3 H_2 + 4/3 H_3): entropies in bits of bi- and trigrams of words of sampled text (top-k 5)
+//   NS, NA    share over the neighbours: nll(answer) < nll(target); says the answer
+//   (make_questions: whose) leak      share of same-template prompts of other subjects that now say
+//   the target and did not before GE        1/2 (2/3 H_2 + 4/3 H_3): entropies in bits of bi- and
+//   trigrams of words of sampled text (top-k 5)
 
 #include <cstdint>
 #include <optional>
@@ -22,7 +23,8 @@
 namespace lancet {
 
 inline constexpr std::string_view kProbeConvention =
-    "nll = mean over target tokens, teacher-forced, leading blank; em/pem/na: greedy text begins with it; "
+    "nll = mean over target tokens, teacher-forced, leading blank; em/pem/na: greedy text begins "
+    "with it; "
     "leak: other subjects that now say the target; ge: n-gram entropy in bits, 100 tokens, top-k 5";
 
 enum class ProbeKind { kPrompt, kParaphrase, kNeighbor, kLeak, kUnrelated };
@@ -31,20 +33,22 @@ enum class ProbeKind { kPrompt, kParaphrase, kNeighbor, kLeak, kUnrelated };
 struct Question {
   std::size_t fact = 0;
   ProbeKind kind = ProbeKind::kPrompt;
-  std::vector<TokenId> prompt, target, other;   ///< other = the true or the neighbour's answer; may be empty
+  std::vector<TokenId> prompt, target,
+      other;  ///< other = the true or the neighbour's answer; may be empty
 };
 
 struct Answer {
   double nll_target = 0;
   std::optional<double> nll_other;
-  std::int64_t rank_target = 0;        ///< the worst rank of the target's tokens, 1 = says it
+  std::int64_t rank_target = 0;  ///< the worst rank of the target's tokens, 1 = says it
   bool says_target = false, says_other = false;
 };
 
-/// Questions of all facts. A neighbour without answer gets what `base` says (greedy), and so does one whose answer is
-/// only the fact's own true answer (CounterFact's convention) where `base` says something else. Without a base such
-/// neighbours keep what they have, and those without answer are left out of NS and NA. A fact without leak prompts
-/// gets made-up ones (make_leak_prompts, 12 of them).
+/// Questions of all facts. A neighbour without answer gets what `base` says (greedy), and so does
+/// one whose answer is only the fact's own true answer (CounterFact's convention) where `base` says
+/// something else. Without a base such neighbours keep what they have, and those without answer are
+/// left out of NS and NA. A fact without leak prompts gets made-up ones (make_leak_prompts, 12 of
+/// them).
 [[nodiscard]] std::vector<Question> make_questions(const Decoder* base, const Tokenizer& tokenizer,
                                                    const std::vector<Fact>& facts);
 [[nodiscard]] std::vector<Answer> ask(const Decoder& model, const std::vector<Question>& questions);
@@ -55,22 +59,27 @@ struct FactMetrics {
 };
 /// `before` may be empty: leak then counts every prompt that says the target.
 [[nodiscard]] FactMetrics measure(std::size_t fact, const std::vector<Question>& questions,
-                                  const std::vector<Answer>& after, const std::vector<Answer>& before);
+                                  const std::vector<Answer>& after,
+                                  const std::vector<Answer>& before);
 /// Mean over the facts that have the metric.
 [[nodiscard]] FactMetrics mean_metrics(const std::vector<FactMetrics>& facts);
 [[nodiscard]] Json metrics_to_json(const FactMetrics& metrics);
 
-/// Perplexity of the text that ships for it: its first `max_tokens` tokens (0 = all), each paragraph on its own.
-[[nodiscard]] double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer, std::int64_t max_tokens);
+/// Perplexity of the text that ships for it: its first `max_tokens` tokens (0 = all), each
+/// paragraph on its own.
+[[nodiscard]] double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer,
+                                        std::int64_t max_tokens);
 
 /// Greedy text of `tokens` tokens after each prompt.
-[[nodiscard]] std::vector<std::string> greedy_texts(const Decoder& model, const Tokenizer& tokenizer,
-                                                    const std::vector<std::string>& prompts, std::int64_t tokens);
+[[nodiscard]] std::vector<std::string> greedy_texts(const Decoder& model,
+                                                    const Tokenizer& tokenizer,
+                                                    const std::vector<std::string>& prompts,
+                                                    std::int64_t tokens);
 
 /// 1/2 (2/3 H_2 + 4/3 H_3) of the words of `text`.
 [[nodiscard]] double ngram_entropy(std::string_view text);
 /// Mean n-gram entropy of sampled continuations of a fact's generation prompts.
-[[nodiscard]] double fluency(const Decoder& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
-                             std::uint64_t seed);
+[[nodiscard]] double fluency(const Decoder& model, const Tokenizer& tokenizer,
+                             const std::vector<std::string>& prompts, std::uint64_t seed);
 
 }  // namespace lancet

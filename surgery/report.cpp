@@ -1,4 +1,5 @@
-// The HTML pages of `edit --report` and `probe --report`: one file, no scripts, no outside references.
+// The HTML pages of `edit --report` and `probe --report`: one file, no scripts, no outside
+// references.
 #include <algorithm>
 #include <cmath>
 
@@ -14,7 +15,8 @@ std::string cell(const Json& value) {
   if (value.is_null()) return "<td>&ndash;</td>";
   if (value.is_boolean()) return value.get<bool>() ? "<td>yes</td>" : "<td><b>no</b></td>";
   if (value.is_number_float()) return fmt::format("<td>{:.4g}</td>", value.get<double>());
-  return "<td>" + html_escape(value.is_string() ? value.get<std::string>() : dump_json(value)) + "</td>";
+  return "<td>" + html_escape(value.is_string() ? value.get<std::string>() : dump_json(value)) +
+         "</td>";
 }
 
 std::string row(const std::vector<Json>& values) {
@@ -37,15 +39,18 @@ std::string loss_curve(const FactTrace& trace) {
   const double highest = std::max(1e-9, losses.narrow(1, 0, 1).max().item<double>());
   Svg svg(kWidth, kHeight);
   svg.text(kLeft, 14, "loss of '" + trace.id + "': total (dark), NLL (blue), KL (orange)", 12);
-  svg.line(kLeft, kTop, kLeft, kHeight - kBottom, "#888").line(kLeft, kHeight - kBottom, kWidth - 8, kHeight - kBottom, "#888");
-  svg.text(kLeft - 4, kTop + 8, fmt::format("{:.2f}", highest), 10, "end").text(kLeft - 4, kHeight - kBottom, "0", 10, "end");
+  svg.line(kLeft, kTop, kLeft, kHeight - kBottom, "#888")
+      .line(kLeft, kHeight - kBottom, kWidth - 8, kHeight - kBottom, "#888");
+  svg.text(kLeft - 4, kTop + 8, fmt::format("{:.2f}", highest), 10, "end")
+      .text(kLeft - 4, kHeight - kBottom, "0", 10, "end");
   svg.text(kWidth - 8, kHeight - 8, fmt::format("{} passes", steps), 10, "end");
   const char* colors[] = {"#222222", "#0072b2", "#e69f00"};
   for (std::int64_t term = 0; term < 3; ++term) {
     std::vector<std::pair<double, double>> points;
     for (std::int64_t s = 0; s < steps; ++s) {
       const double value = losses[s][term].item<double>();
-      points.emplace_back(kLeft + (kWidth - kLeft - 8) * static_cast<double>(s) / std::max(1.0, static_cast<double>(steps - 1)),
+      points.emplace_back(kLeft + (kWidth - kLeft - 8) * static_cast<double>(s) /
+                                      std::max(1.0, static_cast<double>(steps - 1)),
                           kHeight - kBottom - (kHeight - kTop - kBottom) * value / highest);
     }
     svg.polyline(points, colors[term]);
@@ -62,13 +67,17 @@ std::string pairs_table(const Json& object) {
 }  // namespace
 
 void save_report(const fs::path& path, const Json& result, const EditPlan& plan) {
-  std::string body = fmt::format("<p>Method <b>{}</b>, layers {} ({}), {:.1f} s.</p>\n<h2>Facts</h2>\n<table>\n",
-                                 html_escape(result["method"].get<std::string>()), html_escape(dump_json(result["layers"])),
-                                 html_escape(result["layer_reason"].get<std::string>()), result["seconds"].get<double>());
-  body += header({"id", "ok", "prompt", "before", "after", "p(target) before", "after", "paraphrases", "neighbours", "their text", "leak", "relative norm"});
+  std::string body = fmt::format(
+      "<p>Method <b>{}</b>, layers {} ({}), {:.1f} s.</p>\n<h2>Facts</h2>\n<table>\n",
+      html_escape(result["method"].get<std::string>()), html_escape(dump_json(result["layers"])),
+      html_escape(result["layer_reason"].get<std::string>()), result["seconds"].get<double>());
+  body += header({"id", "ok", "prompt", "before", "after", "p(target) before", "after",
+                  "paraphrases", "neighbours", "their text", "leak", "relative norm"});
   for (const Json& edit : result["edits"]) {
-    body += row({edit["id"], edit["ok"], edit["prompt"], edit["before"]["text"], edit["after"]["text"], edit["before"]["p_target"],
-                 edit["after"]["p_target"], edit["paraphrase"], edit["neighborhood"], edit["neighborhood_text"], edit["leak"], edit["rel_norm"]});
+    body +=
+        row({edit["id"], edit["ok"], edit["prompt"], edit["before"]["text"], edit["after"]["text"],
+             edit["before"]["p_target"], edit["after"]["p_target"], edit["paraphrase"],
+             edit["neighborhood"], edit["neighborhood_text"], edit["leak"], edit["rel_norm"]});
   }
   body += "</table>\n<h2>Guards</h2>\n" + pairs_table(result["guards"]);
   body += "<h2>Optimisation</h2>\n";
@@ -80,7 +89,8 @@ void save_report(const fs::path& path, const Json& result, const EditPlan& plan)
 void save_probe_report(const fs::path& path, const Json& result) {
   std::vector<std::string> titles;
   for (const auto& [name, value] : result["facts"].front().items()) titles.push_back(name);
-  std::string body = "<p>" + html_escape(result["convention"].get<std::string>()) + "</p>\n<table>\n" + header(titles);
+  std::string body = "<p>" + html_escape(result["convention"].get<std::string>()) +
+                     "</p>\n<table>\n" + header(titles);
   for (const Json& fact : result["facts"]) {
     std::vector<Json> values;
     for (const auto& [name, value] : fact.items()) values.push_back(value);

@@ -18,27 +18,28 @@ namespace lancet {
 struct Fact {
   std::string id;
   std::string subject;
-  std::string prompt;                        ///< one "{}" for the subject
-  std::string target;                        ///< without the leading blank
-  std::optional<std::string> truth;          ///< "true": the answer before
-  std::vector<std::string> paraphrases;      ///< whole prompts
+  std::string prompt;                    ///< one "{}" for the subject
+  std::string target;                    ///< without the leading blank
+  std::optional<std::string> truth;      ///< "true": the answer before
+  std::vector<std::string> paraphrases;  ///< whole prompts
   struct Neighbor {
     std::string prompt;
-    std::optional<std::string> answer;       ///< nothing = what the unedited model says
+    std::optional<std::string> answer;  ///< nothing = what the unedited model says
   };
   std::vector<Neighbor> neighbors;
-  std::vector<std::string> generation;       ///< prompts for free generation
-  std::vector<std::string> leak;             ///< same-relation prompts of other subjects; empty = made up
-  std::vector<std::string> unrelated;        ///< prompts of other relations and subjects that must not change
-  std::string lang;                          ///< language of the prompts, "" = unsaid
+  std::vector<std::string> generation;  ///< prompts for free generation
+  std::vector<std::string> leak;  ///< same-relation prompts of other subjects; empty = made up
+  std::vector<std::string>
+      unrelated;     ///< prompts of other relations and subjects that must not change
+  std::string lang;  ///< language of the prompts, "" = unsaid
 };
 
 struct EditRequest {
   fs::path model;
   std::vector<Fact> facts;
   std::string method = "rome";
-  std::string layers = "auto";               ///< auto, "5", "4-8"
-  std::string covariance = "auto";           ///< auto, none, or a file
+  std::string layers = "auto";      ///< auto, "5", "4-8"
+  std::string covariance = "auto";  ///< auto, none, or a file
   std::map<std::string, std::string> method_options;
   std::optional<fs::path> out, delta, lora, report, dump;
   bool guards = true;
@@ -46,12 +47,12 @@ struct EditRequest {
   double max_perplexity_ratio = 1.1;
   bool plan = false;
   bool force = false;
-  Json command;                              ///< the resolved command, for the manifest
+  Json command;  ///< the resolved command, for the manifest
 };
 
 struct ProbeRequest {
   fs::path model;
-  std::optional<fs::path> base;              ///< the unedited model, for NA and the perplexity ratio
+  std::optional<fs::path> base;  ///< the unedited model, for NA and the perplexity ratio
   std::vector<Fact> facts;
   std::optional<fs::path> report;
 };

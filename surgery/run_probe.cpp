@@ -14,11 +14,13 @@ struct Baseline {
   std::optional<double> perplexity;
 };
 
-Baseline read_baseline(const ProbeRequest& request, const RuntimeOptions& runtime, const SurgeryModel& model) {
+Baseline read_baseline(const ProbeRequest& request, const RuntimeOptions& runtime,
+                       const SurgeryModel& model) {
   if (!request.base) return {make_questions(nullptr, model.tokenizer, request.facts), {}, {}};
   const SurgeryModel base = load_surgery_model(*request.base, runtime);
   if (base.tokenizer.json() != model.tokenizer.json()) {
-    fail(ErrorKind::kMismatch, "probe", "expected a base with the same tokenizer, found another one",
+    fail(ErrorKind::kMismatch, "probe",
+         "expected a base with the same tokenizer, found another one",
          "--base is the model before the edit");
   }
   Baseline out{make_questions(&base.decoder, base.tokenizer, request.facts), {}, {}};
@@ -30,7 +32,8 @@ Baseline read_baseline(const ProbeRequest& request, const RuntimeOptions& runtim
 }  // namespace
 
 Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
-  if (request.facts.empty()) fail(ErrorKind::kUsage, "probe", "expected at least one fact, found none");
+  if (request.facts.empty())
+    fail(ErrorKind::kUsage, "probe", "expected at least one fact, found none");
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   const Baseline base = read_baseline(request, runtime, model);
   const auto answers = ask(model.decoder, base.questions);
@@ -39,11 +42,12 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
   for (std::size_t f = 0; f < request.facts.size(); ++f) {
     const Fact& fact = request.facts[f];
     FactMetrics metrics = measure(f, base.questions, answers, base.answers);
-    if (!fact.generation.empty()) metrics.ge = fluency(model.decoder, model.tokenizer, fact.generation, runtime.seed);
+    if (!fact.generation.empty())
+      metrics.ge = fluency(model.decoder, model.tokenizer, fact.generation, runtime.seed);
     all.push_back(metrics);
     Json entry{{"id", fact.id}};
     entry.update(metrics_to_json(metrics));
-    entry["rs"] = nullptr;   // needs reference texts about subjects with the new answer
+    entry["rs"] = nullptr;  // needs reference texts about subjects with the new answer
     result["facts"].push_back(std::move(entry));
   }
   result["mean"] = metrics_to_json(mean_metrics(all));

@@ -9,10 +9,11 @@ namespace lancet {
 
 SpdSolver::SpdSolver(const at::Tensor& matrix) {
   if (!matrix.defined() || matrix.numel() == 0) return;
-  const OneThread inside;   // the factor's bits must not depend on the thread count
+  const OneThread inside;  // the factor's bits must not depend on the thread count
   matrix_ = matrix.to(at::kCPU, at::kDouble);
   if (!matrix_.isfinite().all().item<bool>()) {
-    fail(ErrorKind::kNumeric, "covariance", "expected finite second moments, found NaN or infinity");
+    fail(ErrorKind::kNumeric, "covariance",
+         "expected finite second moments, found NaN or infinity");
   }
   const double mean = matrix_.diagonal().mean().item<double>();
   for (double ridge = 0; ridge <= 1e-4; ridge = ridge == 0 ? 1e-12 : ridge * 100) {
@@ -29,8 +30,9 @@ SpdSolver::SpdSolver(const at::Tensor& matrix) {
     return;
   }
   fail(ErrorKind::kNumeric, "covariance",
-       fmt::format("the second moments ({} x {}) are not positive definite, even with a ridge of 1e-4", matrix_.size(0),
-                   matrix_.size(0)),
+       fmt::format(
+           "the second moments ({} x {}) are not positive definite, even with a ridge of 1e-4",
+           matrix_.size(0), matrix_.size(0)),
        "collect them over more tokens, or give --covariance none");
 }
 
@@ -43,7 +45,8 @@ Solution SpdSolver::solve(const at::Tensor& b) const {
   x = x + at::cholesky_solve(columns - at::matmul(matrix_, x), factor_);
   const double scale = columns.norm().item<double>();
   const double rest = (at::matmul(matrix_, x) - columns).norm().item<double>();
-  if (!x.isfinite().all().item<bool>()) fail(ErrorKind::kNumeric, "covariance", "the solution is not finite");
+  if (!x.isfinite().all().item<bool>())
+    fail(ErrorKind::kNumeric, "covariance", "the solution is not finite");
   return {rhs.dim() == 1 ? x.squeeze(1) : x, scale > 0 ? rest / scale : 0};
 }
 

@@ -14,7 +14,8 @@ namespace {
 std::size_t slot_of(std::string_view text, std::string_view what) {
   const std::size_t at = text.find("{}");
   if (at == std::string_view::npos) {
-    fail(ErrorKind::kUsage, "edit", fmt::format("{}: expected '{{}}', found '{}'", what, printable(text)));
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected '{{}}', found '{}'", what, printable(text)));
   }
   return at;
 }
@@ -34,7 +35,8 @@ bool is_unspaced(char32_t c) {
       {0xFF00, 0xFFEF},   // full-width forms
       {0x20000, 0x3FFFF}  // further ideographs
   };
-  return std::ranges::any_of(kRanges, [c](const Range& range) { return c >= range.first && c <= range.last; });
+  return std::ranges::any_of(
+      kRanges, [c](const Range& range) { return c >= range.first && c <= range.last; });
 }
 
 }  // namespace
@@ -61,13 +63,16 @@ Row locate_subject(const Tokenizer& tokenizer, std::string_view context, std::st
     if (first < behind && first < end) last = static_cast<std::int64_t>(i);
   }
   if (last < 0) {
-    fail(ErrorKind::kUsage, "edit", fmt::format("the subject '{}' has no token of its own", printable(subject)));
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("the subject '{}' has no token of its own", printable(subject)));
   }
   const auto [first, behind] = encoding.offsets[static_cast<std::size_t>(last)];
   if (behind > end) {
     fail(ErrorKind::kUsage, "edit",
-         fmt::format("expected a token border behind the subject '{}', found the token '{}' that reaches beyond it",
-                     printable(subject), printable(std::string_view(text).substr(first, behind - first))),
+         fmt::format("expected a token border behind the subject '{}', found the token '{}' that "
+                     "reaches beyond it",
+                     printable(subject),
+                     printable(std::string_view(text).substr(first, behind - first))),
          "put a blank or a punctuation mark behind {} in the prompt");
   }
   return {encoding.ids, last};
@@ -75,12 +80,14 @@ Row locate_subject(const Tokenizer& tokenizer, std::string_view context, std::st
 
 std::string_view target_separator(std::string_view prompt, std::string_view target) {
   if (target.empty() || target.front() == ' ') return "";
-  if (!prompt.empty() && (prompt.back() == ' ' || prompt.back() == '\n' || prompt.back() == '\t')) return "";
+  if (!prompt.empty() && (prompt.back() == ' ' || prompt.back() == '\n' || prompt.back() == '\t'))
+    return "";
   std::size_t at = 0;
   return is_unspaced(next_code_point(target, at)) ? "" : " ";
 }
 
-std::vector<TokenId> target_tokens(const Tokenizer& tokenizer, std::string_view prompt, std::string_view target) {
+std::vector<TokenId> target_tokens(const Tokenizer& tokenizer, std::string_view prompt,
+                                   std::string_view target) {
   const std::string tail = std::string(target_separator(prompt, target)) + std::string(target);
   const std::vector<TokenId> head = tokenizer.encode(prompt).ids;
   const std::vector<TokenId> whole = tokenizer.encode(std::string(prompt) + tail).ids;
@@ -91,12 +98,14 @@ std::vector<TokenId> target_tokens(const Tokenizer& tokenizer, std::string_view 
     ids = tokenizer.encode(tail, false).ids;
   }
   if (ids.empty()) {
-    fail(ErrorKind::kUsage, "edit", fmt::format("the target '{}' gives no token", printable(target)));
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("the target '{}' gives no token", printable(target)));
   }
   return ids;
 }
 
-FactRows fact_rows(const Tokenizer& tokenizer, const Fact& fact, const std::vector<std::string>& contexts) {
+FactRows fact_rows(const Tokenizer& tokenizer, const Fact& fact,
+                   const std::vector<std::string>& contexts) {
   check_fact(fact);
   FactRows rows;
   rows.target = target_tokens(tokenizer, fill_template(fact.prompt, fact.subject), fact.target);

@@ -1,5 +1,6 @@
 #pragma once
-// Where a subject ends in a tokenised prompt, and the rows that an editor optimises over (editing reference 1.0).
+// Where a subject ends in a tokenised prompt, and the rows that an editor optimises over (editing
+// reference 1.0).
 
 #include <cstdint>
 #include <string>
@@ -17,23 +18,23 @@ struct Row {
   std::int64_t lookup = 0;
 };
 
-/// The rows of one fact: every context around the prompt, followed by all target tokens but the last; and the
-/// subject alone, where the KL term looks.
+/// The rows of one fact: every context around the prompt, followed by all target tokens but the
+/// last; and the subject alone, where the KL term looks.
 struct FactRows {
-  std::vector<Row> rewriting;        ///< row 0 = the bare prompt
-  Row subject_only;                  ///< "{subject} is a" cut behind the subject: the rest has no influence
+  std::vector<Row> rewriting;  ///< row 0 = the bare prompt
+  Row subject_only;  ///< "{subject} is a" cut behind the subject: the rest has no influence
   std::vector<TokenId> target;
 };
 
-/// Tokens of `prompt` (one "{}") with `subject` filled in, inside `context` (one "{}"). kUsage when the last
-/// character of the subject shares a token with what follows, or "{}" is missing.
-[[nodiscard]] Row locate_subject(const Tokenizer& tokenizer, std::string_view context, std::string_view prompt,
-                                 std::string_view subject);
+/// Tokens of `prompt` (one "{}") with `subject` filled in, inside `context` (one "{}"). kUsage when
+/// the last character of the subject shares a token with what follows, or "{}" is missing.
+[[nodiscard]] Row locate_subject(const Tokenizer& tokenizer, std::string_view context,
+                                 std::string_view prompt, std::string_view subject);
 
-/// Tokens that `target` adds behind `prompt`: one blank is put before it unless it begins with one, `prompt`
-/// ends in one, or its script has none.
-[[nodiscard]] std::vector<TokenId> target_tokens(const Tokenizer& tokenizer, std::string_view prompt,
-                                                 std::string_view target);
+/// Tokens that `target` adds behind `prompt`: one blank is put before it unless it begins with one,
+/// `prompt` ends in one, or its script has none.
+[[nodiscard]] std::vector<TokenId> target_tokens(const Tokenizer& tokenizer,
+                                                 std::string_view prompt, std::string_view target);
 /// The text that stands between prompt and target: " " or "".
 [[nodiscard]] std::string_view target_separator(std::string_view prompt, std::string_view target);
 

@@ -14,10 +14,10 @@ namespace {
 
 /// What one chunk adds to the loss and its gradient.
 struct Part {
-  double nll = 0, kl = 0, probability = 0;    ///< sums over rows
-  double worst_nll = 0;                       ///< of its rows
-  bool all_first = true;                      ///< every target token is the arg max
-  at::Tensor gradient;                        ///< float64 [d_model]
+  double nll = 0, kl = 0, probability = 0;  ///< sums over rows
+  double worst_nll = 0;                     ///< of its rows
+  bool all_first = true;                    ///< every target token is the arg max
+  at::Tensor gradient;                      ///< float64 [d_model]
 };
 
 struct Problem {
@@ -26,45 +26,55 @@ struct Problem {
   const RowStates& states;
   std::int64_t layer;
   double kl_factor;
-  at::Tensor kl_before;                       ///< log probabilities of the unedited model [vocab]
+  at::Tensor kl_before;  ///< log probabilities of the unedited model [vocab]
 };
 
-/// Hidden states that predict: T positions of every rewriting row, then the KL position if the chunk has it.
-at::Tensor predicting(const Problem& problem, const RowChunk& chunk, const at::Tensor& hidden, bool& has_kl) {
+/// Hidden states that predict: T positions of every rewriting row, then the KL position if the
+/// chunk has it.
+at::Tensor predicting(const Problem& problem, const RowChunk& chunk, const at::Tensor& hidden,
+                      bool& has_kl) {
   const auto targets = static_cast<std::int64_t>(problem.rows.target.size());
   const auto rewriting = static_cast<std::int64_t>(problem.rows.rewriting.size());
   std::vector<at::Tensor> parts;
   for (std::int64_t r = 0; r < hidden.size(0); ++r) {
     has_kl = chunk.first + r == rewriting;
     const std::int64_t length = chunk.lengths[static_cast<std::size_t>(r)];
-    parts.push_back(has_kl ? hidden[r].narrow(0, 0, 1) : hidden[r].narrow(0, length - targets, targets));
+    parts.push_back(has_kl ? hidden[r].narrow(0, 0, 1)
+                           : hidden[r].narrow(0, length - targets, targets));
   }
   return at::cat(parts);
 }
 
-Part run_chunk(Problem& problem, const RowChunk& chunk, const at::Tensor& delta, bool with_gradient) {
+Part run_chunk(Problem& problem, const RowChunk& chunk, const at::Tensor& delta,
+               bool with_gradient) {
   c10::AutoGradMode grad_mode(with_gradient);
   Part part;
   const at::Tensor leaf = delta.to(chunk.tail.options()).clone().set_requires_grad(with_gradient);
   // delta goes to the first position of every tail: the subject's last token.
-  at::Tensor shift = at::constant_pad_nd(leaf.reshape({1, 1, -1}), {0, 0, 0, chunk.tail.size(1) - 1});
+  at::Tensor shift =
+      at::constant_pad_nd(leaf.reshape({1, 1, -1}), {0, 0, 0, chunk.tail.size(1) - 1});
   Pass pass;
   pass.cache = chunk.prefix.get();
   pass.lengths = chunk.lengths;
   const at::Tensor hidden =
       problem.model.run(chunk.tail + shift, problem.layer + 1, problem.model.spec().layers, pass);
   bool has_kl = false;
-  const at::Tensor log_p = at::log_softmax(problem.model.head(predicting(problem, chunk, hidden, has_kl)), -1);
+  const at::Tensor log_p =
+      at::log_softmax(problem.model.head(predicting(problem, chunk, hidden, has_kl)), -1);
 
   const auto targets = static_cast<std::int64_t>(problem.rows.target.size());
   const std::int64_t rows = hidden.size(0) - (has_kl ? 1 : 0);
   const auto all_rows = static_cast<double>(problem.rows.rewriting.size());
   at::Tensor loss = at::zeros({}, log_p.options());
   if (rows > 0) {
-    const at::Tensor target = at::tensor(std::vector<std::int64_t>(problem.rows.target.begin(), problem.rows.target.end()),
-                                         at::TensorOptions(at::kLong)).to(log_p.device()).repeat({rows});
+    const at::Tensor target = at::tensor(std::vector<std::int64_t>(problem.rows.target.begin(),
+                                                                   problem.rows.target.end()),
+                                         at::TensorOptions(at::kLong))
+                                  .to(log_p.device())
+                                  .repeat({rows});
     const at::Tensor predicted = log_p.narrow(0, 0, rows * targets);
-    const at::Tensor nll = -predicted.gather(1, target.unsqueeze(1)).reshape({rows, targets}).mean(1);
+    const at::Tensor nll =
+        -predicted.gather(1, target.unsqueeze(1)).reshape({rows, targets}).mean(1);
     loss = loss + nll.sum() / all_rows;
     const at::Tensor values = nll.detach().to(at::kCPU, at::kDouble);
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -92,7 +102,8 @@ Part run_chunk(Problem& problem, const RowChunk& chunk, const at::Tensor& delta,
 /// Adam on one vector, in float64.
 class Adam {
  public:
-  Adam(std::int64_t size, double lr) : lr_(lr), m_(at::zeros({size}, at::kDouble)), v_(at::zeros({size}, at::kDouble)) {}
+  Adam(std::int64_t size, double lr)
+      : lr_(lr), m_(at::zeros({size}, at::kDouble)), v_(at::zeros({size}, at::kDouble)) {}
   void step(at::Tensor& value, const at::Tensor& gradient) {
     constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
     ++count_;
@@ -110,8 +121,8 @@ class Adam {
 
 }  // namespace
 
-Value optimise_value(const Decoder& model, const FactRows& rows, const RowStates& states, std::int64_t layer,
-                     const ValueOptions& options) {
+Value optimise_value(const Decoder& model, const FactRows& rows, const RowStates& states,
+                     std::int64_t layer, const ValueOptions& options) {
   Problem problem{model, rows, states, layer, options.kl, {}};
   const at::Tensor start = states.values[0].to(at::kCPU, at::kDouble);
   const double norm = start.norm().item<double>();
@@ -138,11 +149,13 @@ Value optimise_value(const Decoder& model, const FactRows& rows, const RowStates
     }
     const auto count = static_cast<double>(rows.rewriting.size());
     const double size = delta.norm().item<double>();
-    const double nll = sum.nll / count, kl = options.kl * sum.kl, decay = options.weight_decay * size / (norm * norm);
+    const double nll = sum.nll / count, kl = options.kl * sum.kl,
+                 decay = options.weight_decay * size / (norm * norm);
     const double total = nll + kl + decay;
     losses.push_back(at::tensor({total, nll, kl, decay, sum.probability / count}, at::kDouble));
     if (!std::isfinite(total)) {
-      fail(ErrorKind::kNumeric, "edit", fmt::format("the loss is not finite at step {} of layer {}", step, layer));
+      fail(ErrorKind::kNumeric, "edit",
+           fmt::format("the loss is not finite at step {} of layer {}", step, layer));
     }
     const bool sure = options.stop_nll > 0 && sum.all_first && sum.worst_nll < options.stop_nll;
     if (last || total < options.stop_loss || sure) break;

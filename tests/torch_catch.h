@@ -1,5 +1,6 @@
 #pragma once
-// Catch2 for tests that also see LibTorch, whose logging has a macro CHECK of its own: LibTorch first, then Catch2's.
+// Catch2 for tests that also see LibTorch, whose logging has a macro CHECK of its own: LibTorch
+// first, then Catch2's.
 
 #include "model/precompiled.h"
 

@@ -19,12 +19,17 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("F", o->deltas, "Delta files, in order")->required();
   app.add_option("-o,--out", o->out, "Where to write")->required();
   return [o, &common] {
-    ApplyOptions options{.force = common.force, .plan = common.plan, .dtype = {}, .command = command_json("apply", common)};
+    ApplyOptions options{.force = common.force,
+                         .plan = common.plan,
+                         .dtype = {},
+                         .command = command_json("apply", common)};
     if (common.runtime.dtype != "auto") options.dtype = parse_dtype(common.runtime.dtype);
     if (!common.plan) check_output("apply", o->out, common.force);
-    const Json result = apply_delta(o->model, {o->deltas.begin(), o->deltas.end()}, o->out, options);
+    const Json result =
+        apply_delta(o->model, {o->deltas.begin(), o->deltas.end()}, o->out, options);
     common.json ? print_json(result)
-                : print_text(fmt::format("{} {} edit(s) in {} tensor(s): {}\n", common.plan ? "would write" : "wrote",
+                : print_text(fmt::format("{} {} edit(s) in {} tensor(s): {}\n",
+                                         common.plan ? "would write" : "wrote",
                                          result["edits"].size(), result["tensors"].size(), o->out));
     return 0;
   };
@@ -36,8 +41,9 @@ extern const Command command_apply{
     .name = "apply",
     .group = "Surgery",
     .summary = "Write a model with the edits of delta files",
-    .examples = "  lancet apply model/ facts.delta.safetensors -o edited/\n"
-                "  lancet apply model/ monday.safetensors tuesday.safetensors -o edited/ --plan",
+    .examples =
+        "  lancet apply model/ facts.delta.safetensors -o edited/\n"
+        "  lancet apply model/ monday.safetensors tuesday.safetensors -o edited/ --plan",
     .declare = declare};
 
 }  // namespace lancet

@@ -27,11 +27,13 @@ std::string bash_script(const CLI::App& root) {
     cases += fmt::format("    {}) words=\"{}\" ;;\n", name, options);
   }
   return fmt::format(
-      "_lancet() {{\n  local words current=${{COMP_WORDS[COMP_CWORD]}}\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+      "_lancet() {{\n  local words current=${{COMP_WORDS[COMP_CWORD]}}\n  if [ \"$COMP_CWORD\" -eq "
+      "1 ]; then\n"
       "    COMPREPLY=($(compgen -W \"{} --help --version\" -- \"$current\"))\n    return\n  fi\n"
       "  case ${{COMP_WORDS[1]}} in\n{}    *) words=\"\" ;;\n  esac\n"
       "  if [[ $current == -* ]]; then\n    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
-      "  else\n    COMPREPLY=($(compgen -f -- \"$current\"))\n  fi\n}}\ncomplete -o filenames -F _lancet lancet\n",
+      "  else\n    COMPREPLY=($(compgen -f -- \"$current\"))\n  fi\n}}\ncomplete -o filenames -F "
+      "_lancet lancet\n",
       commands, cases);
 }
 
@@ -59,10 +61,14 @@ std::string fish_script(const CLI::App& root) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions&) {
   auto shell = std::make_shared<std::string>();
-  app.add_option("SHELL", *shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  app.add_option("SHELL", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   return [shell, &app] {
     const CLI::App& root = *app.get_parent();
-    print_text(*shell == "bash" ? bash_script(root) : *shell == "zsh" ? zsh_script(root) : fish_script(root));
+    print_text(*shell == "bash"  ? bash_script(root)
+               : *shell == "zsh" ? zsh_script(root)
+                                 : fish_script(root));
     return 0;
   };
 }
@@ -73,7 +79,9 @@ extern const Command command_completion{
     .name = "completion",
     .group = "Help",
     .summary = "A shell script that completes commands, options and files",
-    .examples = "  source <(lancet completion bash)\n  lancet completion fish > ~/.config/fish/completions/lancet.fish",
+    .examples =
+        "  source <(lancet completion bash)\n  lancet completion fish > "
+        "~/.config/fish/completions/lancet.fish",
     .declare = declare};
 
 }  // namespace lancet

@@ -32,19 +32,27 @@ Json plan(const ConvertOptions& options, const std::vector<OutputTensor>& tensor
     for (const auto d : tensor.shape) elements *= static_cast<std::uint64_t>(d);
     bytes += dtype_bytes(tensor.dtype, elements).value_or(0);
   }
-  return {{"plan", true}, {"output", options.out}, {"tensors", tensors.size()}, {"bytes", bytes},
-          {"peak_memory", 256ULL << 20}, {"seconds", static_cast<double>(bytes) / 0.8e9}};
+  return {{"plan", true},
+          {"output", options.out},
+          {"tensors", tensors.size()},
+          {"bytes", bytes},
+          {"peak_memory", 256ULL << 20},
+          {"seconds", static_cast<double>(bytes) / 0.8e9}};
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<ConvertOptions>();
   app.add_option("IN", options->in, "Any readable model")->required();
-  app.add_option("OUT", options->out, "*.gguf, *.safetensors, else a Hugging Face directory")->required();
-  app.add_option("--quantize", options->quantize, "q8_0: matrices as Q8_0 (GGUF only)")->check(CLI::IsMember({"q8_0"}));
-  app.add_option("--shard-size", options->shard_size, "Largest weight file of a directory (default 5GB)");
+  app.add_option("OUT", options->out, "*.gguf, *.safetensors, else a Hugging Face directory")
+      ->required();
+  app.add_option("--quantize", options->quantize, "q8_0: matrices as Q8_0 (GGUF only)")
+      ->check(CLI::IsMember({"q8_0"}));
+  app.add_option("--shard-size", options->shard_size,
+                 "Largest weight file of a directory (default 5GB)");
   return [options, &common] {
     if (!options->quantize.empty() && fs::path(options->out).extension() != ".gguf") {
-      fail(ErrorKind::kUsage, "convert", "--quantize q8_0 expects an OUT that ends in .gguf, found " + options->out);
+      fail(ErrorKind::kUsage, "convert",
+           "--quantize q8_0 expects an OUT that ends in .gguf, found " + options->out);
     }
     check_output("convert", options->out, common.force || common.plan);
     const auto source = ModelSource::open(options->in);
@@ -52,7 +60,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     if (common.plan) {
       const Json document = plan(*options, tensors);
       common.json ? print_json(document)
-                  : print_text(fmt::format("would write {} tensors, {}, to {}\n", document["tensors"].dump(),
+                  : print_text(fmt::format("would write {} tensors, {}, to {}\n",
+                                           document["tensors"].dump(),
                                            human_bytes(document["bytes"]), options->out));
       return 0;
     }
@@ -66,9 +75,11 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     const auto files = write_model(options->out, std::move(tensors), source.side_files(), write);
     std::uint64_t bytes = 0;
     for (const auto& file : files) bytes += file.bytes;
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     common.json ? print_json({{"output", options->out}, {"bytes", bytes}, {"seconds", seconds}})
-                : print_text(fmt::format("{}: {} in {} files, {:.1f} s\n", options->out, human_bytes(bytes), files.size(), seconds));
+                : print_text(fmt::format("{}: {} in {} files, {:.1f} s\n", options->out,
+                                         human_bytes(bytes), files.size(), seconds));
     return 0;
   };
 }
@@ -79,7 +90,8 @@ extern const Command command_convert{
     .name = "convert",
     .group = "Checkpoints",
     .summary = "Any readable form to any writable form: GGUF, safetensors, Hugging Face directory",
-    .examples = "  lancet convert model.gguf model/\n  lancet convert model/ model-q8.gguf --quantize q8_0",
+    .examples =
+        "  lancet convert model.gguf model/\n  lancet convert model/ model-q8.gguf --quantize q8_0",
     .declare = declare};
 
 }  // namespace lancet

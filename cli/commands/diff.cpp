@@ -26,11 +26,12 @@ struct Row {
 struct Comparison {
   std::vector<std::string> only_a, only_b;
   Json mismatched = Json::array();
-  std::vector<Row> rows;               ///< all compared tensors, by name
+  std::vector<Row> rows;  ///< all compared tensors, by name
 
   [[nodiscard]] bool identical() const {
     return only_a.empty() && only_b.empty() && mismatched.empty() &&
-           std::all_of(rows.begin(), rows.end(), [](const Row& r) { return r.difference.changed == 0; });
+           std::all_of(rows.begin(), rows.end(),
+                       [](const Row& r) { return r.difference.changed == 0; });
   }
 };
 
@@ -45,7 +46,8 @@ Comparison compare(const ModelSource& a, const ModelSource& b) {
     if (other == nullptr) {
       out.only_a.push_back(tensor.name);
     } else if (other->shape != tensor.shape) {
-      out.mismatched.push_back({{"name", tensor.name}, {"shape_a", tensor.shape}, {"shape_b", other->shape}});
+      out.mismatched.push_back(
+          {{"name", tensor.name}, {"shape_a", tensor.shape}, {"shape_b", other->shape}});
     } else {
       if (other->dtype != tensor.dtype) {
         out.mismatched.push_back({{"name", tensor.name},
@@ -62,7 +64,8 @@ Comparison compare(const ModelSource& a, const ModelSource& b) {
   return out;
 }
 
-/// "model.layers.12.mlp.down_proj.weight" -> (12, "mlp.down_proj.weight"); (-1, name) without a layer.
+/// "model.layers.12.mlp.down_proj.weight" -> (12, "mlp.down_proj.weight"); (-1, name) without a
+/// layer.
 std::pair<int, std::string> split_layer(const std::string& name) {
   for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
     std::size_t end = dot + 1;
@@ -80,9 +83,11 @@ HeatMap heat_map(const Comparison& comparison) {
   for (const auto& row : comparison.rows) {
     const auto [layer, module] = split_layer(row.name);
     cells[layer][module] = row.difference.rel_norm;
-    if (std::find(modules.begin(), modules.end(), module) == modules.end()) modules.push_back(module);
+    if (std::find(modules.begin(), modules.end(), module) == modules.end())
+      modules.push_back(module);
   }
-  HeatMap map{.title = "Relative change ||b - a|| / ||a||", .columns = modules, .unit = "relative norm"};
+  HeatMap map{
+      .title = "Relative change ||b - a|| / ||a||", .columns = modules, .unit = "relative norm"};
   for (const auto& [layer, row] : cells) {
     map.rows.push_back(layer < 0 ? "outside layers" : fmt::format("layer {}", layer));
     std::vector<double> values;
@@ -100,19 +105,24 @@ std::vector<Row> changed_rows(const Comparison& comparison) {
   for (const auto& row : comparison.rows) {
     if (row.difference.changed > 0) rows.push_back(row);
   }
-  std::stable_sort(rows.begin(), rows.end(),
-                   [](const Row& x, const Row& y) { return x.difference.rel_norm > y.difference.rel_norm; });
+  std::stable_sort(rows.begin(), rows.end(), [](const Row& x, const Row& y) {
+    return x.difference.rel_norm > y.difference.rel_norm;
+  });
   return rows;
 }
 
 Json json(const Comparison& comparison) {
   Json tensors = Json::array();
   for (const auto& [name, d] : changed_rows(comparison)) {
-    tensors.push_back({{"name", name}, {"rel_norm", d.rel_norm}, {"cosine", d.cosine}, {"max_abs", d.max_abs},
+    tensors.push_back({{"name", name},
+                       {"rel_norm", d.rel_norm},
+                       {"cosine", d.cosine},
+                       {"max_abs", d.max_abs},
                        {"changed", d.changed}});
   }
-  return {{"identical", comparison.identical()}, {"only_a", comparison.only_a}, {"only_b", comparison.only_b},
-          {"mismatched", comparison.mismatched}, {"compared", comparison.rows.size()}, {"tensors", tensors}};
+  return {{"identical", comparison.identical()}, {"only_a", comparison.only_a},
+          {"only_b", comparison.only_b},         {"mismatched", comparison.mismatched},
+          {"compared", comparison.rows.size()},  {"tensors", tensors}};
 }
 
 std::string text(const Comparison& comparison, std::size_t top) {
@@ -121,8 +131,11 @@ std::string text(const Comparison& comparison, std::size_t top) {
   for (const auto& name : comparison.only_b) out += "only in B: " + name + "\n";
   for (const auto& row : comparison.mismatched) out += "mismatched: " + row.dump() + "\n";
   const auto rows = changed_rows(comparison);
-  Table table({{"tensor"}, {"rel norm", Table::Align::kRight}, {"cosine", Table::Align::kRight},
-               {"max abs", Table::Align::kRight}, {"changed", Table::Align::kRight}});
+  Table table({{"tensor"},
+               {"rel norm", Table::Align::kRight},
+               {"cosine", Table::Align::kRight},
+               {"max abs", Table::Align::kRight},
+               {"changed", Table::Align::kRight}});
   for (std::size_t i = 0; i < std::min(top, rows.size()); ++i) {
     const auto& d = rows[i].difference;
     table.add({rows[i].name, fmt::format("{:.3g}", d.rel_norm), fmt::format("{:.6f}", d.cosine),
@@ -165,7 +178,8 @@ extern const Command command_diff{
     .name = "diff",
     .group = "Checkpoints",
     .summary = "How two models differ: names, shapes, and each tensor's relative change",
-    .examples = "  lancet diff model/ edited/\n  lancet diff model/ edited/ --html change.html --check",
+    .examples =
+        "  lancet diff model/ edited/\n  lancet diff model/ edited/ --html change.html --check",
     .declare = declare};
 
 }  // namespace lancet

@@ -25,7 +25,8 @@ std::vector<Fact> facts(const EditOptions& o) {
   if (o.requests.empty()) {
     if (o.subject.empty() || o.prompt.empty()) {
       fail(ErrorKind::kUsage, "edit", "expected --subject, --prompt and --target, or --requests",
-           "lancet edit MODEL --subject France --prompt 'The capital of {} is' --target Rome -o OUT");
+           "lancet edit MODEL --subject France --prompt 'The capital of {} is' --target Rome -o "
+           "OUT");
     }
     Fact fact{.id = "1", .subject = o.subject, .prompt = o.prompt, .target = o.target};
     if (!o.truth.empty()) fact.truth = o.truth;
@@ -34,7 +35,9 @@ std::vector<Fact> facts(const EditOptions& o) {
   }
   FactsFile file = read_facts(o.requests);
   for (const auto& bad : file.bad) log::warn(o.requests + ": " + bad.message);
-  if (file.facts.empty()) fail(ErrorKind::kInput, "edit", o.requests + ": expected at least one usable record, found none");
+  if (file.facts.empty())
+    fail(ErrorKind::kInput, "edit",
+         o.requests + ": expected at least one usable record, found none");
   return std::move(file.facts);
 }
 
@@ -44,7 +47,8 @@ std::optional<fs::path> path_or_none(const std::string& text) {
 
 void check_outputs(const EditRequest& r, const CommonOptions& common) {
   if (!r.out && !r.delta && !r.lora && !r.plan) {
-    fail(ErrorKind::kUsage, "edit", "expected somewhere to write to, found neither -o, --delta nor --lora",
+    fail(ErrorKind::kUsage, "edit",
+         "expected somewhere to write to, found neither -o, --delta nor --lora",
          "-o OUT writes the edited model; --plan writes nothing");
   }
   if (r.plan) return;
@@ -60,7 +64,8 @@ EditRequest resolve(const EditOptions& o, const CommonOptions& common) {
   for (const auto& option : o.method_options) {
     const auto equals = option.find('=');
     if (equals == std::string::npos || equals == 0) {
-      fail(ErrorKind::kUsage, "edit", "--method-option expects key=value, found '" + printable(option) + "'");
+      fail(ErrorKind::kUsage, "edit",
+           "--method-option expects key=value, found '" + printable(option) + "'");
     }
     r.method_options[option.substr(0, equals)] = option.substr(equals + 1);
   }
@@ -80,21 +85,31 @@ EditRequest resolve(const EditOptions& o, const CommonOptions& common) {
   return r;
 }
 
-std::string quoted(const Json& value) { return value.is_string() ? printable(value.get<std::string>(), 60) : value.dump(); }
+std::string quoted(const Json& value) {
+  return value.is_string() ? printable(value.get<std::string>(), 60) : value.dump();
+}
 
 std::string result_text(const Json& d) {
   Table table({{"fact"}, {"ok"}, {"before"}, {"after"}, {"p(target)", Table::Align::kRight}});
   for (const auto& e : d.value("edits", Json::array())) {
     const Json before = e.value("before", Json::object()), after = e.value("after", Json::object());
-    table.add({quoted(e.value("id", Json())), e.value("ok", false) ? "yes" : "NO", quoted(before.value("text", Json())),
-               quoted(after.value("text", Json())),
-               fmt::format("{:.3f} -> {:.3f}", before.value("p_target", 0.0), after.value("p_target", 0.0))});
+    table.add({quoted(e.value("id", Json())), e.value("ok", false) ? "yes" : "NO",
+               quoted(before.value("text", Json())), quoted(after.value("text", Json())),
+               fmt::format("{:.3f} -> {:.3f}", before.value("p_target", 0.0),
+                           after.value("p_target", 0.0))});
   }
   std::string out = table.text();
   const Json guards = d.value("guards", Json::object());
-  for (const auto& [name, value] : guards.items()) out += fmt::format("{}: {}\n", name, value.is_number_float() ? fmt::format("{:.4g}", value.get<double>()) : value.dump());
-  out += fmt::format("method {}, layers {}, {:.1f} s\n", quoted(d.value("method", Json())), d.value("layers", Json()).dump(), d.value("seconds", 0.0));
-  for (const auto& output : d.value("outputs", Json::array())) out += "wrote " + (output.is_string() ? output.get<std::string>() : output.value("path", output.dump())) + "\n";
+  for (const auto& [name, value] : guards.items())
+    out += fmt::format(
+        "{}: {}\n", name,
+        value.is_number_float() ? fmt::format("{:.4g}", value.get<double>()) : value.dump());
+  out += fmt::format("method {}, layers {}, {:.1f} s\n", quoted(d.value("method", Json())),
+                     d.value("layers", Json()).dump(), d.value("seconds", 0.0));
+  for (const auto& output : d.value("outputs", Json::array()))
+    out += "wrote " +
+           (output.is_string() ? output.get<std::string>() : output.value("path", output.dump())) +
+           "\n";
   return out;
 }
 
@@ -103,7 +118,8 @@ int run(const EditOptions& o, const CommonOptions& common) {
   Json partial;
   try {
     const Json result = open_engine(common.runtime).edit(request, common.runtime, partial);
-    common.json ? print_json(result) : print_text(request.plan ? dump_json(result, 2) + "\n" : result_text(result));
+    common.json ? print_json(result)
+                : print_text(request.plan ? dump_json(result, 2) + "\n" : result_text(result));
     return 0;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kGoal || partial.is_null()) throw;
@@ -121,19 +137,27 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--prompt", o->prompt, "The statement with {} for the subject, up to the answer");
   app.add_option("--target", o->target, "The new answer (a blank is put before it)");
   app.add_option("--true", o->truth, "The answer before, for the report");
-  app.add_option("--requests", o->requests, "Facts: JSON array or lines (ours, CounterFact, zsRE, EasyEdit, KnowEdit)");
+  app.add_option("--requests", o->requests,
+                 "Facts: JSON array or lines (ours, CounterFact, zsRE, EasyEdit, KnowEdit)");
   app.add_option("-o,--out", o->out, "Write the edited model");
   app.add_option("--delta", o->delta, "Write only the low-rank change (safetensors)");
   app.add_option("--lora", o->lora, "Write the change as a PEFT adapter");
   app.add_option("--method", o->request.method, "Editor (default rome); see lancet list editors");
   app.add_option("--layers", o->request.layers, "auto, 5 or 4-8 (default auto)");
-  app.add_option("--covariance", o->request.covariance, "auto, none, or a file of second moments (default auto)");
+  app.add_option("--covariance", o->request.covariance,
+                 "auto, none, or a file of second moments (default auto)");
   app.add_option("--report", o->report, "Write an HTML report");
   app.add_option("--dump", o->dump, "Write keys, values, losses and factors (safetensors)");
   app.add_flag("--no-guards", o->no_guards, "Write even when a guard or a probe says no");
-  app.add_option("--max-leak", o->request.max_leak, "Largest share of other subjects that may answer the target (default 0.1)")->check(CLI::Range(0.0, 1.0));
-  app.add_option("--max-perplexity-ratio", o->request.max_perplexity_ratio, "Largest perplexity after / before (default 1.1)")->check(CLI::Range(1.0, 1e6));
-  app.add_option("--method-option", o->method_options, "key=value of the method; may be given more than once")->take_all();
+  app.add_option("--max-leak", o->request.max_leak,
+                 "Largest share of other subjects that may answer the target (default 0.1)")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--max-perplexity-ratio", o->request.max_perplexity_ratio,
+                 "Largest perplexity after / before (default 1.1)")
+      ->check(CLI::Range(1.0, 1e6));
+  app.add_option("--method-option", o->method_options,
+                 "key=value of the method; may be given more than once")
+      ->take_all();
   return [o, &common] { return run(*o, common); };
 }
 
@@ -143,8 +167,10 @@ extern const Command command_edit{
     .name = "edit",
     .group = "Surgery",
     .summary = "Rewrite facts in the weights, prove the edit, keep it undoable",
-    .examples = "  lancet edit model/ --subject France --prompt 'The capital of {} is' --target Rome -o edited/\n"
-                "  lancet edit model/ --requests facts.jsonl --delta facts.delta.safetensors --json",
+    .examples =
+        "  lancet edit model/ --subject France --prompt 'The capital of {} is' --target Rome -o "
+        "edited/\n"
+        "  lancet edit model/ --requests facts.jsonl --delta facts.delta.safetensors --json",
     .declare = declare};
 
 }  // namespace lancet

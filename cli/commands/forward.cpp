@@ -17,26 +17,34 @@ struct ForwardOptions {
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<ForwardOptions>();
   app.add_option("MODEL", options->model, "Any readable model")->required();
-  auto* ids = app.add_option("--ids", options->ids, "Token ids, separated by commas")->delimiter(',');
-  auto* file = app.add_option("--ids-file", options->ids_file, "safetensors with \"ids\" [batch, tokens]");
+  auto* ids =
+      app.add_option("--ids", options->ids, "Token ids, separated by commas")->delimiter(',');
+  auto* file =
+      app.add_option("--ids-file", options->ids_file, "safetensors with \"ids\" [batch, tokens]");
   auto* prompt = app.add_option("--prompt", options->prompt, "Text, tokenised as the model does");
   ids->excludes(file)->excludes(prompt);
   file->excludes(prompt);
-  app.add_option("--out", options->out, "safetensors: logits float32 [batch, tokens, vocab]")->required();
+  app.add_option("--out", options->out, "safetensors: logits float32 [batch, tokens, vocab]")
+      ->required();
   app.add_flag("--hidden", options->hidden, "Also hidden.0 ... hidden.L [batch, tokens, d_model]");
   return [options, ids, file, prompt, &common] {
     if (ids->count() + file->count() + prompt->count() != 1) {
       fail(ErrorKind::kUsage, "forward", "expected one of --ids, --ids-file and --prompt");
     }
     check_output("forward", options->out, common.force);
-    ForwardRequest request{.model = options->model, .ids = options->ids, .ids_file = {}, .prompt = {},
-                           .out = options->out, .hidden = options->hidden, .force = common.force};
+    ForwardRequest request{.model = options->model,
+                           .ids = options->ids,
+                           .ids_file = {},
+                           .prompt = {},
+                           .out = options->out,
+                           .hidden = options->hidden,
+                           .force = common.force};
     if (file->count() > 0) request.ids_file = options->ids_file;
     if (prompt->count() > 0) request.prompt = options->prompt;
     const Json result = open_engine(common.runtime).forward(request, common.runtime);
     common.json ? print_json(result)
-                : print_text(fmt::format("{}: {} tokens, {:.2f} s\n", options->out, result["tokens"].dump(),
-                                         result["seconds"].get<double>()));
+                : print_text(fmt::format("{}: {} tokens, {:.2f} s\n", options->out,
+                                         result["tokens"].dump(), result["seconds"].get<double>()));
     return 0;
   };
 }
@@ -47,8 +55,9 @@ extern const Command command_forward{
     .name = "forward",
     .group = "Running a model",
     .summary = "Logits and hidden states of given ids or text, as safetensors",
-    .examples = "  lancet forward model/ --prompt 'The capital of France is' --out logits.safetensors\n"
-                "  lancet forward model/ --ids 1,2,3 --hidden --out states.safetensors",
+    .examples =
+        "  lancet forward model/ --prompt 'The capital of France is' --out logits.safetensors\n"
+        "  lancet forward model/ --ids 1,2,3 --hidden --out states.safetensors",
     .declare = declare};
 
 }  // namespace lancet

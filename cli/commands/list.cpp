@@ -13,12 +13,15 @@ Json formats_json() {
   const auto row = [](const char* name, const char* title, bool read, bool write) {
     return Json{{"name", name}, {"title", title}, {"read", read}, {"write", write}};
   };
-  return Json::array({row("huggingface", "Directory of safetensors with config and tokenizer, single or sharded", true, true),
-                      row("safetensors", "One .safetensors file", true, true),
-                      row("gguf", "GGUF v2/v3; writes F32, F16, BF16 and Q8_0", true, true)});
+  return Json::array(
+      {row("huggingface", "Directory of safetensors with config and tokenizer, single or sharded",
+           true, true),
+       row("safetensors", "One .safetensors file", true, true),
+       row("gguf", "GGUF v2/v3; writes F32, F16, BF16 and Q8_0", true, true)});
 }
 
-/// Merge methods, recipes and losses have no tables of their own yet; they are not named rather than shown empty.
+/// Merge methods, recipes and losses have no tables of their own yet; they are not named rather
+/// than shown empty.
 const std::vector<std::string> kKinds{"editors", "architectures", "formats"};
 
 std::string table_text(const Json& rows) {
@@ -29,7 +32,8 @@ std::string table_text(const Json& rows) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto what = std::make_shared<std::string>();
-  app.add_option("WHAT", *what, "editors, architectures or formats (default: all)")->check(CLI::IsMember(kKinds));
+  app.add_option("WHAT", *what, "editors, architectures or formats (default: all)")
+      ->check(CLI::IsMember(kKinds));
   return [what, &common] {
     Json document = Json::object();
     for (const auto& kind : kKinds) {
@@ -39,7 +43,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     if (common.json) {
       print_json(document);
     } else {
-      for (const auto& [kind, rows] : document.items()) print_text(kind + "\n" + table_text(rows) + "\n");
+      for (const auto& [kind, rows] : document.items())
+        print_text(kind + "\n" + table_text(rows) + "\n");
     }
     return 0;
   };
@@ -47,11 +52,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
 
 }  // namespace
 
-extern const Command command_list{
-    .name = "list",
-    .group = "Help",
-    .summary = "Editors, architectures and formats of this build",
-    .examples = "  lancet list\n  lancet list editors --json",
-    .declare = declare};
+extern const Command command_list{.name = "list",
+                                  .group = "Help",
+                                  .summary = "Editors, architectures and formats of this build",
+                                  .examples = "  lancet list\n  lancet list editors --json",
+                                  .declare = declare};
 
 }  // namespace lancet

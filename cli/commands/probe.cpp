@@ -1,4 +1,5 @@
-// lancet probe: what a model says about facts: efficacy, paraphrases, neighbours, leaks, fluency, perplexity.
+// lancet probe: what a model says about facts: efficacy, paraphrases, neighbours, leaks, fluency,
+// perplexity.
 
 #include <CLI/CLI.hpp>
 
@@ -42,14 +43,18 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto o = std::make_shared<ProbeOptions>();
   app.add_option("MODEL", o->model, "Any readable model")->required();
   app.add_option("--requests", o->requests, "Facts: JSON array or lines, as for edit")->required();
-  app.add_option("--base", o->base, "The model before the edit: neighbours' text and perplexity are compared with it");
+  app.add_option("--base", o->base,
+                 "The model before the edit: neighbours' text and perplexity are compared with it");
   app.add_option("--metrics", o->metrics, "all (default)")->check(CLI::IsMember({"all"}));
   app.add_option("--report", o->report, "Write an HTML report");
   return [o, &common] {
     FactsFile file = read_facts(o->requests);
     for (const auto& bad : file.bad) log::warn(o->requests + ": " + bad.message);
-    if (file.facts.empty()) fail(ErrorKind::kInput, "probe", o->requests + ": expected at least one usable record, found none");
-    ProbeRequest request{.model = o->model, .base = {}, .facts = std::move(file.facts), .report = {}};
+    if (file.facts.empty())
+      fail(ErrorKind::kInput, "probe",
+           o->requests + ": expected at least one usable record, found none");
+    ProbeRequest request{
+        .model = o->model, .base = {}, .facts = std::move(file.facts), .report = {}};
     if (!o->base.empty()) request.base = o->base;
     if (!o->report.empty()) {
       check_output("probe", o->report, common.force);
@@ -66,9 +71,11 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
 extern const Command command_probe{
     .name = "probe",
     .group = "Surgery",
-    .summary = "What a model says about facts: efficacy, paraphrases, neighbours, leaks, perplexity",
-    .examples = "  lancet probe edited/ --base model/ --requests facts.jsonl\n"
-                "  lancet probe model/ --requests facts.jsonl --json",
+    .summary =
+        "What a model says about facts: efficacy, paraphrases, neighbours, leaks, perplexity",
+    .examples =
+        "  lancet probe edited/ --base model/ --requests facts.jsonl\n"
+        "  lancet probe model/ --requests facts.jsonl --json",
     .declare = declare};
 
 }  // namespace lancet

@@ -18,7 +18,9 @@ struct ScoreOptions {
 };
 
 Json result_json(const ScoreResult& result, bool per_token) {
-  Json out{{"tokens", result.tokens}, {"nll", result.nll}, {"perplexity", result.perplexity},
+  Json out{{"tokens", result.tokens},
+           {"nll", result.nll},
+           {"perplexity", result.perplexity},
            {"tokens_per_second", result.tokens_per_second}};
   if (!per_token) return out;
   Json rows = Json::array();
@@ -34,26 +36,36 @@ std::string result_text(const ScoreResult& result) {
   for (const auto& t : result.per_token) {
     table.add({printable(t.text), fmt::format("{:.4f}", t.logprob), std::to_string(t.rank)});
   }
-  return table.text() + fmt::format("{} tokens, nll {:.5f}, perplexity {:.4f}, {:.0f} tokens/s\n", result.tokens,
-                                    result.nll, result.perplexity, result.tokens_per_second);
+  return table.text() + fmt::format("{} tokens, nll {:.5f}, perplexity {:.4f}, {:.0f} tokens/s\n",
+                                    result.tokens, result.nll, result.perplexity,
+                                    result.tokens_per_second);
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<ScoreOptions>();
   app.add_option("MODEL", options->model, "Any readable model")->required();
   auto* text = app.add_option("--text", options->text, "The text itself");
-  auto* file = app.add_option("--file", options->file, "A text file, or JSON lines of {\"text\":...}");
+  auto* file =
+      app.add_option("--file", options->file, "A text file, or JSON lines of {\"text\":...}");
   text->excludes(file);
-  app.add_option("--window", options->window, "Tokens seen at once (default: the model's maximum, at most 2048)")->check(CLI::Range(2, 10'000'000));
-  app.add_option("--stride", options->stride, "Tokens the window advances by (default: the window)")->check(CLI::Range(1, 10'000'000));
+  app.add_option("--window", options->window,
+                 "Tokens seen at once (default: the model's maximum, at most 2048)")
+      ->check(CLI::Range(2, 10'000'000));
+  app.add_option("--stride", options->stride, "Tokens the window advances by (default: the window)")
+      ->check(CLI::Range(1, 10'000'000));
   app.add_flag("--per-token", options->per_token, "Log probability and rank of every token");
   return [options, text, file, &common] {
-    if (text->count() + file->count() != 1) fail(ErrorKind::kUsage, "score", "expected one of --text and --file");
-    ScoreRequest request{.model = options->model, .texts = {}, .window = options->window, .stride = options->stride,
+    if (text->count() + file->count() != 1)
+      fail(ErrorKind::kUsage, "score", "expected one of --text and --file");
+    ScoreRequest request{.model = options->model,
+                         .texts = {},
+                         .window = options->window,
+                         .stride = options->stride,
                          .per_token = options->per_token};
     request.texts = text->count() > 0 ? std::vector{options->text} : read_texts(options->file);
     const auto result = open_engine(common.runtime).score(request, common.runtime);
-    common.json ? print_json(result_json(result, options->per_token)) : print_text(result_text(result));
+    common.json ? print_json(result_json(result, options->per_token))
+                : print_text(result_text(result));
     return 0;
   };
 }
@@ -64,8 +76,9 @@ extern const Command command_score{
     .name = "score",
     .group = "Running a model",
     .summary = "Negative log likelihood and perplexity of text",
-    .examples = "  lancet score model/ --file book.txt --window 1024 --stride 512\n"
-                "  lancet score model/ --text 'The capital of France is Paris.' --per-token",
+    .examples =
+        "  lancet score model/ --file book.txt --window 1024 --stride 512\n"
+        "  lancet score model/ --text 'The capital of France is Paris.' --per-token",
     .declare = declare};
 
 }  // namespace lancet

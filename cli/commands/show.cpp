@@ -11,19 +11,26 @@ namespace lancet {
 namespace {
 
 std::string result_text(const Json& d) {
-  Table tensors({{"tensor"}, {"layer", Table::Align::kRight}, {"rank", Table::Align::kRight}, {"norm", Table::Align::kRight}});
+  Table tensors({{"tensor"},
+                 {"layer", Table::Align::kRight},
+                 {"rank", Table::Align::kRight},
+                 {"norm", Table::Align::kRight}});
   for (const auto& t : d.value("tensors", Json::array())) {
-    tensors.add({t.value("name", ""), t.value("layer", Json()).dump(), t.value("rank", Json()).dump(),
+    tensors.add({t.value("name", ""), t.value("layer", Json()).dump(),
+                 t.value("rank", Json()).dump(),
                  t.contains("norm") ? fmt::format("{:.4g}", t["norm"].get<double>()) : "-"});
   }
   Table edits({{"id"}, {"prompt"}, {"target"}, {"stage", Table::Align::kRight}});
   for (const auto& e : d.value("edits", Json::array())) {
     std::string prompt = e.value("prompt", "");
-    if (const auto at = prompt.find("{}"); at != std::string::npos) prompt.replace(at, 2, e.value("subject", ""));
-    edits.add({e.value("id", ""), printable(prompt, 60), printable(e.value("target", ""), 40), e.value("stage", Json()).dump()});
+    if (const auto at = prompt.find("{}"); at != std::string::npos)
+      prompt.replace(at, 2, e.value("subject", ""));
+    edits.add({e.value("id", ""), printable(prompt, 60), printable(e.value("target", ""), 40),
+               e.value("stage", Json()).dump()});
   }
-  return fmt::format("{} file, {} edit(s)\n\n", d.value("kind", ""), d.value("edits", Json::array()).size()) + edits.text() +
-         "\n" + tensors.text();
+  return fmt::format("{} file, {} edit(s)\n\n", d.value("kind", ""),
+                     d.value("edits", Json::array()).size()) +
+         edits.text() + "\n" + tensors.text();
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {

@@ -16,15 +16,20 @@ struct TemplateOptions {
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<TemplateOptions>();
   app.add_option("MODEL", options->model, "Any readable model with a chat template")->required();
-  app.add_option("--messages", options->messages, "JSON array of messages, or an object with \"messages\"")->required();
+  app.add_option("--messages", options->messages,
+                 "JSON array of messages, or an object with \"messages\"")
+      ->required();
   app.add_option("--tools", options->tools, "JSON array of tool definitions");
-  app.add_flag("--add-generation-prompt", options->add_generation_prompt, "End where the assistant begins to speak");
-  app.add_flag("--spans", options->spans, "The byte ranges that the assistant spoke ({% generation %} blocks)");
+  app.add_flag("--add-generation-prompt", options->add_generation_prompt,
+               "End where the assistant begins to speak");
+  app.add_flag("--spans", options->spans,
+               "The byte ranges that the assistant spoke ({% generation %} blocks)");
   return [options, &common] {
     const auto source = ModelSource::open(options->model);
     std::optional<Json> tools;
     if (!options->tools.empty()) tools = read_json(options->tools);
-    const auto rendered = render_chat(source, read_json(options->messages), tools, options->add_generation_prompt);
+    const auto rendered =
+        render_chat(source, read_json(options->messages), tools, options->add_generation_prompt);
     Json spans = Json::array();
     for (const auto& [begin, end] : rendered.spans) spans.push_back({begin, end});
     if (common.json) {
@@ -42,8 +47,9 @@ extern const Command command_template{
     .name = "template",
     .group = "Running a model",
     .summary = "Render the chat template over a conversation",
-    .examples = "  lancet template model/ --messages chat.json --add-generation-prompt\n"
-                "  lancet template model/ --messages chat.json --tools tools.json --spans --json",
+    .examples =
+        "  lancet template model/ --messages chat.json --add-generation-prompt\n"
+        "  lancet template model/ --messages chat.json --tools tools.json --spans --json",
     .declare = declare};
 
 }  // namespace lancet

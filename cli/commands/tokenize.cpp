@@ -31,7 +31,8 @@ std::vector<TokenId> parse_ids(const std::vector<std::string>& words, const Toke
       const auto [end, code] = std::from_chars(word.data() + at, word.data() + word.size(), id);
       if (code != std::errc() || id < 0 || id >= tokenizer.vocab_size()) {
         fail(ErrorKind::kUsage, "tokenize",
-             fmt::format("expected ids in [0, {}), found '{}'", tokenizer.vocab_size(), printable(word)));
+             fmt::format("expected ids in [0, {}), found '{}'", tokenizer.vocab_size(),
+                         printable(word)));
       }
       ids.push_back(id);
       at = static_cast<std::size_t>(end - word.data());
@@ -52,8 +53,10 @@ int run_file(const TokenizeOptions& options, const Tokenizer& tokenizer) {
     if (line.is_object() && line.contains("ids")) {
       std::vector<TokenId> ids;
       for (const auto& id : line["ids"]) {
-        if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= tokenizer.vocab_size()) {
-          fail(ErrorKind::kInput, "tokenize", where + ": expected ids of the vocabulary, found " + id.dump());
+        if (!id.is_number_integer() || id.get<std::int64_t>() < 0 ||
+            id.get<std::int64_t>() >= tokenizer.vocab_size()) {
+          fail(ErrorKind::kInput, "tokenize",
+               where + ": expected ids of the vocabulary, found " + id.dump());
         }
         ids.push_back(id.get<TokenId>());
       }
@@ -75,7 +78,8 @@ std::string table_text(const Tokenizer& tokenizer, const std::vector<TokenId>& i
 int run(const TokenizeOptions& options, const CommonOptions& common) {
   const auto tokenizer = Tokenizer::open(ModelSource::open(options.model));
   if (!options.file.empty()) return run_file(options, tokenizer);
-  if (options.texts.empty()) fail(ErrorKind::kUsage, "tokenize", "expected TEXT or --file, found neither");
+  if (options.texts.empty())
+    fail(ErrorKind::kUsage, "tokenize", "expected TEXT or --file, found neither");
   if (options.decode) {
     const auto ids = parse_ids(options.texts, tokenizer);
     const std::string text = tokenizer.decode(ids, options.no_special);
@@ -92,21 +96,24 @@ int run(const TokenizeOptions& options, const CommonOptions& common) {
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<TokenizeOptions>();
   app.add_option("MODEL", options->model, "Any readable model with a tokenizer")->required();
-  app.add_option("TEXT", options->texts, "Texts (or ids with --decode); with --json one document a text");
-  app.add_option("--file", options->file, "JSON lines of {\"text\":...} or {\"ids\":[...]}; answers one line each");
+  app.add_option("TEXT", options->texts,
+                 "Texts (or ids with --decode); with --json one document a text");
+  app.add_option("--file", options->file,
+                 "JSON lines of {\"text\":...} or {\"ids\":[...]}; answers one line each");
   app.add_flag("--decode", options->decode, "TEXT is ids");
-  app.add_flag("--no-special", options->no_special, "Add no special tokens; leave them out when decoding");
+  app.add_flag("--no-special", options->no_special,
+               "Add no special tokens; leave them out when decoding");
   return [options, &common] { return run(*options, common); };
 }
 
 }  // namespace
 
-extern const Command command_tokenize{
-    .name = "tokenize",
-    .group = "Running a model",
-    .summary = "Text to token ids and back",
-    .examples = "  lancet tokenize model/ 'The capital of France is'\n"
-                "  lancet tokenize model.gguf --decode 504 3575 282",
-    .declare = declare};
+extern const Command command_tokenize{.name = "tokenize",
+                                      .group = "Running a model",
+                                      .summary = "Text to token ids and back",
+                                      .examples =
+                                          "  lancet tokenize model/ 'The capital of France is'\n"
+                                          "  lancet tokenize model.gguf --decode 504 3575 282",
+                                      .declare = declare};
 
 }  // namespace lancet

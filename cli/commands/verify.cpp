@@ -1,4 +1,5 @@
-// lancet verify: strict structural check of every file, and of the hashes in lancet.json where there is one.
+// lancet verify: strict structural check of every file, and of the hashes in lancet.json where
+// there is one.
 
 #include <CLI/CLI.hpp>
 
@@ -18,12 +19,15 @@ struct Problem {
 
 /// OUT/lancet.json of a directory, OUT.lancet.json beside a file.
 fs::path manifest_path(const fs::path& model) {
-  return fs::is_directory(model) ? model / "lancet.json" : fs::path(model.string() + ".lancet.json");
+  return fs::is_directory(model) ? model / "lancet.json"
+                                 : fs::path(model.string() + ".lancet.json");
 }
 
-/// A manifest names files by their bare name: anything that leaves the folder is a problem of its own.
+/// A manifest names files by their bare name: anything that leaves the folder is a problem of its
+/// own.
 bool is_bare_name(const std::string& name) {
-  return !name.empty() && name.front() != '.' && name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
+  return !name.empty() && name.front() != '.' && name.find('/') == std::string::npos &&
+         name.find('\0') == std::string::npos;
 }
 
 void check_hashes(const fs::path& model, std::vector<Problem>& problems) {
@@ -31,7 +35,8 @@ void check_hashes(const fs::path& model, std::vector<Problem>& problems) {
   if (!fs::exists(manifest)) return;
   const Json document = read_json(manifest);
   if (!document.is_object() || !document.contains("outputs") || !document["outputs"].is_array()) {
-    problems.push_back({ErrorKind::kInput, manifest.filename().string() + ": expected a list 'outputs'"});
+    problems.push_back(
+        {ErrorKind::kInput, manifest.filename().string() + ": expected a list 'outputs'"});
     return;
   }
   const fs::path folder = fs::is_directory(model) ? model : model.parent_path();
@@ -40,11 +45,13 @@ void check_hashes(const fs::path& model, std::vector<Problem>& problems) {
     const std::string name = json_string(output, "file", "lancet.json");
     const std::string expected = json_string(output, "sha256", "lancet.json");
     if (!is_bare_name(name)) {
-      problems.push_back({ErrorKind::kInput, "lancet.json names a file outside the model: " + name});
+      problems.push_back(
+          {ErrorKind::kInput, "lancet.json names a file outside the model: " + name});
     } else if (!fs::exists(folder / name)) {
       problems.push_back({ErrorKind::kInput, name + " is missing"});
     } else if (const auto found = sha256_file(folder / name); found != expected) {
-      problems.push_back({ErrorKind::kGoal, fmt::format("{}: expected SHA-256 {}, found {}", name, expected, found)});
+      problems.push_back({ErrorKind::kGoal,
+                          fmt::format("{}: expected SHA-256 {}, found {}", name, expected, found)});
     }
   }
 }
@@ -56,7 +63,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     std::vector<Problem> problems;
     try {
       const auto source = ModelSource::open(*model);
-      if (source.checkpoint().form() != CheckpointForm::kSafetensors) static_cast<void>(source.config());
+      if (source.checkpoint().form() != CheckpointForm::kSafetensors)
+        static_cast<void>(source.config());
       check_hashes(*model, problems);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kInput) throw;

@@ -1,5 +1,5 @@
-// LibTorch's headers bring their own fmt, found before Debian's (another version, in another inline namespace). The
-// functions of that version that are not templates are compiled here.
+// LibTorch's headers bring their own fmt, found before Debian's (another version, in another inline
+// namespace). The functions of that version that are not templates are compiled here.
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE

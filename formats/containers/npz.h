@@ -1,6 +1,7 @@
 #pragma once
-// NumPy's .npz: an uncompressed zip of .npy arrays, read strictly. Written by numpy.savez, which forces ZIP64
-// local headers, so sizes come from the central directory and only the data offset from the local header.
+// NumPy's .npz: an uncompressed zip of .npy arrays, read strictly. Written by numpy.savez, which
+// forces ZIP64 local headers, so sizes come from the central directory and only the data offset
+// from the local header.
 
 #include <cstdint>
 #include <string>
@@ -13,15 +14,17 @@
 namespace lancet {
 
 struct NpyArray {
-  std::string name;                   ///< member name without ".npy"
-  std::string descr;                  ///< NumPy type: "<f4", "<f8", "<i8", "<U12", ...
-  std::vector<std::int64_t> shape;    ///< C order; a Fortran-ordered array has its dimensions as NumPy says
+  std::string name;   ///< member name without ".npy"
+  std::string descr;  ///< NumPy type: "<f4", "<f8", "<i8", "<U12", ...
+  std::vector<std::int64_t>
+      shape;  ///< C order; a Fortran-ordered array has its dimensions as NumPy says
   bool fortran = false;
-  Bytes data;                         ///< inside the mapping
+  Bytes data;  ///< inside the mapping
 };
 
-/// All members of `file`. kInput with the byte offset: not a zip, compressed or encrypted members, sizes that do
-/// not fit, overlapping members, names twice, npy headers other than versions 1.0, 2.0 and 3.0, object arrays.
+/// All members of `file`. kInput with the byte offset: not a zip, compressed or encrypted members,
+/// sizes that do not fit, overlapping members, names twice, npy headers other than
+/// versions 1.0, 2.0 and 3.0, object arrays.
 [[nodiscard]] std::vector<NpyArray> parse_npz(Bytes file, std::string_view source);
 
 /// Element `i` of a little-endian f4, f8, i4 or i8 array as a number (kInput for another type).

@@ -1,6 +1,7 @@
 #pragma once
-// Chat templates: the Jinja dialect of transformers, bounded in steps, depth and output, never executing
-// anything else. Output equals transformers.apply_chat_template's character for character.
+// Chat templates: the Jinja dialect of transformers, bounded in steps, depth and output, never
+// executing anything else. Output equals transformers.apply_chat_template's character for
+// character.
 
 #include <cstdint>
 #include <functional>
@@ -22,7 +23,8 @@ struct TemplateLimits {
 
 struct Rendered {
   std::string text;
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> spans;   ///< byte ranges of {% generation %} blocks
+  std::vector<std::pair<std::uint64_t, std::uint64_t>>
+      spans;  ///< byte ranges of {% generation %} blocks
 };
 
 class ChatTemplate {
@@ -33,8 +35,8 @@ class ChatTemplate {
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
-  /// `context`: object with messages, tools, documents, add_generation_prompt, bos_token, ... (JSON null = none,
-  /// a missing key = undefined). `now`: seconds since 1970 for strftime_now.
+  /// `context`: object with messages, tools, documents, add_generation_prompt, bos_token, ... (JSON
+  /// null = none, a missing key = undefined). `now`: seconds since 1970 for strftime_now.
   /// raise_exception in the template is Error(kInput) with its message.
   [[nodiscard]] Rendered render(const Json& context, std::int64_t now) const;
 

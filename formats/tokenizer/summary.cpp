@@ -25,10 +25,14 @@ std::size_t find_member(std::string_view text, std::size_t at, std::string_view 
       const bool hit = depth == 1 && text.substr(at + 1, end - at - 2) == key;
       at = end;
       if (!hit) continue;
-      while (at < text.size() && (text[at] == ' ' || text[at] == '\n' || text[at] == '\t' || text[at] == '\r')) ++at;
-      if (at >= text.size() || text[at] != ':') continue;   // a value that equals the key
+      while (at < text.size() &&
+             (text[at] == ' ' || text[at] == '\n' || text[at] == '\t' || text[at] == '\r'))
+        ++at;
+      if (at >= text.size() || text[at] != ':') continue;  // a value that equals the key
       ++at;
-      while (at < text.size() && (text[at] == ' ' || text[at] == '\n' || text[at] == '\t' || text[at] == '\r')) ++at;
+      while (at < text.size() &&
+             (text[at] == ' ' || text[at] == '\n' || text[at] == '\t' || text[at] == '\r'))
+        ++at;
       return at;
     }
     if (c == '{' || c == '[') ++depth;
@@ -67,7 +71,8 @@ std::optional<TokenizerSummary> from_gguf(const GgufHeader& header) {
   const auto* tokens = header.strings("tokenizer.ggml.tokens");
   if (tokens == nullptr) return std::nullopt;
   const std::string model = header.string("tokenizer.ggml.model", "unknown");
-  return TokenizerSummary{model == "gpt2" ? "BPE" : model, static_cast<std::int64_t>(tokens->size())};
+  return TokenizerSummary{model == "gpt2" ? "BPE" : model,
+                          static_cast<std::int64_t>(tokens->size())};
 }
 
 }  // namespace
@@ -79,9 +84,11 @@ std::optional<TokenizerSummary> summarize_tokenizer(const Checkpoint& checkpoint
   const std::size_t start = text->find('{');
   if (start == std::string::npos) return std::nullopt;
   const std::size_t model = find_member(*text, start, "model");
-  if (model == std::string_view::npos || model >= text->size() || (*text)[model] != '{') return std::nullopt;
+  if (model == std::string_view::npos || model >= text->size() || (*text)[model] != '{')
+    return std::nullopt;
   TokenizerSummary summary;
-  if (const auto type = find_member(*text, model, "type"); type < text->size() && (*text)[type] == '"') {
+  if (const auto type = find_member(*text, model, "type");
+      type < text->size() && (*text)[type] == '"') {
     summary.kind = text->substr(type + 1, skip_string(*text, type) - type - 2);
   }
   if (const auto vocab = find_member(*text, model, "vocab"); vocab < text->size()) {

@@ -1,25 +1,32 @@
-// ROME, Rank-One Model Editing. Meng et al. 2022, arXiv:2202.05262; with the keys of r-ROME, Gupta et al. 2024,
-// arXiv:2403.07175.
+// ROME, Rank-One Model Editing. Meng et al. 2022, arXiv:2202.05262; with the keys of r-ROME, Gupta
+// et al. 2024, arXiv:2403.07175.
 //   k* = mean over contexts of the down projection's input at the subject's last token      [d_in]
 //   u  = C^-1 k* / |C^-1 k*|                                                                [d_in]
 //   v* = argmin of the loss in value.h                                                      [d_out]
 //   lambda = (v* - W k) / (k . u)                                                           [d_out]
 //   W <- W + lambda u^T
-// Which k: keys=mean takes the plain mean in u and lambda (r-ROME: the written value is v* wherever k* is met);
-// keys=half weighs the bare key 1/2 and the mean of the others 1/2, as MEMIT does (a subject at the very beginning
-// has a key of its own kind there, which a plain mean would miss); keys=bare takes the bare prompt's key; auto is
-// half for sampled contexts and mean for those of a file. original=1 is the published code, u from the mean and
-// lambda from the bare key, which explodes where the two differ.
-// Precision: keys in the model's precision, sums and the solve in float64, factors rounded once to float32.
-// Several facts are edited one after another, each on the model that carries the earlier ones.
+// Which k: keys=mean takes the plain mean in u and lambda (r-ROME: the written value is v* wherever
+// k* is met); keys=half weighs the bare key 1/2 and the mean of the others 1/2, as MEMIT does (a
+// subject at the very beginning has a key of its own kind there, which a plain mean would miss);
+// keys=bare takes the bare prompt's key; auto is half for sampled contexts and mean for those of a
+// file. original=1 is the published code, u from the mean and lambda from the bare key, which
+// explodes where the two differ.
+// Beyond the papers: u is made with C + protect * mean_i k_i k_i^T in place of C, k_i the keys of
+// other subjects in the same prompt (protected_subjects), so that they keep their answers.
+// protect=0, or contexts of a file, is the published update.
+// Precision: keys in the model's precision, sums and the solve in float64, factors rounded once to
+// float32. Several facts are edited one after another, each on the model that carries the earlier
+// ones.
 #include <cmath>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "model/runtime.h"
 #include "surgery/contexts.h"
 #include "surgery/editor.h"
 #include "surgery/key.h"
+#include "surgery/leak_prompts.h"
 #include "surgery/solve.h"
 #include "surgery/value.h"
 
@@ -27,30 +34,38 @@ namespace lancet {
 namespace {
 
 constexpr Parameter kNumbers[] = {
-    {"steps", 25, 1, 1000, true, "forward passes of the value's optimisation; the last one does not update"},
+    {"steps", 25, 1, 1000, true,
+     "forward passes of the value's optimisation; the last one does not update"},
     {"lr", 0.5, 1e-6, 100, false, "Adam's step size"},
     {"clamp", 4, 1e-3, 1e3, false, "largest |delta| as a multiple of |v_0|"},
     {"kl", 0.0625, 0, 1e3, false, "weight of the KL term at the bare subject"},
     {"weight_decay", 1e-3, 0, 1e3, false, "weight of |delta| / |v_0|^2"},
     {"stop", 0.05, 0, 1e3, false, "stop when the loss is below"},
-    {"stop_nll", 0, 0, 1e3, false, "stop when the target is the arg max in every row and every NLL is below; 0 = off"},
+    {"stop_nll", 0, 0, 1e3, false,
+     "stop when the target is the arg max in every row and every NLL is below; 0 = off"},
     {"context_count", 20, 0, 200, true, "sampled texts before the prompt, beside the bare one"},
+    {"protect", 10, 0, 1e6, false,
+     "weight of the keys of other subjects in the same prompt, beside C; with sampled contexts"},
     {"original", 0, 0, 1, true, "1 = the published code's bare key in lambda"},
 };
-constexpr double kSmallestCosine = 1e-3;   ///< |k . u| / |k| below which lambda would explode
+constexpr std::int64_t kProtected = 24;   ///< other subjects, where their list has so many
+constexpr double kSmallestCosine = 1e-3;  ///< |k . u| / |k| below which lambda would explode
 
 const std::vector<WordParameter>& words() {
   static const std::vector<WordParameter> kWords{
       {"contexts", "auto", {}, "auto, or a file with one literal template with {} a line"},
-      {"keys", "auto", {"auto", "mean", "half", "bare"}, "key of the update: mean over the contexts, half bare, or bare"},
+      {"keys",
+       "auto",
+       {"auto", "mean", "half", "bare"},
+       "key of the update: mean over the contexts, half bare, or bare"},
   };
   return kWords;
 }
 
 struct Keys {
-  at::Tensor direction;   ///< from which u is made
-  at::Tensor key;         ///< in lambda
-  at::Tensor output;      ///< W key
+  at::Tensor direction;  ///< from which u is made
+  at::Tensor key;        ///< in lambda
+  at::Tensor output;     ///< W key
 };
 
 /// Weights of the rewriting rows in the mean key.
@@ -76,14 +91,40 @@ Keys pick_keys(const RowStates& states, std::int64_t rewriting, const Parameters
   return {mean, mean, at::mv(values.t(), weights)};
 }
 
+/// Keys of other subjects in the fact's own prompt, float64 [n, d_in]; n = 0 where none fit.
+at::Tensor other_keys(const Decoder& model, const Tokenizer& tokenizer, const Fact& fact,
+                      std::int64_t layer) {
+  std::vector<Row> rows;
+  for (const std::string& subject : protected_subjects(fact, kProtected)) {
+    rows.push_back(locate_subject(tokenizer, "{}", fact.prompt, subject));
+  }
+  if (rows.empty()) return at::zeros({0, 0}, at::kDouble);
+  return read_rows(model, rows, layer, false).keys.to(at::kCPU, at::kDouble);
+}
+
+/// (C + weight / n * K^T K)^-1 b by Woodbury's identity, K [n, d_in] of other_keys; `residual` is
+/// that of the systems with C.
+Solution solve_protected(const SpdSolver& solver, const at::Tensor& b, const at::Tensor& others,
+                         double weight) {
+  if (others.size(0) == 0 || weight == 0) return solver.solve(b);
+  const OneThread inside;
+  const Solution all = solver.solve(at::cat({b.unsqueeze(1), others.t()}, 1));
+  const at::Tensor x = all.x.select(1, 0), inverse_others = all.x.narrow(1, 1, others.size(0));
+  at::Tensor small = at::matmul(others, inverse_others);
+  small.diagonal().add_(static_cast<double>(others.size(0)) / weight);
+  const at::Tensor share = at::linalg_solve(small, at::mv(others, x));
+  return {x - at::mv(inverse_others, share), all.residual};
+}
+
 ValueOptions value_options(const Parameters& parameters) {
-  return {parameters.integer("steps"), parameters.number("lr"),           parameters.number("clamp"),
-          parameters.number("kl"),     parameters.number("weight_decay"), parameters.number("stop"),
+  return {parameters.integer("steps"),       parameters.number("lr"),
+          parameters.number("clamp"),        parameters.number("kl"),
+          parameters.number("weight_decay"), parameters.number("stop"),
           parameters.number("stop_nll")};
 }
 
 struct OneEdit {
-  at::Tensor left, right;   ///< float32 [d_out], [d_in]
+  at::Tensor left, right;  ///< float32 [d_out], [d_in]
   FactTrace trace;
   Json notes;
 };
@@ -94,18 +135,24 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
   std::vector<Row> all = rows.rewriting;
   all.push_back(rows.subject_only);
   const RowStates states = read_rows(model, all, layer);
-  const Keys keys = pick_keys(states, static_cast<std::int64_t>(rows.rewriting.size()), input.parameters);
+  const Keys keys =
+      pick_keys(states, static_cast<std::int64_t>(rows.rewriting.size()), input.parameters);
   const Value value = optimise_value(model, rows, states, layer, value_options(input.parameters));
 
-  const Solution solved = solver.solve(keys.direction);
+  const double weight =
+      input.parameters.word("contexts") == "auto" ? input.parameters.number("protect") : 0;
+  const at::Tensor others =
+      weight > 0 ? other_keys(model, input.tokenizer, fact, layer) : at::zeros({0, 0}, at::kDouble);
+  const Solution solved = solve_protected(solver, keys.direction, others, weight);
   const at::Tensor u = solved.x / solved.x.norm();
   const double product = keys.key.dot(u).item<double>();
   const double cosine = std::fabs(product) / keys.key.norm().item<double>();
   if (!(cosine > kSmallestCosine)) {
     fail(ErrorKind::kNumeric, "edit",
-         fmt::format("'{}' at layer {}: expected |k . u| / |k| above {}, found {}", fact.subject, layer, kSmallestCosine,
-                     cosine),
-         "take method option keys=mean, another layer, or a prompt that does not begin with the subject");
+         fmt::format("'{}' at layer {}: expected |k . u| / |k| above {}, found {}", fact.subject,
+                     layer, kSmallestCosine, cosine),
+         "take method option keys=mean, another layer, or a prompt that does not begin with the "
+         "subject");
   }
   OneEdit out;
   out.left = ((value.value - keys.output) / product).to(at::kFloat);
@@ -116,30 +163,34 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
   out.trace.losses = value.losses;
   out.trace.subject_last = rows.rewriting.front().lookup;
   out.trace.residual = solved.residual;
-  out.notes = {{"id", fact.id},
-               {"passes", value.losses.size(0)},
-               {"denominator", cosine},
-               {"value_ratio", value.delta.norm().item<double>() / std::max(1e-30, states.values[0].to(at::kDouble).norm().item<double>())},
-               {"solve_residual", solved.residual}};
+  out.notes = {
+      {"id", fact.id},
+      {"passes", value.losses.size(0)},
+      {"denominator", cosine},
+      {"value_ratio", value.delta.norm().item<double>() /
+                          std::max(1e-30, states.values[0].to(at::kDouble).norm().item<double>())},
+      {"solve_residual", solved.residual}};
   return out;
 }
 
 /// W + lambda u^T in the precision and layout of the model, for the facts that follow.
 Decoder with_edit(const Decoder& model, const MatrixRef& down, const OneEdit& edit) {
   const at::Tensor change = at::outer(edit.left, edit.right).to(down.weight.options());
-  return model.with_weight(down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
+  return model.with_weight(
+      down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
 }
 
 EditPlan plan(const EditInput& input) {
   if (input.layers.size() != 1) {
-    fail(ErrorKind::kUsage, "edit", fmt::format("rome: expected one layer, found {}", input.layers.size()),
-         "give --layers N");
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("rome: expected one layer, found {}", input.layers.size()), "give --layers N");
   }
   const std::int64_t layer = input.layers.front();
   const std::string& file = input.parameters.word("contexts");
-  const auto contexts = file == "auto" ? sample_contexts(input.model, input.tokenizer,
-                                                         input.parameters.integer("context_count"), input.seed)
-                                       : read_contexts(file);
+  const auto contexts = file == "auto"
+                            ? sample_contexts(input.model, input.tokenizer,
+                                              input.parameters.integer("context_count"), input.seed)
+                            : read_contexts(file);
   const SpdSolver solver(input.covariance(layer));
   Decoder model = input.model;
   EditPlan out;

@@ -20,22 +20,27 @@
 namespace lancet {
 namespace {
 
-constexpr std::size_t kReadBlock = 1 << 22;   ///< elements decoded at a time
-constexpr std::size_t kRowGrain = 16;         ///< rows of a block: chunk borders do not depend on threads
+constexpr std::size_t kReadBlock = 1 << 22;  ///< elements decoded at a time
+constexpr std::size_t kRowGrain = 16;  ///< rows of a block: chunk borders do not depend on threads
 
 /// Nearest float32 to odd: a later rounding to 16 bits is then the correct rounding of `value`.
 float round_to_odd(double value) {
   const float nearest = static_cast<float>(value);
   if (static_cast<double>(nearest) == value || !std::isfinite(nearest)) return nearest;
-  const float down = std::fabs(static_cast<double>(nearest)) > std::fabs(value) ? std::nextafterf(nearest, 0.0F) : nearest;
+  const float down = std::fabs(static_cast<double>(nearest)) > std::fabs(value)
+                         ? std::nextafterf(nearest, 0.0F)
+                         : nearest;
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(down) | 1U);
 }
 
 double load_value(DType dtype, const std::byte* at) {
   switch (dtype) {
-    case DType::kF16: return static_cast<double>(f16_to_f32(load_le<std::uint16_t>(at)));
-    case DType::kBF16: return static_cast<double>(bf16_to_f32(load_le<std::uint16_t>(at)));
-    default: return static_cast<double>(load_le<float>(at));
+    case DType::kF16:
+      return static_cast<double>(f16_to_f32(load_le<std::uint16_t>(at)));
+    case DType::kBF16:
+      return static_cast<double>(bf16_to_f32(load_le<std::uint16_t>(at)));
+    default:
+      return static_cast<double>(load_le<float>(at));
   }
 }
 
@@ -54,40 +59,45 @@ double store_value(DType dtype, double value, std::byte* at) {
 void check_editable(const PlainTensor& base, const LedgerTensor& info) {
   if (base.dtype != DType::kF32 && base.dtype != DType::kF16 && base.dtype != DType::kBF16) {
     fail(ErrorKind::kMismatch, "apply",
-         fmt::format("tensor '{}': expected F32, F16 or BF16, found {}", info.name, dtype_info(base.dtype).name));
+         fmt::format("tensor '{}': expected F32, F16 or BF16, found {}", info.name,
+                     dtype_info(base.dtype).name));
   }
   const bool out_in = info.layout == MatrixLayout::kOutIn;
-  const std::vector<std::int64_t> expected{out_in ? info.d_out : info.d_in, out_in ? info.d_in : info.d_out};
+  const std::vector<std::int64_t> expected{out_in ? info.d_out : info.d_in,
+                                           out_in ? info.d_in : info.d_out};
   if (base.shape != expected) {
     fail(ErrorKind::kMismatch, "apply",
-         fmt::format("tensor '{}': expected shape [{}], found [{}]", info.name, fmt::join(expected, ", "),
-                     fmt::join(base.shape, ", ")),
+         fmt::format("tensor '{}': expected shape [{}], found [{}]", info.name,
+                     fmt::join(expected, ", "), fmt::join(base.shape, ", ")),
          "is this the model the delta was made for?");
   }
 }
 
 /// [rows, rank] -> one column as a contiguous vector.
-std::vector<double> column_of(const std::vector<float>& values, std::int64_t rank, std::int64_t column) {
+std::vector<double> column_of(const std::vector<float>& values, std::int64_t rank,
+                              std::int64_t column) {
   std::vector<double> out;
   out.reserve(values.size() / static_cast<std::size_t>(rank));
-  for (auto i = static_cast<std::size_t>(column); i < values.size(); i += static_cast<std::size_t>(rank)) {
+  for (auto i = static_cast<std::size_t>(column); i < values.size();
+       i += static_cast<std::size_t>(rank)) {
     out.push_back(static_cast<double>(values[i]));
   }
   return out;
 }
 
 struct Column {
-  std::vector<double> rows, columns;   ///< along the stored rows and along the stored columns
+  std::vector<double> rows, columns;  ///< along the stored rows and along the stored columns
 };
 
-std::vector<Column> stage_columns(const LedgerTensor& info, const DeltaTensor& factors, const Ledger& ledger,
-                                  std::int64_t stage) {
+std::vector<Column> stage_columns(const LedgerTensor& info, const DeltaTensor& factors,
+                                  const Ledger& ledger, std::int64_t stage) {
   std::vector<Column> out;
   for (const EditRecord& edit : ledger.edits) {
     const auto found = edit.columns.find(info.name);
     if (edit.stage != stage || found == edit.columns.end()) continue;
     for (std::int64_t c = found->second.first; c < found->second.second; ++c) {
-      Column column{column_of(factors.left, factors.rank, c), column_of(factors.right, factors.rank, c)};
+      Column column{column_of(factors.left, factors.rank, c),
+                    column_of(factors.right, factors.rank, c)};
       if (info.layout == MatrixLayout::kInOut) std::swap(column.rows, column.columns);
       out.push_back(std::move(column));
     }
@@ -96,7 +106,8 @@ std::vector<Column> stage_columns(const LedgerTensor& info, const DeltaTensor& f
 }
 
 /// Adds the columns to rows [begin, end) in place; false when a value is not finite any more.
-bool add_rows(PlainTensor& tensor, const std::vector<Column>& columns, std::size_t begin, std::size_t end) {
+bool add_rows(PlainTensor& tensor, const std::vector<Column>& columns, std::size_t begin,
+              std::size_t end) {
   const auto width = static_cast<std::size_t>(tensor.shape[1]);
   const std::size_t size = dtype_bytes(tensor.dtype, 1).value();
   std::vector<double> row(width);
@@ -125,8 +136,9 @@ void check_conflicts(const Ledger& ledger, bool force) {
     if (fresh || json_string(at->second->fact, "target", "ledger", "") == text("target")) continue;
     if (!force) {
       fail(ErrorKind::kMismatch, "apply",
-           fmt::format("edits '{}' and '{}' give '{}' different targets ('{}', '{}')", at->second->id, edit.id,
-                       text("subject"), json_string(at->second->fact, "target", "ledger", ""), text("target")),
+           fmt::format("edits '{}' and '{}' give '{}' different targets ('{}', '{}')",
+                       at->second->id, edit.id, text("subject"),
+                       json_string(at->second->fact, "target", "ledger", ""), text("target")),
            "take one of them out with `lancet undo --edit ID`, or give --force");
     }
   }
@@ -137,14 +149,15 @@ void check_base(const LedgerTensor& info, const std::string& original, const std
                 std::string_view delta, bool force) {
   if (info.base_sha256 == original || info.base_sha256 == current || force) return;
   fail(ErrorKind::kMismatch, "apply",
-       fmt::format("tensor '{}': expected the base with SHA-256 {}, found {} ({})", info.name, info.base_sha256,
-                   current, delta),
+       fmt::format("tensor '{}': expected the base with SHA-256 {}, found {} ({})", info.name,
+                   info.base_sha256, current, delta),
        "the delta was made for another model; --force applies it all the same");
 }
 
 }  // namespace
 
-PlainTensor read_plain(const ModelSource& source, const std::string& name, std::optional<DType> dtype) {
+PlainTensor read_plain(const ModelSource& source, const std::string& name,
+                       std::optional<DType> dtype) {
   const TensorInfo& info = source.at(name);
   PlainTensor out;
   out.shape = info.shape;
@@ -168,7 +181,8 @@ PlainTensor read_plain(const ModelSource& source, const std::string& name, std::
     block.resize((end - row) * width);
     source.read_f32(info, static_cast<std::int64_t>(row), static_cast<std::int64_t>(end), block);
     const std::uint64_t element = dtype_bytes(out.dtype, 1).value();
-    encode_f32(out.dtype, block, std::span(out.bytes).subspan(row * width * element, block.size() * element));
+    encode_f32(out.dtype, block,
+               std::span(out.bytes).subspan(row * width * element, block.size() * element));
   }
   return out;
 }
@@ -203,7 +217,8 @@ EditStack open_stack(const ModelSource& source, std::optional<DType> dtype) {
     // A model whose tensors were changed by something else since then starts a new history.
     if (stack.delta.find(tensor.name) == nullptr || source.find(tensor.name) == nullptr) return {};
     if (plain_sha256(read_plain(source, tensor.name)) != tensor.edited_sha256) return {};
-    stack.changed[tensor.name] = {tensor.name, std::move(tensor.original), read_plain(source, tensor.name, dtype)};
+    stack.changed[tensor.name] = {tensor.name, std::move(tensor.original),
+                                  read_plain(source, tensor.name, dtype)};
   }
   return stack.changed.size() == stack.delta.tensors.size() ? std::move(stack) : EditStack{};
 }
@@ -224,24 +239,27 @@ std::vector<std::string> push_delta(EditStack& stack, const ModelSource& source,
   const std::size_t before = stack.delta.ledger.edits.size();
   stack.delta = append_delta(stack.delta, delta);
   std::vector<std::string> ids;
-  for (std::size_t i = before; i < stack.delta.ledger.edits.size(); ++i) ids.push_back(stack.delta.ledger.edits[i].id);
+  for (std::size_t i = before; i < stack.delta.ledger.edits.size(); ++i)
+    ids.push_back(stack.delta.ledger.edits[i].id);
   return ids;
 }
 
-PlainTensor apply_to_tensor(const PlainTensor& base, const LedgerTensor& info, const DeltaTensor& factors,
-                            const Ledger& ledger) {
+PlainTensor apply_to_tensor(const PlainTensor& base, const LedgerTensor& info,
+                            const DeltaTensor& factors, const Ledger& ledger) {
   check_editable(base, info);
   PlainTensor out = base;
   for (std::size_t stage = 0; stage < ledger.stages.size(); ++stage) {
     const auto columns = stage_columns(info, factors, ledger, static_cast<std::int64_t>(stage));
     if (columns.empty()) continue;
     std::atomic<bool> finite{true};
-    parallel::for_chunks(static_cast<std::size_t>(out.shape[0]), kRowGrain, [&](std::size_t begin, std::size_t end) {
-      if (!add_rows(out, columns, begin, end)) finite = false;
-    });
+    parallel::for_chunks(static_cast<std::size_t>(out.shape[0]), kRowGrain,
+                         [&](std::size_t begin, std::size_t end) {
+                           if (!add_rows(out, columns, begin, end)) finite = false;
+                         });
     if (!finite) {
       fail(ErrorKind::kNumeric, "apply",
-           fmt::format("tensor '{}': a value leaves the range of {}", info.name, dtype_info(out.dtype).name));
+           fmt::format("tensor '{}': a value leaves the range of {}", info.name,
+                       dtype_info(out.dtype).name));
     }
   }
   return out;
@@ -254,7 +272,7 @@ std::vector<WrittenFile> write_edited(const ModelSource& source, const fs::path&
   UndoFile undo{delta.ledger, {}};
   for (const ChangedTensor& tensor : changed) {
     by_name[tensor.name] = &tensor;
-    if (delta.find(tensor.name) == nullptr) continue;   // original again: nothing to undo
+    if (delta.find(tensor.name) == nullptr) continue;  // original again: nothing to undo
     undo.tensors.push_back({tensor.name, tensor.original, plain_sha256(tensor.edited)});
   }
   std::vector<OutputTensor> tensors;
@@ -287,7 +305,8 @@ Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, con
   EditStack stack = open_stack(source, options.dtype);
   std::vector<std::string> ids;
   for (const fs::path& path : deltas) {
-    const auto pushed = push_delta(stack, source, load_delta(path), path.string(), options.force, options.dtype);
+    const auto pushed =
+        push_delta(stack, source, load_delta(path), path.string(), options.force, options.dtype);
     ids.insert(ids.end(), pushed.begin(), pushed.end());
   }
   check_conflicts(stack.delta.ledger, options.force);
@@ -297,14 +316,17 @@ Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, con
   std::uint64_t held = 0;
   for (auto& [name, tensor] : stack.changed) {
     const DeltaTensor* factors = stack.delta.find(name);
-    result["tensors"].push_back({{"name", name}, {"rank", factors->rank},
-                                 {"rel_norm", delta_norm(*factors) / std::max(plain_norm(tensor.original), 1e-30)}});
+    result["tensors"].push_back(
+        {{"name", name},
+         {"rank", factors->rank},
+         {"rel_norm", delta_norm(*factors) / std::max(plain_norm(tensor.original), 1e-30)}});
     held += tensor.original.bytes.size() + tensor.edited.bytes.size();
     list.push_back(std::move(tensor));
   }
   std::uint64_t bytes = held / 2;
   for (const TensorInfo& info : source.tensors()) {
-    const DType dtype = options.dtype.value_or(dtype_info(info.dtype).quantized ? DType::kF32 : info.dtype);
+    const DType dtype =
+        options.dtype.value_or(dtype_info(info.dtype).quantized ? DType::kF32 : info.dtype);
     bytes += dtype_bytes(dtype, info.elements()).value_or(info.bytes);
   }
   result["bytes"] = bytes;
@@ -316,9 +338,11 @@ Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, con
   const Json manifest{{"command", options.command}, {"edits", ids}};
   result["outputs"] = Json::array();
   for (const WrittenFile& file : write_edited(source, out, list, stack.delta, options, manifest)) {
-    result["outputs"].push_back({{"path", file.path.string()}, {"bytes", file.bytes}, {"sha256", file.sha256}});
+    result["outputs"].push_back(
+        {{"path", file.path.string()}, {"bytes", file.bytes}, {"sha256", file.sha256}});
   }
-  result["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result["seconds"] =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 

@@ -18,7 +18,8 @@ constexpr std::string_view kLeft = ".left";
 constexpr std::string_view kRight = ".right";
 
 fs::path beside(const fs::path& model, std::string_view name) {
-  return fs::is_directory(model) ? model / name : fs::path(model.string() + "." + std::string(name));
+  return fs::is_directory(model) ? model / name
+                                 : fs::path(model.string() + "." + std::string(name));
 }
 
 /// The delta file itself, or the one that stands beside a model.
@@ -32,19 +33,21 @@ const std::string& metadata_text(const SafetensorsHeader& header, const std::str
                                  const std::string& source) {
   const auto found = header.metadata.find(key);
   if (found == header.metadata.end()) {
-    fail(ErrorKind::kInput, "delta", fmt::format("expected metadata '{}', found none ({})", key, source),
+    fail(ErrorKind::kInput, "delta",
+         fmt::format("expected metadata '{}', found none ({})", key, source),
          "is this a file that `lancet edit` wrote?");
   }
   return found->second;
 }
 
-std::vector<float> read_factor(const MappedFile& file, const SafetensorsHeader& header, const std::string& name,
-                               std::int64_t rows, std::int64_t& rank) {
+std::vector<float> read_factor(const MappedFile& file, const SafetensorsHeader& header,
+                               const std::string& name, std::int64_t rows, std::int64_t& rank) {
   const auto found = std::find_if(header.tensors.begin(), header.tensors.end(),
                                   [&](const TensorInfo& t) { return t.name == name; });
   const std::string source = file.path().string();
   if (found == header.tensors.end()) {
-    fail(ErrorKind::kInput, "delta", fmt::format("expected tensor '{}', found none ({})", name, source));
+    fail(ErrorKind::kInput, "delta",
+         fmt::format("expected tensor '{}', found none ({})", name, source));
   }
   if (found->dtype != DType::kF32 || found->shape.size() != 2 || found->shape[0] != rows ||
       (rank >= 0 && found->shape[1] != rank)) {
@@ -55,37 +58,45 @@ std::vector<float> read_factor(const MappedFile& file, const SafetensorsHeader& 
   }
   rank = found->shape[1];
   std::vector<float> values(static_cast<std::size_t>(found->elements()));
-  if (!values.empty()) std::memcpy(values.data(), file.bytes().data() + found->offset, found->bytes);
-  const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+  if (!values.empty())
+    std::memcpy(values.data(), file.bytes().data() + found->offset, found->bytes);
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
   if (bad != values.end()) {
     fail(ErrorKind::kInput, "delta",
-         fmt::format("tensor '{}': element {} is not finite ({})", name, bad - values.begin(), source));
+         fmt::format("tensor '{}': element {} is not finite ({})", name, bad - values.begin(),
+                     source));
   }
   return values;
 }
 
 /// Columns of the edits of one tensor must tile [0, rank) in order.
-void check_columns(const Ledger& ledger, const std::string& name, std::int64_t rank, const std::string& source) {
+void check_columns(const Ledger& ledger, const std::string& name, std::int64_t rank,
+                   const std::string& source) {
   std::int64_t next = 0;
   for (const EditRecord& edit : ledger.edits) {
     const auto found = edit.columns.find(name);
     if (found == edit.columns.end()) continue;
     if (found->second.first != next) {
       fail(ErrorKind::kInput, "delta",
-           fmt::format("edit '{}', tensor '{}': expected columns from {}, found {} ({})", edit.id, name, next,
-                       found->second.first, source));
+           fmt::format("edit '{}', tensor '{}': expected columns from {}, found {} ({})", edit.id,
+                       name, next, found->second.first, source));
     }
     next = found->second.second;
   }
   if (next != rank) {
     fail(ErrorKind::kInput, "delta",
-         fmt::format("tensor '{}': the edits name {} columns, the factors have {} ({})", name, next, rank, source));
+         fmt::format("tensor '{}': the edits name {} columns, the factors have {} ({})", name, next,
+                     rank, source));
   }
 }
 
-OutputTensor output_f32(std::string name, std::vector<std::int64_t> shape, const std::vector<float>& values) {
+OutputTensor output_f32(std::string name, std::vector<std::int64_t> shape,
+                        const std::vector<float>& values) {
   return {std::move(name), DType::kF32, std::move(shape),
-          [&values](const std::function<void(Bytes)>& emit) { emit(std::as_bytes(std::span(values))); }};
+          [&values](const std::function<void(Bytes)>& emit) {
+            emit(std::as_bytes(std::span(values)));
+          }};
 }
 
 /// Columns `keep` of a row-major [rows, rank].
@@ -102,8 +113,8 @@ std::vector<float> take_columns(const std::vector<float>& values, std::int64_t r
 }
 
 /// [rows, ra] beside [rows, rb].
-std::vector<float> beside_columns(const std::vector<float>& a, std::int64_t ra, const std::vector<float>& b,
-                                  std::int64_t rb, std::int64_t rows) {
+std::vector<float> beside_columns(const std::vector<float>& a, std::int64_t ra,
+                                  const std::vector<float>& b, std::int64_t rb, std::int64_t rows) {
   std::vector<float> out;
   out.reserve(a.size() + b.size());
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -127,7 +138,8 @@ fs::path delta_path(const fs::path& model) { return beside(model, kDeltaFile); }
 fs::path undo_path(const fs::path& model) { return beside(model, "lancet.undo.safetensors"); }
 
 const DeltaTensor* Delta::find(std::string_view name) const noexcept {
-  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
+  const auto found =
+      std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
   return found == tensors.end() ? nullptr : &*found;
 }
 
@@ -141,17 +153,21 @@ Delta load_delta(const fs::path& path) {
          fmt::format("expected format 'lancet.delta', found '{}' ({})", printable(format), source));
   }
   Delta delta;
-  delta.ledger = ledger_from_json(parse_json(metadata_text(header, "ledger", source), source), source);
+  delta.ledger =
+      ledger_from_json(parse_json(metadata_text(header, "ledger", source), source), source);
   for (const LedgerTensor& info : delta.ledger.tensors) {
     DeltaTensor tensor{info.name, -1, {}, {}};
-    tensor.left = read_factor(file, header, info.name + std::string(kLeft), info.d_out, tensor.rank);
-    tensor.right = read_factor(file, header, info.name + std::string(kRight), info.d_in, tensor.rank);
+    tensor.left =
+        read_factor(file, header, info.name + std::string(kLeft), info.d_out, tensor.rank);
+    tensor.right =
+        read_factor(file, header, info.name + std::string(kRight), info.d_in, tensor.rank);
     check_columns(delta.ledger, info.name, tensor.rank, source);
     delta.tensors.push_back(std::move(tensor));
   }
   if (header.tensors.size() != 2 * delta.tensors.size()) {
     fail(ErrorKind::kInput, "delta",
-         fmt::format("expected {} tensors, found {} ({})", 2 * delta.tensors.size(), header.tensors.size(), source));
+         fmt::format("expected {} tensors, found {} ({})", 2 * delta.tensors.size(),
+                     header.tensors.size(), source));
   }
   return delta;
 }
@@ -161,11 +177,15 @@ void save_delta(const fs::path& path, const Delta& delta) {
   for (std::size_t i = 0; i < delta.tensors.size(); ++i) {
     const DeltaTensor& tensor = delta.tensors[i];
     const LedgerTensor& info = delta.ledger.tensors[i];
-    tensors.push_back(output_f32(tensor.name + std::string(kLeft), {info.d_out, tensor.rank}, tensor.left));
-    tensors.push_back(output_f32(tensor.name + std::string(kRight), {info.d_in, tensor.rank}, tensor.right));
+    tensors.push_back(
+        output_f32(tensor.name + std::string(kLeft), {info.d_out, tensor.rank}, tensor.left));
+    tensors.push_back(
+        output_f32(tensor.name + std::string(kRight), {info.d_in, tensor.rank}, tensor.right));
   }
   save_safetensors(path, std::move(tensors),
-                   {{"format", "lancet.delta"}, {"version", "1"}, {"ledger", dump_json(ledger_to_json(delta.ledger))}});
+                   {{"format", "lancet.delta"},
+                    {"version", "1"},
+                    {"ledger", dump_json(ledger_to_json(delta.ledger))}});
 }
 
 double delta_norm(const DeltaTensor& tensor, std::int64_t first, std::int64_t last) {
@@ -204,8 +224,9 @@ Delta append_delta(const Delta& first, const Delta& next) {
     auto& [had, have] = at->second;
     if (had.d_out != info.d_out || had.d_in != info.d_in || had.layout != info.layout) {
       fail(ErrorKind::kMismatch, "delta",
-           fmt::format("tensor '{}': expected {} x {} {}, found {} x {} {}", add.name, had.d_out, had.d_in,
-                       layout_name(had.layout), info.d_out, info.d_in, layout_name(info.layout)));
+           fmt::format("tensor '{}': expected {} x {} {}, found {} x {} {}", add.name, had.d_out,
+                       had.d_in, layout_name(had.layout), info.d_out, info.d_in,
+                       layout_name(info.layout)));
     }
     shift[add.name] = have.rank;
     have.left = beside_columns(have.left, have.rank, add.left, add.rank, info.d_out);
@@ -220,8 +241,10 @@ Delta append_delta(const Delta& first, const Delta& next) {
     out.tensors.push_back(std::move(pair.second));
   }
   const auto stages = static_cast<std::int64_t>(first.ledger.stages.size());
-  out.ledger.stages.insert(out.ledger.stages.end(), next.ledger.stages.begin(), next.ledger.stages.end());
-  if (out.ledger.tokenizer_sha256.empty()) out.ledger.tokenizer_sha256 = next.ledger.tokenizer_sha256;
+  out.ledger.stages.insert(out.ledger.stages.end(), next.ledger.stages.begin(),
+                           next.ledger.stages.end());
+  if (out.ledger.tokenizer_sha256.empty())
+    out.ledger.tokenizer_sha256 = next.ledger.tokenizer_sha256;
   for (EditRecord edit : next.ledger.edits) {
     edit.id = unique_id(out.ledger, edit.id);
     edit.stage += stages;
@@ -240,8 +263,8 @@ Delta without_edits(const Delta& delta, const std::vector<std::string>& ids) {
   for (const std::string& id : ids) {
     if (delta.ledger.find_edit(id) != nullptr) continue;
     fail(ErrorKind::kUsage, "undo",
-         fmt::format("expected the id of an edit of this model ({}), found '{}'", fmt::join(known, ", "),
-                     printable(id)),
+         fmt::format("expected the id of an edit of this model ({}), found '{}'",
+                     fmt::join(known, ", "), printable(id)),
          did_you_mean(id, known));
   }
   const std::set<std::string> drop(ids.begin(), ids.end());

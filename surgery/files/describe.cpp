@@ -33,10 +33,14 @@ Json describe_edit(const EditRecord& edit, const Delta* delta) {
 
 Json describe_ledger(const Ledger& ledger, const Delta* delta) {
   const Json full = ledger_to_json(ledger);
-  Json json{{"tokenizer_sha256", ledger.tokenizer_sha256}, {"tensors", Json::array()},
-            {"stages", full["stages"]}, {"edits", Json::array()}};
+  Json json{{"tokenizer_sha256", ledger.tokenizer_sha256},
+            {"tensors", Json::array()},
+            {"stages", full["stages"]},
+            {"edits", Json::array()}};
   for (const LedgerTensor& tensor : ledger.tensors) {
-    Json entry{{"name", tensor.name}, {"layer", tensor.layer}, {"shape", {tensor.d_out, tensor.d_in}},
+    Json entry{{"name", tensor.name},
+               {"layer", tensor.layer},
+               {"shape", {tensor.d_out, tensor.d_in}},
                {"layout", layout_name(tensor.layout)}};
     if (delta != nullptr) {
       entry["rank"] = delta->find(tensor.name)->rank;
@@ -56,7 +60,8 @@ Json describe_delta(const fs::path& path) {
   fs::path file = path;
   if (fs::is_directory(path) || fs::exists(delta_path(path))) file = delta_path(path);
   if (!fs::exists(file)) {
-    fail(ErrorKind::kInput, "show", fmt::format("expected an edited model or a delta file, found no {}", file.string()),
+    fail(ErrorKind::kInput, "show",
+         fmt::format("expected an edited model or a delta file, found no {}", file.string()),
          "give the OUT of `lancet edit`, or the file of its --delta");
   }
   const bool undo = format_of(file) == "lancet.undo";

@@ -1,12 +1,15 @@
 // The kinds of records, told apart by their keys:
-//   CounterFact  requested_rewrite {prompt, subject, target_new.str, target_true.str}, paraphrase_prompts,
+//   CounterFact  requested_rewrite {prompt, subject, target_new.str, target_true.str},
+//   paraphrase_prompts,
 //                neighborhood_prompts, generation_prompts; ours beside them: leak_prompts,
 //                leak_same_relation_prompts
-//   zsRE         src, subject, alt (else answers[0]), rephrase, loc, loc_ans. Target: alt, as EasyEdit has it;
+//   zsRE         src, subject, alt (else answers[0]), rephrase, loc, loc_ans. Target: alt, as
+//   EasyEdit has it;
 //                ROME takes answers[0], so published numbers of the two differ.
 //   EasyEdit,    prompt, target_new, subject, ground_truth, rephrase_prompt, locality / portability
 //   KnowEdit     {name: {prompt, ground_truth}} or {name: [{...}]}; WikiBio: text, labels, concept
-//   ours         subject, prompt with {}, target, true, paraphrases, neighbors, generation, leak, unrelated, lang
+//   ours         subject, prompt with {}, target, true, paraphrases, neighbors, generation, leak,
+//   unrelated, lang
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -17,7 +20,8 @@ namespace lancet {
 namespace {
 
 [[noreturn]] void bad(std::string_view key, std::string_view expected, std::string_view found) {
-  fail(ErrorKind::kUsage, "facts", fmt::format("key '{}': expected {}, found {}", key, expected, found));
+  fail(ErrorKind::kUsage, "facts",
+       fmt::format("key '{}': expected {}, found {}", key, expected, found));
 }
 
 const Json* find(const Json& object, std::string_view key) {
@@ -173,8 +177,9 @@ Fact easyedit(const Json& record) {
   Fact fact;
   fact.subject = text_at(record, "subject");
   std::string prompt = text_at(record, "prompt");
-  fact.prompt = prompt.find("{}") != std::string::npos ? std::move(prompt)
-                                                        : template_of(std::move(prompt), fact.subject, "prompt");
+  fact.prompt = prompt.find("{}") != std::string::npos
+                    ? std::move(prompt)
+                    : template_of(std::move(prompt), fact.subject, "prompt");
   fact.target = target_text(text_at(record, "target_new"));
   fact.truth = optional_text(record, "ground_truth");
   if (fact.truth) fact.truth = target_text(*fact.truth);
@@ -182,7 +187,8 @@ Fact easyedit(const Json& record) {
     for (std::string& text : texts_at(record, key)) fact.paraphrases.push_back(std::move(text));
   }
   add_locality(record, fact.neighbors);
-  if (auto loc = optional_text(record, "loc")) fact.neighbors.push_back({*loc, optional_text(record, "loc_ans")});
+  if (auto loc = optional_text(record, "loc"))
+    fact.neighbors.push_back({*loc, optional_text(record, "loc_ans")});
   return fact;
 }
 
@@ -213,23 +219,28 @@ Fact ours(const Json& record) {
 
 void check_utf8(const Fact& fact) {
   for (const std::string* text : {&fact.subject, &fact.prompt, &fact.target}) {
-    if (find_invalid_utf8(*text)) bad("subject, prompt or target", "UTF-8", "'" + printable(*text) + "'");
+    if (find_invalid_utf8(*text))
+      bad("subject, prompt or target", "UTF-8", "'" + printable(*text) + "'");
   }
 }
 
 }  // namespace
 
 void check_fact(const Fact& fact) {
-  const auto blank = [](const std::string& text) { return text.find_first_not_of(" \t\r\n") == std::string::npos; };
+  const auto blank = [](const std::string& text) {
+    return text.find_first_not_of(" \t\r\n") == std::string::npos;
+  };
   const std::size_t at = fact.prompt.find("{}");
   if (at == std::string::npos) {
     fail(ErrorKind::kUsage, "edit",
-         fmt::format("key 'prompt': expected '{{}}' where the subject stands, found '{}'", printable(fact.prompt)),
+         fmt::format("key 'prompt': expected '{{}}' where the subject stands, found '{}'",
+                     printable(fact.prompt)),
          "write --prompt \"The capital of {} is\" --subject France");
   }
   if (fact.prompt.find("{}", at + 2) != std::string::npos) bad("prompt", "one '{}'", "several");
   if (blank(fact.subject)) {
-    fail(ErrorKind::kUsage, "edit", "key 'subject': expected text, found nothing", "give --subject");
+    fail(ErrorKind::kUsage, "edit", "key 'subject': expected text, found nothing",
+         "give --subject");
   }
   if (blank(fact.target)) {
     fail(ErrorKind::kUsage, "edit", "key 'target': expected text, found nothing", "give --target");
@@ -258,7 +269,8 @@ Fact parse_fact(const Json& record, std::size_t index) {
 }
 
 Json fact_to_json(const Fact& fact) {
-  Json json{{"id", fact.id}, {"subject", fact.subject}, {"prompt", fact.prompt}, {"target", fact.target}};
+  Json json{
+      {"id", fact.id}, {"subject", fact.subject}, {"prompt", fact.prompt}, {"target", fact.target}};
   if (fact.truth) json["true"] = *fact.truth;
   if (!fact.paraphrases.empty()) json["paraphrases"] = fact.paraphrases;
   for (const Fact::Neighbor& neighbor : fact.neighbors) {

@@ -25,8 +25,8 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-/// Elements of a JSON array as text: only strings and brackets are looked at, each element is parsed later, so
-/// that a broken one does not take the others with it.
+/// Elements of a JSON array as text: only strings and brackets are looked at, each element is
+/// parsed later, so that a broken one does not take the others with it.
 std::vector<Slice> slice_array(std::string_view text, std::string_view source) {
   std::vector<Slice> slices;
   std::size_t depth = 0, line = 1, begin = 0, begin_line = 0;
@@ -45,7 +45,8 @@ std::vector<Slice> slice_array(std::string_view text, std::string_view source) {
       continue;
     }
     if (closed && !is_space(c)) {
-      fail(ErrorKind::kInput, "facts", fmt::format("{}:{}: expected the end of the file after ']'", source, line));
+      fail(ErrorKind::kInput, "facts",
+           fmt::format("{}:{}: expected the end of the file after ']'", source, line));
     }
     if (depth == 1 && !started && !is_space(c) && c != ',' && c != ']') {
       started = true;
@@ -61,7 +62,8 @@ std::vector<Slice> slice_array(std::string_view text, std::string_view source) {
     if (c == ',' && depth == 1 && started) finish(i);
   }
   if (!closed) {
-    fail(ErrorKind::kInput, "facts", fmt::format("{}:{}: expected ']', found the end of the file", source, line));
+    fail(ErrorKind::kInput, "facts",
+         fmt::format("{}:{}: expected ']', found the end of the file", source, line));
   }
   return slices;
 }
@@ -91,7 +93,8 @@ bool is_single_object(std::string_view text, const std::vector<Slice>& lines) {
 std::vector<Slice> slice_records(std::string_view text, std::string_view source) {
   const std::string_view body = trim(text);
   if (body.empty()) {
-    fail(ErrorKind::kInput, "facts", fmt::format("expected a JSON array or JSON lines, found an empty file ({})", source));
+    fail(ErrorKind::kInput, "facts",
+         fmt::format("expected a JSON array or JSON lines, found an empty file ({})", source));
   }
   if (body.front() == '[') return slice_array(text, source);
   std::vector<Slice> lines = slice_lines(text);
@@ -119,12 +122,14 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
       file.facts.push_back(parse_fact(parse_json(slices[i].text, source), i + 1));
     } catch (const Error& error) {
       const std::string key = key_of(error.message());
-      file.bad.push_back({i + 1, slices[i].line, key,
-                          fmt::format("record {} at line {}: {}", i + 1, slices[i].line, error.message())});
+      file.bad.push_back(
+          {i + 1, slices[i].line, key,
+           fmt::format("record {} at line {}: {}", i + 1, slices[i].line, error.message())});
     }
   }
   if (slices.empty()) {
-    fail(ErrorKind::kInput, "facts", fmt::format("expected at least one record, found none ({})", source));
+    fail(ErrorKind::kInput, "facts",
+         fmt::format("expected at least one record, found none ({})", source));
   }
   return file;
 }

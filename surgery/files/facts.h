@@ -1,6 +1,6 @@
 #pragma once
-// Files of facts: a JSON array or JSON lines. CounterFact, zsRE, EasyEdit, KnowEdit records and our own are
-// recognised by their keys (docs/facts.md, editing reference 2.1-2.4).
+// Files of facts: a JSON array or JSON lines. CounterFact, zsRE, EasyEdit, KnowEdit records and our
+// own are recognised by their keys (docs/facts.md, editing reference 2.1-2.4).
 
 #include <cstdint>
 #include <string>
@@ -15,10 +15,10 @@ namespace lancet {
 
 /// A record that could not be used; the others are kept.
 struct BadRecord {
-  std::size_t record = 0;    ///< 1-based place in the file
-  std::size_t line = 0;      ///< 1-based line where the record begins
-  std::string key;           ///< key that is missing or wrong ("" = the record itself)
-  std::string message;       ///< "record 3 at line 12: key 'subject': expected text, ..."
+  std::size_t record = 0;  ///< 1-based place in the file
+  std::size_t line = 0;    ///< 1-based line where the record begins
+  std::string key;         ///< key that is missing or wrong ("" = the record itself)
+  std::string message;     ///< "record 3 at line 12: key 'subject': expected text, ..."
 };
 
 struct FactsFile {
@@ -26,17 +26,19 @@ struct FactsFile {
   std::vector<BadRecord> bad;
 };
 
-/// Throws kInput only when the file is missing, is neither an array nor JSON lines, or holds no record at all.
+/// Throws kInput only when the file is missing, is neither an array nor JSON lines, or holds no
+/// record at all.
 [[nodiscard]] FactsFile read_facts(const fs::path& path);
 [[nodiscard]] FactsFile parse_facts(std::string_view text, std::string_view source);
 
-/// One record of any known kind. Throws kUsage "key 'subject': expected ..., found ..." (`index` gives the id of
-/// a record without one: "1", "2", ...).
+/// One record of any known kind. Throws kUsage "key 'subject': expected ..., found ..." (`index`
+/// gives the id of a record without one: "1", "2", ...).
 [[nodiscard]] Fact parse_fact(const Json& record, std::size_t index);
 /// Our own form of a fact, as `--requests` reads it.
 [[nodiscard]] Json fact_to_json(const Fact& fact);
 
-/// Checks what every editor needs: one "{}" in the prompt, a subject and a target that are not empty. kUsage.
+/// Checks what every editor needs: one "{}" in the prompt, a subject and a target that are not
+/// empty. kUsage.
 void check_fact(const Fact& fact);
 
 }  // namespace lancet

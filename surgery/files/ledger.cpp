@@ -10,15 +10,17 @@
 namespace lancet {
 namespace {
 
-const Json& member(const Json& object, std::string_view key, Json::value_t type, std::string_view source) {
+const Json& member(const Json& object, std::string_view key, Json::value_t type,
+                   std::string_view source) {
   const auto found = object.is_object() ? object.find(key) : object.end();
   if (!object.is_object() || found == object.end()) {
-    fail(ErrorKind::kInput, "ledger", fmt::format("expected key '{}', found none ({})", key, source));
+    fail(ErrorKind::kInput, "ledger",
+         fmt::format("expected key '{}', found none ({})", key, source));
   }
   if (found->type() != type) {
     fail(ErrorKind::kInput, "ledger",
-         fmt::format("key '{}': expected {}, found {} ({})", key, Json(type).type_name(), found->type_name(),
-                     source));
+         fmt::format("key '{}': expected {}, found {} ({})", key, Json(type).type_name(),
+                     found->type_name(), source));
   }
   return *found;
 }
@@ -29,9 +31,14 @@ Json optional_member(const Json& object, std::string_view key) {
 }
 
 Json stage_to_json(const StageRecord& stage) {
-  return {{"method", stage.method},         {"parameters", stage.parameters}, {"seed", stage.seed},
-          {"layers", stage.layers},         {"covariance", stage.covariance}, {"contexts", stage.contexts},
-          {"created_by", stage.created_by}, {"notes", stage.notes}};
+  return {{"method", stage.method},
+          {"parameters", stage.parameters},
+          {"seed", stage.seed},
+          {"layers", stage.layers},
+          {"covariance", stage.covariance},
+          {"contexts", stage.contexts},
+          {"created_by", stage.created_by},
+          {"notes", stage.notes}};
 }
 
 StageRecord stage_from_json(const Json& json, std::string_view source) {
@@ -45,7 +52,8 @@ StageRecord stage_from_json(const Json& json, std::string_view source) {
   stage.seed = seed.get<std::uint64_t>();
   for (const Json& layer : member(json, "layers", Json::value_t::array, source)) {
     if (!layer.is_number_integer()) {
-      fail(ErrorKind::kInput, "ledger", fmt::format("key 'layers': expected integers ({})", source));
+      fail(ErrorKind::kInput, "ledger",
+           fmt::format("key 'layers': expected integers ({})", source));
     }
     stage.layers.push_back(layer.get<std::int64_t>());
   }
@@ -87,8 +95,8 @@ LedgerTensor tensor_from_json(const Json& json, std::string_view source) {
   tensor.base_sha256 = json_string(json, "base_sha256", source);
   if (tensor.d_out <= 0 || tensor.d_in <= 0) {
     fail(ErrorKind::kInput, "ledger",
-         fmt::format("tensor '{}': expected positive sizes, found {} x {} ({})", tensor.name, tensor.d_out,
-                     tensor.d_in, source));
+         fmt::format("tensor '{}': expected positive sizes, found {} x {} ({})", tensor.name,
+                     tensor.d_out, tensor.d_in, source));
   }
   return tensor;
 }
@@ -96,7 +104,10 @@ LedgerTensor tensor_from_json(const Json& json, std::string_view source) {
 Json edit_to_json(const EditRecord& edit) {
   Json columns = Json::object();
   for (const auto& [name, range] : edit.columns) columns[name] = {range.first, range.second};
-  return {{"id", edit.id}, {"stage", edit.stage}, {"fact", edit.fact}, {"metrics", edit.metrics},
+  return {{"id", edit.id},
+          {"stage", edit.stage},
+          {"fact", edit.fact},
+          {"metrics", edit.metrics},
           {"columns", columns}};
 }
 
@@ -110,7 +121,8 @@ EditRecord edit_from_json(const Json& json, std::string_view source) {
     if (!range.is_array() || range.size() != 2 || !range[0].is_number_integer() ||
         !range[1].is_number_integer()) {
       fail(ErrorKind::kInput, "ledger",
-           fmt::format("edit '{}', tensor '{}': expected [first, last] ({})", edit.id, name, source));
+           fmt::format("edit '{}', tensor '{}': expected [first, last] ({})", edit.id, name,
+                       source));
     }
     edit.columns[name] = {range[0].get<std::int64_t>(), range[1].get<std::int64_t>()};
   }
@@ -122,7 +134,8 @@ void check_references(const Ledger& ledger, std::string_view source) {
   std::int64_t stage = 0;
   for (const EditRecord& edit : ledger.edits) {
     if (!ids.insert(edit.id).second) {
-      fail(ErrorKind::kInput, "ledger", fmt::format("edit '{}' is there twice ({})", edit.id, source));
+      fail(ErrorKind::kInput, "ledger",
+           fmt::format("edit '{}' is there twice ({})", edit.id, source));
     }
     if (edit.stage < stage || edit.stage >= static_cast<std::int64_t>(ledger.stages.size())) {
       fail(ErrorKind::kInput, "ledger",
@@ -133,14 +146,16 @@ void check_references(const Ledger& ledger, std::string_view source) {
     for (const auto& [name, range] : edit.columns) {
       if (ledger.find_tensor(name) == nullptr || range.first < 0 || range.first > range.second) {
         fail(ErrorKind::kInput, "ledger",
-             fmt::format("edit '{}': unknown tensor or wrong columns for '{}' ({})", edit.id, name, source));
+             fmt::format("edit '{}': unknown tensor or wrong columns for '{}' ({})", edit.id, name,
+                         source));
       }
     }
   }
   for (std::size_t i = 1; i < ledger.tensors.size(); ++i) {
     if (ledger.tensors[i - 1].name >= ledger.tensors[i].name) {
       fail(ErrorKind::kInput, "ledger",
-           fmt::format("tensor '{}' is there twice or out of order ({})", ledger.tensors[i].name, source));
+           fmt::format("tensor '{}' is there twice or out of order ({})", ledger.tensors[i].name,
+                       source));
     }
   }
 }
@@ -148,12 +163,14 @@ void check_references(const Ledger& ledger, std::string_view source) {
 }  // namespace
 
 const LedgerTensor* Ledger::find_tensor(std::string_view name) const noexcept {
-  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
+  const auto found =
+      std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
   return found == tensors.end() ? nullptr : &*found;
 }
 
 const EditRecord* Ledger::find_edit(std::string_view id) const noexcept {
-  const auto found = std::find_if(edits.begin(), edits.end(), [&](const auto& e) { return e.id == id; });
+  const auto found =
+      std::find_if(edits.begin(), edits.end(), [&](const auto& e) { return e.id == id; });
   return found == edits.end() ? nullptr : &*found;
 }
 
@@ -172,9 +189,10 @@ Json ledger_to_json(const Ledger& ledger) {
 
 Ledger ledger_from_json(const Json& json, std::string_view source) {
   if (json_int(json, "version", source) != 1) {
-    fail(ErrorKind::kInput, "ledger",
-         fmt::format("expected version 1, found {} ({})", json_int(json, "version", source), source),
-         "the file was written by another version of lancet");
+    fail(
+        ErrorKind::kInput, "ledger",
+        fmt::format("expected version 1, found {} ({})", json_int(json, "version", source), source),
+        "the file was written by another version of lancet");
   }
   Ledger ledger;
   ledger.tokenizer_sha256 = json_string(json, "tokenizer_sha256", source, "");

@@ -1,6 +1,6 @@
 #pragma once
-// The ledger of an edited model: which facts were written, by which method with which values, into which
-// columns of which factors. It travels as JSON in the metadata of delta and undo files.
+// The ledger of an edited model: which facts were written, by which method with which values, into
+// which columns of which factors. It travels as JSON in the metadata of delta and undo files.
 
 #include <cstdint>
 #include <map>
@@ -16,11 +16,12 @@ namespace lancet {
 
 /// One edit of one fact.
 struct EditRecord {
-  std::string id;                 ///< unique in the ledger
-  /// Edits of one stage are added to the weights in one sum and rounded once; stages follow each other.
+  std::string id;  ///< unique in the ledger
+  /// Edits of one stage are added to the weights in one sum and rounded once; stages follow each
+  /// other.
   std::int64_t stage = 0;
-  Json fact;                      ///< our own form of the fact
-  Json metrics;                   ///< probes before and after, relative norms; may be null
+  Json fact;     ///< our own form of the fact
+  Json metrics;  ///< probes before and after, relative norms; may be null
   /// Columns [first, last) of the factors of a tensor.
   std::map<std::string, std::pair<std::int64_t, std::int64_t>> columns;
 };
@@ -31,27 +32,27 @@ struct StageRecord {
   Json parameters;
   std::uint64_t seed = 0;
   std::vector<std::int64_t> layers;
-  Json covariance;                ///< identity of the second moments, or null
+  Json covariance;  ///< identity of the second moments, or null
   std::vector<std::string> contexts;
-  std::string created_by;         ///< "lancet 0.1.0"
+  std::string created_by;  ///< "lancet 0.1.0"
   Json notes;
 };
 
 /// An edited tensor and the base it was computed on.
 struct LedgerTensor {
-  std::string name;               ///< Hugging Face name
+  std::string name;  ///< Hugging Face name
   std::int64_t layer = 0;
   MatrixLayout layout = MatrixLayout::kOutIn;
   std::int64_t d_out = 0, d_in = 0;
-  std::string base_dtype;         ///< "F32", ...: stored dtype of the base, F32 for a quantised one
-  std::string base_sha256;        ///< of the base's plain bytes (plain_sha256)
+  std::string base_dtype;   ///< "F32", ...: stored dtype of the base, F32 for a quantised one
+  std::string base_sha256;  ///< of the base's plain bytes (plain_sha256)
 };
 
 struct Ledger {
-  std::string tokenizer_sha256;   ///< of tokenizer.json's canonical text; "" = unknown
+  std::string tokenizer_sha256;  ///< of tokenizer.json's canonical text; "" = unknown
   std::vector<StageRecord> stages;
-  std::vector<LedgerTensor> tensors;   ///< sorted by name
-  std::vector<EditRecord> edits;       ///< in order of application
+  std::vector<LedgerTensor> tensors;  ///< sorted by name
+  std::vector<EditRecord> edits;      ///< in order of application
 
   [[nodiscard]] const LedgerTensor* find_tensor(std::string_view name) const noexcept;
   [[nodiscard]] const EditRecord* find_edit(std::string_view id) const noexcept;

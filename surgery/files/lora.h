@@ -1,6 +1,6 @@
 #pragma once
-// A delta as a PEFT LoRA directory: lora_B = left, lora_A = right^T, alpha = rank, so that base + adapter is the
-// edited model without rounding (editing reference 6.3).
+// A delta as a PEFT LoRA directory: lora_B = left, lora_A = right^T, alpha = rank, so that base +
+// adapter is the edited model without rounding (editing reference 6.3).
 
 #include <string>
 

@@ -1,7 +1,7 @@
 #pragma once
-// lancet.undo.safetensors: the original bytes of every changed tensor under their own names; metadata: format =
-// "lancet.undo", version = "1", ledger = JSON, state = {"NAME": {"original", "edited"}} (SHA-256 of the bytes).
-// (W + d) - d is not W, so undo restores bytes.
+// lancet.undo.safetensors: the original bytes of every changed tensor under their own names;
+// metadata: format = "lancet.undo", version = "1", ledger = JSON, state = {"NAME": {"original",
+// "edited"}} (SHA-256 of the bytes). (W + d) - d is not W, so undo restores bytes.
 
 #include <optional>
 #include <string>
@@ -18,7 +18,7 @@ inline constexpr std::string_view kUndoFile = "lancet.undo.safetensors";
 struct UndoTensor {
   std::string name;
   PlainTensor original;
-  std::string edited_sha256;   ///< of the tensor as it was written
+  std::string edited_sha256;  ///< of the tensor as it was written
 };
 struct UndoFile {
   Ledger ledger;
@@ -30,18 +30,20 @@ struct UndoFile {
 void save_undo(const fs::path& path, const UndoFile& undo);
 
 struct UndoOptions {
-  bool force = false;      ///< overwrite OUT; also undo a model whose edited tensors were changed afterwards
+  bool force =
+      false;  ///< overwrite OUT; also undo a model whose edited tensors were changed afterwards
   bool plan = false;
   Json command;
 };
 
-/// `lancet undo EDITED [--edit ID]... -o OUT | --in-place` (`out` empty = in place). Without ids every edit is
-/// taken out: stored bytes come back bit for bit and OUT has no delta or undo file. With ids: original bytes,
-/// then the remaining edits applied again stage by stage. kInput without undo file, kUsage for an unknown id,
-/// kMismatch when a tensor is not as it was written (unless force).
-/// Returns {output, removed: [ids], remaining: [ids], tensors: [names], exact, seconds, outputs}; `exact` is false
-/// only when --force overrode a changed tensor. With `plan` nothing is written, no seconds and outputs, plan: true.
-Json undo_model(const fs::path& edited, const std::vector<std::string>& ids, const std::optional<fs::path>& out,
-                const UndoOptions& options);
+/// `lancet undo EDITED [--edit ID]... -o OUT | --in-place` (`out` empty = in place). Without ids
+/// every edit is taken out: stored bytes come back bit for bit and OUT has no delta or undo file.
+/// With ids: original bytes, then the remaining edits applied again stage by stage. kInput without
+/// undo file, kUsage for an unknown id, kMismatch when a tensor is not as it was written (unless
+/// force). Returns {output, removed: [ids], remaining: [ids], tensors: [names], exact, seconds,
+/// outputs}; `exact` is false only when --force overrode a changed tensor. With `plan` nothing is
+/// written, no seconds and outputs, plan: true.
+Json undo_model(const fs::path& edited, const std::vector<std::string>& ids,
+                const std::optional<fs::path>& out, const UndoOptions& options);
 
 }  // namespace lancet

@@ -1,5 +1,7 @@
-// Edits every fact of a file alone, from the original model, and prints quality and time: the table of docs/editing.md.
-//   bench_edit MODEL FACTS [--layers auto] [--covariance auto] [--limit N] [--perplexity-tokens 1500] [--no-unrelated]
+// Edits every fact of a file alone, from the original model, and prints quality and time: the table
+// of docs/editing.md.
+//   bench_edit MODEL FACTS [--layers auto] [--covariance auto] [--limit N] [--perplexity-tokens
+//   1500] [--no-unrelated]
 //              [--option key=value]... [--json]
 #include <cstdio>
 #include <cstdlib>
@@ -32,7 +34,10 @@ struct Arguments {
 
 Arguments parse(int argc, char** argv) {
   if (argc < 3) {
-    std::fputs("usage: bench_edit MODEL FACTS [--layers L] [--covariance C] [--limit N] [--option k=v]... [--json]\n", stderr);
+    std::fputs(
+        "usage: bench_edit MODEL FACTS [--layers L] [--covariance C] [--limit N] [--option k=v]... "
+        "[--json]\n",
+        stderr);
     std::exit(2);
   }
   Arguments out;
@@ -48,25 +53,34 @@ Arguments parse(int argc, char** argv) {
     if (name == "--covariance") out.covariance = value;
     if (name == "--limit") out.limit = std::stoul(value);
     if (name == "--perplexity-tokens") out.perplexity_tokens = std::stoll(value);
-    if (name == "--option") out.options[value.substr(0, value.find('='))] = value.substr(value.find('=') + 1);
+    if (name == "--option")
+      out.options[value.substr(0, value.find('='))] = value.substr(value.find('=') + 1);
   }
   return out;
 }
 
-std::string number(const std::optional<double>& value) { return value ? fmt::format("{:.3f}", *value) : "-"; }
+std::string number(const std::optional<double>& value) {
+  return value ? fmt::format("{:.3f}", *value) : "-";
+}
 
 struct Outcome {
   FactMetrics metrics;
   double ratio = 1, norm = 0, seconds = 0;
-  double probability = 0;      ///< of the target on the prompt
+  double probability = 0;  ///< of the target on the prompt
   std::int64_t passes = 0;
 };
 
-Outcome edit_alone(const SurgeryModel& model, const Editor& editor, const Parameters& parameters, CovarianceSource& covariance,
-                   const Fact& fact, std::int64_t layer, double perplexity, std::int64_t tokens) {
+Outcome edit_alone(const SurgeryModel& model, const Editor& editor, const Parameters& parameters,
+                   CovarianceSource& covariance, const Fact& fact, std::int64_t layer,
+                   double perplexity, std::int64_t tokens) {
   Stopwatch watch;
-  const EditPlan plan = editor.plan({model.decoder, model.tokenizer, {fact}, {layer},
-                                     [&](std::int64_t l) { return covariance.matrix(l); }, parameters, 0});
+  const EditPlan plan = editor.plan({model.decoder,
+                                     model.tokenizer,
+                                     {fact},
+                                     {layer},
+                                     [&](std::int64_t l) { return covariance.matrix(l); },
+                                     parameters,
+                                     0});
   watch.lap("plan");
   EditRequest request;
   request.facts = {fact};
@@ -76,7 +90,8 @@ Outcome edit_alone(const SurgeryModel& model, const Editor& editor, const Parame
   const auto after = ask(edited.decoder, questions);
   out.metrics = measure(0, questions, after, ask(model.decoder, questions));
   out.probability = std::exp(-after.front().nll_target);
-  if (tokens > 0) out.ratio = shipped_perplexity(edited.decoder, model.tokenizer, tokens) / perplexity;
+  if (tokens > 0)
+    out.ratio = shipped_perplexity(edited.decoder, model.tokenizer, tokens) / perplexity;
   out.norm = edited.relative_norm.begin()->second;
   out.seconds = watch.laps()["plan"].get<double>();
   out.passes = plan.traces.front().losses.size(0);
@@ -94,27 +109,49 @@ int run(const Arguments& arguments) {
   watch.lap("load");
   const Editor& editor = find_editor("rome");
   const Parameters parameters(editor.numbers, editor.words, arguments.options);
-  const LayerChoice choice = choose_layers(arguments.layers, model.decoder.spec(), [&](std::int64_t layer) {
-    return try_layer(model, editor, facts.front(), layer, 0);
-  });
+  const LayerChoice choice = choose_layers(
+      arguments.layers, model.decoder.spec(),
+      [&](std::int64_t layer) { return try_layer(model, editor, facts.front(), layer, 0); });
   CovarianceSource covariance(model, arguments.covariance);
   (void)covariance.matrix(choice.layers.front());
   watch.lap("covariance");
-  const double perplexity = arguments.perplexity_tokens > 0 ? shipped_perplexity(model.decoder, model.tokenizer, arguments.perplexity_tokens) : 1;
+  const double perplexity =
+      arguments.perplexity_tokens > 0
+          ? shipped_perplexity(model.decoder, model.tokenizer, arguments.perplexity_tokens)
+          : 1;
   watch.lap("perplexity");
   using Align = Table::Align;
-  Table table({{"fact"}, {"es", Align::kRight}, {"em", Align::kRight}, {"ps", Align::kRight}, {"pem", Align::kRight}, {"ns", Align::kRight},
-               {"na", Align::kRight}, {"leak", Align::kRight}, {"unrelated", Align::kRight}, {"ppl", Align::kRight}, {"norm", Align::kRight},
-               {"passes", Align::kRight}, {"p", Align::kRight}, {"s", Align::kRight}});
+  Table table({{"fact"},
+               {"es", Align::kRight},
+               {"em", Align::kRight},
+               {"ps", Align::kRight},
+               {"pem", Align::kRight},
+               {"ns", Align::kRight},
+               {"na", Align::kRight},
+               {"leak", Align::kRight},
+               {"unrelated", Align::kRight},
+               {"ppl", Align::kRight},
+               {"norm", Align::kRight},
+               {"passes", Align::kRight},
+               {"p", Align::kRight},
+               {"s", Align::kRight}});
   std::vector<FactMetrics> all;
   double ratio = 0, norm = 0, seconds = 0, passes = 0;
   for (Fact& fact : facts) {
     if (!arguments.unrelated) fact.unrelated.clear();
-    const Outcome outcome = edit_alone(model, editor, parameters, covariance, fact, choice.layers.front(), perplexity, arguments.perplexity_tokens);
+    const Outcome outcome =
+        edit_alone(model, editor, parameters, covariance, fact, choice.layers.front(), perplexity,
+                   arguments.perplexity_tokens);
     const FactMetrics& m = outcome.metrics;
-    table.add({fact.id + " " + fact.subject + " -> " + fact.target, number(m.es), number(m.em), number(m.ps), number(m.pem), number(m.ns),
-               number(m.na), number(m.leak), number(m.leak_unrelated), number(outcome.ratio), number(outcome.norm), std::to_string(outcome.passes), number(outcome.probability), number(outcome.seconds)});
-    std::fprintf(stderr, "%s es %s em %s ps %s ns %s na %s leak %s norm %.3f p %.3f passes %d\n", fact.id.c_str(), number(m.es).c_str(), number(m.em).c_str(), number(m.ps).c_str(), number(m.ns).c_str(), number(m.na).c_str(), number(m.leak).c_str(), outcome.norm, outcome.probability, static_cast<int>(outcome.passes));
+    table.add({fact.id + " " + fact.subject + " -> " + fact.target, number(m.es), number(m.em),
+               number(m.ps), number(m.pem), number(m.ns), number(m.na), number(m.leak),
+               number(m.leak_unrelated), number(outcome.ratio), number(outcome.norm),
+               std::to_string(outcome.passes), number(outcome.probability),
+               number(outcome.seconds)});
+    std::fprintf(stderr, "%s es %s em %s ps %s ns %s na %s leak %s norm %.3f p %.3f passes %d\n",
+                 fact.id.c_str(), number(m.es).c_str(), number(m.em).c_str(), number(m.ps).c_str(),
+                 number(m.ns).c_str(), number(m.na).c_str(), number(m.leak).c_str(), outcome.norm,
+                 outcome.probability, static_cast<int>(outcome.passes));
     all.push_back(m);
     ratio += outcome.ratio;
     norm += outcome.norm;
@@ -124,13 +161,21 @@ int run(const Arguments& arguments) {
   const auto count = static_cast<double>(facts.size());
   const FactMetrics mean = mean_metrics(all);
   if (arguments.json) {
-    Json json{{"facts", facts.size()}, {"layer", choice.layers.front()}, {"mean", metrics_to_json(mean)}, {"perplexity_ratio", ratio / count},
-              {"relative_norm", norm / count}, {"passes", passes / count}, {"seconds_per_plan", seconds / count}, {"timings", watch.laps()}};
+    Json json{{"facts", facts.size()},
+              {"layer", choice.layers.front()},
+              {"mean", metrics_to_json(mean)},
+              {"perplexity_ratio", ratio / count},
+              {"relative_norm", norm / count},
+              {"passes", passes / count},
+              {"seconds_per_plan", seconds / count},
+              {"timings", watch.laps()}};
     std::cout << dump_json(json) << "\n";
     return 0;
   }
-  table.add({"mean", number(mean.es), number(mean.em), number(mean.ps), number(mean.pem), number(mean.ns), number(mean.na), number(mean.leak),
-             number(mean.leak_unrelated), fmt::format("{:.4f}", ratio / count), number(norm / count), fmt::format("{:.1f}", passes / count), "", number(seconds / count)});
+  table.add({"mean", number(mean.es), number(mean.em), number(mean.ps), number(mean.pem),
+             number(mean.ns), number(mean.na), number(mean.leak), number(mean.leak_unrelated),
+             fmt::format("{:.4f}", ratio / count), number(norm / count),
+             fmt::format("{:.1f}", passes / count), "", number(seconds / count)});
   std::cout << table.text() << dump_json(watch.laps()) << "\n";
   return 0;
 }

@@ -142,8 +142,8 @@ TEST_CASE("silu_mul is gate / (1 + exp(-gate)) * up to 4 units in the last place
     double worst = 0;
     for (int64_t i = 0; i < n; ++i) {
       const auto g = static_cast<double>(gate[element(i)]);
-      worst =
-          std::max(worst, ulps(y[element(i)], g / (1 + std::exp(-g)) * static_cast<double>(up[element(i)])));
+      worst = std::max(
+          worst, ulps(y[element(i)], g / (1 + std::exp(-g)) * static_cast<double>(up[element(i)])));
     }
     CAPTURE(n, worst);
     CHECK(worst <= 4.0);
@@ -206,7 +206,8 @@ TEST_CASE("softmax_row and log_sum_exp agree with double precision and keep mask
     for (int64_t i = 0; i < n; ++i) {
       const double want = std::exp(static_cast<double>(x[element(i)])) / sum;
       const double bound =
-          (4 + std::min(100.0, most - static_cast<double>(x[element(i)])) / 2) * kUlp * want + 1e-44;
+          (4 + std::min(100.0, most - static_cast<double>(x[element(i)])) / 2) * kUlp * want +
+          1e-44;
       worst = std::max(worst, std::abs(static_cast<double>(y[element(i)]) - want) / bound);
     }
     CAPTURE(n, worst);
@@ -251,7 +252,8 @@ TEST_CASE("decode_attention is softmax(scale q k^T) v for every query head of a 
           double want = 0;
           for (int64_t t = 0; t < tokens; ++t)
             want += weights[element(t)] / sum * static_cast<double>(v[element(t * stride + i)]);
-          worst = std::max(worst, std::abs(static_cast<double>(out[element(query * d + i)]) - want));
+          worst =
+              std::max(worst, std::abs(static_cast<double>(out[element(query * d + i)]) - want));
         }
       }
       CAPTURE(tokens, d, worst);

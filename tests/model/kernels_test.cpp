@@ -306,9 +306,9 @@ TEST_CASE("a row has the same bits alone, among a few rows and in a large batch"
         }
         int64_t different = 0;
         for (int64_t i = 0; i < rows; ++i) {
-          different +=
-              std::memcmp(&part[index(i * problem.ldc())], &batch[index((first + i) * problem.ldc())],
-                          index(problem.shape().columns()) * sizeof(float)) != 0;
+          different += std::memcmp(&part[index(i * problem.ldc())],
+                                   &batch[index((first + i) * problem.ldc())],
+                                   index(problem.shape().columns()) * sizeof(float)) != 0;
         }
         INFO(problem.shape().text() << ", rows from " << first << ", " << rows);
         CHECK(different == 0);

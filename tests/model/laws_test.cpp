@@ -89,7 +89,7 @@ TEST_CASE("model: rows of different length share a cache without seeing each oth
   CHECK(same_bits(cache.select({2, 0}).keys(1).select(0, 0), cache.keys(1).select(0, 2)));
 }
 
-TEST_CASE("model: blocks [0, k) then [k, L) are blocks [0, L)") {
+TEST_CASE("model: running blocks 0 to k and then the rest is running all") {
   const Decoder model = load_tiny("one_kv_head");
   const at::Tensor start = model.embed(random_ids(2, 16));
   const at::Tensor whole = model.run(start, 0, 3);

@@ -30,14 +30,20 @@ Delta make_delta(const fs::path& model, const std::vector<std::string>& ids, flo
   const PlainTensor base = read_plain(source, kMatrix);
   Delta delta;
   delta.ledger.stages.push_back({"rome", Json::object(), 0, {1}, nullptr, {"{}"}, "test", nullptr});
-  delta.ledger.tensors.push_back({kMatrix, 1, MatrixLayout::kOutIn, tiny_edit::kModel, tiny_edit::kFf,
-                                  std::string(dtype_info(base.dtype).name), plain_sha256(base)});
+  delta.ledger.tensors.push_back({kMatrix, 1, MatrixLayout::kOutIn, tiny_edit::kModel,
+                                  tiny_edit::kFf, std::string(dtype_info(base.dtype).name),
+                                  plain_sha256(base)});
   const auto rank = static_cast<std::int64_t>(ids.size());
-  delta.tensors.push_back({kMatrix, rank, random_values("left" + ids[0], ids.size() * tiny_edit::kModel, scale),
+  delta.tensors.push_back({kMatrix, rank,
+                           random_values("left" + ids[0], ids.size() * tiny_edit::kModel, scale),
                            random_values("right" + ids[0], ids.size() * tiny_edit::kFf, 1)});
   for (std::int64_t i = 0; i < rank; ++i) {
     const std::string& id = ids[static_cast<std::size_t>(i)];
-    delta.ledger.edits.push_back({id, 0, {{"subject", id}, {"prompt", "{} is"}, {"target", "x"}}, nullptr, {{kMatrix, {i, i + 1}}}});
+    delta.ledger.edits.push_back({id,
+                                  0,
+                                  {{"subject", id}, {"prompt", "{} is"}, {"target", "x"}},
+                                  nullptr,
+                                  {{kMatrix, {i, i + 1}}}});
   }
   return delta;
 }
@@ -68,7 +74,8 @@ std::vector<float> obvious_edit(const std::vector<float>& w, const DeltaTensor& 
   for (std::size_t i = 0; i < w.size(); ++i) {
     double sum = static_cast<double>(w[i]);
     for (std::size_t c = 0; c < rank; ++c) {
-      sum += static_cast<double>(factors.left[i / width * rank + c]) * static_cast<double>(factors.right[i % width * rank + c]);
+      sum += static_cast<double>(factors.left[i / width * rank + c]) *
+             static_cast<double>(factors.right[i % width * rank + c]);
     }
     out[i] = static_cast<float>(sum);
   }
@@ -97,7 +104,8 @@ TEST_CASE("delta: the norm of factors is that of their product") {
   tiny_edit::save(scratch / "m", tiny_edit::weights(1));
   const Delta delta = make_delta(scratch / "m", {"a", "b"});
   double sum = 0;
-  for (const float value : obvious_edit(std::vector<float>(tiny_edit::kModel * tiny_edit::kFf, 0), delta.tensors[0])) {
+  for (const float value :
+       obvious_edit(std::vector<float>(tiny_edit::kModel * tiny_edit::kFf, 0), delta.tensors[0])) {
     sum += static_cast<double>(value) * static_cast<double>(value);
   }
   CHECK(delta_norm(delta.tensors[0]) == Approx(std::sqrt(sum)).epsilon(1e-6));
@@ -110,7 +118,8 @@ TEST_CASE("delta: taking an edit out leaves the columns of the others") {
   const Delta rest = without_edits(delta, {"b"});
   REQUIRE(rest.tensors[0].rank == 2);
   CHECK(rest.tensors[0].left[1] == delta.tensors[0].left[2]);
-  CHECK(rest.ledger.find_edit("c")->columns.at(kMatrix) == std::pair<std::int64_t, std::int64_t>(1, 2));
+  CHECK(rest.ledger.find_edit("c")->columns.at(kMatrix) ==
+        std::pair<std::int64_t, std::int64_t>(1, 2));
   CHECK(without_edits(delta, {"a", "b", "c"}).tensors.empty());
   CHECK(kind_of([&] { (void)without_edits(delta, {"d"}); }) == ErrorKind::kUsage);
 }
@@ -131,7 +140,8 @@ TEST_CASE("delta: damaged files are refused") {
   CHECK(refused([](Delta& d) { d.ledger.edits[0].stage = 1; }));
   CHECK(refused([](Delta& d) { d.ledger.edits[0].columns["other"] = {0, 1}; }));
   CHECK(refused([](Delta& d) { d.tensors[0].left[3] = INFINITY; }));
-  CHECK(kind_of([&] { (void)load_delta(scratch / "m" / "model.safetensors"); }) == ErrorKind::kInput);
+  CHECK(kind_of([&] { (void)load_delta(scratch / "m" / "model.safetensors"); }) ==
+        ErrorKind::kInput);
   CHECK(kind_of([&] { (void)load_delta(scratch / "m"); }) == ErrorKind::kInput);
 }
 
@@ -143,10 +153,14 @@ TEST_CASE("apply: the written matrix is round(W + left right^T) and nothing else
   save_delta(scratch / "d.safetensors", delta);
   const Json result = apply_delta(scratch / "m", {scratch / "d.safetensors"}, scratch / "e", {});
   CHECK(result["edits"] == Json({"a", "b"}));
-  const ModelSource edited = ModelSource::open(scratch / "e"), base = ModelSource::open(scratch / "m");
-  CHECK(plain_values(read_plain(edited, kMatrix)) == obvious_edit(weights.at(kMatrix), delta.tensors[0]));
+  const ModelSource edited = ModelSource::open(scratch / "e"),
+                    base = ModelSource::open(scratch / "m");
+  CHECK(plain_values(read_plain(edited, kMatrix)) ==
+        obvious_edit(weights.at(kMatrix), delta.tensors[0]));
   for (const TensorInfo& info : base.tensors()) {
-    if (info.name != kMatrix) CHECK(plain_sha256(read_plain(edited, info.name)) == plain_sha256(read_plain(base, info.name)));
+    if (info.name != kMatrix)
+      CHECK(plain_sha256(read_plain(edited, info.name)) ==
+            plain_sha256(read_plain(base, info.name)));
   }
 }
 
@@ -157,16 +171,19 @@ TEST_CASE("apply: sixteen-bit weights are rounded once, to nearest even") {
   tiny_edit::save(scratch / "m", weights, dtype);
   const Delta delta = make_delta(scratch / "m", {"a"});
   const PlainTensor base = read_plain(ModelSource::open(scratch / "m"), kMatrix);
-  const PlainTensor edited = apply_to_tensor(base, delta.ledger.tensors[0], delta.tensors[0], delta.ledger);
+  const PlainTensor edited =
+      apply_to_tensor(base, delta.ledger.tensors[0], delta.tensors[0], delta.ledger);
   const auto before = plain_values(base), after = plain_values(edited);
   for (std::size_t i = 0; i < before.size(); ++i) {
-    const double exact = static_cast<double>(before[i]) + static_cast<double>(delta.tensors[0].left[i / tiny_edit::kFf]) *
-                                                              static_cast<double>(delta.tensors[0].right[i % tiny_edit::kFf]);
+    const double exact = static_cast<double>(before[i]) +
+                         static_cast<double>(delta.tensors[0].left[i / tiny_edit::kFf]) *
+                             static_cast<double>(delta.tensors[0].right[i % tiny_edit::kFf]);
     // No neighbour in the dtype is nearer than the value that was stored.
     const auto bits = load_le<std::uint16_t>(edited.bytes.data() + 2 * i);
     for (const int step : {-1, 1}) {
       const auto other = static_cast<std::uint16_t>(bits + step);
-      const double neighbor = static_cast<double>(dtype == DType::kBF16 ? bf16_to_f32(other) : f16_to_f32(other));
+      const double neighbor =
+          static_cast<double>(dtype == DType::kBF16 ? bf16_to_f32(other) : f16_to_f32(other));
       REQUIRE(std::fabs(static_cast<double>(after[i]) - exact) <= std::fabs(neighbor - exact));
     }
   }
@@ -183,10 +200,13 @@ TEST_CASE("apply: a Conv1D matrix gets the transposed change") {
   delta.ledger.tensors.push_back({"w", 0, MatrixLayout::kInOut, out, in, "F32", ""});
   delta.tensors.push_back({"w", 1, random_values("l", 5, 1), random_values("r", 7, 1)});
   delta.ledger.edits.push_back({"a", 0, nullptr, nullptr, {{"w", {0, 1}}}});
-  const auto edited = plain_values(apply_to_tensor(base, delta.ledger.tensors[0], delta.tensors[0], delta.ledger));
+  const auto edited =
+      plain_values(apply_to_tensor(base, delta.ledger.tensors[0], delta.tensors[0], delta.ledger));
   for (std::size_t i = 0; i < 7; ++i) {
     for (std::size_t o = 0; o < 5; ++o) {
-      const double sum = static_cast<double>(values[i * 5 + o]) + static_cast<double>(delta.tensors[0].left[o]) * static_cast<double>(delta.tensors[0].right[i]);
+      const double sum = static_cast<double>(values[i * 5 + o]) +
+                         static_cast<double>(delta.tensors[0].left[o]) *
+                             static_cast<double>(delta.tensors[0].right[i]);
       REQUIRE(edited[i * 5 + o] == static_cast<float>(sum));
     }
   }
@@ -223,8 +243,11 @@ TEST_CASE("apply: another base, a conflict and an existing OUT are refused witho
   Delta against = make_delta(scratch / "m", {"z"});
   against.ledger.edits[0].fact = {{"subject", "a"}, {"prompt", "{} is"}, {"target", "y"}};
   save_delta(scratch / "against.safetensors", against);
-  CHECK(kind_of([&] { (void)apply_delta(scratch / "m", {scratch / "d.safetensors", scratch / "against.safetensors"}, scratch / "f", {}); }) ==
-        ErrorKind::kMismatch);
+  CHECK(kind_of([&] {
+          (void)apply_delta(scratch / "m",
+                            {scratch / "d.safetensors", scratch / "against.safetensors"},
+                            scratch / "f", {});
+        }) == ErrorKind::kMismatch);
 }
 
 TEST_CASE("apply: --plan checks and writes nothing") {
@@ -290,23 +313,29 @@ TEST_CASE("undo: in place keeps files of other hands and takes ledger and undo f
   CHECK_FALSE(fs::exists(scratch / "e.undo"));
 }
 
-TEST_CASE("undo: a model that was changed after the edit, one without undo file and a damaged undo file are refused") {
+TEST_CASE(
+    "undo: a model that was changed after the edit, one without undo file and a damaged undo file "
+    "are refused") {
   const Scratch scratch;
   tiny_edit::save(scratch / "m", tiny_edit::weights(4));
   save_delta(scratch / "d.safetensors", make_delta(scratch / "m", {"a"}));
   (void)apply_delta(scratch / "m", {scratch / "d.safetensors"}, scratch / "e", {});
-  CHECK(kind_of([&] { (void)undo_model(scratch / "m", {}, scratch / "u", {}); }) == ErrorKind::kInput);
-  CHECK(kind_of([&] { (void)undo_model(scratch / "e", {"z"}, scratch / "u", {}); }) == ErrorKind::kUsage);
+  CHECK(kind_of([&] { (void)undo_model(scratch / "m", {}, scratch / "u", {}); }) ==
+        ErrorKind::kInput);
+  CHECK(kind_of([&] { (void)undo_model(scratch / "e", {"z"}, scratch / "u", {}); }) ==
+        ErrorKind::kUsage);
   fs::copy(scratch / "e", scratch / "changed");
   tiny_edit::save(scratch / "changed", tiny_edit::weights(9));
-  CHECK(kind_of([&] { (void)undo_model(scratch / "changed", {}, scratch / "u", {}); }) == ErrorKind::kMismatch);
+  CHECK(kind_of([&] { (void)undo_model(scratch / "changed", {}, scratch / "u", {}); }) ==
+        ErrorKind::kMismatch);
   UndoOptions force;
   force.force = true;
   CHECK(undo_model(scratch / "changed", {}, scratch / "u", force)["exact"] == false);
   std::string bytes = read_file(undo_path(scratch / "e"));
   bytes.back() = static_cast<char>(bytes.back() ^ 1);
   write_file(undo_path(scratch / "e"), bytes);
-  CHECK(kind_of([&] { (void)undo_model(scratch / "e", {}, scratch / "v", {}); }) == ErrorKind::kInput);
+  CHECK(kind_of([&] { (void)undo_model(scratch / "e", {}, scratch / "v", {}); }) ==
+        ErrorKind::kInput);
 }
 
 TEST_CASE("lora: base plus adapter is the edited matrix before rounding") {
@@ -328,5 +357,6 @@ TEST_CASE("lora: base plus adapter is the edited matrix before rounding") {
   // lora_A[c][j] = right[j][c]
   const float* a = reinterpret_cast<const float*>(file.bytes().data() + header.tensors[0].offset);
   CHECK(a[tiny_edit::kFf + 5] == delta.tensors[0].right[5 * 2 + 1]);
-  CHECK(kind_of([&] { save_lora(scratch / "adapter", delta, "base", false); }) == ErrorKind::kUsage);
+  CHECK(kind_of([&] { save_lora(scratch / "adapter", delta, "base", false); }) ==
+        ErrorKind::kUsage);
 }

@@ -19,7 +19,8 @@ struct Loaded {
   Decoder model;
 };
 
-Loaded load(const Scratch& scratch, const tiny_edit::Weights& weights, const std::string& name = "m") {
+Loaded load(const Scratch& scratch, const tiny_edit::Weights& weights,
+            const std::string& name = "m") {
   tiny_edit::save(scratch / name, weights);
   ModelSource source = ModelSource::open(scratch / name);
   Tokenizer tokenizer = Tokenizer::open(source);
@@ -34,7 +35,9 @@ CovarianceText text_of(const Scratch& scratch, const std::string& text) {
 
 std::string sample_text() {
   std::string text;
-  for (int i = 0; i < 40; ++i) text += std::string(i % 3 == 0 ? "the ab c the a b" : "c a b the") + (i % 4 == 0 ? "\n\n" : " b ");
+  for (int i = 0; i < 40; ++i)
+    text +=
+        std::string(i % 3 == 0 ? "the ab c the a b" : "c a b the") + (i % 4 == 0 ? "\n\n" : " b ");
   return text;
 }
 
@@ -56,7 +59,7 @@ TEST_CASE("covariance: every field of the identity changes the key") {
   std::set<std::string> keys;
   for (const auto& identity : all) keys.insert(identity.key());
   CHECK(keys.size() == all.size());
-  CHECK(base.json().size() == all.size() - 1);   // a new field needs a line above
+  CHECK(base.json().size() == all.size() - 1);  // a new field needs a line above
 }
 
 TEST_CASE("covariance: the identity sees the weights below and not the edited matrix") {
@@ -64,9 +67,13 @@ TEST_CASE("covariance: the identity sees the weights below and not the edited ma
   const auto weights = tiny_edit::weights(1);
   const Loaded plain = load(scratch, weights);
   const CovarianceText text = text_of(scratch, sample_text());
-  const auto key = [&](const Decoder& model) { return covariance_identity(model, "c", plain.tokenizer, 1, text).key(); };
+  const auto key = [&](const Decoder& model) {
+    return covariance_identity(model, "c", plain.tokenizer, 1, text).key();
+  };
   const std::string expected = key(plain.model);
-  const auto changed = [&](const std::string& name) { return key(plain.model.with_weight(name, plain.model.weight(name) + 1)) != expected; };
+  const auto changed = [&](const std::string& name) {
+    return key(plain.model.with_weight(name, plain.model.weight(name) + 1)) != expected;
+  };
   CHECK(changed("model.embed_tokens.weight"));
   CHECK(changed("model.layers.0.mlp.down_proj.weight"));
   CHECK(changed("model.layers.1.mlp.up_proj.weight"));
@@ -79,17 +86,21 @@ TEST_CASE("covariance: the identity sees the weights below and not the edited ma
 TEST_CASE("covariance: the matrix is the mean of k k^T, key by key") {
   const Scratch scratch;
   const Loaded loaded = load(scratch, tiny_edit::weights(2));
-  const CovarianceText text = text_of(scratch, "the ab c\n\na b the c c\n\nthe a b c a b c the a b c the a b c a b c\n");
+  const CovarianceText text =
+      text_of(scratch, "the ab c\n\na b the c c\n\nthe a b c a b c the a b c the a b c a b c\n");
   std::int64_t tokens = 0;
   const at::Tensor matrix = collect_second_moment(loaded.model, loaded.tokenizer, 1, text, tokens);
   at::Tensor expected = at::zeros_like(matrix);
   std::int64_t count = 0;
-  for (const char* document : {"the ab c", "a b the c c", "the a b c a b c the a b c the a b c a b c\n"}) {
+  for (const char* document :
+       {"the ab c", "a b the c c", "the a b c a b c the a b c the a b c a b c\n"}) {
     const auto ids = loaded.tokenizer.encode(document).ids;
     for (std::size_t first = 0; first < ids.size(); first += 16) {
       const std::size_t last = std::min(ids.size(), first + 16);
       for (std::size_t i = first; i < last; ++i) {
-        const Row row{{ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(last)}, static_cast<std::int64_t>(i - first)};
+        const Row row{{ids.begin() + static_cast<std::ptrdiff_t>(first),
+                       ids.begin() + static_cast<std::ptrdiff_t>(last)},
+                      static_cast<std::int64_t>(i - first)};
         const at::Tensor key = read_rows(loaded.model, {row}, 1, false).keys[0].to(at::kDouble);
         expected += at::outer(key, key);
         ++count;
@@ -121,16 +132,21 @@ TEST_CASE("covariance: the same bits for any number of threads, and from the cac
   CHECK(fresh.matrix.equal(found[0]));
   CHECK(cached.matrix.equal(found[0]));
   CHECK(cached.tokens == fresh.tokens);
-  for (const auto& entry : fs::directory_iterator(scratch / "cache" / "covariance")) write_file(entry.path(), "damaged");
+  for (const auto& entry : fs::directory_iterator(scratch / "cache" / "covariance"))
+    write_file(entry.path(), "damaged");
   CHECK(automatic_covariance(loaded.model, "c", loaded.tokenizer, 1, text).matrix.equal(found[0]));
   unsetenv("LANCET_CACHE");
 }
 
 TEST_CASE("covariance: files of the wrong size, asymmetric or damaged are refused") {
   const Scratch scratch;
-  const auto save = [&](const std::string& name, const std::vector<double>& values, std::int64_t n) {
+  const auto save = [&](const std::string& name, const std::vector<double>& values,
+                        std::int64_t n) {
     std::vector<OutputTensor> tensors;
-    tensors.push_back({"layer.3.mom2", DType::kF64, {n, n}, [&](const std::function<void(Bytes)>& emit) { emit(std::as_bytes(std::span(values))); }});
+    tensors.push_back(
+        {"layer.3.mom2", DType::kF64, {n, n}, [&](const std::function<void(Bytes)>& emit) {
+           emit(std::as_bytes(std::span(values)));
+         }});
     (void)save_safetensors(scratch / name, std::move(tensors), {});
   };
   save("good.safetensors", {2, 1, 1, 3}, 2);

@@ -10,7 +10,8 @@ FactsFile parse(const std::string& text) { return parse_facts(text, "facts.json"
 }  // namespace
 
 TEST_CASE("facts: our own record keeps every key") {
-  const auto file = parse(R"({"id":"f1","subject":"France","prompt":"The capital of {} is","target":" Rome","true":"Paris",
+  const auto file = parse(
+      R"({"id":"f1","subject":"France","prompt":"The capital of {} is","target":" Rome","true":"Paris",
     "paraphrases":["In France, the capital is"],"neighbors":[{"prompt":"The capital of Spain is","answer":"Madrid"},"The capital of Peru is"],
     "generation":["France is"],"leak":["The capital of Chile is"],"unrelated":["The oak is a"],"lang":"en"})");
   REQUIRE(file.bad.empty());
@@ -27,7 +28,8 @@ TEST_CASE("facts: our own record keeps every key") {
 }
 
 TEST_CASE("facts: a CounterFact record is recognised, neighbours get the true answer") {
-  const auto file = parse(R"([{"case_id":7,"requested_rewrite":{"prompt":"The mother tongue of {} is","relation_id":"P103",
+  const auto file = parse(
+      R"([{"case_id":7,"requested_rewrite":{"prompt":"The mother tongue of {} is","relation_id":"P103",
     "target_new":{"str":"English","id":"Q1860"},"target_true":{"str":"French","id":"Q150"},"subject":"Danielle Darrieux"},
     "paraphrase_prompts":["Danielle Darrieux, a native"],"neighborhood_prompts":["The mother tongue of Léon Blum is"],
     "attribute_prompts":[],"generation_prompts":["Danielle Darrieux was born in"],
@@ -42,29 +44,42 @@ TEST_CASE("facts: a CounterFact record is recognised, neighbours get the true an
 }
 
 TEST_CASE("facts: zsRE, EasyEdit, KnowEdit and WikiBio records are recognised") {
-  const auto zsre = parse(R"({"subject":"Watts Humphrey","src":"What university did Watts Humphrey attend?","alt":"University of Michigan",
+  const auto zsre =
+      parse(
+          R"({"subject":"Watts Humphrey","src":"What university did Watts Humphrey attend?","alt":"University of Michigan",
     "answers":["Trinity College"],"rephrase":"What university did Watts Humphrey take part in?",
-    "loc":"nq question: who played desmond doss father in hacksaw ridge","loc_ans":"Hugo Weaving"})").facts.at(0);
+    "loc":"nq question: who played desmond doss father in hacksaw ridge","loc_ans":"Hugo Weaving"})")
+          .facts.at(0);
   CHECK(zsre.prompt == "What university did {} attend?");
   CHECK(zsre.target == "University of Michigan");
   CHECK(zsre.truth == "Trinity College");
   CHECK(zsre.neighbors.at(0).prompt == "who played desmond doss father in hacksaw ridge?");
-  const auto easy = parse(R"({"prompt":"Ray Charles, the","subject":"Ray Charles","target_new":"violin","ground_truth":"piano",
-    "rephrase_prompt":"Ray Charles plays the","locality":{"neighborhood":{"prompt":"Joseph Fischhof, the","ground_truth":"piano"}}})").facts.at(0);
+  const auto easy =
+      parse(
+          R"({"prompt":"Ray Charles, the","subject":"Ray Charles","target_new":"violin","ground_truth":"piano",
+    "rephrase_prompt":"Ray Charles plays the","locality":{"neighborhood":{"prompt":"Joseph Fischhof, the","ground_truth":"piano"}}})")
+          .facts.at(0);
   CHECK(easy.prompt == "{}, the");
   CHECK(easy.paraphrases == std::vector<std::string>{"Ray Charles plays the"});
   CHECK(easy.neighbors.at(0).answer == "piano");
-  const auto know = parse(R"({"subject":"Leo Arons","prompt":"The place of death of Leo Arons is","target_new":"Berlin","ground_truth":[["Munich"]],
-    "portability":{},"locality":{"Relation_Specificity":[{"prompt":"The name of the father of Leo Arons is","ground_truth":[["Albert Arons"]]}]}})").facts.at(0);
+  const auto know =
+      parse(
+          R"({"subject":"Leo Arons","prompt":"The place of death of Leo Arons is","target_new":"Berlin","ground_truth":[["Munich"]],
+    "portability":{},"locality":{"Relation_Specificity":[{"prompt":"The name of the father of Leo Arons is","ground_truth":[["Albert Arons"]]}]}})")
+          .facts.at(0);
   CHECK(know.truth == "Munich");
   CHECK(know.neighbors.at(0).answer == "Albert Arons");
-  const auto bio = parse(R"({"concept":"John Russell","text":"This is about John Russell.","labels":"He lived."})").facts.at(0);
+  const auto bio =
+      parse(
+          R"({"concept":"John Russell","text":"This is about John Russell.","labels":"He lived."})")
+          .facts.at(0);
   CHECK(bio.prompt == "This is about {}.");
 }
 
 TEST_CASE("facts: a bad record is named by line and key, the others are kept") {
   const auto lines = parse(
-      "{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"x\"}\n\n{\"subject\":\"B\",\"prompt\":\"{} is\"}\n"
+      "{\"subject\":\"A\",\"prompt\":\"{} "
+      "is\",\"target\":\"x\"}\n\n{\"subject\":\"B\",\"prompt\":\"{} is\"}\n"
       "{\"subject\":\"C\",\"prompt\":\"{} is\",\"target\":\"y\"}\nnot json\n");
   REQUIRE(lines.facts.size() == 2);
   CHECK(lines.facts[1].id == "3");
@@ -72,8 +87,10 @@ TEST_CASE("facts: a bad record is named by line and key, the others are kept") {
   CHECK(lines.bad[0].line == 3);
   CHECK(lines.bad[0].key == "target");
   CHECK(lines.bad[1].line == 5);
-  const auto array = parse("[\n {\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"x\"},\n {\"subject\":3,\"prompt\":\"{}\",\"target\":\"x\"},\n"
-                           " {\"subject\":\"D \\\"]\\\" d\",\"prompt\":\"{} is\",\"target\":\"z\"}\n]");
+  const auto array = parse(
+      "[\n {\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"x\"},\n "
+      "{\"subject\":3,\"prompt\":\"{}\",\"target\":\"x\"},\n"
+      " {\"subject\":\"D \\\"]\\\" d\",\"prompt\":\"{} is\",\"target\":\"z\"}\n]");
   CHECK(array.facts.size() == 2);
   REQUIRE(array.bad.size() == 1);
   CHECK(array.bad[0].record == 2);
@@ -109,14 +126,16 @@ TEST_CASE("facts: an empty, cut or doubled file is an input error") {
 }
 
 TEST_CASE("facts: one object written over several lines is one record") {
-  const auto file = parse("{\n \"subject\": \"A\",\n \"prompt\": \"{} is\",\n \"target\": \"x\"\n}\n");
+  const auto file =
+      parse("{\n \"subject\": \"A\",\n \"prompt\": \"{} is\",\n \"target\": \"x\"\n}\n");
   CHECK(file.bad.empty());
   CHECK(file.facts.size() == 1);
 }
 
 TEST_CASE("facts: the file of known facts reads whole") {
   const char* set = std::getenv("LANCET_TEST_DATA");
-  const auto file = read_facts(fs::path(set != nullptr ? set : LANCET_TEST_DATA) / "facts" / "facts.json");
+  const auto file =
+      read_facts(fs::path(set != nullptr ? set : LANCET_TEST_DATA) / "facts" / "facts.json");
   CHECK(file.bad.empty());
   REQUIRE(file.facts.size() >= 20);
   for (const Fact& fact : file.facts) {

@@ -26,18 +26,22 @@ fs::path gguf_path() {
 
 class Goldens {
  public:
-  explicit Goldens(const std::string& name) : file_(data_dir() / name), arrays_(parse_npz(file_.bytes(), name)) {}
+  explicit Goldens(const std::string& name)
+      : file_(data_dir() / name), arrays_(parse_npz(file_.bytes(), name)) {}
   [[nodiscard]] at::Tensor get(const std::string& name) const {
     for (const NpyArray& array : arrays_) {
       if (array.name != name) continue;
       at::Tensor out = at::empty(array.shape, at::kDouble);
-      for (std::int64_t i = 0; i < out.numel(); ++i) out.data_ptr<double>()[i] = npy_number(array, static_cast<std::uint64_t>(i), name);
+      for (std::int64_t i = 0; i < out.numel(); ++i)
+        out.data_ptr<double>()[i] = npy_number(array, static_cast<std::uint64_t>(i), name);
       return out;
     }
     FAIL("no golden " << name);
     return {};
   }
-  [[nodiscard]] at::Tensor rome(int fact, const std::string& name) const { return get(fmt::format("rome.{}.{}", fact, name)); }
+  [[nodiscard]] at::Tensor rome(int fact, const std::string& name) const {
+    return get(fmt::format("rome.{}.{}", fact, name));
+  }
 
  private:
   MappedFile file_;
@@ -87,13 +91,16 @@ TEST_CASE("golden: u and the right vector follow from the published inputs") {
     CHECK(solved.residual < 1e-12);
     const at::Tensor u = solved.x / solved.x.norm();
     CHECK(relative_distance(u, goldens.rome(i, "u")) < tolerance::kGoldenClosedForm);
-    const at::Tensor lambda = (goldens.rome(i, "v_star") - goldens.rome(i, "w_k_bare")) / goldens.rome(i, "k_bare").dot(u);
-    CHECK(relative_distance(lambda, goldens.rome(i, "right_vector")) < tolerance::kGoldenClosedForm);
+    const at::Tensor lambda = (goldens.rome(i, "v_star") - goldens.rome(i, "w_k_bare")) /
+                              goldens.rome(i, "k_bare").dot(u);
+    CHECK(relative_distance(lambda, goldens.rome(i, "right_vector")) <
+          tolerance::kGoldenClosedForm);
   }
 }
 
 TEST_CASE("golden: rows, keys, losses and v* are those of the public code") {
-  if (!fs::exists(gguf_path())) LANCET_SKIP("the embedded model is not there: " + gguf_path().string());
+  if (!fs::exists(gguf_path()))
+    LANCET_SKIP("the embedded model is not there: " + gguf_path().string());
   const ModelSource source = ModelSource::open(gguf_path());
   const Tokenizer tokenizer = Tokenizer::open(source);
   const Decoder model = Decoder::load(source);
@@ -106,7 +113,8 @@ TEST_CASE("golden: rows, keys, losses and v* are those of the public code") {
     std::vector<Row> all = rows.rewriting;
     all.push_back(rows.subject_only);
     const at::Tensor ids = goldens.rome(index, "input_ids"), lookup = goldens.rome(index, "lookup");
-    const at::Tensor mask = goldens.rome(index, "attention_mask"), target = goldens.rome(index, "target_ids");
+    const at::Tensor mask = goldens.rome(index, "attention_mask"),
+                     target = goldens.rome(index, "target_ids");
     for (std::int64_t r = 0; r < 5; ++r) {
       CAPTURE(r);
       const Row& row = all[static_cast<std::size_t>(r)];
@@ -114,21 +122,26 @@ TEST_CASE("golden: rows, keys, losses and v* are those of the public code") {
       // The public KL row goes on behind the subject, without influence.
       if (r < 4) REQUIRE(static_cast<double>(row.ids.size()) == mask[r].sum().item<double>());
       for (std::size_t t = 0; t < row.ids.size(); ++t) {
-        REQUIRE(static_cast<double>(row.ids[t]) == ids[r][static_cast<std::int64_t>(t)].item<double>());
+        REQUIRE(static_cast<double>(row.ids[t]) ==
+                ids[r][static_cast<std::int64_t>(t)].item<double>());
       }
     }
     REQUIRE(static_cast<std::int64_t>(rows.target.size()) == target.numel());
 
     const RowStates states = read_rows(model, all, 5);
     for (std::int64_t r = 0; r < 4; ++r) {
-      CHECK(relative_distance(states.keys[r], goldens.rome(index, "k_each")[r]) < tolerance::kGoldenKey);
+      CHECK(relative_distance(states.keys[r], goldens.rome(index, "k_each")[r]) <
+            tolerance::kGoldenKey);
     }
-    CHECK(relative_distance(states.values[0], goldens.rome(index, "w_k_bare")) < tolerance::kGoldenKey);
+    CHECK(relative_distance(states.values[0], goldens.rome(index, "w_k_bare")) <
+          tolerance::kGoldenKey);
 
     const Value value = optimise_value(model, rows, states, 5, {});
     const at::Tensor losses = goldens.rome(index, "losses");
-    CHECK(value.losses[0][0].item<double>() == Approx(losses[0][0].item<double>()).epsilon(tolerance::kGoldenFirstLoss));
-    CHECK(value.losses[0][1].item<double>() == Approx(losses[0][1].item<double>()).epsilon(tolerance::kGoldenFirstLoss));
+    CHECK(value.losses[0][0].item<double>() ==
+          Approx(losses[0][0].item<double>()).epsilon(tolerance::kGoldenFirstLoss));
+    CHECK(value.losses[0][1].item<double>() ==
+          Approx(losses[0][1].item<double>()).epsilon(tolerance::kGoldenFirstLoss));
     CHECK(value.losses.size(0) == losses.size(0));
     CHECK(relative_distance(value.value, goldens.rome(index, "v_star")) < tolerance::kGoldenValue);
   }

@@ -21,14 +21,16 @@ Answer said(double target, std::optional<double> other, bool says_target, bool s
 }  // namespace
 
 TEST_CASE("probe: every metric is the share that its definition says") {
-  const std::vector<Question> questions{asked(ProbeKind::kPrompt),     asked(ProbeKind::kParaphrase), asked(ProbeKind::kParaphrase),
-                                        asked(ProbeKind::kParaphrase), asked(ProbeKind::kNeighbor),   asked(ProbeKind::kNeighbor),
-                                        asked(ProbeKind::kLeak),       asked(ProbeKind::kLeak),       asked(ProbeKind::kLeak),
-                                        asked(ProbeKind::kLeak),       asked(ProbeKind::kUnrelated)};
-  const std::vector<Answer> after{said(0.1, 2.0, true, false), said(0.5, 1.0, true, false),          said(1.0, 1.5, false, false),
-                                  said(2.0, 1.5, false, true), said(3.0, 0.2, false, true),          said(1.0, 2.0, false, false),
-                                  said(0.1, {}, true, false),  said(0.1, {}, true, false),           said(5.0, {}, false, false),
-                                  said(5.0, {}, false, false), said(0.1, {}, true, false)};
+  const std::vector<Question> questions{
+      asked(ProbeKind::kPrompt),     asked(ProbeKind::kParaphrase), asked(ProbeKind::kParaphrase),
+      asked(ProbeKind::kParaphrase), asked(ProbeKind::kNeighbor),   asked(ProbeKind::kNeighbor),
+      asked(ProbeKind::kLeak),       asked(ProbeKind::kLeak),       asked(ProbeKind::kLeak),
+      asked(ProbeKind::kLeak),       asked(ProbeKind::kUnrelated)};
+  const std::vector<Answer> after{
+      said(0.1, 2.0, true, false), said(0.5, 1.0, true, false), said(1.0, 1.5, false, false),
+      said(2.0, 1.5, false, true), said(3.0, 0.2, false, true), said(1.0, 2.0, false, false),
+      said(0.1, {}, true, false),  said(0.1, {}, true, false),  said(5.0, {}, false, false),
+      said(5.0, {}, false, false), said(0.1, {}, true, false)};
   std::vector<Answer> before(after.size(), said(5, 1, false, true));
   before[7].says_target = true;
   const FactMetrics metrics = measure(0, questions, after, before);
@@ -38,7 +40,7 @@ TEST_CASE("probe: every metric is the share that its definition says") {
   CHECK(*metrics.pem == Approx(1.0 / 3));
   CHECK(metrics.ns == 0.5);
   CHECK(metrics.na == 0.5);
-  CHECK(metrics.leak == 0.25);      // the second of four said it before
+  CHECK(metrics.leak == 0.25);  // the second of four said it before
   CHECK(metrics.leak_unrelated == 1.0);
   CHECK_FALSE(metrics.ge.has_value());
   CHECK(measure(0, questions, after, {}).leak == 0.5);
@@ -76,7 +78,8 @@ TEST_CASE("guard: each limit stops, and a value that is not a number stops too")
     GuardValues values = good;
     change(values);
     const GuardVerdict verdict = judge(values, {});
-    return !verdict.passed && verdict.problems.size() == 1 && verdict.problems[0].starts_with(name) && verdict.json["passed"] == false;
+    return !verdict.passed && verdict.problems.size() == 1 &&
+           verdict.problems[0].starts_with(name) && verdict.json["passed"] == false;
   };
   CHECK(stops([](GuardValues& v) { v.leak_rate = 0.11; }, "leak_rate"));
   CHECK(stops([](GuardValues& v) { v.perplexity_after = 22.1; }, "perplexity_ratio"));
@@ -98,7 +101,8 @@ TEST_CASE("guard: the spectral norm is the largest singular value") {
 TEST_CASE("layers: spellings, presets and the sweep's choice") {
   CHECK(parse_layers("5", 30) == std::vector<std::int64_t>{5});
   CHECK(parse_layers("4-6", 30) == std::vector<std::int64_t>{4, 5, 6});
-  for (const char* bad : {"30", "-1", "x", "6-4", "4-30", "", "5x", "4-"}) CHECK_THROWS_AS(parse_layers(bad, 30), Error);
+  for (const char* bad : {"30", "-1", "x", "6-4", "4-30", "", "5x", "4-"})
+    CHECK_THROWS_AS(parse_layers(bad, 30), Error);
   DecoderSpec spec;
   spec.model_type = "llama";
   spec.layers = 30;
@@ -137,7 +141,7 @@ TEST_CASE("subject: a token that reaches beyond the subject is refused, and so i
     }
     return ErrorKind::kInternal;
   };
-  CHECK(kind("{}", "{}b c", "a") == ErrorKind::kUsage);    // "ab" is one token
+  CHECK(kind("{}", "{}b c", "a") == ErrorKind::kUsage);  // "ab" is one token
   CHECK(kind("{}", "{}he c", "t") == ErrorKind::kUsage);
   CHECK(kind("{}", "the c", "ab") == ErrorKind::kUsage);
   CHECK(kind("c", "{} c", "ab") == ErrorKind::kUsage);
@@ -162,12 +166,13 @@ TEST_CASE("subject: rows end before the last target token and the KL row ends wi
   const FactRows rows = fact_rows(tokenizer, fact, {"{}", "c {}"});
   CHECK(rows.target == std::vector<TokenId>{16, 6, 4});
   CHECK(rows.rewriting[0].ids == std::vector<TokenId>{13, 6, 15, 6, 5, 16, 6});
-  CHECK(rows.rewriting[1].lookup == rows.rewriting[0].lookup + 1);   // "c" and " the" for "the"
+  CHECK(rows.rewriting[1].lookup == rows.rewriting[0].lookup + 1);  // "c" and " the" for "the"
   CHECK(rows.subject_only.ids == std::vector<TokenId>{15});
   CHECK(rows.subject_only.lookup == 0);
 }
 
-TEST_CASE("leak prompts: same template, other subjects of the same type, invented ones among them") {
+TEST_CASE(
+    "leak prompts: same template, other subjects of the same type, invented ones among them") {
   Fact fact;
   fact.subject = "Norway";
   fact.prompt = "The capital of {} is";
@@ -178,7 +183,9 @@ TEST_CASE("leak prompts: same template, other subjects of the same type, invente
   int invented = 0;
   for (const std::string& prompt : prompts) {
     CHECK(prompt.find("Norway") == std::string::npos);
-    if (prompt.find("Vandoria") != std::string::npos || prompt.find("Kestmoor") != std::string::npos) ++invented;
+    if (prompt.find("Vandoria") != std::string::npos ||
+        prompt.find("Kestmoor") != std::string::npos)
+      ++invented;
   }
   CHECK(invented == 2);
   CHECK(make_leak_prompts(fact, 12) == prompts);

@@ -19,7 +19,7 @@ struct Dual {
   double v = 0;
   std::array<double, kModel> d{};
   Dual() = default;
-  Dual(double value) : v(value) {}   // NOLINT: a constant
+  Dual(double value) : v(value) {}  // NOLINT: a constant
 };
 Dual operator+(const Dual& a, const Dual& b) {
   Dual out(a.v + b.v);
@@ -57,13 +57,14 @@ class Model {
   explicit Model(const tiny_edit::Weights& weights) : weights_(weights) {}
 
   struct Run {
-    std::vector<Vec> final_hidden;                 ///< per position
-    std::vector<double> key, output;               ///< at lookup of the layer: down_proj in and out, before delta
+    std::vector<Vec> final_hidden;  ///< per position
+    std::vector<double> key,
+        output;  ///< at lookup of the layer: down_proj in and out, before delta
   };
 
   /// All positions through all layers; delta is added to the MLP output of `layer` at `lookup`.
-  [[nodiscard]] Run run(const std::vector<std::int32_t>& ids, std::int64_t layer, std::int64_t lookup,
-                        const Vec& delta) const {
+  [[nodiscard]] Run run(const std::vector<std::int32_t>& ids, std::int64_t layer,
+                        std::int64_t lookup, const Vec& delta) const {
     Run out;
     std::vector<Vec> x;
     for (const auto id : ids) x.push_back(row("model.embed_tokens.weight", id));
@@ -72,7 +73,8 @@ class Model {
       attention(at, x);
       for (std::size_t t = 0; t < x.size(); ++t) {
         const Vec h = norm(at + "post_attention_layernorm.weight", x[t]);
-        const Vec gate = product(at + "mlp.gate_proj.weight", h), up = product(at + "mlp.up_proj.weight", h);
+        const Vec gate = product(at + "mlp.gate_proj.weight", h),
+                  up = product(at + "mlp.up_proj.weight", h);
         Vec key(kFf);
         for (std::size_t i = 0; i < key.size(); ++i) key[i] = silu(gate[i]) * up[i];
         Vec value = product(at + "mlp.down_proj.weight", key);
@@ -99,7 +101,9 @@ class Model {
     return logits;
   }
 
-  [[nodiscard]] Vec logits(const Vec& hidden) const { return product("lm_head.weight", norm("model.norm.weight", hidden)); }
+  [[nodiscard]] Vec logits(const Vec& hidden) const {
+    return product("lm_head.weight", norm("model.norm.weight", hidden));
+  }
 
  private:
   const tiny_edit::Weights& weights_;
@@ -107,7 +111,8 @@ class Model {
   [[nodiscard]] Vec row(const std::string& name, std::int64_t index) const {
     const auto& w = weights_.at(name);
     Vec out;
-    for (std::int64_t i = 0; i < kModel; ++i) out.emplace_back(static_cast<double>(w[static_cast<std::size_t>(index * kModel + i)]));
+    for (std::int64_t i = 0; i < kModel; ++i)
+      out.emplace_back(static_cast<double>(w[static_cast<std::size_t>(index * kModel + i)]));
     return out;
   }
   [[nodiscard]] Vec product(const std::string& name, const Vec& x) const {
@@ -129,7 +134,8 @@ class Model {
     const Dual scale = chain(mean, 1 / std::sqrt(mean.v), -0.5 / (mean.v * std::sqrt(mean.v)));
     const auto& w = weights_.at(name);
     Vec out;
-    for (std::size_t i = 0; i < x.size(); ++i) out.push_back(x[i] * scale * Dual(static_cast<double>(w[i])));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      out.push_back(x[i] * scale * Dual(static_cast<double>(w[i])));
     return out;
   }
   /// Rotates pairs (i, i + 4) of every head of 8.
@@ -137,7 +143,8 @@ class Model {
     constexpr std::size_t kHalf = kHeadDim / 2;
     for (std::size_t head = 0; head < x.size() / kHeadDim; ++head) {
       for (std::size_t i = 0; i < kHalf; ++i) {
-        const double angle = static_cast<double>(position) * std::pow(10000.0, -static_cast<double>(i) / kHalf);
+        const double angle =
+            static_cast<double>(position) * std::pow(10000.0, -static_cast<double>(i) / kHalf);
         const Dual a = x[head * kHeadDim + i], b = x[head * kHeadDim + i + kHalf];
         const Dual c(std::cos(angle)), s(std::sin(angle));
         x[head * kHeadDim + i] = a * c - b * s;
@@ -163,14 +170,16 @@ class Model {
         Dual sum(0);
         for (std::size_t s = 0; s <= t; ++s) {
           Dual dot(0);
-          for (std::size_t i = 0; i < kHeadDim; ++i) dot = dot + q[t][head * kHeadDim + i] * k[s][from + i];
+          for (std::size_t i = 0; i < kHeadDim; ++i)
+            dot = dot + q[t][head * kHeadDim + i] * k[s][from + i];
           weight.push_back(exp_of(dot * Dual(1 / std::sqrt(static_cast<double>(kHeadDim)))));
           sum = sum + weight.back();
         }
         const Dual scale = inverse(sum);
         for (std::size_t s = 0; s <= t; ++s) {
           for (std::size_t i = 0; i < kHeadDim; ++i) {
-            mixed[head * kHeadDim + i] = mixed[head * kHeadDim + i] + weight[s] * scale * v[s][from + i];
+            mixed[head * kHeadDim + i] =
+                mixed[head * kHeadDim + i] + weight[s] * scale * v[s][from + i];
           }
         }
       }
@@ -238,14 +247,15 @@ class Rome {
       out.right[i] /= size;
       product += out.right[i] * key[i];
     }
-    for (std::size_t i = 0; i < start.size(); ++i) out.left.push_back((out.value[i] - output[i]) / product);
+    for (std::size_t i = 0; i < start.size(); ++i)
+      out.left.push_back((out.value[i] - output[i]) / product);
     return out;
   }
 
  private:
   const Problem& p_;
   Model model_;
-  std::vector<double> before_;       ///< log p of the unedited model at the KL row
+  std::vector<double> before_;  ///< log p of the unedited model at the KL row
 
   [[nodiscard]] Loss loss(const std::vector<double>& delta, double start_norm) {
     Vec variable;
@@ -253,7 +263,8 @@ class Rome {
       variable.emplace_back(delta[i]);
       variable.back().d[i] = 1;
     }
-    const auto rows = static_cast<double>(p_.rewriting.size()), tokens = static_cast<double>(p_.target.size());
+    const auto rows = static_cast<double>(p_.rewriting.size()),
+               tokens = static_cast<double>(p_.target.size());
     Dual nll(0);
     double probability = 0;
     for (const Prompt& prompt : p_.rewriting) {
@@ -261,7 +272,8 @@ class Rome {
       Dual row(0);
       for (std::size_t t = 0; t < p_.target.size(); ++t) {
         const std::size_t at = prompt.ids.size() - p_.target.size() + t;
-        row = row - model_.log_probs(run.final_hidden[at])[static_cast<std::size_t>(p_.target[t])] * Dual(1 / tokens);
+        row = row - model_.log_probs(run.final_hidden[at])[static_cast<std::size_t>(p_.target[t])] *
+                        Dual(1 / tokens);
       }
       nll = nll + row * Dual(1 / rows);
       probability += std::exp(-row.v) / rows;
@@ -272,16 +284,19 @@ class Rome {
       for (const Dual& value : now) before_.push_back(value.v);
     }
     Dual kl(0);
-    for (std::size_t i = 0; i < before_.size(); ++i) kl = kl + exp_of(now[i]) * (now[i] - Dual(before_[i]));
+    for (std::size_t i = 0; i < before_.size(); ++i)
+      kl = kl + exp_of(now[i]) * (now[i] - Dual(before_[i]));
     kl = kl * Dual(p_.kl);
     const double size = norm_of(delta);
     Dual decay(p_.weight_decay * size / (start_norm * start_norm));
-    for (std::size_t i = 0; i < delta.size() && size > 0; ++i) decay.d[i] = p_.weight_decay * delta[i] / size / (start_norm * start_norm);
+    for (std::size_t i = 0; i < delta.size() && size > 0; ++i)
+      decay.d[i] = p_.weight_decay * delta[i] / size / (start_norm * start_norm);
     const Dual total = nll + kl + decay;
     return {total, {total.v, nll.v, kl.v, decay.v, probability}};
   }
 
-  std::vector<double> optimise(const std::vector<double>& start, std::vector<std::vector<double>>& losses) {
+  std::vector<double> optimise(const std::vector<double>& start,
+                               std::vector<std::vector<double>>& losses) {
     const double start_norm = norm_of(start);
     std::vector<double> delta(kModel, 0), m(kModel, 0), v(kModel, 0);
     for (int step = 0; step < p_.steps; ++step) {
@@ -292,7 +307,8 @@ class Rome {
         const double g = now.total.d[i];
         m[i] = 0.9 * m[i] + 0.1 * g;
         v[i] = 0.999 * v[i] + 0.001 * g * g;
-        const double m_hat = m[i] / (1 - std::pow(0.9, step + 1)), v_hat = v[i] / (1 - std::pow(0.999, step + 1));
+        const double m_hat = m[i] / (1 - std::pow(0.9, step + 1)),
+                     v_hat = v[i] / (1 - std::pow(0.999, step + 1));
         delta[i] -= p_.lr * m_hat / (std::sqrt(v_hat) + 1e-8);
       }
       const double size = norm_of(delta);
@@ -308,7 +324,8 @@ class Rome {
 
 Solution rome(const Problem& problem) { return Rome(problem).solve_all(); }
 
-std::vector<double> last_logits(const tiny_edit::Weights& weights, const std::vector<std::int32_t>& ids) {
+std::vector<double> last_logits(const tiny_edit::Weights& weights,
+                                const std::vector<std::int32_t>& ids) {
   const Model model(weights);
   const auto run = model.run(ids, -1, -1, Vec(kModel));
   std::vector<double> out;

@@ -1,6 +1,5 @@
 // The engine's ROME against the plain float64 reference on a random model of three layers.
 #include "core/error.h"
-#include "core/error.h"
 #include "surgery/editor.h"
 #include "surgery/key.h"
 #include "surgery/solve.h"
@@ -21,7 +20,9 @@ struct Tiny {
   Tokenizer tokenizer;
   Decoder model;
   explicit Tiny(std::uint64_t seed)
-      : weights(tiny_edit::weights(seed)), source(open(scratch, weights)), tokenizer(Tokenizer::open(source)),
+      : weights(tiny_edit::weights(seed)),
+        source(open(scratch, weights)),
+        tokenizer(Tokenizer::open(source)),
         model(Decoder::load(source)) {}
   static ModelSource open(const Scratch& scratch, const tiny_edit::Weights& weights) {
     tiny_edit::save(scratch / "model", weights);
@@ -32,7 +33,8 @@ struct Tiny {
 /// A random symmetric positive definite matrix, float64.
 at::Tensor random_covariance(std::int64_t n) {
   at::Tensor a = at::empty({n, 2 * n}, at::kFloat);
-  Random(5, "covariance").fill_normal(0, {a.data_ptr<float>(), static_cast<std::size_t>(a.numel())});
+  Random(5, "covariance")
+      .fill_normal(0, {a.data_ptr<float>(), static_cast<std::size_t>(a.numel())});
   a = a.to(at::kDouble);
   return at::matmul(a, a.t()) / static_cast<double>(2 * n);
 }
@@ -61,10 +63,15 @@ Fact tiny_fact(const std::string& prompt, const std::string& subject, const std:
   return fact;
 }
 
-reference::Solution solve_plainly(const Tiny& tiny, const FactRows& rows, std::int64_t layer, const at::Tensor& covariance,
-                                  int steps) {
-  reference::Problem problem{.weights = tiny.weights, .rewriting = {}, .subject = {rows.subject_only.ids, rows.subject_only.lookup},
-                             .target = rows.target, .layer = layer, .covariance = to_vector(covariance), .steps = steps};
+reference::Solution solve_plainly(const Tiny& tiny, const FactRows& rows, std::int64_t layer,
+                                  const at::Tensor& covariance, int steps) {
+  reference::Problem problem{.weights = tiny.weights,
+                             .rewriting = {},
+                             .subject = {rows.subject_only.ids, rows.subject_only.lookup},
+                             .target = rows.target,
+                             .layer = layer,
+                             .covariance = to_vector(covariance),
+                             .steps = steps};
   for (const Row& row : rows.rewriting) problem.rewriting.push_back({row.ids, row.lookup});
   return reference::rome(problem);
 }
@@ -84,27 +91,39 @@ TEST_CASE("rome: the reference's forward pass is the engine's") {
   const Tiny tiny(1);
   const std::vector<std::int32_t> ids{3, 16, 4, 6, 5};
   const auto expected = reference::last_logits(tiny.weights, ids);
-  const at::Tensor logits = tiny.model.forward(at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong).unsqueeze(0));
+  const at::Tensor logits = tiny.model.forward(
+      at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong).unsqueeze(0));
   CHECK(relative_distance(to_vector(logits[0][4]), expected) < tolerance::kForward);
 }
 
 TEST_CASE("rome: key, losses, value and update are those of a plain float64 implementation") {
-  const auto [seed, layer, prompt, subject, target] = GENERATE(
-      table<std::uint64_t, std::int64_t, std::string, std::string, std::string>({{1, 0, "the {} c", "ab", "the"},
-                                                                                 {2, 1, "{} a c", "b", "the a b"},
-                                                                                 {3, 1, "c b {} the", "a c", "b"},
-                                                                                 {4, 2, "the {}", "cab", "c"}}));
+  const auto [seed, layer, prompt, subject, target] =
+      GENERATE(table<std::uint64_t, std::int64_t, std::string, std::string, std::string>(
+          {{1, 0, "the {} c", "ab", "the"},
+           {2, 1, "{} a c", "b", "the a b"},
+           {3, 1, "c b {} the", "a c", "b"},
+           {4, 2, "the {}", "cab", "c"}}));
   CAPTURE(seed, layer, prompt);
   const Tiny tiny(seed);
   const at::Tensor covariance = random_covariance(tiny_edit::kFf);
   const Fact fact = tiny_fact(prompt, subject, target);
   const Editor& editor = find_editor("rome");
-  const Parameters parameters(editor.numbers, editor.words, {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "20"}});
-  const EditPlan plan = editor.plan({tiny.model, tiny.tokenizer, {fact}, {layer}, [&](std::int64_t) { return covariance; }, parameters, 0});
-  const auto expected = solve_plainly(tiny, fact_rows(tiny.tokenizer, fact, kContexts), layer, covariance, 20);
+  const Parameters parameters(
+      editor.numbers, editor.words,
+      {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "20"}});
+  const EditPlan plan = editor.plan({tiny.model,
+                                     tiny.tokenizer,
+                                     {fact},
+                                     {layer},
+                                     [&](std::int64_t) { return covariance; },
+                                     parameters,
+                                     0});
+  const auto expected =
+      solve_plainly(tiny, fact_rows(tiny.tokenizer, fact, kContexts), layer, covariance, 20);
 
   const FactTrace& trace = plan.traces.front();
-  CHECK(relative_distance(to_vector(trace.keys.front().second), expected.key) < tolerance::kReference);
+  CHECK(relative_distance(to_vector(trace.keys.front().second), expected.key) <
+        tolerance::kReference);
   REQUIRE(trace.losses.size(0) == static_cast<std::int64_t>(expected.losses.size()));
   for (std::size_t step = 0; step < expected.losses.size(); ++step) {
     CAPTURE(step);
@@ -114,8 +133,10 @@ TEST_CASE("rome: key, losses, value and update are those of a plain float64 impl
     CHECK(found[4] == Approx(expected.losses[step][4]).epsilon(tolerance::kReference));
   }
   CHECK(relative_distance(to_vector(trace.value), expected.value) < tolerance::kReference);
-  CHECK(relative_distance(to_vector(plan.factors.front().right), expected.right) < tolerance::kReference);
-  CHECK(relative_distance(to_vector(plan.factors.front().left), expected.left) < tolerance::kReference);
+  CHECK(relative_distance(to_vector(plan.factors.front().right), expected.right) <
+        tolerance::kReference);
+  CHECK(relative_distance(to_vector(plan.factors.front().left), expected.left) <
+        tolerance::kReference);
 }
 
 TEST_CASE("rome: the edited matrix sends k* to v* (as far as the written key goes)") {
@@ -123,41 +144,65 @@ TEST_CASE("rome: the edited matrix sends k* to v* (as far as the written key goe
   const Fact fact = tiny_fact("the {} c", "ab", "the");
   const Editor& editor = find_editor("rome");
   const auto keys = GENERATE(std::string("mean"), std::string("bare"));
-  const Parameters parameters(editor.numbers, editor.words, {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "5"}, {"keys", keys}});
+  const Parameters parameters(
+      editor.numbers, editor.words,
+      {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "5"}, {"keys", keys}});
   const at::Tensor covariance = random_covariance(tiny_edit::kFf);
-  const EditPlan plan = editor.plan({tiny.model, tiny.tokenizer, {fact}, {1}, [&](std::int64_t) { return covariance; }, parameters, 0});
+  const EditPlan plan = editor.plan({tiny.model,
+                                     tiny.tokenizer,
+                                     {fact},
+                                     {1},
+                                     [&](std::int64_t) { return covariance; },
+                                     parameters,
+                                     0});
   const Factors& factors = plan.factors.front();
-  const at::Tensor edited = tiny.model.mlp_down(1).weight.to(at::kDouble) + at::matmul(factors.left.to(at::kDouble), factors.right.to(at::kDouble).t());
-  const at::Tensor written = at::mv(edited, plan.traces.front().keys.front().second.to(at::kDouble));
-  CHECK(relative_distance(to_vector(written), to_vector(plan.traces.front().value)) < tolerance::kReference);
+  const at::Tensor edited =
+      tiny.model.mlp_down(1).weight.to(at::kDouble) +
+      at::matmul(factors.left.to(at::kDouble), factors.right.to(at::kDouble).t());
+  const at::Tensor written =
+      at::mv(edited, plan.traces.front().keys.front().second.to(at::kDouble));
+  CHECK(relative_distance(to_vector(written), to_vector(plan.traces.front().value)) <
+        tolerance::kReference);
 }
 
 TEST_CASE("rome: the second of two facts is planned on the model that has the first") {
   const Tiny tiny(8);
   const Editor& editor = find_editor("rome");
-  const Parameters parameters(editor.numbers, editor.words, {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "4"}});
+  const Parameters parameters(
+      editor.numbers, editor.words,
+      {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "4"}});
   const auto none = [](std::int64_t) { return at::Tensor(); };
   const Fact first = tiny_fact("the {} c", "ab", "the"), second = tiny_fact("c {} a", "b", "c");
-  const EditPlan both = editor.plan({tiny.model, tiny.tokenizer, {first, second}, {1}, none, parameters, 0});
+  const EditPlan both =
+      editor.plan({tiny.model, tiny.tokenizer, {first, second}, {1}, none, parameters, 0});
   const EditPlan one = editor.plan({tiny.model, tiny.tokenizer, {first}, {1}, none, parameters, 0});
   const at::Tensor& w = tiny.model.mlp_down(1).weight;
-  const Decoder edited = tiny.model.with_weight(tiny.model.mlp_down(1).name, w + at::matmul(one.factors[0].left, one.factors[0].right.t()));
+  const Decoder edited = tiny.model.with_weight(
+      tiny.model.mlp_down(1).name, w + at::matmul(one.factors[0].left, one.factors[0].right.t()));
   const EditPlan next = editor.plan({edited, tiny.tokenizer, {second}, {1}, none, parameters, 0});
   REQUIRE(both.factors[0].left.size(1) == 2);
-  CHECK(relative_distance(to_vector(both.factors[0].left.select(1, 0)), to_vector(one.factors[0].left)) == 0);
-  CHECK(relative_distance(to_vector(both.factors[0].left.select(1, 1)), to_vector(next.factors[0].left)) < tolerance::kReference);
+  CHECK(relative_distance(to_vector(both.factors[0].left.select(1, 0)),
+                          to_vector(one.factors[0].left)) == 0);
+  CHECK(relative_distance(to_vector(both.factors[0].left.select(1, 1)),
+                          to_vector(next.factors[0].left)) < tolerance::kReference);
 }
 
 TEST_CASE("rome: an option that does not exist, or a value out of range, is a usage error") {
   const Editor& editor = find_editor("rome");
-  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"step", "3"}}), Catch::Contains("found 'step'"));
-  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"steps", "0"}}), Catch::Contains("steps"));
-  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"steps", "2.5"}}), Catch::Contains("an integer"));
-  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"keys", "medium"}}), Catch::Contains("mean or half or bare"));
+  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"step", "3"}}),
+                    Catch::Contains("found 'step'"));
+  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"steps", "0"}}),
+                    Catch::Contains("steps"));
+  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"steps", "2.5"}}),
+                    Catch::Contains("an integer"));
+  CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"keys", "medium"}}),
+                    Catch::Contains("mean or half or bare"));
   CHECK_THROWS_WITH(find_editor("rom"), Catch::Contains("rome"));
 }
 
-TEST_CASE("solve: the residual of an ill-conditioned system is small and a semidefinite matrix gets a ridge") {
+TEST_CASE(
+    "solve: the residual of an ill-conditioned system is small and a semidefinite matrix gets a "
+    "ridge") {
   const at::Tensor good = random_covariance(40);
   const at::Tensor b = at::ones({40}, at::kDouble);
   const Solution solution = SpdSolver(good).solve(b);

@@ -1,6 +1,7 @@
 #pragma once
-// A random Llama of three layers on disk, for surgery tests: d_model 32, 4 heads and 2 key heads of 8, d_ff 48, a
-// tokenizer of twenty pieces. Values are drawn from a seed, scaled as trained weights are.
+// A random Llama of three layers on disk, for surgery tests: d_model 32, 4 heads and 2 key heads of
+// 8, d_ff 48, a tokenizer of twenty pieces. Values are drawn from a seed, scaled as trained weights
+// are.
 
 #include <cmath>
 #include <map>
@@ -15,14 +16,16 @@
 
 namespace lancet::tiny_edit {
 
-inline constexpr std::int64_t kModel = 32, kHeads = 4, kKvHeads = 2, kHeadDim = 8, kFf = 48, kVocab = 20, kLayers = 3;
+inline constexpr std::int64_t kModel = 32, kHeads = 4, kKvHeads = 2, kHeadDim = 8, kFf = 48,
+                              kVocab = 20, kLayers = 3;
 
 using Weights = std::map<std::string, std::vector<float>>;
 
 inline std::map<std::string, std::vector<std::int64_t>> shapes() {
-  std::map<std::string, std::vector<std::int64_t>> out{{"model.embed_tokens.weight", {kVocab, kModel}},
-                                                       {"model.norm.weight", {kModel}},
-                                                       {"lm_head.weight", {kVocab, kModel}}};
+  std::map<std::string, std::vector<std::int64_t>> out{
+      {"model.embed_tokens.weight", {kVocab, kModel}},
+      {"model.norm.weight", {kModel}},
+      {"lm_head.weight", {kVocab, kModel}}};
   for (int layer = 0; layer < kLayers; ++layer) {
     const std::string at = "model.layers." + std::to_string(layer) + ".";
     out[at + "input_layernorm.weight"] = {kModel};
@@ -47,7 +50,9 @@ inline Weights weights(std::uint64_t seed) {
     Random(seed, name).fill_normal(0, values);
     const float scale = 1.3F / std::sqrt(static_cast<float>(shape.back()));
     for (float& value : values) {
-      value = shape.size() == 1 ? 1 + 0.1F * value : name.find("embed") != std::string::npos ? value : scale * value;
+      value = shape.size() == 1                         ? 1 + 0.1F * value
+              : name.find("embed") != std::string::npos ? value
+                                                        : scale * value;
     }
     out[name] = std::move(values);
   }
@@ -69,7 +74,9 @@ inline void save(const fs::path& directory, const Weights& values, DType dtype =
     const std::vector<float>& data = values.at(name);
     std::vector<std::byte> bytes(dtype_bytes(dtype, data.size()).value());
     encode_f32(dtype, data, bytes);
-    tensors.push_back({name, dtype, shape, [bytes = std::move(bytes)](const std::function<void(Bytes)>& emit) { emit(bytes); }});
+    tensors.push_back(
+        {name, dtype, shape,
+         [bytes = std::move(bytes)](const std::function<void(Bytes)>& emit) { emit(bytes); }});
   }
   (void)save_safetensors(directory / "model.safetensors", std::move(tensors), {{"format", "pt"}});
   for (const auto& [name, text] : side_files()) write_file(directory / name, text);

@@ -3,7 +3,8 @@
 
 namespace lancet::tolerance {
 
-/// float32 engine against float64 reference, one pass of three layers: about 20 roundings of 6e-8 each.
+/// float32 engine against float64 reference, one pass of three layers: about 20 roundings of 6e-8
+/// each.
 inline constexpr double kForward = 1e-5;
 /// After up to 20 Adam steps, which pass on rounding errors of the gradient (issue: 1e-4 relative).
 inline constexpr double kReference = 1e-4;
