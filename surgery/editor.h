@@ -3,6 +3,7 @@
 // in surgery/editors/, ending in its descriptor.
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,11 +17,14 @@
 
 namespace lancet {
 
+/// Default of a number that the editor chooses by the others; its help says how.
+inline constexpr double kAuto = std::numeric_limits<double>::quiet_NaN();
+
 /// A parameter of a method: settable by --method-option, ranged and documented here and nowhere
 /// else.
 struct Parameter {
   std::string_view name;
-  double fallback;
+  double fallback;          ///< or kAuto
   double minimum, maximum;  ///< inclusive
   bool integer;
   std::string_view help;
@@ -40,6 +44,8 @@ class Parameters {
   Parameters(std::span<const Parameter> numbers, std::span<const WordParameter> words,
              const std::map<std::string, std::string>& given);
   [[nodiscard]] double number(std::string_view name) const;
+  /// Of a kAuto parameter: what was given, else `chosen`.
+  [[nodiscard]] double number_or(std::string_view name, double chosen) const;
   [[nodiscard]] std::int64_t integer(std::string_view name) const;
   [[nodiscard]] const std::string& word(std::string_view name) const;
   [[nodiscard]] const Json& json() const noexcept { return json_; }  ///< for the ledger

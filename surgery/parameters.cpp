@@ -47,9 +47,12 @@ Parameters::Parameters(std::span<const Parameter> numbers, std::span<const WordP
   for (const Parameter& parameter : numbers) {
     known.push_back(parameter.name);
     const auto found = given.find(std::string(parameter.name));
-    const double value =
-        found == given.end() ? parameter.fallback : parse_number(parameter, found->second);
-    if (parameter.integer) {
+    const bool is_auto =
+        found == given.end() || (std::isnan(parameter.fallback) && found->second == "auto");
+    const double value = is_auto ? parameter.fallback : parse_number(parameter, found->second);
+    if (std::isnan(value)) {
+      json_[std::string(parameter.name)] = "auto";
+    } else if (parameter.integer) {
       json_[std::string(parameter.name)] = static_cast<std::int64_t>(value);
     } else {
       json_[std::string(parameter.name)] = value;
@@ -74,6 +77,11 @@ Parameters::Parameters(std::span<const Parameter> numbers, std::span<const WordP
 
 double Parameters::number(std::string_view name) const {
   return json_.at(std::string(name)).get<double>();
+}
+
+double Parameters::number_or(std::string_view name, double chosen) const {
+  const Json& value = json_.at(std::string(name));
+  return value.is_string() ? chosen : value.get<double>();
 }
 
 std::int64_t Parameters::integer(std::string_view name) const {

@@ -6,6 +6,7 @@
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "cli/engine/engine_impl.h"
 #include "core/error.h"
@@ -30,7 +31,9 @@ Json describe_parameters(const Editor& editor) {
   Json out = Json::array();
   for (const Parameter& each : editor.numbers) {
     Json entry{{"name", each.name}, {"type", each.integer ? "integer" : "number"}};
-    if (each.integer) {
+    if (std::isnan(each.fallback)) {
+      entry["default"] = "auto";
+    } else if (each.integer) {
       entry["default"] = static_cast<std::int64_t>(each.fallback);
     } else {
       entry["default"] = each.fallback;

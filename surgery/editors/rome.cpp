@@ -13,7 +13,7 @@
 // explodes where the two differ.
 // Beyond the papers: u is made with C + protect * mean_i k_i k_i^T in place of C, k_i the keys of
 // other subjects in the same prompt (protected_subjects), so that they keep their answers.
-// protect=0, or contexts of a file, is the published update.
+// protect=0, or contexts of a file, is the published update; so is stop_nll=0.
 // Precision: keys in the model's precision, sums and the solve in float64, factors rounded once to
 // float32. Several facts are edited one after another, each on the model that carries the earlier
 // ones.
@@ -41,11 +41,13 @@ constexpr Parameter kNumbers[] = {
     {"kl", 0.0625, 0, 1e3, false, "weight of the KL term at the bare subject"},
     {"weight_decay", 1e-3, 0, 1e3, false, "weight of |delta| / |v_0|^2"},
     {"stop", 0.05, 0, 1e3, false, "stop when the loss is below"},
-    {"stop_nll", 0, 0, 1e3, false,
-     "stop when the target is the arg max in every row and every NLL is below; 0 = off"},
+    {"stop_nll", kAuto, 0, 1e3, false,
+     "stop when the target is the arg max in every row and every NLL is below, 0 = off; auto: 0.1 "
+     "with sampled contexts, else 0"},
     {"context_count", 20, 0, 200, true, "sampled texts before the prompt, beside the bare one"},
-    {"protect", 10, 0, 1e6, false,
-     "weight of the keys of other subjects in the same prompt, beside C; with sampled contexts"},
+    {"protect", kAuto, 0, 1e6, false,
+     "weight of the keys of other subjects in the same prompt, beside C; auto: 10 with sampled "
+     "contexts, else 0"},
     {"original", 0, 0, 1, true, "1 = the published code's bare key in lambda"},
 };
 constexpr std::int64_t kProtected = 24;   ///< other subjects, where their list has so many
@@ -68,10 +70,14 @@ struct Keys {
   at::Tensor output;     ///< W key
 };
 
+/// Without contexts of one's own the editor does what was measured to be best; with them, what was
+/// published.
+bool is_sampled(const Parameters& parameters) { return parameters.word("contexts") == "auto"; }
+
 /// Weights of the rewriting rows in the mean key.
 at::Tensor key_weights(std::int64_t rows, const Parameters& parameters) {
   std::string keys = parameters.word("keys");
-  if (keys == "auto") keys = parameters.word("contexts") == "auto" ? "half" : "mean";
+  if (keys == "auto") keys = is_sampled(parameters) ? "half" : "mean";
   at::Tensor weights = at::zeros({rows}, at::kDouble);
   if (keys == "mean" || rows == 1) {
     weights.fill_(1.0 / static_cast<double>(rows));
@@ -117,10 +123,13 @@ Solution solve_protected(const SpdSolver& solver, const at::Tensor& b, const at:
 }
 
 ValueOptions value_options(const Parameters& parameters) {
-  return {parameters.integer("steps"),       parameters.number("lr"),
-          parameters.number("clamp"),        parameters.number("kl"),
-          parameters.number("weight_decay"), parameters.number("stop"),
-          parameters.number("stop_nll")};
+  return {parameters.integer("steps"),
+          parameters.number("lr"),
+          parameters.number("clamp"),
+          parameters.number("kl"),
+          parameters.number("weight_decay"),
+          parameters.number("stop"),
+          parameters.number_or("stop_nll", is_sampled(parameters) ? 0.1 : 0)};
 }
 
 struct OneEdit {
@@ -140,7 +149,7 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
   const Value value = optimise_value(model, rows, states, layer, value_options(input.parameters));
 
   const double weight =
-      input.parameters.word("contexts") == "auto" ? input.parameters.number("protect") : 0;
+      input.parameters.number_or("protect", is_sampled(input.parameters) ? 10 : 0);
   const at::Tensor others =
       weight > 0 ? other_keys(model, input.tokenizer, fact, layer) : at::zeros({0, 0}, at::kDouble);
   const Solution solved = solve_protected(solver, keys.direction, others, weight);
