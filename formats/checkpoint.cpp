@@ -280,8 +280,12 @@ Bytes Checkpoint::data(const TensorInfo& tensor) const {
 
 std::optional<std::string> Checkpoint::side_file(std::string_view name) const {
   if (form_ != CheckpointForm::kHuggingFace) return std::nullopt;
-  if (!is_present(path_ / name)) return std::nullopt;
-  return read_file(resolve_in_directory(path_, name), kMaxSideFile);
+  return read_side_file(path_, name);
+}
+
+std::optional<std::string> read_side_file(const fs::path& directory, std::string_view name) {
+  if (!is_present(directory / name)) return std::nullopt;
+  return read_file(resolve_in_directory(directory, name), kMaxSideFile);
 }
 
 }  // namespace lancet

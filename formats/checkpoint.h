@@ -51,4 +51,8 @@ class Checkpoint {
   friend class CheckpointOpener;
 };
 
+/// Text of the file `name` in a model directory, if there is one; links must stay in the directory.
+[[nodiscard]] std::optional<std::string> read_side_file(const fs::path& directory,
+                                                        std::string_view name);
+
 }  // namespace lancet

@@ -8,6 +8,7 @@
 
 #include "core/text.h"
 #include "formats/tokenizer/byte_alphabet.h"
+#include "formats/tokenizer/model_json.h"
 #include "formats/tokenizer/unicode.h"
 #include "formats/tokenizer/word_cache.h"
 
@@ -17,13 +18,13 @@ namespace {
 /// Up to here the minimum is looked for by a scan, which beats a heap.
 constexpr std::size_t kShortSymbols = 48;
 
-class BpeScratch : public TokenModel::Scratch {
+}  // namespace
+
+class Bpe::BpeScratch : public Scratch {
  public:
   WordCache cache;
   std::vector<Piece> symbols;
 };
-
-}  // namespace
 
 /// Splits a word into its first symbols.
 class Bpe::SymbolReader {
@@ -122,16 +123,30 @@ class Bpe::SymbolReader {
   std::optional<Piece> unknown_;
 };
 
-Bpe::Bpe(Vocabulary vocabulary, std::vector<Merge> merges, BpeOptions options)
+Bpe::Bpe(Vocabulary vocabulary, std::vector<Merge> merges, BpeOptions options,
+         std::span<const std::uint32_t> ranks)
     : vocabulary_(std::move(vocabulary)),
       merges_(std::move(merges)),
-      table_(merges_),
+      table_(merges_, ranks),
       options_(std::move(options)),
-      unk_(vocabulary_.find(options_.unk_token)) {
+      unk_(vocabulary_.find(options_.unk_token)),
+      fallback_ids_(find_byte_tokens(vocabulary_)) {
   for (unsigned byte = 0; byte < 256; ++byte) {
     alphabet_ids_[byte] = vocabulary_.find(byte_alphabet()[byte]).value_or(-1);
-    fallback_ids_[byte] = vocabulary_.find(fmt::format("<0x{:02X}>", byte)).value_or(-1);
   }
+  const bool decorated =
+      !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
+  if (options_.raw_bytes || options_.ignore_merges || decorated) return;
+  ByteTokens bytes = fallback_ids_;
+  std::sort(bytes.begin(), bytes.end());
+  const auto is_byte = [&](TokenId id) {
+    return std::binary_search(bytes.begin(), bytes.end(), id);
+  };
+  const bool merged_bytes = std::any_of(merges_.begin(), merges_.end(), [&](const Merge& merge) {
+    return is_byte(merge.left) || is_byte(merge.right);
+  });
+  const bool lone_unknowns = options_.byte_fallback && bytes.front() >= 0 && !merged_bytes;
+  adjacency_.emplace(vocabulary_, merges_, lone_unknowns);
 }
 
 std::unique_ptr<TokenModel::Scratch> Bpe::make_scratch() const {
@@ -140,12 +155,45 @@ std::unique_ptr<TokenModel::Scratch> Bpe::make_scratch() const {
 
 void Bpe::encode(std::string_view word, Scratch& scratch, std::vector<Piece>& out) const {
   auto& own = static_cast<BpeScratch&>(scratch);
-  if (word.size() > WordCache::kWordBytes) return encode_uncached(word, own.symbols, out);
-  if (own.cache.find(word, out)) return;
-  const std::size_t before = out.size();
+  if (word.size() <= WordCache::kWordBytes) return encode_cached(word, own, out);
+  if (adjacency_) return encode_cut(word, own, out);
   encode_uncached(word, own.symbols, out);
+}
+
+void Bpe::encode_cached(std::string_view word, BpeScratch& scratch, std::vector<Piece>& out) const {
+  if (scratch.cache.find(word, out)) return;
+  const std::size_t before = out.size();
+  encode_uncached(word, scratch.symbols, out);
   const auto pieces = std::span<const Piece>(out).subspan(before);
-  if (!pieces.empty() && pieces.back().end == word.size()) own.cache.insert(word, pieces);
+  if (!pieces.empty() && pieces.back().end == word.size()) scratch.cache.insert(word, pieces);
+}
+
+void Bpe::encode_cut(std::string_view word, BpeScratch& scratch, std::vector<Piece>& out) const {
+  std::size_t begin = 0;
+  std::size_t at = 0;
+  char32_t last = decode_at(word.data(), at);
+  while (begin < word.size()) {
+    std::size_t end = at;
+    while (at < word.size()) {
+      const char32_t c = decode_at(word.data(), at);
+      const bool joins = adjacency_->may_join(last, c);
+      last = c;
+      if (!joins) break;
+      end = at;
+    }
+    const std::size_t before = out.size();
+    const std::string_view part = word.substr(begin, end - begin);
+    if (part.size() <= WordCache::kWordBytes) {
+      encode_cached(part, scratch, out);
+    } else {
+      encode_uncached(part, scratch.symbols, out);
+    }
+    for (std::size_t i = before; i < out.size(); ++i) {
+      out[i].begin += static_cast<std::uint32_t>(begin);
+      out[i].end += static_cast<std::uint32_t>(begin);
+    }
+    begin = end;
+  }
 }
 
 std::optional<TokenId> Bpe::whole_word(std::string_view word) const {
@@ -257,13 +305,7 @@ void Bpe::merge_long(std::vector<Piece>& symbols) const {
 }
 
 void Bpe::save(Json& model) const {
-  Json vocab = Json::object();
-  auto& members = vocab.get_ref<Json::object_t&>();
-  members.reserve(vocabulary_.size());
-  for (const TokenId id : vocabulary_.ids()) {
-    members.emplace_back(std::string(vocabulary_.piece(id).value_or("")), id);
-  }
-  model["vocab"] = std::move(vocab);
+  model["vocab"] = vocabulary_json(vocabulary_);
   Json merges = Json::array();
   auto& list = merges.get_ref<Json::array_t&>();
   list.reserve(merges_.size());

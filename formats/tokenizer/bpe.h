@@ -6,9 +6,11 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "formats/tokenizer/adjacency.h"
 #include "formats/tokenizer/merge_table.h"
 #include "formats/tokenizer/model.h"
 
@@ -26,7 +28,9 @@ struct BpeOptions {
 
 class Bpe : public TokenModel {
  public:
-  Bpe(Vocabulary vocabulary, std::vector<Merge> merges, BpeOptions options);
+  /// `ranks` as MergeTable's; the merges are in their order.
+  Bpe(Vocabulary vocabulary, std::vector<Merge> merges, BpeOptions options,
+      std::span<const std::uint32_t> ranks = {});
 
   /// From tokenizer.json's "model". `raw_bytes` as PreTokenizers::raw_bytes.
   [[nodiscard]] static std::unique_ptr<Bpe> from_json(const Json& model, const Where& where,
@@ -40,7 +44,11 @@ class Bpe : public TokenModel {
 
  private:
   class SymbolReader;
+  class BpeScratch;
 
+  void encode_cached(std::string_view word, BpeScratch& scratch, std::vector<Piece>& out) const;
+  /// Cuts a long word where no token reaches across.
+  void encode_cut(std::string_view word, BpeScratch& scratch, std::vector<Piece>& out) const;
   void encode_uncached(std::string_view word, std::vector<Piece>& symbols,
                        std::vector<Piece>& out) const;
   [[nodiscard]] std::optional<TokenId> whole_word(std::string_view word) const;
@@ -52,8 +60,9 @@ class Bpe : public TokenModel {
   MergeTable table_;
   BpeOptions options_;
   std::optional<TokenId> unk_;
+  std::optional<Adjacency> adjacency_;  ///< where words may be cut; not for words of bytes
+  ByteTokens fallback_ids_;
   std::array<TokenId, 256> alphabet_ids_{};  ///< token of each byte's letter, or -1
-  std::array<TokenId, 256> fallback_ids_{};  ///< token "<0xNN>" of each byte, or -1
 };
 
 /// Reads merges as "a b" strings or [a, b] pairs and resolves them. Error(kInput) names a merge

@@ -4,38 +4,12 @@
 
 #include "core/text.h"
 #include "formats/tokenizer/bpe.h"
+#include "formats/tokenizer/model_json.h"
 
 namespace lancet {
 namespace {
 
 constexpr std::size_t kMergeLimit = 16U << 20U;
-
-std::string optional_string(const Json& model, std::string_view key, const Where& where) {
-  const auto found = model.find(key);
-  return found == model.end() || found->is_null() ? std::string() : where.string(model, key);
-}
-
-Vocabulary read_vocabulary(const Json& model, const Where& where) {
-  const Json& vocab = where.member(model, "vocab");
-  const Where here = where.key("vocab");
-  if (!vocab.is_object())
-    here.fail_input(fmt::format("expected an object, found {}", vocab.type_name()));
-  const auto& members = vocab.get_ref<const Json::object_t&>();
-  std::size_t bytes = 0;
-  for (const auto& member : members) bytes += member.first.size();
-  Vocabulary vocabulary;
-  vocabulary.reserve(members.size(), bytes);
-  for (const auto& [piece, id] : members) {
-    const auto valid = as_token_id(id);
-    if (!valid) {
-      here.fail_input(fmt::format("the id of '{}' is {}, expected an integer from 0 to {}",
-                                  printable(piece, 60), printable(dump_json(id), 40), INT32_MAX));
-    }
-    vocabulary.add(piece, *valid, here);
-  }
-  vocabulary.build(here);
-  return vocabulary;
-}
 
 std::vector<Merge> read_merges(const Json& model, const Vocabulary& vocabulary,
                                std::size_t prefix_bytes, const Where& where) {
@@ -91,9 +65,9 @@ TokenId MergeReader::resolve(std::string_view piece, std::string_view left,
 
 std::unique_ptr<Bpe> Bpe::from_json(const Json& model, const Where& where, bool raw_bytes) {
   BpeOptions options;
-  options.unk_token = optional_string(model, "unk_token", where);
-  options.continuing_subword_prefix = optional_string(model, "continuing_subword_prefix", where);
-  options.end_of_word_suffix = optional_string(model, "end_of_word_suffix", where);
+  options.unk_token = where.string(model, "unk_token", "");
+  options.continuing_subword_prefix = where.string(model, "continuing_subword_prefix", "");
+  options.end_of_word_suffix = where.string(model, "end_of_word_suffix", "");
   options.fuse_unk = where.boolean(model, "fuse_unk", false);
   options.byte_fallback = where.boolean(model, "byte_fallback", false);
   options.ignore_merges = where.boolean(model, "ignore_merges", false);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "core/text.h"
@@ -32,6 +33,10 @@ std::string replace_all(std::string_view text, const Pattern& pattern, std::stri
     out += match ? content : text.substr(begin, end - begin);
   });
   return out;
+}
+
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  return replace_all(text, *literal_pattern(std::string(from)), to);
 }
 
 class ByteLevelDecoder : public Decoder {
@@ -151,6 +156,59 @@ class BpeDecoder : public Decoder {
   std::unique_ptr<Pattern> pattern_;
 };
 
+/// Blanks that the tokens of English text have before punctuation and contractions go.
+std::string clean_up(std::string text) {
+  static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [from, to] : kRules) text = replace_all(text, from, to);
+  return text;
+}
+
+/// Pieces that continue a word lose the prefix, the others get a blank in front.
+class WordPieceDecoder : public Decoder {
+ public:
+  WordPieceDecoder(std::string prefix, bool cleanup)
+      : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  void apply(std::vector<std::string>& pieces) const override {
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      if (i > 0) {
+        if (pieces[i].starts_with(prefix_)) {
+          pieces[i].erase(0, prefix_.size());
+        } else {
+          pieces[i].insert(0, 1, ' ');
+        }
+      }
+      if (cleanup_) pieces[i] = clean_up(std::move(pieces[i]));
+    }
+  }
+
+ private:
+  std::string prefix_;
+  bool cleanup_;
+};
+
+/// Connectionist temporal classification: a repeated piece counts once, padding goes.
+class CtcDecoder : public Decoder {
+ public:
+  CtcDecoder(std::string pad, std::string delimiter, bool cleanup)
+      : pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
+  void apply(std::vector<std::string>& pieces) const override {
+    pieces.erase(std::unique(pieces.begin(), pieces.end()), pieces.end());
+    for (std::string& piece : pieces) {
+      piece = replace_all(piece, pad_, "");
+      if (cleanup_) piece = replace_all(clean_up(std::move(piece)), delimiter_, " ");
+    }
+    std::erase(pieces, "");
+  }
+
+ private:
+  std::string pad_;
+  std::string delimiter_;
+  bool cleanup_;
+};
+
 std::unique_ptr<Decoder> make_strip(const Json& description, const Where& where) {
   std::string content = where.string(description, "content");
   std::size_t end = 0;
@@ -179,6 +237,15 @@ std::unique_ptr<Decoder> make_step(const std::string& type, const Json& descript
   if (type == "Metaspace") return make_metaspace(description, where);
   if (type == "BPEDecoder")
     return std::make_unique<BpeDecoder>(where.string(description, "suffix"));
+  if (type == "WordPiece") {
+    return std::make_unique<WordPieceDecoder>(where.string(description, "prefix", "##"),
+                                              where.boolean(description, "cleanup", true));
+  }
+  if (type == "CTC") {
+    return std::make_unique<CtcDecoder>(where.string(description, "pad_token", "<pad>"),
+                                        where.string(description, "word_delimiter_token", "|"),
+                                        where.boolean(description, "cleanup", true));
+  }
   if (type == "Replace") {
     return std::make_unique<ReplaceDecoder>(
         make_pattern(where.member(description, "pattern"), where.key("pattern")),

@@ -1,6 +1,6 @@
 #pragma once
 // Decoders of tokenizer.json: ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace, BPEDecoder,
-// Sequence.
+// WordPiece, CTC, Sequence.
 
 #include <memory>
 #include <string>

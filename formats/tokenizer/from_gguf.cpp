@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "formats/tokenizer/bpe.h"
 #include "formats/tokenizer/scanners.h"
+#include "formats/tokenizer/sentencepiece.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "formats/tokenizer/tokenizer_impl.h"
 
@@ -94,37 +95,6 @@ std::optional<TokenId> special_id(const GgufHeader& header, std::string_view key
   return static_cast<TokenId>(id);
 }
 
-/// Adds tokens before and after the text as add_bos_token and add_eos_token ask.
-Json post_processor(const std::vector<std::string>& tokens, std::optional<TokenId> bos,
-                    std::optional<TokenId> eos) {
-  if (!bos && !eos) return nullptr;
-  Json single = Json::array();
-  Json pair = Json::array();
-  Json table = Json::object();
-  const auto special = [&](std::optional<TokenId> id) {
-    if (!id) return;
-    const std::string& content = tokens[static_cast<std::size_t>(*id)];
-    const Json item = {{"SpecialToken", {{"id", content}, {"type_id", 0}}}};
-    single.push_back(item);
-    pair.push_back(item);
-    Json entry = {{"id", content}};
-    entry["ids"] = Json::array({*id});
-    entry["tokens"] = Json::array({content});
-    table[content] = std::move(entry);
-  };
-  const Json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
-  special(bos);
-  single.push_back(text);
-  pair.push_back(text);
-  pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
-  special(eos);
-  Json out = {{"type", "TemplateProcessing"}};
-  out["single"] = std::move(single);
-  out["pair"] = std::move(pair);
-  out["special_tokens"] = std::move(table);
-  return out;
-}
-
 std::vector<std::int64_t> token_types(const GgufHeader& header, std::size_t tokens) {
   std::vector<std::int64_t> types(tokens, 1);
   const GgufValue* value = header.find("tokenizer.ggml.token_type");
@@ -198,8 +168,12 @@ Json describe(const GgufHeader& header, const Recipe& recipe,
   out["added_tokens"] = added_tokens(tokens, token_types(header, tokens.size()));
   out["normalizer"] = recipe.nfc ? Json{{"type", "NFC"}} : Json();
   out["pre_tokenizer"] = pre_tokenizer(recipe);
-  out["post_processor"] =
-      post_processor(tokens, add_bos ? bos : std::nullopt, add_eos ? eos : std::nullopt);
+  const auto named = [&](bool added, std::optional<TokenId> id) {
+    std::optional<NamedToken> token;
+    if (added && id) token.emplace(*id, tokens[static_cast<std::size_t>(*id)]);
+    return token;
+  };
+  out["post_processor"] = template_processor(named(add_bos, bos), named(add_eos, eos));
   out["decoder"] = byte_level(true);
   // A byte without a token is dropped, as the published tokenizers (unk_token null) and llama.cpp
   // do.
@@ -220,10 +194,14 @@ std::shared_ptr<Tokenizer::Impl> build(const GgufHeader& header) {
     return make_tokenizer(parse_json(header.string(key), key), key);
   }
   const std::string model = header.string("tokenizer.ggml.model");
+  if (model == "llama" || model == "t5")
+    return make_sentencepiece(sentencepiece_from_gguf(header), Where{"GGUF metadata", "", 0});
   if (model != "gpt2") {
     fail(ErrorKind::kMismatch, "tokenizer",
-         fmt::format("tokenizer.ggml.model: the kind '{}' is not supported, expected 'gpt2'",
-                     printable(model, 60)));
+         fmt::format(
+             "tokenizer.ggml.model: the kind '{}' is not supported, expected 'gpt2', 'llama' "
+             "or 't5'",
+             printable(model, 60)));
   }
   const Recipe& recipe = find_recipe(header.string("tokenizer.ggml.pre", "default"));
   const auto& tokens = required_strings(header, "tokenizer.ggml.tokens");
@@ -240,13 +218,16 @@ std::shared_ptr<Tokenizer::Impl> build(const GgufHeader& header) {
   options.ignore_merges = recipe.ignore_merges;
   options.raw_bytes = pre.raw_bytes();
   auto bpe = std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), std::move(options));
-  return std::make_shared<Tokenizer::Impl>(description, where, std::move(pre), std::move(bpe));
+  return std::make_shared<Tokenizer::Impl>(
+      described_parts(description, where, std::move(pre), std::move(bpe)), where);
 }
 
 }  // namespace
 
 Tokenizer Tokenizer::from_gguf(const GgufHeader& header) {
   auto impl = build(header);
+  const std::string kind = header.string("tokenizer.ggml.model", "");
+  if (kind == "llama" || kind == "t5") return Tokenizer(std::move(impl));
   const auto count = static_cast<std::size_t>(impl->max_id) + 1;
   impl->bos = special_id(header, "tokenizer.ggml.bos_token_id", count);
   impl->eos = special_id(header, "tokenizer.ggml.eos_token_id", count);

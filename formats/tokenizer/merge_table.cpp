@@ -4,13 +4,14 @@
 
 namespace lancet {
 
-MergeTable::MergeTable(std::span<const Merge> merges) {
+MergeTable::MergeTable(std::span<const Merge> merges, std::span<const std::uint32_t> ranks) {
   const std::size_t size = std::bit_ceil(merges.size() * 2 + 2);
   slots_.assign(size, Slot{});
   mask_ = size - 1;
   shift_ = 64U - static_cast<unsigned>(std::countr_zero(size));
-  for (std::size_t rank = 0; rank < merges.size(); ++rank) {
-    const Merge& merge = merges[rank];
+  for (std::size_t i = 0; i < merges.size(); ++i) {
+    const Merge& merge = merges[i];
+    const std::size_t rank = ranks.empty() ? i : ranks[i];
     const std::uint64_t key = key_of(merge.left, merge.right);
     std::size_t at = slot_of(key);
     while (slots_[at].key != key && slots_[at].key != kFree) at = (at + 1) & mask_;

@@ -26,9 +26,9 @@ class MergeTable {
   };
 
   MergeTable() = default;
-  /// Rank is the index in `merges`; of a pair that occurs twice the last one counts, as in the
-  /// library.
-  explicit MergeTable(std::span<const Merge> merges);
+  /// Ranks of the merges; where none are given, their indices. Of a pair that occurs twice the last
+  /// one counts, as in the library.
+  explicit MergeTable(std::span<const Merge> merges, std::span<const std::uint32_t> ranks = {});
 
   [[nodiscard]] const Slot& find(TokenId left, TokenId right) const noexcept {
     const std::uint64_t key = key_of(left, right);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "formats/tokenizer/byte_alphabet.h"
+#include "formats/tokenizer/charsmap.h"
 #include "formats/tokenizer/pattern.h"
 #include "formats/tokenizer/unicode.h"
 
@@ -134,6 +135,21 @@ std::unique_ptr<Normalizer> make_sequence(const Json& description, const Where& 
   return std::make_unique<SequenceNormalizer>(std::move(steps));
 }
 
+/// Steps in the library's order; strip_accents follows lowercase where it is null.
+std::unique_ptr<Normalizer> make_bert(const Json& description, const Where& where) {
+  const bool lowercase = where.boolean(description, "lowercase", true);
+  std::vector<std::unique_ptr<Normalizer>> steps;
+  if (where.boolean(description, "clean_text", true))
+    steps.push_back(character_normalizer(CharacterRule::kClean));
+  if (where.boolean(description, "handle_chinese_chars", true)) steps.push_back(chinese_spacer());
+  if (where.boolean(description, "strip_accents", lowercase)) {
+    steps.push_back(unicode_normalizer(NormalForm::kNfd));
+    steps.push_back(character_normalizer(CharacterRule::kStripBertMarks));
+  }
+  if (lowercase) steps.push_back(std::make_unique<Lowercase>());
+  return std::make_unique<SequenceNormalizer>(std::move(steps));
+}
+
 }  // namespace
 
 std::unique_ptr<Normalizer> make_normalizer(const Json& description, const Where& where) {
@@ -144,6 +160,10 @@ std::unique_ptr<Normalizer> make_normalizer(const Json& description, const Where
   if (type == "NFD") return unicode_normalizer(NormalForm::kNfd);
   if (type == "NFKC") return unicode_normalizer(NormalForm::kNfkc);
   if (type == "NFKD") return unicode_normalizer(NormalForm::kNfkd);
+  if (type == "Nmt") return character_normalizer(CharacterRule::kNmt);
+  if (type == "StripAccents") return character_normalizer(CharacterRule::kStripAccents);
+  if (type == "BertNormalizer") return make_bert(description, where);
+  if (type == "Precompiled") return precompiled_normalizer(description, where);
   if (type == "Lowercase") return std::make_unique<Lowercase>();
   if (type == "Prepend") return std::make_unique<Prepend>(where.string(description, "prepend"));
   if (type == "Strip") {

@@ -1,6 +1,6 @@
 #pragma once
-// Normalizers of tokenizer.json: Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace,
-// Strip, ByteLevel.
+// Normalizers of tokenizer.json: Sequence, NFC, NFD, NFKC, NFKD, Nmt, Precompiled (charsmap.h),
+// BertNormalizer, StripAccents, Lowercase, Prepend, Replace, Strip, ByteLevel.
 
 #include <memory>
 
@@ -26,5 +26,16 @@ enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 /// unicode_normalizer.cpp: the Unicode normal forms, as far as the library's (Unicode 12) data know
 /// them.
 [[nodiscard]] std::unique_ptr<Normalizer> unicode_normalizer(NormalForm form);
+
+/// character_normalizer.cpp: rules for one character at a time.
+enum class CharacterRule {
+  kNmt,             ///< removes controls, makes other white space blanks
+  kClean,           ///< clean_text of BertNormalizer: the same with other characters
+  kStripAccents,    ///< removes combining marks
+  kStripBertMarks,  ///< removes nonspacing marks, as BertNormalizer does after NFD
+};
+[[nodiscard]] std::unique_ptr<Normalizer> character_normalizer(CharacterRule rule);
+/// handle_chinese_chars of BertNormalizer: ideographs become words.
+[[nodiscard]] std::unique_ptr<Normalizer> chinese_spacer();
 
 }  // namespace lancet

@@ -126,4 +126,34 @@ std::optional<TokenId> PostProcessor::last() const {
   return templates_.back().back().ids.back();
 }
 
+Json template_processor(const std::optional<NamedToken>& bos,
+                        const std::optional<NamedToken>& eos) {
+  if (!bos && !eos) return nullptr;
+  Json single = Json::array();
+  Json pair = Json::array();
+  Json table = Json::object();
+  const auto special = [&](const std::optional<NamedToken>& token) {
+    if (!token) return;
+    const auto& [id, content] = *token;
+    const Json item = {{"SpecialToken", {{"id", content}, {"type_id", 0}}}};
+    single.push_back(item);
+    pair.push_back(item);
+    Json entry = {{"id", content}};
+    entry["ids"] = Json::array({id});
+    entry["tokens"] = Json::array({content});
+    table[content] = std::move(entry);
+  };
+  const Json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  special(bos);
+  single.push_back(text);
+  pair.push_back(text);
+  pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
+  special(eos);
+  Json out = {{"type", "TemplateProcessing"}};
+  out["single"] = std::move(single);
+  out["pair"] = std::move(pair);
+  out["special_tokens"] = std::move(table);
+  return out;
+}
+
 }  // namespace lancet

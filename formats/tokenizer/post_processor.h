@@ -3,6 +3,9 @@
 // ByteLevel, Sequence. They only add tokens around a single sequence; trimming of offsets
 // (ByteLevel, Roberta) is left out on purpose: our offsets are the bytes that a token covers.
 
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "formats/tokenizer/function_ref.h"
@@ -39,5 +42,10 @@ class PostProcessor {
 
   std::vector<Template> templates_;  ///< applied one after the other
 };
+
+using NamedToken = std::pair<TokenId, std::string>;
+/// {"type":"TemplateProcessing"} with `bos` before and `eos` after the text; null for neither.
+[[nodiscard]] Json template_processor(const std::optional<NamedToken>& bos,
+                                      const std::optional<NamedToken>& eos);
 
 }  // namespace lancet

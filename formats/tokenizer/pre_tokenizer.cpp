@@ -106,31 +106,21 @@ class Metaspace : public PreTokenizer {
   std::unique_ptr<Pattern> pattern_;
 };
 
-/// \w+|[^\w\s]+
-class Whitespace : public PreTokenizer {
- public:
-  void apply(const Segment& segment, TextArena&, SegmentSink sink) const override {
-    const std::uint8_t* classes = char_classes();
-    const auto kind_at = [&](std::size_t& at) {
-      return static_cast<std::uint8_t>(classes[decode_at(segment.text.data(), at)] &
-                                       (kWord | kSpace));
-    };
-    for (std::size_t at = 0; at < segment.text.size();) {
-      const std::size_t begin = at;
-      const std::uint8_t kind = kind_at(at);
-      for (std::size_t next = at; next < segment.text.size() && kind_at(next) == kind;) at = next;
-      if (kind != kSpace) sink(segment.slice(begin, at));
-    }
-  }
-};
+std::unique_ptr<PreTokenizer> make_split(std::unique_ptr<Pattern> pattern, Behavior behavior) {
+  return std::make_unique<Split>(std::move(pattern), behavior, false);
+}
+
+/// The member `key`, which is exactly one character.
+std::string one_character(const Json& description, std::string_view key, const Where& where) {
+  std::string text = where.string(description, key);
+  std::size_t end = 0;
+  if (!text.empty()) static_cast<void>(next_code_point(text, end));
+  if (text.empty() || end != text.size()) where.key(key).fail_input("expected one character");
+  return text;
+}
 
 std::unique_ptr<PreTokenizer> make_metaspace(const Json& description, const Where& where) {
-  const std::string replacement = where.string(description, "replacement");
-  std::size_t end = 0;
-  if (!replacement.empty()) static_cast<void>(next_code_point(replacement, end));
-  if (replacement.empty() || end != replacement.size()) {
-    where.key("replacement").fail_input("expected one character");
-  }
+  const std::string replacement = one_character(description, "replacement", where);
   std::optional<PrependScheme> scheme;
   if (description.contains("prepend_scheme")) {
     const std::string name = where.string(description, "prepend_scheme");
@@ -163,13 +153,26 @@ std::unique_ptr<PreTokenizer> make_stage(const std::string& type, const Json& de
   }
   if (type == "Digits") {
     const bool individual = where.boolean(description, "individual_digits", false);
-    return std::make_unique<Split>(class_pattern(kNumeric),
-                                   individual ? Behavior::kIsolated : Behavior::kContiguous, false);
+    return make_split(class_pattern(kNumeric),
+                      individual ? Behavior::kIsolated : Behavior::kContiguous);
   }
-  if (type == "WhitespaceSplit") {
-    return std::make_unique<Split>(class_pattern(kSpace), Behavior::kRemoved, false);
+  if (type == "Punctuation") {
+    return make_split(
+        class_pattern(kPunct),
+        parse_behavior(where.string(description, "behavior", "Isolated"), where.key("behavior")));
   }
-  if (type == "Whitespace") return std::make_unique<Whitespace>();
+  if (type == "CharDelimiterSplit") {
+    return make_split(literal_pattern(one_character(description, "delimiter", where)),
+                      Behavior::kRemoved);
+  }
+  if (type == "WhitespaceSplit") return make_split(class_pattern(kSpace), Behavior::kRemoved);
+  if (type == "Whitespace") return whitespace_words();
+  if (type == "BertPreTokenizer") return bert_words();
+  if (type == "UnicodeScripts") return script_runs();
+  if (type == "FixedLength") {
+    return fixed_length(
+        static_cast<std::size_t>(where.integer(description, "length", 1, INT32_MAX)));
+  }
   if (type == "Metaspace") return make_metaspace(description, where);
   where.fail_unsupported("pre-tokenizer", type);
 }

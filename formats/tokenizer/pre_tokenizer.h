@@ -1,6 +1,6 @@
 #pragma once
-// Pre-tokenizers of tokenizer.json: ByteLevel, Split, Digits, Metaspace, Whitespace,
-// WhitespaceSplit, Sequence.
+// Pre-tokenizers of tokenizer.json: ByteLevel, Split, Digits, Punctuation, Metaspace, Whitespace,
+// WhitespaceSplit, CharDelimiterSplit, BertPreTokenizer, UnicodeScripts, FixedLength, Sequence.
 
 #include <memory>
 #include <vector>
@@ -18,6 +18,12 @@ class PreTokenizer {
   virtual void apply(const Segment& segment, TextArena& arena, SegmentSink sink) const = 0;
 };
 
+/// word_splitters.cpp: cuts at a change of character.
+[[nodiscard]] std::unique_ptr<PreTokenizer> whitespace_words();
+[[nodiscard]] std::unique_ptr<PreTokenizer> bert_words();
+[[nodiscard]] std::unique_ptr<PreTokenizer> script_runs();
+[[nodiscard]] std::unique_ptr<PreTokenizer> fixed_length(std::size_t characters);
+
 /// The stages of a pre-tokenizer, sequences flattened: each applied to every piece of the one
 /// before.
 class PreTokenizers {
@@ -26,6 +32,7 @@ class PreTokenizers {
   /// them in its alphabet, and raw_bytes() is true: the model then works on bytes. JSON null gives
   /// no stages.
   PreTokenizers(const Json& description, const Where& where, bool raw_bytes);
+  PreTokenizers() = default;  ///< no stages
 
   void apply(const Segment& segment, TextArena& arena, SegmentSink sink) const;
   [[nodiscard]] bool raw_bytes() const noexcept { return raw_bytes_; }

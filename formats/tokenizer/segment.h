@@ -76,7 +76,12 @@ class SegmentBuilder {
     text_.append(text);
     spans_.insert(spans_.end(), text.size(), from_.input_range(begin, end));
   }
-  [[nodiscard]] std::string& text() noexcept { return text_; }
+  /// Takes the last `bytes` bytes back.
+  void drop(std::size_t bytes) {
+    text_.resize(text_.size() - bytes);
+    spans_.resize(text_.size());
+  }
+  [[nodiscard]] const std::string& text() const noexcept { return text_; }
 
   /// The result, copied into the arena.
   [[nodiscard]] Segment finish(TextArena& arena) const {

@@ -34,6 +34,9 @@ class Tokenizer {
   [[nodiscard]] static Tokenizer from_gguf(const GgufHeader& header);
   /// The tokenizer of any MODEL.
   [[nodiscard]] static Tokenizer open(const ModelSource& source);
+  /// The same without its weights: a directory with tokenizer.json, tokenizer.model (SentencePiece)
+  /// or a tiktoken rank file, one of these files itself, or a GGUF file.
+  [[nodiscard]] static Tokenizer open(const fs::path& model);
 
   /// `special`: let the post-processor add its tokens (BOS ...). Invalid UTF-8 is Error(kInput).
   [[nodiscard]] Encoding encode(std::string_view text, bool special = true) const;

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/text.h"
-#include "formats/tokenizer/bpe.h"
+#include "formats/tokenizer/model_json.h"
 
 namespace lancet {
 namespace {
@@ -37,12 +37,6 @@ Json without_tables(const Json& description) {
   return out;
 }
 
-/// Files before tokenizers 0.20 may leave the type out: merges tell BPE.
-std::string model_type(const Json& model, const Where& where) {
-  if (model.is_object() && !model.contains("type") && model.contains("merges")) return "BPE";
-  return where.string(model, "type");
-}
-
 bool is_filled(const Json& object, std::string_view key) {
   const Json& value = part(object, key);
   return value.is_string() && !value.get_ref<const std::string&>().empty();
@@ -70,16 +64,27 @@ void ScratchPool::give_back(std::unique_ptr<EncodeScratch> scratch) {
   free_.push_back(std::move(scratch));
 }
 
-Tokenizer::Impl::Impl(const Json& whole, const Where& where, PreTokenizers pre_tokenizers,
-                      std::unique_ptr<TokenModel> token_model)
-    : description(without_tables(whole)),
-      normalizer(make_normalizer(part(description, "normalizer"), where.key("normalizer"))),
-      pre(std::move(pre_tokenizers)),
-      model(std::move(token_model)),
+TokenizerParts described_parts(const Json& description, const Where& where, PreTokenizers pre,
+                               std::unique_ptr<TokenModel> model) {
+  TokenizerParts parts;
+  parts.description = without_tables(description);
+  parts.normalizer =
+      make_normalizer(part(parts.description, "normalizer"), where.key("normalizer"));
+  parts.pre = std::move(pre);
+  parts.added = AddedTokens(part(parts.description, "added_tokens"), where.key("added_tokens"),
+                            model->vocabulary(), parts.normalizer.get());
+  parts.model = std::move(model);
+  return parts;
+}
+
+Tokenizer::Impl::Impl(TokenizerParts parts, const Where& where)
+    : description(std::move(parts.description)),
+      normalizer(std::move(parts.normalizer)),
+      pre(std::move(parts.pre)),
+      model(std::move(parts.model)),
       post(part(description, "post_processor"), where.key("post_processor")),
       decoders(part(description, "decoder"), where.key("decoder")),
-      added(part(description, "added_tokens"), where.key("added_tokens"), model->vocabulary(),
-            normalizer.get()),
+      added(std::move(parts.added)),
       bos(post.first()),
       eos(post.last()),
       max_id(std::max(model->vocabulary().max_id(), added.max_id())) {
@@ -133,12 +138,12 @@ std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
         fmt::format("expected \"1.0\", found {}", printable(dump_json(version), 40)));
   }
   const std::string type = model_type(model, model_where);
-  if (type != "BPE") model_where.fail_unsupported("model", type);
-  const bool decorates =
-      is_filled(model, "continuing_subword_prefix") || is_filled(model, "end_of_word_suffix");
-  PreTokenizers pre(part(tokenizer_json, "pre_tokenizer"), where.key("pre_tokenizer"), !decorates);
-  auto bpe = Bpe::from_json(model, model_where, pre.raw_bytes());
-  return std::make_shared<Tokenizer::Impl>(tokenizer_json, where, std::move(pre), std::move(bpe));
+  const bool raw_bytes = type == "BPE" && !is_filled(model, "continuing_subword_prefix") &&
+                         !is_filled(model, "end_of_word_suffix");
+  PreTokenizers pre(part(tokenizer_json, "pre_tokenizer"), where.key("pre_tokenizer"), raw_bytes);
+  auto token_model = make_model(type, model, model_where, pre.raw_bytes());
+  return std::make_shared<Tokenizer::Impl>(
+      described_parts(tokenizer_json, where, std::move(pre), std::move(token_model)), where);
 }
 
 }  // namespace lancet

@@ -34,10 +34,22 @@ class ScratchPool {
   std::vector<std::unique_ptr<EncodeScratch>> free_;
 };
 
+/// What a tokenizer is made of.
+struct TokenizerParts {
+  Json description;                        ///< tokenizer.json without the model's vocab and merges
+  std::unique_ptr<Normalizer> normalizer;  ///< may be null
+  PreTokenizers pre;
+  std::unique_ptr<TokenModel> model;
+  AddedTokens added;
+};
+
+/// Normalizer and added tokens as the description has them. Throws as Tokenizer::from_json.
+[[nodiscard]] TokenizerParts described_parts(const Json& description, const Where& where,
+                                             PreTokenizers pre, std::unique_ptr<TokenModel> model);
+
 struct Tokenizer::Impl {
-  /// `description`: tokenizer.json, whose model's vocab and merges are not looked at.
-  Impl(const Json& description, const Where& where, PreTokenizers pre_tokenizers,
-       std::unique_ptr<TokenModel> token_model);
+  /// Post-processor and decoder come from the description.
+  Impl(TokenizerParts parts, const Where& where);
 
   /// Appends what the piece of `id` spells as bytes; nothing for an unknown or left-out id.
   void append_bytes(TokenId id, bool skip_special, std::string& bytes) const;
@@ -71,5 +83,10 @@ struct Tokenizer::Impl {
 /// Throws as Tokenizer::from_json.
 [[nodiscard]] std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
                                                               std::string_view source);
+
+/// A SentencePiece model or a tiktoken rank file, known by its first bytes; `path` names it, and
+/// the files beside it say which special tokens there are. Error(kInput) for anything else.
+[[nodiscard]] std::shared_ptr<Tokenizer::Impl> read_model_file(std::string_view bytes,
+                                                               const fs::path& path);
 
 }  // namespace lancet

@@ -11,6 +11,7 @@
 #include <utf8proc.h>
 
 #include "core/text.h"
+#include "formats/tokenizer/character_tables.h"
 
 namespace lancet {
 namespace {
@@ -93,6 +94,7 @@ ClassTable build_classes() {
   set_bits(classes, table::kNumericAdded, kNumeric);
   set_bits(classes, table::kRecent, kRecent);
   set_bits(classes, table::kInert, kInert);
+  for_each_with(CharTrait::kPunctuation, [&](char32_t c) { classes[c] |= kPunct; });
   return owner;
 }
 

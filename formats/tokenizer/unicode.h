@@ -51,7 +51,8 @@ enum CharClass : std::uint8_t {
   kWord = 8,      ///< \w as single_word of added tokens means it
   kNumeric = 16,  ///< Digits: char::is_numeric of Rust
   kRecent = 32,   ///< PCRE2's own table may disagree: see shadow_for_regex
-  kInert = 64     ///< normalization leaves it alone though utf8proc would not
+  kInert = 64,    ///< normalization leaves it alone though utf8proc would not
+  kPunct = 128    ///< Punctuation and BertPreTokenizer split it off
 };
 
 /// One byte of CharClass bits for each of the 0x110000 code points. Built at first use (about 0.5

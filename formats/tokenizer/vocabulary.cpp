@@ -135,4 +135,11 @@ std::vector<TokenId> Vocabulary::ids() const {
   return out;
 }
 
+ByteTokens find_byte_tokens(const Vocabulary& vocabulary) {
+  ByteTokens out{};
+  for (unsigned byte = 0; byte < 256; ++byte)
+    out[byte] = vocabulary.find(fmt::format("<0x{:02X}>", byte)).value_or(-1);
+  return out;
+}
+
 }  // namespace lancet

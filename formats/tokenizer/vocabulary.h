@@ -2,6 +2,7 @@
 // The pieces of a model and their ids: one arena of text, a flat hash from piece to id, a table
 // from id to piece.
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -54,6 +55,10 @@ class Vocabulary {
   std::vector<std::uint32_t> dense_;  ///< id -> entry + 1, where ids are dense enough; else empty
   TokenId max_id_ = -1;
 };
+
+/// The token "<0xNN>" of each byte, or -1.
+using ByteTokens = std::array<TokenId, 256>;
+[[nodiscard]] ByteTokens find_byte_tokens(const Vocabulary& vocabulary);
 
 /// A 64-bit hash of bytes, the same on every machine.
 [[nodiscard]] std::uint64_t hash_bytes(std::string_view bytes) noexcept;

@@ -60,6 +60,12 @@ std::string Where::string(const Json& object, std::string_view name) const {
   return value.get<std::string>();
 }
 
+std::string Where::string(const Json& object, std::string_view name,
+                          std::string_view fallback) const {
+  const Json* value = find(object, name);
+  return value == nullptr || value->is_null() ? std::string(fallback) : string(object, name);
+}
+
 bool Where::boolean(const Json& object, std::string_view name, bool fallback) const {
   const Json* value = find(object, name);
   return value == nullptr || value->is_null() ? fallback : boolean(object, name);

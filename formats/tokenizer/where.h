@@ -33,6 +33,9 @@ struct Where {
   [[nodiscard]] const Json& member(const Json& object, std::string_view name) const;
   [[nodiscard]] const Json::array_t& array(const Json& object, std::string_view name) const;
   [[nodiscard]] std::string string(const Json& object, std::string_view name) const;
+  /// `fallback` where the member is missing or null.
+  [[nodiscard]] std::string string(const Json& object, std::string_view name,
+                                   std::string_view fallback) const;
   [[nodiscard]] bool boolean(const Json& object, std::string_view name, bool fallback) const;
   [[nodiscard]] bool boolean(const Json& object, std::string_view name) const;
   /// An integer in [lowest, highest].

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Compares `lancet tokenize` with the `tokenizers` library, live: ids, offsets, and decoding, on the nasty strings.
+
+usage: check_tokenizers.py LANCET FOLDER...     (each FOLDER has a tokenizer.json; or --synthetic COUNT for all pieces)
+
+Offsets: ours are bytes of the input, theirs are characters (trimming switched off). A byte inside a character widens to
+the whole character. They are compared where the normalizer keeps the characters apart (it may put U+2581 in front): where
+it joins, adds or removes some, theirs cover the first of them only. A byte token of Unigram covers all of an unknown run
+in the library, its own byte here; a prefix that is a token of its own covers nothing here, in the library the next
+character.
+"""
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import unicodedata
+
+from tokenizers import Tokenizer
+
+import nasty_strings
+
+def lancet(program, folder, lines, *options):
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in lines))
+        file.flush()
+        done = subprocess.run([program, "tokenize", str(folder), "--file", file.name, *options], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{folder}: {done.stderr}")
+    return [json.loads(line) for line in done.stdout.split("\n") if line]
+
+
+def without_trimming(node):
+    if isinstance(node, dict):
+        return {k: False if k == "trim_offsets" else without_trimming(v) for k, v in node.items()}
+    return [without_trimming(v) for v in node] if isinstance(node, list) else node
+
+
+def characters(text, offsets):
+    """Byte ranges as the ranges of the characters that they touch."""
+    owner, total = [], 0
+    for index, char in enumerate(text):
+        owner += [index] * len(char.encode())
+        total = index + 1
+    owner.append(total)
+    return [(owner[a], owner[b - 1] + 1 if b > a else owner[b]) for a, b in offsets]
+
+
+def keeps_characters(normalizer, text):
+    """Does normalization change no character into none or several?"""
+    if normalizer is None:
+        return True
+    normal = normalizer.normalize_str(text)
+    if normal != text and any(map(unicodedata.combining, text)):
+        return False
+    for prefix in ("", "\u2581"):
+        rest = normal[len(prefix):]
+        if normal.startswith(prefix) and len(rest) == len(text):
+            if all(a == b or a.lower() == b or (a == " " and b == "\u2581") for a, b in zip(text, rest)):
+                return True
+    return False
+
+
+def same_offsets(ours, expected):
+    for (a, b), (c, d), token, mask in zip(ours, expected.offsets, expected.tokens, expected.special_tokens_mask):
+        inside = token.startswith("<0x") and c <= a and b <= d
+        if not (mask or (a, b) == (c, d) or inside or a == b == c):
+            return False
+    return True
+
+
+def report(name, what, example, differences):
+    differences.append(what)
+    if sum(1 for d in differences if d == what) <= 3:
+        print(f"{name}: {what}: {example}")
+
+
+def check(program, folder, count, seed=1):
+    text = (folder / "tokenizer.json").read_text()
+    theirs = Tokenizer.from_str(text)
+    theirs.no_truncation()
+    theirs.no_padding()
+    plain = json.loads(text)
+    plain["post_processor"] = without_trimming(plain.get("post_processor"))
+    untrimmed = Tokenizer.from_str(json.dumps(plain))
+    untrimmed.no_truncation()
+    untrimmed.no_padding()
+    added = [t.content for t in theirs.get_added_tokens_decoder().values() if not t.content.startswith("<0x")]
+    rng = random.Random(seed)
+    texts = nasty_strings.strings(added, seed=seed)
+    if added:
+        pool = added + nasty_strings.SPACES + nasty_strings.WORDS + ["a", "word", "Words", "NORM", "norm", "\u00e9"]
+        texts += ["".join(rng.choice(pool) for _ in range(rng.randint(1, 9))) for _ in range(300)]
+    if count:
+        texts = rng.sample(texts, min(count, len(texts)))
+    differences = []
+    answers = lancet(program, folder, [{"text": t} for t in texts], "--offsets")
+    decoded = []
+    for text, ours in zip(texts, answers):
+        try:
+            expected = untrimmed.encode(text)
+        except Exception as error:
+            report(folder.name, "library error", (text, str(error)), differences)
+            continue
+        if ours["ids"] != expected.ids:
+            report(folder.name, "ids", (text, ours["ids"][:30], expected.ids[:30]), differences)
+        elif keeps_characters(theirs.normalizer, text) and not same_offsets(characters(text, ours["offsets"]), expected):
+            report(folder.name, "offsets", (text, expected.tokens[:12], characters(text, ours["offsets"])[:12],
+                                            expected.offsets[:12]), differences)
+        decoded.append(expected.ids)
+    top = theirs.get_vocab_size()
+    decoded += [[rng.randrange(top) for _ in range(rng.randint(0, 12))] for _ in range(len(texts) // 3)]
+    for options, skip in (((), False), (("--no-special",), True)):
+        answers = lancet(program, folder, [{"ids": ids} for ids in decoded], *options)
+        for ids, ours in zip(decoded, answers):
+            expected = theirs.decode(ids, skip_special_tokens=skip)
+            if ours["text"] != expected:
+                report(folder.name, "text", (ids[:20], ours["text"][:80], expected[:80]), differences)
+    print(f"{folder.name}: {len(texts)} strings, {len(decoded)} id lists, {len(differences)} differences", flush=True)
+    return len(differences)
+
+
+def main():
+    program, *folders = sys.argv[1:]
+    count = 0
+    if folders[0] == "--synthetic":
+        from synthetic_tokenizers import synthetic
+        count = int(folders[1])
+        home = tempfile.TemporaryDirectory()
+        folders = []
+        for name, description in synthetic().items():
+            folder = pathlib.Path(home.name) / name
+            folder.mkdir()
+            (folder / "tokenizer.json").write_text(json.dumps(description))
+            folders.append(folder)
+    bad = sum(check(program, pathlib.Path(folder), count, seed) for seed, folder in enumerate(folders))
+    sys.exit(1 if bad else 0)
+
+
+main()
