@@ -100,6 +100,14 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::prefetch(std::uint64_t offset, std::uint64_t length) const noexcept {
+  static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  if (data_ == nullptr || offset >= size_) return;
+  const std::uint64_t first = offset / page * page;
+  const std::uint64_t end = offset + std::min(length, size_ - offset);
+  ::madvise(const_cast<std::byte*>(data_) + first, end - first, MADV_WILLNEED);
+}
+
 void MappedFile::release(std::uint64_t offset, std::uint64_t length) const noexcept {
   static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   if (data_ == nullptr || offset >= size_) return;

@@ -30,6 +30,8 @@ class MappedFile {
   [[nodiscard]] Bytes bytes() const noexcept { return {data_, size_}; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] const fs::path& path() const noexcept { return path_; }
+  /// Asks the kernel to read the range ahead of its use.
+  void prefetch(std::uint64_t offset, std::uint64_t length) const noexcept;
   /// Tells the kernel that the range has been used: keeps streaming in bounded memory.
   void release(std::uint64_t offset, std::uint64_t length) const noexcept;
   /// Throws kInput if the file on disk was truncated or changed since it was mapped.

@@ -172,21 +172,24 @@ AtomicDirectory::~AtomicDirectory() {
 
 void AtomicDirectory::commit(bool replace) {
   if (committed_) fail(ErrorKind::kInternal, "write", "commit called twice");
-  sync_tree(temporary_);
-  std::error_code ignored;
-  if (fs::exists(fs::symlink_status(final_, ignored))) {
-    if (!replace) fail_exists("write", final_);
-    refuse_precious("write", final_);
-    exchange(temporary_, final_);
-  } else if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, final_.c_str(),
-                         RENAME_NOREPLACE) != 0) {
-    if (errno == EEXIST) fail_exists("write", final_);
-    if (errno != EINVAL && errno != ENOSYS) fail_write(final_, errno, "rename");
-    if (::rename(temporary_.c_str(), final_.c_str()) != 0) fail_write(final_, errno, "rename");
-  }
+  commit_directory(temporary_, final_, replace);
   committed_ = true;
-  sync_path(final_.parent_path());
-  fs::remove_all(temporary_, ignored);  // what exchange() left there
+}
+
+void temporary::commit_directory(const fs::path& from, const fs::path& to, bool replace) {
+  sync_tree(from);
+  std::error_code ignored;
+  if (fs::exists(fs::symlink_status(to, ignored))) {
+    if (!replace) fail_exists("write", to);
+    refuse_precious("write", to);
+    exchange(from, to);
+  } else if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0) {
+    if (errno == EEXIST) fail_exists("write", to);
+    if (errno != EINVAL && errno != ENOSYS) fail_write(to, errno, "rename");
+    if (::rename(from.c_str(), to.c_str()) != 0) fail_write(to, errno, "rename");
+  }
+  sync_path(to.parent_path());
+  fs::remove_all(from, ignored);  // what exchange() left there
 }
 
 void write_file(const fs::path& path, std::string_view text) {

@@ -2,13 +2,18 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include <oneapi/tbb/blocked_range.h>
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/parallel_pipeline.h>
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task_arena.h>
 #include <sched.h>
@@ -96,6 +101,103 @@ double sum_chunks(std::size_t count, std::size_t grain,
   double sum = 0;
   for (const double value : parts) sum += value;
   return sum;
+}
+
+void pipeline(std::size_t count, std::size_t slots, const Stages& stages) {
+  slots = std::max<std::size_t>(slots, 1);
+  if (threads() == 1) {
+    for (std::size_t i = 0; i < count; ++i) {
+      stages.begin(i, 0);
+      stages.work(i, 0);
+      stages.finish(i, 0);
+    }
+    return;
+  }
+  // Items enter and leave in order: item i may use slot i % slots because item i - slots has left.
+  std::size_t next = 0;
+  const auto source = [&](tbb::flow_control& control) -> std::size_t {
+    if (next == count) {
+      control.stop();
+      return 0;
+    }
+    stages.begin(next, next % slots);
+    return next++;
+  };
+  const auto body = [&](std::size_t i) {
+    stages.work(i, i % slots);
+    return i;
+  };
+  const auto sink = [&](std::size_t i) { stages.finish(i, i % slots); };
+  using Mode = tbb::filter_mode;
+  const std::shared_ptr<Pool> in_use = pool();
+  in_use->arena.execute([&] {
+    tbb::this_task_arena::isolate([&] {
+      tbb::parallel_pipeline(slots,
+                             tbb::make_filter<void, std::size_t>(Mode::serial_in_order, source) &
+                                 tbb::make_filter<std::size_t, std::size_t>(Mode::parallel, body) &
+                                 tbb::make_filter<std::size_t, void>(Mode::serial_in_order, sink));
+    });
+  });
+}
+
+struct Background::State {
+  explicit State(std::size_t most) : capacity(std::max<std::size_t>(most, 1)) {}
+
+  std::size_t capacity;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<std::function<void()>> jobs;  ///< the first one is running
+  std::exception_ptr error;
+  bool stop = false;
+  std::thread thread;
+
+  void loop() {
+    std::unique_lock lock(mutex);
+    while (true) {
+      changed.wait(lock, [&] { return stop || !jobs.empty(); });
+      if (jobs.empty()) return;
+      const bool skip = error != nullptr;
+      lock.unlock();
+      std::exception_ptr thrown;
+      try {
+        if (!skip) jobs.front()();
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      lock.lock();
+      if (thrown) error = thrown;
+      jobs.pop_front();
+      changed.notify_all();
+    }
+  }
+};
+
+Background::Background(std::size_t capacity) : state_(std::make_unique<State>(capacity)) {
+  state_->thread = std::thread([state = state_.get()] { state->loop(); });
+}
+
+Background::~Background() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stop = true;
+    if (state_->jobs.size() > 1) state_->jobs.resize(1);  // abandoned work
+  }
+  state_->changed.notify_all();
+  state_->thread.join();
+}
+
+void Background::push(std::function<void()> job) {
+  std::unique_lock lock(state_->mutex);
+  state_->changed.wait(lock, [&] { return state_->jobs.size() < state_->capacity; });
+  if (state_->error) std::rethrow_exception(state_->error);
+  state_->jobs.push_back(std::move(job));
+  state_->changed.notify_all();
+}
+
+void Background::wait() {
+  std::unique_lock lock(state_->mutex);
+  state_->changed.wait(lock, [&] { return state_->jobs.empty(); });
+  if (state_->error) std::rethrow_exception(state_->error);
 }
 
 }  // namespace lancet::parallel

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace lancet::parallel {
@@ -28,5 +29,32 @@ void for_chunks(std::size_t count, std::size_t grain,
 [[nodiscard]] double sum_chunks(
     std::size_t count, std::size_t grain,
     const std::function<double(std::size_t begin, std::size_t end)>& part);
+
+/// What a pipeline does with item i while it owns the buffers of slot [0, slots).
+struct Stages {
+  std::function<void(std::size_t i, std::size_t slot)> begin;   ///< one at a time, in order
+  std::function<void(std::size_t i, std::size_t slot)> work;    ///< any number at a time, in any order
+  std::function<void(std::size_t i, std::size_t slot)> finish;  ///< one at a time, in order
+};
+/// Runs items [0, count) through the stages, at most `slots` of them at a time. The first exception is rethrown.
+void pipeline(std::size_t count, std::size_t slots, const Stages& stages);
+
+/// One thread that runs jobs in the order given, for writes that the others need not wait for.
+class Background {
+ public:
+  /// push() waits while `capacity` jobs are pending.
+  explicit Background(std::size_t capacity);
+  ~Background();
+  Background(const Background&) = delete;
+  Background& operator=(const Background&) = delete;
+
+  /// After a job has thrown, the rest are dropped and push() and wait() rethrow.
+  void push(std::function<void()> job);
+  void wait();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace lancet::parallel

@@ -26,6 +26,10 @@ void remove_leftovers(const fs::path& path);
 /// Locks a new temporary. False if another run took it for a leftover before the lock stood.
 [[nodiscard]] bool lock(int fd) noexcept;
 
+/// Gives the complete directory `from` its final name; an existing one is swapped out and removed when
+/// `replace`, else kUsage. Afterwards nothing is left of `from`.
+void commit_directory(const fs::path& from, const fs::path& to, bool replace);
+
 /// fsync of a file or directory.
 void sync_path(const fs::path& path);
 /// fsync of everything below a directory, and of itself.

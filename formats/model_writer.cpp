@@ -33,7 +33,8 @@ std::uint64_t total_bytes(const std::vector<OutputTensor>& tensors) {
   return total;
 }
 
-/// Meets a full disk before the work: the file system must have room for everything at once.
+}  // namespace
+
 void check_space(const fs::path& out, std::uint64_t bytes) {
   std::error_code error;
   fs::path parent = fs::absolute(out).parent_path();
@@ -46,7 +47,6 @@ void check_space(const fs::path& out, std::uint64_t bytes) {
        "free some space or choose another disk");
 }
 
-/// --force replaces a model, not just any directory.
 void check_replaceable(const fs::path& out) {
   std::error_code error;
   if (!fs::is_directory(out, error) || fs::is_empty(out, error)) return;
@@ -59,6 +59,8 @@ void check_replaceable(const fs::path& out) {
                    printable(out.string(), 400)),
        "choose another name, or remove it yourself");
 }
+
+namespace {
 
 /// Adds a progress count to every tensor, and a place where Ctrl-C is met.
 void watch(std::vector<OutputTensor>& tensors, Progress& progress) {
@@ -86,6 +88,8 @@ WrittenFile write_safetensors(const fs::path& path, std::vector<OutputTensor> te
   return {path, fs::file_size(path), std::move(hash)};
 }
 
+}  // namespace
+
 void write_manifest(const fs::path& path, const Json& fields,
                     const std::vector<WrittenFile>& files) {
   Json manifest;
@@ -99,6 +103,8 @@ void write_manifest(const fs::path& path, const Json& fields,
   }
   write_file(path, dump_json(manifest, 2) + "\n");
 }
+
+namespace {
 
 /// Runs of the tensors, each at most `limit` bytes unless a single tensor is larger.
 std::vector<std::vector<OutputTensor>> split_shards(std::vector<OutputTensor> tensors,

@@ -79,13 +79,19 @@ std::string header_text(const std::vector<OutputTensor>& tensors,
 
 }  // namespace
 
-std::string save_safetensors(const fs::path& path, std::vector<OutputTensor> tensors,
-                             const std::map<std::string, std::string>& metadata) {
+std::string safetensors_header(std::vector<OutputTensor>& tensors,
+                               const std::map<std::string, std::string>& metadata,
+                               std::uint64_t& total) {
   std::ranges::sort(tensors, {}, &OutputTensor::name);
   check_writable(tensors);
   std::ranges::stable_sort(tensors, std::greater{}, &OutputTensor::dtype);
+  return header_text(tensors, metadata, total);
+}
+
+std::string save_safetensors(const fs::path& path, std::vector<OutputTensor> tensors,
+                             const std::map<std::string, std::string>& metadata) {
   std::uint64_t total = 0;
-  const std::string header = header_text(tensors, metadata, total);
+  const std::string header = safetensors_header(tensors, metadata, total);
 
   AtomicFile file(path);
   file.reserve(total);

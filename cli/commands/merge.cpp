@@ -1,0 +1,201 @@
+// lancet merge: a recipe of mergekit's, or a method and models, to a merged model.
+
+#include <CLI/CLI.hpp>
+
+#include "cli/output.h"
+#include "core/log.h"
+#include "core/table.h"
+#include "core/text.h"
+#include "merge/run.h"
+
+namespace lancet {
+namespace {
+
+struct MergeArguments {
+  std::string first, second;  ///< RECIPE OUT, or OUT alone with --method
+  std::string method, base, semantics = "fixed", shard_size = "5GB", part;
+  std::vector<std::string> models, settings;
+  bool check = false, restart = false, join = false, crimes = false;
+};
+
+Semantics parse_semantics(const std::string& name) {
+  if (name == "mergekit") return Semantics::kMergekit;
+  return name == "paper" ? Semantics::kPaper : Semantics::kFixed;
+}
+
+std::string quoted(const std::string& text) { return dump_json(Json(text)); }
+
+/// "weight=0.6,0.4" -> "weight", ["0.6", "0.4"].
+std::pair<std::string, std::vector<std::string>> split_setting(const std::string& setting) {
+  const std::size_t equals = setting.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == setting.size()) {
+    fail(ErrorKind::kUsage, "merge",
+         fmt::format("--set: expected name=value, found '{}'", printable(setting)));
+  }
+  std::vector<std::string> values(1);
+  for (const char c : setting.substr(equals + 1)) {
+    if (c == ',') {
+      values.emplace_back();
+    } else {
+      values.back() += c;
+    }
+  }
+  return {setting.substr(0, equals), values};
+}
+
+/// The YAML that says what the options say.
+std::string recipe_text(const MergeArguments& arguments) {
+  std::string text = fmt::format("merge_method: {}\n", quoted(arguments.method));
+  const Method* method = find_merge_method(arguments.method);
+  const bool first_is_base =
+      arguments.base.empty() && method != nullptr && method->base == BaseUse::kRequired;
+  const std::string base =
+      first_is_base && !arguments.models.empty() ? arguments.models[0] : arguments.base;
+  if (!base.empty()) text += fmt::format("base_model: {}\n", quoted(base));
+  std::map<std::string, std::vector<std::string>> per_model;
+  text += "parameters:\n  {";
+  for (const std::string& setting : arguments.settings) {
+    const auto [name, values] = split_setting(setting);
+    if (values.size() > 1) {
+      if (values.size() != arguments.models.size()) {
+        fail(ErrorKind::kUsage, "merge",
+             fmt::format("--set {}: expected one value, or one for each of the {} models, found {}",
+                         printable(setting), arguments.models.size(), values.size()));
+      }
+      per_model[name] = values;
+    } else {
+      text += fmt::format("{}: {}, ", quoted(name), values[0]);
+    }
+  }
+  text += "}\nmodels:\n";
+  for (std::size_t i = 0; i < arguments.models.size(); ++i) {
+    text += fmt::format("  - model: {}\n", quoted(arguments.models[i]));
+    if (!per_model.empty()) text += "    parameters: {";
+    for (const auto& [name, values] : per_model)
+      text += fmt::format("{}: {}, ", quoted(name), values[i]);
+    if (!per_model.empty()) text += "}\n";
+  }
+  return text;
+}
+
+RecipeFile recipe_of(const MergeArguments& arguments) {
+  if (arguments.method.empty()) return read_recipe(arguments.first);
+  if (arguments.models.empty())
+    fail(ErrorKind::kUsage, "merge", "--method: expected --models A B ..., found none");
+  return parse_recipe(recipe_text(arguments), "options", fs::current_path());
+}
+
+fs::path out_of(const MergeArguments& arguments) {
+  const std::string& out = arguments.method.empty() ? arguments.second : arguments.first;
+  if (!arguments.method.empty() && !arguments.second.empty()) {
+    fail(ErrorKind::kUsage, "merge",
+         fmt::format("expected OUT alone beside --method, found '{}' too",
+                     printable(arguments.second)));
+  }
+  if (out.empty() && !arguments.check)
+    fail(ErrorKind::kUsage, "merge", "expected OUT, found none", "lancet merge RECIPE.yml OUT");
+  return out;
+}
+
+/// "2/4" -> 2 of 4.
+void set_part(const std::string& text, RunOptions& run) {
+  if (text.empty()) return;
+  unsigned part = 0, parts = 0;
+  char rest = 0;
+  if (std::sscanf(text.c_str(), "%u/%u%c", &part, &parts, &rest) != 2 || part < 1 || part > parts ||
+      parts > 10000) {
+    fail(ErrorKind::kUsage, "merge",
+         fmt::format("--part: expected k/n with 1 <= k <= n, found '{}'", printable(text)));
+  }
+  run.part = part;
+  run.parts = parts;
+}
+
+void print_plan(const Json& plan) {
+  Table table({{"would merge"}, {""}});
+  table.add({"method", plan["method"]});
+  for (const Json& model : plan["models"]) table.add({"model", model.get<std::string>()});
+  table.add({"output", plan["output"]});
+  table.add({"tensors", plan["tensors"].dump()});
+  table.add({"reads", human_bytes(plan["bytes_read"])});
+  table.add({"writes", fmt::format("{} in {} files", human_bytes(plan["bytes_written"]),
+                                   plan["shards"].dump())});
+  table.add({"memory", human_bytes(plan["peak_memory"])});
+  table.add({"time", fmt::format("about {:.1f} s", plan["seconds"].get<double>())});
+  print_text(table.text());
+}
+
+int run(const MergeArguments& arguments, const CommonOptions& common) {
+  const fs::path out = out_of(arguments);
+  const RecipeFile recipe = recipe_of(arguments);
+  MergeOptions options{.semantics = parse_semantics(arguments.semantics),
+                       .seed = common.runtime.seed};
+  options.allow_crimes = arguments.crimes;
+  if (common.runtime.dtype != "auto") options.dtype = parse_dtype(common.runtime.dtype);
+  const auto plan = plan_merge(recipe, options);
+  RunOptions run{.shard_size = parse_bytes(arguments.shard_size),
+                 .force = common.force,
+                 .restart = arguments.restart,
+                 .join = arguments.join};
+  run.memory = parse_bytes(common.memory.empty() ? "1GiB" : common.memory);
+  run.command = command_json("merge", common);
+  set_part(arguments.part, run);
+  if (arguments.check || common.plan) {
+    const Json document = describe_merge(*plan, out, run);
+    if (!common.json) {
+      for (const std::string& warning : plan->warnings) log::warn(warning);
+    }
+    if (common.json) print_json(document);
+    if (!common.json && arguments.check)
+      print_text(fmt::format("{}: ok, {} tensors\n", recipe.source, plan->tensors.size()));
+    if (!common.json && !arguments.check) print_plan(document);
+    return 0;
+  }
+  const Json result = run_merge(recipe, *plan, out, run);
+  common.json ? print_json(result)
+              : print_text(fmt::format(
+                    "{}: {} tensors, {} in {:.1f} s, {} memory\n", out.string(),
+                    result["tensors"].dump(), human_bytes(result["bytes_written"]),
+                    result["seconds"].get<double>(), human_bytes(result["peak_memory"])));
+  return 0;
+}
+
+std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
+  auto a = std::make_shared<MergeArguments>();
+  app.add_option("RECIPE", a->first, "A recipe in mergekit's YAML (with --method: OUT)")
+      ->required();
+  app.add_option("OUT", a->second, "*.gguf, *.safetensors, else a Hugging Face directory");
+  app.add_option("--method", a->method, "Merge without a recipe; see lancet list methods");
+  app.add_option("--models", a->models, "With --method: the models");
+  app.add_option("--base", a->base,
+                 "With --method: the base (default: the first model, where one is needed)");
+  app.add_option("--set", a->settings,
+                 "With --method: name=value, or name=a,b,... with one value a model")
+      ->allow_extra_args(false);
+  app.add_option("--semantics", a->semantics,
+                 "fixed, mergekit (with its bugs) or paper (default fixed)")
+      ->check(CLI::IsMember({"fixed", "mergekit", "paper"}));
+  app.add_flag("--check", a->check,
+               "Validate recipe and model headers, read no weights, write nothing");
+  app.add_option("--shard-size", a->shard_size, "Largest weight file of a directory (default 5GB)");
+  app.add_option("--part", a->part,
+                 "k/n: only the k-th of n parts of the shards, e.g. in a job array");
+  app.add_flag("--join", a->join, "Put finished parts together; compute nothing");
+  app.add_flag("--restart", a->restart, "Throw away what an interrupted merge into OUT left");
+  app.add_flag("--allow-crimes", a->crimes,
+               "Merge different architectures whose tensors happen to fit");
+  return [a, &common] { return run(*a, common); };
+}
+
+}  // namespace
+
+extern const Command command_merge{
+    .name = "merge",
+    .group = "Merging",
+    .summary = "Models in, model out: mergekit's recipes, streamed in bounded memory, resumable",
+    .examples =
+        "  lancet merge recipe.yml merged/\n"
+        "  lancet merge --method slerp --models a/ b/ --set t=0.5 merged/",
+    .declare = declare};
+
+}  // namespace lancet

@@ -1,0 +1,127 @@
+#include "merge/input.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "core/text.h"
+
+namespace lancet {
+namespace {
+
+/// A checkpoint on disk.
+class FileInput final : public MergeInput {
+ public:
+  FileInput(std::string text, const fs::path& path)
+      : MergeInput(std::move(text)), source_(ModelSource::open(path)) {
+    for (const TensorInfo& tensor : source_.tensors())
+      tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
+    try {
+      config_ = source_.config();
+    } catch (const Error&) {
+      config_ = nullptr;  // weights alone
+    }
+  }
+
+  const std::vector<InputTensor>& tensors() const noexcept override { return tensors_; }
+  std::unique_ptr<TensorReader> reader(const InputTensor& tensor) const override {
+    return stored_reader(source_, source_.at(tensor.name), text());
+  }
+  const Json& config() const noexcept override { return config_; }
+  std::map<std::string, std::string> side_files() const override {
+    return config_.is_null() ? std::map<std::string, std::string>{} : source_.side_files();
+  }
+  std::optional<std::string> chat_template() const override { return source_.chat_template(); }
+  Bytes raw(const InputTensor& tensor) const override {
+    return source_.raw(source_.at(tensor.name));
+  }
+
+  Json identity() const override {
+    Json files = Json::array();
+    for (const MappedFile& file : source_.checkpoint().files()) {
+      struct stat info {};
+      if (::stat(file.path().c_str(), &info) != 0) {
+        fail(ErrorKind::kInput, "merge",
+             fmt::format("cannot read '{}'", printable(file.path().string(), 400)));
+      }
+      // The header holds every name, shape and offset; time and inode tell rewritten weights.
+      const std::uint64_t head = std::min<std::uint64_t>(file.size(), 1U << 20);
+      files.push_back({{"file", file.path().filename().string()},
+                       {"bytes", file.size()},
+                       {"modified_ns",
+                        std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec},
+                       {"head_sha256", sha256_hex(file.bytes().first(head))}});
+    }
+    return {{"model", text()}, {"files", files}};
+  }
+
+ private:
+  ModelSource source_;
+  std::vector<InputTensor> tensors_;
+  Json config_;
+};
+
+fs::path hub_cache() {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? fs::path() : fs::path(value);
+  };
+  if (const fs::path cache = variable("HF_HUB_CACHE"); !cache.empty()) return cache;
+  if (const fs::path home = variable("HF_HOME"); !home.empty()) return home / "hub";
+  return variable("HOME") / ".cache" / "huggingface" / "hub";
+}
+
+/// owner/name[@revision] in the local cache of huggingface_hub, or an empty path.
+fs::path in_hub_cache(const std::string& text) {
+  const std::size_t at = text.find('@');
+  std::string name = text.substr(0, at);
+  if (std::ranges::count(name, '/') != 1 || name.find("..") != name.npos || name.front() == '/')
+    return {};
+  name.replace(name.find('/'), 1, "--");
+  const fs::path repository = hub_cache() / ("models--" + name);
+  const std::string revision = at == text.npos ? "main" : text.substr(at + 1);
+  if (revision.empty() || revision.find("..") != revision.npos) return {};
+  std::error_code ignored;
+  const fs::path reference = repository / "refs" / revision;
+  std::string commit = revision;
+  if (fs::is_regular_file(reference, ignored)) {
+    commit = read_file(reference, 4096);
+    while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r')) commit.pop_back();
+  }
+  const fs::path snapshot = repository / "snapshots" / commit;
+  return commit.find('/') == commit.npos && fs::is_directory(snapshot, ignored) ? snapshot
+                                                                                : fs::path();
+}
+
+fs::path find_model(const RecipeModel& model, const fs::path& directory) {
+  const fs::path given = model.model;
+  const fs::path path = given.is_absolute() ? given : directory / given;
+  std::error_code ignored;
+  if (fs::exists(path, ignored)) return path;
+  if (const fs::path cached = in_hub_cache(model.model); !cached.empty()) return cached;
+  fail(ErrorKind::kInput, "merge",
+       fmt::format("expected the model '{}', found neither '{}' nor a copy in '{}'",
+                   printable(model.model, 400), printable(path.string(), 400),
+                   printable(hub_cache().string(), 400)),
+       "relative paths are relative to the recipe; lancet reads local files only: download a model "
+       "first");
+}
+
+}  // namespace
+
+const InputTensor* MergeInput::find(std::string_view name) const noexcept {
+  const auto& all = tensors();
+  const auto place = std::ranges::lower_bound(
+      all, name, {}, [](const InputTensor& t) -> std::string_view { return t.name; });
+  return place == all.end() || place->name != name ? nullptr : &*place;
+}
+
+std::unique_ptr<MergeInput> open_input(const RecipeModel& model, const fs::path& directory) {
+  return std::make_unique<FileInput>(model.text, find_model(model, directory));
+}
+
+}  // namespace lancet

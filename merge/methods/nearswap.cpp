@@ -1,0 +1,46 @@
+// NearSwap: moves the base where the other model is near, by at most t. alchemonaut 2024
+// (mergekit).
+//   o = clamp(t / max(|a - b|, 1e-6), 0, 1),   x = o b + (1 - o) a       [any shape], a the base, b
+//   the other
+#include <algorithm>
+#include <cmath>
+
+#include "merge/task.h"
+
+namespace lancet {
+namespace {
+
+constexpr MergeParameter kParameters[] = {
+    {.name = "t",
+     .fallback = kMustBeGiven,
+     .minimum = 0,
+     .maximum = 1e6,
+     .help = "largest change of an element"},
+};
+
+constexpr double kSmallest = 1e-6;
+
+Emit prepare(const MergeTask& task) {
+  return [t = task.number("t")](const Block& block, ops::Out out) {
+    for (std::size_t i = 0; i < block.size; ++i) {
+      const double a = block.base[i], b = block.models[0][i];
+      const double share = std::min(1.0, t / std::max(std::fabs(a - b), kSmallest));
+      out[i] = share * b + (1 - share) * a;
+    }
+  };
+}
+
+}  // namespace
+
+extern const Method merge_method_nearswap;
+const Method merge_method_nearswap{
+    .name = "nearswap",
+    .title = "Take the other model where it is near, else a step of t",
+    .paper = "mergekit",
+    .base = BaseUse::kRequired,
+    .max_models = 1,
+    .parameters = kParameters,
+    .laws = {.order_free = false},
+    .prepare = prepare};
+
+}  // namespace lancet

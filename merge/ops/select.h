@@ -1,0 +1,68 @@
+#pragma once
+// The k largest magnitudes of a tensor, exactly, without sorting it: two histogram passes over the
+// bits of |x| rounded to float32. Elements of equal magnitude are ranked by index, the lower index
+// first.
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "merge/task.h"
+
+namespace lancet::ops {
+
+/// The band of ranks [begin, end) of one model's magnitudes, 0 = the largest.
+struct RankBand {
+  std::uint64_t begin = 0, end = 0;
+};
+
+/// What is ranked: the values of series s in a block, made from its models (which must stay as they
+/// are).
+using Series = std::function<In(const Block& block, std::size_t s)>;
+/// Series s is model s.
+[[nodiscard]] Series models_series();
+
+/// Says for every element of a series whether its magnitude's rank is in the band.
+class BandFilter {
+ public:
+  /// One band for each series.
+  [[nodiscard]] static std::vector<BandFilter> find(const MergeTask& task, const Series& series,
+                                                    const std::vector<RankBand>& bands);
+  /// x = 0 where the rank of `ranked`, the series' values in `block`, is outside the band. They may
+  /// be one.
+  void apply(const Block& block, In ranked, Out x) const;
+
+ private:
+  /// "rank < count": keys above `key`, and the first `ties` of those that equal it.
+  struct Cut {
+    bool all = false;  ///< every element has a smaller rank
+    std::uint32_t key = 0;
+    std::uint64_t ties = 0;
+    std::vector<std::uint64_t>
+        before;  ///< elements equal to `key` before each block; empty when no tie is split
+  };
+  /// A cut inside one block: keys above `threshold` are in; when `split`, so are the first `ties`
+  /// equal ones.
+  struct Side {
+    std::uint32_t threshold = 0;
+    std::uint64_t ties = 0;
+    bool split = false;
+  };
+  Cut inner_, outer_;  ///< in the band: in outer and not in inner
+
+  [[nodiscard]] static Side side_of(const Cut& cut, const Block& block);
+
+  friend class BandFinder;
+};
+
+/// The magnitudes at the given ranks (0 = the smallest) of one series, as float32. Ranks are below
+/// the number of elements.
+[[nodiscard]] std::vector<float> magnitudes_at(const MergeTask& task,
+                                               const std::function<In(const Block&)>& values,
+                                               const std::vector<std::uint64_t>& ranks);
+
+/// Stable ascending ranks of the keys of one row: ranks[i] = how many keys are smaller, or equal
+/// and before i.
+void rank_row(std::span<const std::uint32_t> keys, std::span<std::uint32_t> ranks);
+
+}  // namespace lancet::ops

@@ -1,0 +1,117 @@
+#include "merge/reader.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "merge/ops/convert.h"
+
+namespace lancet {
+namespace {
+
+std::uint64_t count_elements(const std::vector<std::int64_t>& shape) {
+  std::uint64_t n = 1;
+  for (const std::int64_t d : shape) n *= static_cast<std::uint64_t>(d);
+  return n;
+}
+
+/// Stored bytes that are element after element in the order of the tensor.
+class RawReader final : public TensorReader {
+ public:
+  RawReader(const ModelSource& source, const TensorInfo& tensor, std::string label)
+      : TensorReader(std::move(label), tensor.shape),
+        source_(source),
+        tensor_(tensor),
+        size_(dtype_bytes(tensor.dtype, 1).value()),
+        bytes_(source.raw(tensor)) {}
+
+  void read(std::uint64_t begin, std::span<double> out) const override {
+    if (!ops::load_values(tensor_.dtype, bytes_.subspan(begin * size_, out.size() * size_), out)) {
+      fail_not_finite(*this, begin, out);
+    }
+  }
+  void prefetch(std::uint64_t begin, std::uint64_t end) const noexcept override {
+    file().prefetch(tensor_.offset + begin * size_, (end - begin) * size_);
+  }
+  void release(std::uint64_t begin, std::uint64_t end) const noexcept override {
+    file().release(tensor_.offset + begin * size_, (end - begin) * size_);
+  }
+
+ private:
+  const ModelSource& source_;
+  TensorInfo tensor_;
+  std::uint64_t size_;
+  Bytes bytes_;
+
+  const MappedFile& file() const { return source_.checkpoint().files()[tensor_.file]; }
+};
+
+/// Quantised blocks, packed types and permuted rows: decoded by whole rows through float32.
+class RowReader final : public TensorReader {
+ public:
+  RowReader(const ModelSource& source, const TensorInfo& tensor, std::string label)
+      : TensorReader(std::move(label), tensor.shape),
+        source_(source),
+        tensor_(tensor),
+        width_(tensor.shape.empty() || tensor.shape[0] == 0
+                   ? 1
+                   : elements() / static_cast<std::uint64_t>(tensor.shape[0])) {}
+
+  void read(std::uint64_t begin, std::span<double> out) const override {
+    const std::uint64_t first = begin / width_;
+    const std::uint64_t last = (begin + out.size() + width_ - 1) / width_;
+    std::vector<float> rows((last - first) * width_);
+    source_.read_f32(tensor_, static_cast<std::int64_t>(first), static_cast<std::int64_t>(last),
+                     rows);
+    if (!ops::widen(std::span(rows).subspan(begin - first * width_, out.size()), out)) {
+      fail_not_finite(*this, begin, out);
+    }
+  }
+  void release(std::uint64_t begin, std::uint64_t end) const noexcept override {
+    const auto scaled = [&](std::uint64_t at) {
+      const double share =
+          static_cast<double>(at) / static_cast<double>(std::max<std::uint64_t>(1, elements()));
+      return static_cast<std::uint64_t>(share * static_cast<double>(tensor_.bytes));
+    };
+    source_.release(tensor_, scaled(begin), scaled(end) - scaled(begin));
+  }
+
+ private:
+  const ModelSource& source_;
+  TensorInfo tensor_;
+  std::uint64_t width_;
+};
+
+}  // namespace
+
+TensorReader::TensorReader(std::string label, std::vector<std::int64_t> shape)
+    : label_(std::move(label)), shape_(std::move(shape)), elements_(count_elements(shape_)) {}
+
+void TensorReader::prefetch(std::uint64_t /*begin*/, std::uint64_t /*end*/) const noexcept {}
+void TensorReader::release(std::uint64_t /*begin*/, std::uint64_t /*end*/) const noexcept {}
+
+void fail_not_finite(const TensorReader& reader, std::uint64_t begin,
+                     std::span<const double> values) {
+  const auto bad = std::ranges::find_if(values, [](double v) { return !std::isfinite(v); });
+  const auto at = begin + static_cast<std::uint64_t>(bad - values.begin());
+  fail(ErrorKind::kNumeric, "merge",
+       fmt::format("{}: expected finite values, found {} at element {}", reader.label(),
+                   bad == values.end() ? 0.0 : *bad, at),
+       "this model is damaged: `lancet inspect MODEL --stats` counts NaN and Inf per tensor");
+}
+
+std::unique_ptr<TensorReader> stored_reader(const ModelSource& source, const TensorInfo& tensor,
+                                            std::string_view model) {
+  std::string label =
+      fmt::format("tensor '{}' of '{}'", printable(tensor.name), printable(model, 400));
+  const DTypeInfo& info = dtype_info(tensor.dtype);
+  const bool plain =
+      !info.quantized && info.block_bits % 8 == 0 && source.permuted_head_dim(tensor) == 0;
+  if (plain) return std::make_unique<RawReader>(source, tensor, std::move(label));
+  return std::make_unique<RowReader>(source, tensor, std::move(label));
+}
+
+}  // namespace lancet

@@ -1,0 +1,239 @@
+#include "merge/recipe.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "merge/recipe_reader.h"
+
+namespace lancet {
+namespace {
+
+/// One document.
+class DocumentParser {
+ public:
+  DocumentParser(const RecipeReader& reader, const Node& node) : reader_(reader), node_(node) {}
+
+  Recipe parse() {
+    reader_.keys(
+        node_, {"merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype",
+                "out_dtype", "tokenizer_source", "tokenizer", "chat_template", "name"});
+    recipe_.place = place_of(node_);
+    parse_method();
+    if (const Node* node = given("name")) recipe_.name = reader_.text(*node, "name");
+    if (const Node* node = given("base_model")) recipe_.base = reader_.model(*node);
+    if (const Node* node = given("parameters"))
+      recipe_.parameters = reader_.values(*node, *recipe_.method);
+    if (const Node* node = given("dtype")) recipe_.dtype = dtype(*node);
+    if (const Node* node = given("out_dtype")) recipe_.out_dtype = dtype(*node);
+    if (const Node* node = given("chat_template"))
+      recipe_.chat_template = reader_.text(*node, "chat_template");
+    parse_inputs();
+    parse_tokenizer();
+    return std::move(recipe_);
+  }
+
+ private:
+  const RecipeReader& reader_;
+  const Node& node_;
+  Recipe recipe_;
+
+  const Node* given(std::string_view key) const {
+    const Node* node = node_.find(key);
+    return node == nullptr || node->kind == Node::Kind::kNull ? nullptr : node;
+  }
+
+  void parse_method() {
+    const Node* node = given("merge_method");
+    if (node == nullptr)
+      reader_.refuse(node_, "expected merge_method, found none",
+                     "say merge_method: linear, ties, ...");
+    const std::string name = reader_.text(*node, "merge_method");
+    recipe_.method = find_merge_method(name);
+    if (recipe_.method != nullptr) return;
+    std::vector<std::string_view> known;
+    for (const Method* method : merge_method_registry()) known.push_back(method->name);
+    std::string hint = did_you_mean(name, known);
+    if (hint.empty()) hint = fmt::format("methods: {}", fmt::join(known, ", "));
+    reader_.refuse(*node, fmt::format("unknown merge_method '{}'", printable(name)),
+                   std::move(hint));
+  }
+
+  /// "bfloat16", also "torch.bfloat16"; null and "auto" keep what is stored.
+  std::string dtype(const Node& node) const {
+    std::string name = reader_.text(node, "dtype");
+    if (name.starts_with("torch.")) name.erase(0, 6);
+    constexpr std::array<std::string_view, 4> kKnown{"float32", "bfloat16", "float16", "float64"};
+    if (std::ranges::find(kKnown, name) != kKnown.end()) return name;
+    reader_.refuse(node,
+                   fmt::format("dtype: expected float32, bfloat16, float16 or float64, found '{}'",
+                               printable(name)),
+                   did_you_mean(name, {kKnown.begin(), kKnown.end()}));
+  }
+
+  RecipeValues parameters(const Node& mapping) const {
+    const Node* node = mapping.find("parameters");
+    return node == nullptr ? RecipeValues{} : reader_.values(*node, *recipe_.method);
+  }
+
+  RecipeSource source(const Node& node, bool layers) const {
+    RecipeSource out;
+    out.place = place_of(node);
+    if (node.kind != Node::Kind::kMapping) {
+      reader_.refuse(node, "expected a mapping with model: PATH, found something else",
+                     "say - model: PATH");
+    }
+    reader_.keys(node, layers ? std::vector<std::string_view>{"model", "layer_range", "parameters"}
+                              : std::vector<std::string_view>{"model", "parameters"});
+    if (node.find("model") == nullptr)
+      reader_.refuse(node, "expected a model, found none", "say model: PATH");
+    out.model = reader_.model(*node.find("model"));
+    out.parameters = parameters(node);
+    if (!layers) return out;
+    const Node* range = node.find("layer_range");
+    if (range == nullptr)
+      reader_.refuse(node, "expected layer_range, found none", "say layer_range: [BEGIN, END]");
+    if (range->kind != Node::Kind::kSequence || range->items.size() != 2) {
+      reader_.refuse(*range, "layer_range: expected [begin, end)");
+    }
+    out.layers.emplace(reader_.integer(range->items[0], "layer_range", 0),
+                       reader_.integer(range->items[1], "layer_range", 0));
+    if (out.layers->first >= out.layers->second) {
+      reader_.refuse(*range,
+                     fmt::format("layer_range: expected begin < end, found [{}, {})",
+                                 out.layers->first, out.layers->second),
+                     "the end is the layer after the last one");
+    }
+    return out;
+  }
+
+  std::vector<RecipeSource> sources(const Node& node, bool layers) const {
+    std::vector<RecipeSource> out;
+    for (const Node& item : reader_.sequence(node, layers ? "sources" : "models").items)
+      out.push_back(source(item, layers));
+    return out;
+  }
+
+  RecipeSlice slice(const Node& node) const {
+    reader_.keys(node, {"sources", "base_model", "parameters", "residual_weight"});
+    RecipeSlice out;
+    out.place = place_of(node);
+    if (node.find("sources") == nullptr) reader_.refuse(node, "expected sources, found none");
+    out.sources = sources(*node.find("sources"), true);
+    const auto length = [](const RecipeSource& s) { return s.layers->second - s.layers->first; };
+    for (const RecipeSource& s : out.sources) {
+      if (length(s) == length(out.sources[0])) continue;
+      reader_.refuse(
+          node, fmt::format("expected layer ranges of equal length in a slice, found {} and {}",
+                            length(out.sources[0]), length(s)));
+    }
+    if (const Node* base = node.find("base_model");
+        base != nullptr && base->kind != Node::Kind::kNull) {
+      out.base = reader_.model(*base);
+    }
+    out.parameters = parameters(node);
+    if (const Node* residual = node.find("residual_weight");
+        residual != nullptr && residual->kind != Node::Kind::kNull) {
+      reader_.warn(*residual,
+                   "residual_weight has no effect (mergekit declares it and never reads it)");
+    }
+    return out;
+  }
+
+  std::vector<RecipeSlice> slices(const Node& node) const {
+    std::vector<RecipeSlice> out;
+    for (const Node& item : reader_.sequence(node, "slices").items) out.push_back(slice(item));
+    return out;
+  }
+
+  RecipeModule module_of(const std::string& name, const Node& node) const {
+    reader_.keys(node, {"slices", "models", "parameters"});
+    RecipeModule out;
+    out.name = name;
+    out.place = place_of(node);
+    out.parameters = parameters(node);
+    const Node* given_slices = node.find("slices");
+    const Node* given_models = node.find("models");
+    if ((given_slices == nullptr) == (given_models == nullptr)) {
+      reader_.refuse(node,
+                     fmt::format("module '{}': expected either slices or models", printable(name)));
+    }
+    if (given_slices != nullptr) out.slices = slices(*given_slices);
+    if (given_models != nullptr) out.models = sources(*given_models, false);
+    return out;
+  }
+
+  void parse_inputs() {
+    const Node* models = given("models");
+    const Node* slices_node = given("slices");
+    const Node* modules = given("modules");
+    const int count = (models != nullptr ? 1 : 0) + (slices_node != nullptr ? 1 : 0) +
+                      (modules != nullptr ? 1 : 0);
+    if (count != 1) {
+      reader_.refuse(
+          node_,
+          fmt::format("expected exactly one of models, slices and modules, found {}", count));
+    }
+    if (models != nullptr) recipe_.models = sources(*models, false);
+    if (slices_node != nullptr) recipe_.slices = slices(*slices_node);
+    if (modules == nullptr) return;
+    if (modules->kind != Node::Kind::kMapping || modules->entries.empty()) {
+      reader_.refuse(*modules, "modules: expected a mapping of module names");
+    }
+    for (const auto& [key, value] : modules->entries)
+      recipe_.modules.push_back(module_of(key.scalar, value));
+  }
+
+  void parse_tokenizer() {
+    const Node* source = given("tokenizer_source");
+    const Node* block = given("tokenizer");
+    if (source != nullptr && block != nullptr) {
+      reader_.refuse(*block, "expected either tokenizer_source or tokenizer, found both");
+    }
+    if (source != nullptr) recipe_.tokenizer = reader_.tokenizer(*source);
+    if (block != nullptr) recipe_.tokenizer = reader_.tokenizer(*block);
+  }
+};
+
+void check_names(const RecipeFile& file, const RecipeReader& reader,
+                 const std::vector<Node>& nodes) {
+  if (file.documents.size() < 2) return;
+  std::set<std::string> names;
+  std::size_t results = 0;
+  for (std::size_t i = 0; i < file.documents.size(); ++i) {
+    const std::string& name = file.documents[i].name;
+    if (name.empty()) ++results;
+    if (!name.empty() && !names.insert(name).second) {
+      reader.refuse(nodes[i], fmt::format("two documents are named '{}'", printable(name)));
+    }
+  }
+  if (results > 1)
+    reader.refuse(nodes.back(), "expected one document without a name (the result), found several");
+}
+
+}  // namespace
+
+RecipeFile parse_recipe(std::string text, std::string source, fs::path directory) {
+  RecipeFile file{std::move(source), std::move(directory), std::move(text), {}, {}};
+  std::vector<Node> nodes = parse_yaml(file.text, file.source);
+  std::erase_if(nodes, [](const Node& node) { return node.kind == Node::Kind::kNull; });
+  if (nodes.empty()) {
+    fail(
+        ErrorKind::kUsage, "merge",
+        fmt::format("{}: expected a recipe, found an empty document", printable(file.source, 400)));
+  }
+  const RecipeReader reader(file.source, file.warnings);
+  for (const Node& node : nodes) file.documents.push_back(DocumentParser(reader, node).parse());
+  check_names(file, reader, nodes);
+  return file;
+}
+
+RecipeFile read_recipe(const fs::path& path) {
+  constexpr std::uint64_t kLimit = 16ULL << 20;
+  return parse_recipe(read_file(path, kLimit), path.string(), path.parent_path());
+}
+
+}  // namespace lancet

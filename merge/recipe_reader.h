@@ -1,0 +1,48 @@
+#pragma once
+// What the parsers of a recipe's parts share: the file's name for messages, and typed access to
+// nodes.
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "merge/recipe.h"
+
+namespace lancet {
+
+class RecipeReader {
+ public:
+  RecipeReader(std::string source, std::vector<std::string>& warnings)
+      : source_(std::move(source)), warnings_(warnings) {}
+
+  [[noreturn]] void refuse(const Node& node, const std::string& message,
+                           std::string hint = {}) const;
+  void warn(const Node& node, const std::string& message) const;
+
+  /// The mapping's keys are all in `known`, else "did you mean".
+  void keys(const Node& mapping, const std::vector<std::string_view>& known) const;
+  [[nodiscard]] const Node& sequence(const Node& node, std::string_view what) const;
+  [[nodiscard]] std::string text(const Node& node, std::string_view what) const;
+  [[nodiscard]] bool flag(const Node& node, std::string_view what) const;
+  [[nodiscard]] std::int64_t integer(const Node& node, std::string_view what,
+                                     std::int64_t least) const;
+  [[nodiscard]] RecipeModel model(const Node& node) const;
+  [[nodiscard]] RecipeTokenizer tokenizer(const Node& node) const;
+  /// A `parameters` block: names and ranges are those of the method.
+  [[nodiscard]] RecipeValues values(const Node& node, const Method& method) const;
+
+ private:
+  std::string source_;
+  std::vector<std::string>& warnings_;
+
+  [[nodiscard]] RecipeToken token(const std::string& name, const Node& node) const;
+  [[nodiscard]] RecipeValue value(const Node& node, const MergeParameter& parameter) const;
+  void add_condition(RecipeValue& out, const Node& node, const MergeParameter& parameter) const;
+  [[nodiscard]] std::vector<double> gradient(const Node& node,
+                                             const MergeParameter& parameter) const;
+  [[nodiscard]] double scalar(const Node& node, const MergeParameter& parameter) const;
+};
+
+[[nodiscard]] inline Place place_of(const Node& node) { return {node.line, node.column}; }
+
+}  // namespace lancet

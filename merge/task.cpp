@@ -1,0 +1,209 @@
+#include "merge/task.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/parallel.h"
+#include "core/text.h"
+#include "merge/ops/convert.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::uint64_t kBlock = 4096;      ///< elements whose buffers stay in a core's cache
+constexpr std::uint64_t kChunk = 1U << 19;  ///< elements computed by one thread at a time
+
+}  // namespace
+
+/// The memory of one block under way.
+class MergeTask::Buffers {
+ public:
+  Buffers(std::uint64_t size, std::size_t models, bool base)
+      : size_(size), values_((models + Block::kScratch + (base ? 1 : 0)) * size), keys_(size) {
+    block_.models.resize(models);
+    block_.scratch.resize(Block::kScratch);
+  }
+
+  /// The block with its spans set, values still to be read. `base`: where the base's go.
+  Block& shape(std::uint64_t number, std::uint64_t begin, std::size_t count, ops::Out& base) {
+    block_.number = number;
+    block_.begin = begin;
+    block_.size = count;
+    double* at = values_.data();
+    const auto next = [&] { return ops::Out(std::exchange(at, at + size_), count); };
+    for (ops::Out& model : block_.models) model = next();
+    for (ops::Out& scratch : block_.scratch) scratch = next();
+    base = at < values_.data() + values_.size() ? next() : ops::Out();
+    block_.base = base;
+    block_.keys = std::span(keys_).first(count);
+    return block_;
+  }
+
+ private:
+  std::uint64_t size_;
+  std::vector<double> values_;
+  std::vector<std::uint32_t> keys_;
+  Block block_;
+};
+
+MergeTask::MergeTask(const Method& method, std::string name, std::vector<TaskModel> models,
+                     const TensorReader* base, std::vector<double> values, Semantics semantics,
+                     std::uint64_t seed)
+    : method_(method),
+      name_(std::move(name)),
+      models_(std::move(models)),
+      base_(base),
+      values_(std::move(values)),
+      semantics_(semantics),
+      seed_(seed),
+      shape_(base != nullptr ? base->shape() : models_.at(0).reader->shape()),
+      elements_(base != nullptr ? base->elements() : models_.at(0).reader->elements()),
+      width_(shape_.empty() ? 1 : static_cast<std::uint64_t>(shape_.back())) {
+  const bool rows = method.unit == Method::Unit::kRows && width_ > 0;
+  block_ = rows ? width_ * std::max<std::uint64_t>(1, kBlock / width_) : kBlock;
+  chunk_ = block_ * std::max<std::uint64_t>(1, kChunk / block_);
+}
+
+MergeTask::~MergeTask() = default;
+
+std::size_t MergeTask::index_of(std::string_view parameter) const {
+  const MergeParameter* found = find_parameter(method_, parameter);
+  if (found == nullptr)
+    fail(ErrorKind::kInternal, "merge", fmt::format("no parameter '{}'", parameter));
+  return static_cast<std::size_t>(found - method_.parameters.data());
+}
+
+double MergeTask::number(std::string_view parameter) const { return values_[index_of(parameter)]; }
+
+double MergeTask::number(std::string_view parameter, std::size_t model) const {
+  return models_[model].values[index_of(parameter)];
+}
+
+std::vector<double> MergeTask::numbers(std::string_view parameter) const {
+  std::vector<double> out;
+  for (std::size_t i = 0; i < models_.size(); ++i) out.push_back(number(parameter, i));
+  return out;
+}
+
+Random MergeTask::random(std::size_t model) const {
+  return Random(seed_, name_ + '\n' + models_[model].key);
+}
+
+std::unique_ptr<MergeTask::Buffers> MergeTask::take() const {
+  const std::lock_guard lock(mutex_);
+  if (free_.empty()) {
+    return std::make_unique<Buffers>(std::min(block_, std::max<std::uint64_t>(1, elements_)),
+                                     models_.size(), base_ != nullptr);
+  }
+  auto buffers = std::move(free_.back());
+  free_.pop_back();
+  return buffers;
+}
+
+void MergeTask::give(std::unique_ptr<Buffers> buffers) const {
+  const std::lock_guard lock(mutex_);
+  free_.push_back(std::move(buffers));
+}
+
+std::uint64_t MergeTask::chunk_elements(std::uint64_t chunk) const noexcept {
+  return std::min(chunk_, elements_ - chunk * chunk_);
+}
+
+void MergeTask::for_blocks(std::uint64_t begin, std::uint64_t end,
+                           const std::function<void(const Block&)>& body) const {
+  check_interrupted();
+  auto buffers = take();
+  for (std::uint64_t at = begin / block_ * block_; at < end; at += block_) {
+    ops::Out base;
+    Block& block = buffers->shape(at / block_, at, std::min(block_, elements_ - at), base);
+    if (base_ != nullptr) base_->read(at, base);
+    for (std::size_t i = 0; i < models_.size(); ++i) {
+      models_[i].reader->read(at, block.models[i]);
+      if (base_ != nullptr && method_.view == Method::View::kDeltas)
+        ops::subtract(block.models[i], base);
+    }
+    body(block);
+  }
+  give(std::move(buffers));
+}
+
+void MergeTask::scan_chunks(const std::function<void(std::uint64_t chunk)>& body) const {
+  parallel::for_each(chunks(), [&](std::size_t chunk) {
+    body(chunk);
+    if (!keep_resident_) release(chunk);
+  });
+}
+
+std::vector<double> MergeTask::sum(
+    std::size_t count, const std::function<void(const Block&, std::span<double>)>& part) const {
+  const std::size_t slots = static_cast<std::size_t>(parallel::threads()) + 1;
+  std::vector<std::vector<double>> parts(slots);
+  std::vector<double> total(count);
+  parallel::pipeline(chunks(), slots,
+                     {.begin = [&](std::size_t, std::size_t slot) { parts[slot].assign(count, 0); },
+                      .work =
+                          [&](std::size_t chunk, std::size_t slot) {
+                            for_blocks(chunk * chunk_, chunk * chunk_ + chunk_elements(chunk),
+                                       [&](const Block& block) { part(block, parts[slot]); });
+                            if (!keep_resident_) release(chunk);
+                          },
+                      .finish =
+                          [&](std::size_t, std::size_t slot) {
+                            for (std::size_t i = 0; i < count; ++i) total[i] += parts[slot][i];
+                          }});
+  return total;
+}
+
+void MergeTask::emit_chunk(const Emit& emit, std::uint64_t chunk, DType dtype,
+                           std::span<std::byte> out) const {
+  const std::uint64_t size = dtype_bytes(dtype, 1).value();
+  std::vector<double> result(std::min(block_, elements_));
+  const std::uint64_t first = chunk * chunk_;
+  for_blocks(first, first + chunk_elements(chunk), [&](const Block& block) {
+    const auto values = std::span(result).first(block.size);
+    emit(block, values);
+    const std::uint64_t at = block.begin - first;
+    if (ops::store_values(dtype, values, out.subspan(at * size, block.size * size))) return;
+    const auto bad = std::ranges::max_element(
+        values, {}, [](double v) { return v == v ? std::abs(v) : HUGE_VAL; });
+    fail(ErrorKind::kNumeric, "merge",
+         fmt::format("tensor '{}': expected a result that {} can hold, found {} at element {}",
+                     printable(name_), dtype_info(dtype).name, *bad,
+                     block.begin + static_cast<std::uint64_t>(bad - values.begin())),
+         "check weights and scales of the recipe, or give a wider dtype");
+  });
+}
+
+void MergeTask::emit_values(const Emit& emit, std::uint64_t begin, std::span<double> out) const {
+  std::vector<double> result(std::min(block_, elements_));
+  const std::uint64_t end = begin + out.size();
+  for_blocks(begin, end, [&](const Block& block) {
+    const auto values = std::span(result).first(block.size);
+    emit(block, values);
+    const std::uint64_t from = std::max(begin, block.begin);
+    const std::uint64_t to = std::min(end, block.begin + block.size);
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(from - block.begin), to - from,
+                out.begin() + static_cast<std::ptrdiff_t>(from - begin));
+  });
+}
+
+void MergeTask::prefetch(std::uint64_t chunk) const noexcept {
+  const std::uint64_t begin = chunk * chunk_;
+  const std::uint64_t end = begin + chunk_elements(chunk);
+  if (base_ != nullptr) base_->prefetch(begin, end);
+  for (const TaskModel& model : models_) model.reader->prefetch(begin, end);
+}
+
+void MergeTask::release(std::uint64_t chunk) const noexcept {
+  const std::uint64_t begin = chunk * chunk_;
+  const std::uint64_t end = begin + chunk_elements(chunk);
+  if (base_ != nullptr) base_->release(begin, end);
+  for (const TaskModel& model : models_) model.reader->release(begin, end);
+}
+
+}  // namespace lancet

@@ -1,0 +1,211 @@
+#include "merge/task_vectors.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "merge/ops/select.h"
+
+namespace lancet {
+namespace {
+
+constexpr double kSmallestMass = 1e-7;     ///< below it a delta is not rescaled
+constexpr double kSmallestDivisor = 1e-8;  ///< of the plain weighted sum
+
+/// Parameters and factors of one tensor.
+struct Family {
+  std::vector<double> weights;  ///< of u_i = weight_i * rescale_i * sparsify(d_i)
+  std::vector<double> rescale;
+  double lambda = 1;
+  bool normalize = false;
+  TaskVectorRule rule;
+};
+
+/// |d_i|_1 / |sparsify(d_i)|_1.
+std::vector<double> measure_rescale(const MergeTask& task, const Sparsify& sparsify) {
+  const std::size_t n = task.models();
+  const std::vector<double> mass = task.sum(2 * n, [&](const Block& block, std::span<double> sums) {
+    for (std::size_t i = 0; i < n; ++i) {
+      sums[2 * i] += ops::abs_sum(block.models[i]);
+      sparsify(block, i, block.models[i]);
+      sums[2 * i + 1] += ops::abs_sum(block.models[i]);
+    }
+  });
+  std::vector<double> factors(n, 1.0);
+  for (std::size_t i = 0; i < n; ++i) {
+    const bool measurable = mass[2 * i] >= kSmallestMass && mass[2 * i + 1] >= kSmallestMass;
+    if (measurable) factors[i] = mass[2 * i] / mass[2 * i + 1];
+  }
+  return factors;
+}
+
+/// m / D without consensus.
+void weighted_sum(const Family& family, const Block& block, ops::Out merged) {
+  ops::fill(merged, 0);
+  double divisor = 0;
+  for (std::size_t i = 0; i < block.models.size(); ++i) {
+    ops::add_scaled(merged, block.models[i], family.weights[i] * family.rescale[i]);
+    divisor += family.weights[i];
+  }
+  const bool divide = family.normalize && std::fabs(divisor) >= kSmallestDivisor;
+  ops::scale(merged, divide ? family.lambda / divisor : family.lambda);
+}
+
+/// m / D with consensus. Paper semantics: the sign is elected by the deltas themselves, not by w_i
+/// d_i.
+void consensus_sum(const Family& family, bool weighted_election, const Block& block,
+                   ops::Out merged) {
+  const ops::Out total = block.scratch[0], divisor = block.scratch[1], term = block.scratch[2];
+  ops::fill(merged, 0);
+  ops::fill(divisor, 0);
+  ops::fill(total, 0);
+  for (std::size_t i = 0; i < block.models.size(); ++i) {
+    ops::scale(block.models[i], family.rescale[i]);
+    ops::add_scaled(total, block.models[i], weighted_election ? family.weights[i] : 1.0);
+  }
+  for (std::size_t i = 0; i < block.models.size(); ++i) {
+    const double weight = family.weights[i];
+    ops::copy(term, block.models[i]);
+    ops::scale(term, weight);
+    ops::add_agreeing(merged, divisor, total, weighted_election ? term : block.models[i], term,
+                      weight);
+  }
+  if (family.normalize) ops::divide_nonzero(merged, divisor);
+  ops::scale(merged, family.lambda);
+}
+
+}  // namespace
+
+Emit merge_task_vectors(const MergeTask& task, const TaskVectorRule& rule) {
+  Family family{task.numbers("weight"), std::vector<double>(task.models(), 1.0),
+                task.number("lambda"), task.flag("normalize"), rule};
+  if (rule.measure_rescale && rule.sparsify) family.rescale = measure_rescale(task, rule.sparsify);
+  const bool weighted_election = task.semantics() != Semantics::kPaper;
+  return [family = std::move(family), weighted_election](const Block& block, ops::Out out) {
+    if (family.rule.sparsify) {
+      for (std::size_t i = 0; i < block.models.size(); ++i)
+        family.rule.sparsify(block, i, block.models[i]);
+    }
+    if (family.rule.consensus) {
+      consensus_sum(family, weighted_election, block, out);
+    } else {
+      weighted_sum(family, block, out);
+    }
+    ops::add(out, block.base);
+  };
+}
+
+namespace {
+
+std::uint64_t share_of(std::uint64_t elements, double share) {
+  return static_cast<std::uint64_t>(share * static_cast<double>(elements));
+}
+
+Sparsify keep_bands(const MergeTask& task, const std::vector<ops::RankBand>& bands) {
+  return [filters = ops::BandFilter::find(task, ops::models_series(), bands)](
+             const Block& block, std::size_t model, ops::Out delta) {
+    filters[model].apply(block, delta, delta);
+  };
+}
+
+/// Keep probabilities density +- epsilon must be probabilities.
+void check_ranked(const MergeTask& task, double density, double epsilon) {
+  const bool strict = task.semantics() == Semantics::kMergekit;
+  const bool inside = strict ? density - epsilon > 0 && density + epsilon < 1
+                             : density - epsilon >= 0 && density + epsilon <= 1;
+  if (density < 1 && !inside) {
+    fail(ErrorKind::kUsage, "merge",
+         fmt::format("tensor '{}': expected density - epsilon and density + epsilon in [0, 1], "
+                     "found {} and {}",
+                     printable(task.name()), density - epsilon, density + epsilon));
+  }
+  if (strict && density < 1 && task.width() == 1) {
+    fail(ErrorKind::kNumeric, "merge",
+         fmt::format("tensor '{}': mergekit's della has no answer for rows of one element",
+                     printable(task.name())),
+         "leave out --semantics mergekit");
+  }
+}
+
+bool keeps_everything(const std::vector<double>& densities) {
+  return std::ranges::all_of(densities, [](double d) { return d >= 1; });
+}
+
+}  // namespace
+
+Sparsify keep_largest(const MergeTask& task) {
+  const std::vector<double> densities = task.numbers("density");
+  if (keeps_everything(densities)) return {};
+  std::vector<ops::RankBand> bands;
+  for (const double density : densities) {
+    const std::uint64_t count = std::max<std::uint64_t>(share_of(task.elements(), density), 1);
+    bands.push_back({0, density >= 1 ? task.elements() : density <= 0 ? 0 : count});
+  }
+  return keep_bands(task, bands);
+}
+
+Sparsify keep_middle(const MergeTask& task) {
+  const std::vector<double> densities = task.numbers("density");
+  if (keeps_everything(densities)) return {};
+  const std::vector<double> gammas = task.numbers("gamma");
+  const std::uint64_t n = task.elements();
+  std::vector<ops::RankBand> bands;
+  for (std::size_t i = 0; i < densities.size(); ++i) {
+    const std::uint64_t target = densities[i] >= 1 ? n : share_of(n, densities[i]);
+    // Where both shares do not fit, the largest give way.
+    const std::uint64_t top = std::min(share_of(n, gammas[i]), n - target);
+    bands.push_back({densities[i] >= 1 ? 0 : top, densities[i] >= 1 ? n : top + target});
+  }
+  return keep_bands(task, bands);
+}
+
+Sparsify keep_random(const MergeTask& task, bool unbiased) {
+  const std::vector<double> densities = task.numbers("density");
+  if (keeps_everything(densities)) return {};
+  std::vector<Random> randoms;
+  for (std::size_t i = 0; i < task.models(); ++i) randoms.push_back(task.random(i));
+  return [densities, randoms, unbiased](const Block& block, std::size_t model, ops::Out delta) {
+    const double density = densities[model];
+    if (density >= 1) return;
+    const auto chance = std::span(reinterpret_cast<float*>(block.scratch[3].data()), delta.size());
+    randoms[model].fill_uniform(block.begin, chance);
+    ops::keep_random(delta, chance, density);
+    if (unbiased && density > 0) ops::scale(delta, 1 / density);
+  };
+}
+
+Sparsify keep_ranked(const MergeTask& task, bool unbiased) {
+  const std::vector<double> densities = task.numbers("density");
+  if (keeps_everything(densities)) return {};
+  const std::vector<double> epsilons = task.numbers("epsilon");
+  const std::uint64_t width = task.width();
+  std::vector<Random> randoms;
+  for (std::size_t i = 0; i < task.models(); ++i) {
+    randoms.push_back(task.random(i));
+    check_ranked(task, densities[i], epsilons[i]);
+  }
+  return [=](const Block& block, std::size_t model, ops::Out delta) {
+    const double density = densities[model], epsilon = epsilons[model];
+    if (density >= 1) return;
+    const auto chance = std::span(reinterpret_cast<float*>(block.scratch[3].data()), delta.size());
+    randoms[model].fill_uniform(block.begin, chance);
+    ops::magnitude_keys(block.keys, delta);
+    std::vector<std::uint32_t> ranks(width);
+    // In a row of one element there is no rank: it is kept with the mean probability.
+    const double step = width > 1 ? 2 * epsilon / static_cast<double>(width - 1) : 0;
+    const double least = width > 1 ? density - epsilon : density;
+    for (std::size_t row = 0; row < delta.size(); row += width) {
+      ops::rank_row(block.keys.subspan(row, width), ranks);
+      for (std::size_t j = 0; j < width; ++j) {
+        const double keep = least + step * ranks[j];
+        double& value = delta[row + j];
+        value = static_cast<double>(chance[row + j]) >= keep ? 0 : unbiased ? value / keep : value;
+      }
+    }
+  };
+}
+
+}  // namespace lancet

@@ -1,0 +1,92 @@
+// token_reader of merge/tokens.h.
+#include <algorithm>
+#include <map>
+#include <mutex>
+
+#include "core/error.h"
+#include "merge/ops/vector.h"
+#include "merge/tokens.h"
+
+namespace lancet {
+namespace {
+
+class TokenReader final : public TensorReader {
+ public:
+  TokenReader(std::vector<std::unique_ptr<TensorReader>> readers, std::shared_ptr<const RowMap> map,
+              std::uint64_t columns, std::string label)
+      : TensorReader(std::move(label), {map->rows(), static_cast<std::int64_t>(columns)}),
+        readers_(std::move(readers)),
+        map_(std::move(map)),
+        columns_(columns) {}
+
+  void read(std::uint64_t begin, std::span<double> out) const override {
+    std::vector<double> row(columns_);
+    for (std::uint64_t at = begin, end = begin + out.size(); at < end;) {
+      const std::uint64_t first = at % columns_;
+      const std::uint64_t count = std::min(columns_ - first, end - at);
+      read_row(at / columns_, first, out.subspan(at - begin, count), row);
+      at += count;
+    }
+  }
+
+ private:
+  std::vector<std::unique_ptr<TensorReader>> readers_;
+  std::shared_ptr<const RowMap> map_;
+  std::uint64_t columns_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::uint32_t, std::vector<double>> means_;
+
+  void read_row(std::uint64_t row, std::uint64_t first, ops::Out out,
+                std::vector<double>& scratch) const {
+    ops::fill(out, 0);
+    const std::uint32_t from = map_->starts[row], to = map_->starts[row + 1];
+    for (std::uint32_t k = from; k < to; ++k) {
+      const RowMap::Row& source = map_->sources[k];
+      const ops::Out values = std::span(scratch).first(out.size());
+      if (source.row == RowMap::kMean) {
+        ops::copy(values, std::span(mean(source.input)).subspan(first, out.size()));
+      } else {
+        readers_[source.input]->read(source.row * columns_ + first, values);
+      }
+      ops::add(out, values);
+    }
+    if (to - from > 1) ops::scale(out, 1 / static_cast<double>(to - from));
+  }
+
+  const std::vector<double>& mean(std::uint32_t input) const {
+    const std::lock_guard lock(mutex_);
+    std::vector<double>& sum = means_[input];
+    if (!sum.empty()) return sum;
+    sum.resize(columns_);
+    const TensorReader& reader = *readers_[input];
+    const std::uint64_t rows = reader.elements() / columns_;
+    std::vector<double> row(columns_);
+    for (std::uint64_t r = 0; r < rows; ++r) {
+      reader.read(r * columns_, row);
+      ops::add(sum, row);
+    }
+    ops::scale(sum, 1 / static_cast<double>(std::max<std::uint64_t>(1, rows)));
+    return sum;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<TensorReader> token_reader(std::vector<std::unique_ptr<TensorReader>> readers,
+                                           std::shared_ptr<const RowMap> map, std::string label) {
+  std::uint64_t columns = 0;
+  for (const auto& reader : readers) {
+    if (reader == nullptr) continue;
+    const auto own = static_cast<std::uint64_t>(reader->shape().at(1));
+    if (columns != 0 && columns != own) {
+      fail(ErrorKind::kMismatch, "merge",
+           label + ": expected embeddings of one width, found " + std::to_string(columns) +
+               " and " + std::to_string(own));
+    }
+    columns = own;
+  }
+  return std::make_unique<TokenReader>(std::move(readers), std::move(map), columns,
+                                       std::move(label));
+}
+
+}  // namespace lancet

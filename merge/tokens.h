@@ -1,0 +1,58 @@
+#pragma once
+// Merging models whose vocabularies differ: which token stands at which row of the result, and
+// which rows of which models its embedding is made of.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "merge/input.h"
+#include "merge/method.h"
+#include "merge/recipe.h"
+
+namespace lancet {
+
+/// For each row of the result the rows that are averaged for one model; none: zeros.
+struct RowMap {
+  static constexpr std::uint32_t kMean = UINT32_MAX;  ///< as row: the mean of all rows
+  struct Row {
+    std::uint32_t input = 0;  ///< into the plan's inputs
+    std::uint32_t row = 0;
+  };
+  std::vector<std::uint32_t> starts;  ///< rows + 1 offsets into `sources`
+  std::vector<Row> sources;
+
+  [[nodiscard]] std::int64_t rows() const noexcept {
+    return static_cast<std::int64_t>(starts.size()) - 1;
+  }
+};
+
+struct TokenPlan {
+  std::int64_t tokens = 0;                          ///< of the tokenizer
+  std::int64_t rows = 0;                            ///< of embeddings and head
+  std::vector<std::shared_ptr<const RowMap>> maps;  ///< one for each input
+  std::map<std::string, std::string> side_files;    ///< the tokenizer of the result
+  std::vector<std::string> warnings;
+};
+
+/// `reference`: the input whose tokenizer is "base". kMismatch for a tokenizer that cannot be
+/// matched by token.
+[[nodiscard]] TokenPlan plan_tokens(const RecipeTokenizer& recipe,
+                                    const std::vector<std::shared_ptr<const MergeInput>>& inputs,
+                                    std::size_t reference, Semantics semantics);
+
+/// Names of the files that make up a tokenizer.
+[[nodiscard]] std::vector<std::string> tokenizer_file_names();
+
+/// True for the token embedding and the head of a model: [vocab, d_model].
+[[nodiscard]] bool is_embedding(const MergeInput& model, const InputTensor& tensor);
+
+/// Rows of `readers` (one for each input of the plan, null where the map does not ask for it) as
+/// the map says.
+[[nodiscard]] std::unique_ptr<TensorReader> token_reader(
+    std::vector<std::unique_ptr<TensorReader>> readers, std::shared_ptr<const RowMap> map,
+    std::string label);
+
+}  // namespace lancet

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""lancet merge at the shell: options, exit codes, kill -9, memory. Usage: merge_test.py LANCET [unittest args]."""
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import tiny_model  # noqa: E402
+
+LANCET = pathlib.Path(sys.argv[1]).resolve()
+KILLS = int(os.environ.get("LANCET_KILLS", "50"))
+
+
+def weights(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(pathlib.Path(folder).glob("*.safetensors"))}
+
+
+class Merging(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="lancet-merge-"))
+        for seed, name in enumerate(("base", "a", "b")):
+            tiny_model.write_model(cls.root / name, seed=seed)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.root, ignore_errors=True)
+
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(dir=self.root))
+
+    def recipe(self, text, name="r.yml"):
+        path = self.work / name
+        path.write_text(text)
+        return path
+
+    def linear(self):
+        return self.recipe("merge_method: linear\nparameters: {weight: 1}\nmodels:\n  - model: ../a\n  - model: ../b\n")
+
+    def run_lancet(self, *args, code=0, **options):
+        done = subprocess.run([str(LANCET), *map(str, args)], capture_output=True, text=True, cwd=self.work, timeout=300, **options)
+        self.assertEqual(done.returncode, code, f"lancet {args}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def json(self, *args, code=0):
+        return json.loads(self.run_lancet(*args, "--json", code=code).stdout)
+
+    def test_a_recipe_and_the_same_by_options_give_the_same_weights(self):
+        result = self.json("merge", self.linear(), "out")
+        self.assertEqual(set(result), {"output", "complete", "tensors", "bytes_read", "bytes_written", "seconds", "read_gb_s",
+                                       "write_gb_s", "peak_memory", "resumed", "warnings"})
+        self.run_lancet("merge", "--method", "linear", "--models", self.root / "a", self.root / "b", "--set", "weight=0.5,0.5", "out2")
+        self.assertEqual(weights(self.work / "out"), weights(self.work / "out2"))
+        self.assertEqual(sorted(p.name for p in (self.work / "out").iterdir()),
+                         ["config.json", "lancet.json", "mergekit_config.yml", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+        self.run_lancet("verify", "out")
+
+    def test_the_first_model_is_the_base_where_one_is_needed(self):
+        self.run_lancet("merge", "--method", "slerp", "--models", self.root / "a", self.root / "b", "--set", "t=0", "out")
+        self.assertEqual(weights(self.work / "out"), weights(self.root / "a"))
+
+    def test_check_and_plan_write_nothing(self):
+        recipe = self.linear()
+        self.run_lancet("merge", recipe, "--check")
+        plan = self.json("merge", recipe, "out", "--plan")
+        self.assertTrue(plan["plan"])
+        done = self.json("merge", recipe, "out")
+        self.assertEqual(done["bytes_read"], plan["bytes_read"])
+        self.assertAlmostEqual(done["bytes_written"], plan["bytes_written"], delta=0.05 * plan["bytes_written"])
+        self.assertEqual(sorted(p.name for p in self.work.iterdir()), ["out", "r.yml"])
+
+    def test_bad_recipes_are_exit_2_with_place_and_suggestion_and_leave_nothing(self):
+        for text, pattern in [("merge_method: liner\nmodels: [{model: ../a}]\n", r"r.yml:1:15: unknown merge_method.*\n.*linear"),
+                              ("merge_method: linear\nmodls: []\n", r"r.yml:2:1: unknown key 'modls'\n.*models"),
+                              ("merge_method: linear\nmodels: [{model: ../a, weight: 1}]\n", r"unknown key 'weight'"),
+                              ("merge_method: ties\nmodels: [{model: ../a}]\n", r"needs a base_model"),
+                              ("merge_method: slerp\nbase_model: ../a\nparameters: {t: 2}\nmodels: [{model: ../b}]\n", r"\[0, 1\], found '2'"),
+                              ("- a\n", r"expected a mapping"), ("", r"empty"), ("a: [", r"r.yml:1")]:
+            with self.subTest(text=text):
+                done = self.run_lancet("merge", self.recipe(text), "out", code=2)
+                self.assertRegex(done.stderr, pattern)
+                self.assertEqual([p.name for p in self.work.iterdir()], ["r.yml"])
+                error = self.json("merge", "r.yml", "out", code=2)["error"]
+                self.assertEqual(error["kind"], "usage")
+
+    def test_a_missing_model_is_exit_3_and_says_where_it_was_looked_for(self):
+        done = self.run_lancet("merge", self.recipe("merge_method: linear\nmodels: [{model: ../nowhere}]\n"), "out", code=3)
+        self.assertIn("nowhere", done.stderr)
+
+    def test_no_libtorch_is_loaded(self):
+        done = self.run_lancet("merge", self.linear(), "out", env={**os.environ, "LD_DEBUG": "files"})
+        self.assertNotIn("libtorch", done.stderr)
+
+    def wide(self, name, seed, megabytes):
+        """One model of many tensors; values repeat, which is quick to write."""
+        folder = self.work / name
+        folder.mkdir()
+        rng = random.Random(seed)
+        block = struct.pack("<65536f", *[rng.gauss(0, 0.02) for _ in range(65536)])
+        header, offset = {}, 0
+        count = megabytes * 4
+        for i in range(count):
+            header[f"model.layers.{i:05}.weight"] = {"dtype": "F32", "shape": [256, 256], "data_offsets": [offset, offset + len(block)]}
+            offset += len(block)
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + block * count)
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+
+    def test_every_rerun_after_kill_9_ends_with_the_reference_bytes(self):
+        self.wide("x", 1, 24)
+        self.wide("y", 2, 24)
+        self.recipe("merge_method: ties\nbase_model: x\nparameters: {weight: 1, density: 0.5}\nmodels: [{model: y}]\n")
+        options = ["merge", "r.yml", "--shard-size", "1MB", "--quiet"]
+        start = time.monotonic()
+        self.run_lancet(*options, "reference")
+        whole = time.monotonic() - start
+        expected = weights(self.work / "reference")
+        rng, resumed, killed = random.Random(7), 0, 0
+        for k in range(KILLS):
+            process = subprocess.Popen([str(LANCET), *options, "out"], cwd=self.work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                process.wait(timeout=rng.uniform(0, whole))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+                self.assertFalse((self.work / "out").exists() and weights(self.work / "out") != expected)
+            if not (self.work / "out").exists():
+                resumed += self.json(*options, "out")["resumed"] > 0
+            self.assertEqual(weights(self.work / "out"), expected, f"kill {k}")
+            self.assertFalse(list(self.work.glob(".out*")), "something is left beside the output")
+            shutil.rmtree(self.work / "out")
+        self.assertGreater(killed, KILLS // 4)
+        self.assertGreater(resumed, 0)
+
+    def test_memory_is_bounded_whatever_the_size_of_a_tensor(self):
+        rows, columns = 16384, 16384   # 512 MiB of bfloat16 a model, holes on disk
+        for name in ("x", "y", "z"):
+            (self.work / name).mkdir()
+            size = rows * columns * 2
+            text = json.dumps({"model.embed_tokens.weight": {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [0, size]}}).encode()
+            text += b" " * (-len(text) % 8)
+            with open(self.work / name / "model.safetensors", "wb") as file:
+                file.write(struct.pack("<Q", len(text)) + text)
+                file.truncate(8 + len(text) + size)
+            (self.work / name / "config.json").write_text('{"model_type": "llama"}')
+        self.recipe("merge_method: ties\nbase_model: x\nparameters: {weight: 1, density: 0.5}\nmodels: [{model: y}, {model: z}]\n")
+        result = self.json("merge", "r.yml", "out", "--memory", "256MiB")
+        self.assertLessEqual(result["peak_memory"], 256 << 20)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=1)

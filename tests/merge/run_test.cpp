@@ -1,0 +1,364 @@
+// From recipe to files: what is written, refused, resumed and repeated bit for bit.
+#include "merge/run.h"
+
+#include "core/hash.h"
+#include "core/parallel.h"
+#include "merge/journal.h"
+#include "tests/catch.h"
+#include "tests/merge/memory.h"
+
+using namespace lancet;
+using namespace lancet::test;
+
+namespace {
+
+/// Two layers, an embedding, norms and a head; values by `seed`.
+NamedTensors tiny(unsigned seed, std::int64_t vocab = 12, int layers = 2) {
+  NamedTensors out;
+  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    std::size_t n = 1;
+    for (const auto d : shape) n *= static_cast<std::size_t>(d);
+    out[name] = {shape, random_values(n, seed + static_cast<unsigned>(out.size()), 0.02)};
+  };
+  add("model.embed_tokens.weight", {vocab, 8});
+  for (int l = 0; l < layers; ++l) {
+    const std::string prefix = "model.layers." + std::to_string(l) + ".";
+    add(prefix + "self_attn.q_proj.weight", {8, 8});
+    add(prefix + "mlp.up_proj.weight", {16, 8});
+    add(prefix + "input_layernorm.weight", {8});
+  }
+  add("model.norm.weight", {8});
+  add("lm_head.weight", {vocab, 8});
+  return out;
+}
+
+const Json kConfig{{"model_type", "llama"},
+                   {"num_hidden_layers", 2},
+                   {"vocab_size", 12},
+                   {"tie_word_embeddings", false},
+                   {"torch_dtype", "float32"}};
+
+Json merge(const std::string& recipe, const fs::path& directory, const fs::path& out,
+           RunOptions run = {}, MergeOptions options = {}) {
+  const RecipeFile file = parse_recipe(recipe, "r.yml", directory);
+  return run_merge(file, *plan_merge(file, options), out, run);
+}
+
+Values values_of(const fs::path& model, const std::string& name) {
+  const ModelSource source = ModelSource::open(model);
+  const TensorInfo& tensor = source.at(name);
+  std::vector<float> values(tensor.elements());
+  source.read_f32(tensor, 0, tensor.shape[0], values);
+  return {values.begin(), values.end()};
+}
+
+std::string weights_hash(const fs::path& model) {
+  std::string all;
+  for (const auto& entry : fs::directory_iterator(model)) {
+    if (entry.path().extension() == ".safetensors")
+      all += entry.path().filename().string() + sha256_file(entry.path());
+  }
+  return all;
+}
+
+struct Fixture {
+  Scratch scratch;
+  Fixture() {
+    save_model(scratch / "a", tiny(1), DType::kF32, kConfig);
+    save_model(scratch / "b", tiny(100), DType::kF32, kConfig);
+    save_model(scratch / "c", tiny(200), DType::kF32, kConfig);
+  }
+};
+
+const std::string kLinear =
+    "merge_method: linear\nmodels:\n  - {model: a, parameters: {weight: 0.75}}\n  - {model: b, "
+    "parameters: {weight: 0.25}}\n";
+const std::string kTies =
+    "merge_method: ties\nbase_model: a\nparameters: {density: 0.5, weight: 1}\nmodels: [{model: "
+    "a}, {model: b}, {model: c}]\n";
+
+}  // namespace
+
+TEST_CASE_METHOD(Fixture, "merge: a linear recipe writes a model whose tensors are the means") {
+  const Json result = merge(kLinear, scratch.path(), scratch / "out");
+  CHECK(result["tensors"] == 9);
+  CHECK(result["resumed"] == 0);
+  for (const std::string name :
+       {"model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight", "model.norm.weight"}) {
+    const Values a = values_of(scratch / "a", name), b = values_of(scratch / "b", name),
+                 out = values_of(scratch / "out", name);
+    for (std::size_t i = 0; i < out.size(); ++i)
+      CHECK(out[i] == static_cast<double>(static_cast<float>(.75 * a[i] + .25 * b[i])));
+  }
+  const Json manifest = read_json(scratch / "out" / "lancet.json");
+  CHECK(manifest["recipe"] == kLinear);
+  CHECK(manifest["outputs"][0]["sha256"] == sha256_file(scratch / "out" / "model.safetensors"));
+  CHECK(read_json(scratch / "out" / "config.json")["num_hidden_layers"] == 2);
+  CHECK(scratch.entries() == 4);
+}
+
+TEST_CASE_METHOD(Fixture, "merge: shards, single file and threads hold the same values") {
+  const Json one = merge(kTies, scratch.path(), scratch / "one.safetensors");
+  for (const int threads : {1, 2, 5}) {
+    parallel::set_threads(threads);
+    const fs::path out = scratch / ("sharded" + std::to_string(threads));
+    merge(kTies, scratch.path(), out,
+          {.shard_size = 700, .memory = threads == 5 ? 64ULL << 20 : 1ULL << 30});
+    CHECK(fs::exists(out / "model.safetensors.index.json"));
+    for (const TensorInfo& tensor : ModelSource::open(scratch / "one.safetensors").tensors()) {
+      CHECK(values_of(out, tensor.name) == values_of(scratch / "one.safetensors", tensor.name));
+    }
+    CHECK(weights_hash(out) == weights_hash(scratch / "sharded1"));
+  }
+  parallel::set_threads(0);
+}
+
+TEST_CASE_METHOD(
+    Fixture, "merge: an interrupted merge resumes with the same bytes, a changed one is refused") {
+  const RunOptions small{.shard_size = 700};
+  merge(kLinear, scratch.path(), scratch / "reference", small);
+  // The first of two parts alone is what an interrupted run leaves.
+  RunOptions part = small;
+  part.part = 1;
+  part.parts = 2;
+  const Json first = merge(kLinear, scratch.path(), scratch / "out", part);
+  CHECK(first["complete"] == false);
+  CHECK_FALSE(fs::exists(scratch / "out"));
+  const std::string other =
+      "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n";
+  const auto error = error_of([&] { merge(other, scratch.path(), scratch / "out", small); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kMismatch);
+  CHECK_THAT(error->message(), Catch::Contains("begun with another recipe"));
+  const Json rest = merge(kLinear, scratch.path(), scratch / "out", small);
+  CHECK(rest["resumed"] == first["bytes_written"]);
+  CHECK(rest["bytes_written"].get<std::uint64_t>() > 0);
+  CHECK(weights_hash(scratch / "out") == weights_hash(scratch / "reference"));
+  CHECK_FALSE(fs::exists(MergeJournal::place(scratch / "out")));
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "merge: a changed input refuses to resume and names it; --restart begins anew") {
+  RunOptions part{.shard_size = 700};
+  part.part = 1;
+  part.parts = 2;
+  merge(kLinear, scratch.path(), scratch / "out", part);
+  save_model(scratch / "b", tiny(300), DType::kF32, kConfig);
+  RunOptions whole{.shard_size = 700};
+  const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out", whole); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kMismatch);
+  CHECK_THAT(error->message(), Catch::Contains("input \"b\""));
+  whole.restart = true;
+  CHECK(merge(kLinear, scratch.path(), scratch / "out", whole)["resumed"] == 0);
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "merge: parts made apart and joined are the single run, and join refuses gaps") {
+  const RunOptions single{.shard_size = 700};
+  merge(kTies, scratch.path(), scratch / "single", single);
+  RunOptions join = single;
+  join.join = true;
+  for (std::uint32_t k = 1; k <= 3; ++k) {
+    RunOptions part = single;
+    part.part = 4 - k;  // in any order
+    part.parts = 3;
+    merge(kTies, scratch.path(), scratch / "out", part);
+    if (k == 2) {
+      const auto error = error_of([&] { merge(kTies, scratch.path(), scratch / "out", join); });
+      REQUIRE(error);
+      CHECK(error->kind() == ErrorKind::kInput);
+    }
+  }
+  CHECK(merge(kTies, scratch.path(), scratch / "out", join)["bytes_written"] == 0);
+  CHECK(weights_hash(scratch / "out") == weights_hash(scratch / "single"));
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "merge: an existing output is refused without force and replaced whole with it") {
+  merge(kLinear, scratch.path(), scratch / "out", {.shard_size = 700});
+  const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out"); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kUsage);
+  merge(kLinear, scratch.path(), scratch / "out", {.force = true});
+  CHECK(fs::exists(scratch / "out" / "model.safetensors"));
+  CHECK_FALSE(fs::exists(scratch / "out" / "model.safetensors.index.json"));  // no stale shards
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "merge: NaN in an input is exit 5 and names tensor and model; nothing is left") {
+  NamedTensors bad = tiny(1);
+  bad["model.norm.weight"].second[3] = std::nan("");
+  save_model(scratch / "b", bad, DType::kBF16, kConfig);
+  const auto before = scratch.entries();
+  const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out"); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kNumeric);
+  CHECK_THAT(error->message(), Catch::Contains("model.norm.weight") && Catch::Contains("'b'") &&
+                                   Catch::Contains("element 3"));
+  CHECK_FALSE(fs::exists(scratch / "out"));
+  CHECK(scratch.entries() == before);
+}
+
+TEST_CASE_METHOD(Fixture, "merge: a result that the dtype cannot hold is exit 5") {
+  const auto error = error_of([&] {
+    merge(
+        "merge_method: linear\ndtype: float16\nparameters: {weight: 1000000, normalize: "
+        "false}\nmodels: [{model: a}, {model: b}]\n",
+        scratch.path(), scratch / "out.safetensors");
+  });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kNumeric);
+  CHECK_THAT(error->message(), Catch::Contains("F16"));
+}
+
+TEST_CASE_METHOD(
+    Fixture, "merge: other shapes, tensors and architectures are exit 4 with both sides named") {
+  const auto refused = [&](const NamedTensors& tensors, const Json& config) {
+    save_model(scratch / "b", tensors, DType::kF32, config);
+    const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out"); });
+    REQUIRE(error);
+    CHECK(error->kind() == ErrorKind::kMismatch);
+    return error->message() + " | " + error->hint();
+  };
+  CHECK_THAT(refused(tiny(2, 16), kConfig),
+             Catch::Contains("'a'") && Catch::Contains("'b'") && Catch::Contains("[12, 8]") &&
+                 Catch::Contains("[16, 8]") && Catch::Contains("tokenizer_source"));
+  NamedTensors less = tiny(2);
+  less.erase("model.norm.weight");
+  CHECK_THAT(refused(less, kConfig),
+             Catch::Contains("'model.norm.weight' stands in 'a' and not in 'b'"));
+  NamedTensors more = tiny(2);
+  more["model.extra.weight"] = {{2}, {1, 2}};
+  CHECK_THAT(refused(more, kConfig),
+             Catch::Contains("'model.extra.weight' stands in 'b' and not in 'a'"));
+  Json other = kConfig;
+  other["model_type"] = "gemma";
+  CHECK_THAT(refused(tiny(2), other), Catch::Contains("llama") && Catch::Contains("gemma"));
+}
+
+TEST_CASE_METHOD(Fixture, "merge: slices restack layers and the configuration says how many") {
+  const std::string stack =
+      "merge_method: passthrough\nslices:\n  - sources: [{model: a, layer_range: [0, 2]}]\n  - "
+      "sources: [{model: b, layer_range: [1, 2]}]\n";
+  merge(stack, scratch.path(), scratch / "out");
+  CHECK(read_json(scratch / "out" / "config.json")["num_hidden_layers"] == 3);
+  const std::string up = ".mlp.up_proj.weight";
+  CHECK(values_of(scratch / "out", "model.layers.2" + up) ==
+        values_of(scratch / "b", "model.layers.1" + up));
+  CHECK(values_of(scratch / "out", "model.embed_tokens.weight") ==
+        values_of(scratch / "a", "model.embed_tokens.weight"));
+  CHECK(values_of(scratch / "out", "lm_head.weight") == values_of(scratch / "b", "lm_head.weight"));
+  const auto error = error_of([&] {
+    merge("merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [0, 3]}]}]\n",
+          scratch.path(), scratch / "no");
+  });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kUsage);
+  CHECK_THAT(error->message(), Catch::Contains("at most 2"));
+}
+
+TEST_CASE_METHOD(
+    Fixture,
+    "merge: filters choose by tensor, gradients by layer, and idle ones are warned about") {
+  const Json result = merge(
+      "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters:\n  t:\n   "
+      " - {filter: self_attn, value: [0, 1]}\n"
+      "    - {filter: nowhere, value: 0.3}\n    - {value: 1}\n",
+      scratch.path(), scratch / "out");
+  const std::string q = ".self_attn.q_proj.weight";
+  CHECK(values_of(scratch / "out", "model.layers.0" + q) ==
+        values_of(scratch / "a", "model.layers.0" + q));
+  CHECK(values_of(scratch / "out", "model.layers.1" + q) ==
+        values_of(scratch / "b", "model.layers.1" + q));
+  CHECK(values_of(scratch / "out", "lm_head.weight") == values_of(scratch / "b", "lm_head.weight"));
+  REQUIRE(result["warnings"].size() == 1);
+  CHECK_THAT(result["warnings"][0].get<std::string>(),
+             Catch::Contains("r.yml:7:7") && Catch::Contains("'nowhere'"));
+}
+
+TEST_CASE_METHOD(Fixture, "merge: a missing weight is refused for the model that lacks it") {
+  const auto error = error_of([&] {
+    merge("merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}, {model: b}]\n",
+          scratch.path(), scratch / "out");
+  });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kUsage);
+  CHECK_THAT(error->message(), Catch::Contains("'weight'") && Catch::Contains("'b'"));
+}
+
+TEST_CASE_METHOD(Fixture, "merge: tied and untied heads are reconciled in all four combinations") {
+  const auto tied_model = [&](const char* name, unsigned seed) {
+    NamedTensors tensors = tiny(seed);
+    tensors.erase("lm_head.weight");
+    Json config = kConfig;
+    config["tie_word_embeddings"] = true;
+    save_model(scratch / name, tensors, DType::kF32, config);
+  };
+  tied_model("ta", 1);
+  tied_model("tb", 100);
+  for (const std::string first : {"a", "ta"}) {
+    for (const std::string second : {"b", "tb"}) {
+      const fs::path out = scratch / ("out_" + first + second);
+      merge("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: " + first +
+                "}, {model: " + second + "}]\n",
+            scratch.path(), out);
+      const bool tied = first == "ta" && second == "tb";
+      INFO(first << " " << second);
+      CHECK((ModelSource::open(out).find("lm_head.weight") == nullptr) == tied);
+      CHECK(read_json(out / "config.json")["tie_word_embeddings"] == tied);
+      if (tied) continue;
+      const Values x =
+          values_of(scratch / first, first == "a" ? "lm_head.weight" : "model.embed_tokens.weight");
+      const Values y = values_of(scratch / second,
+                                 second == "b" ? "lm_head.weight" : "model.embed_tokens.weight");
+      const Values head = values_of(out, "lm_head.weight");
+      for (std::size_t i = 0; i < head.size(); ++i)
+        CHECK(head[i] == static_cast<double>(static_cast<float>((x[i] + y[i]) / 2)));
+    }
+  }
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "merge: a recipe of several documents equals its stages run one after the other") {
+  const std::string stage =
+      "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n";
+  const std::string last =
+      "merge_method: task_arithmetic\nbase_model: a\nparameters: {weight: 0.5}\nmodels: [{model: "
+      "STAGE}, {model: c}]\n";
+  const auto with = [&](const std::string& name) {
+    return std::string(last).replace(last.find("STAGE"), 5, name);
+  };
+  merge(stage, scratch.path(), scratch / "middle");
+  merge(with("middle"), scratch.path(), scratch / "apart");
+  merge("name: half\n" + stage + "---\n" + with("half"), scratch.path(), scratch / "together");
+  CHECK(weights_hash(scratch / "apart") == weights_hash(scratch / "together"));
+  CHECK_FALSE(fs::exists(scratch / "half"));
+  const auto error = error_of([&] {
+    merge("name: x\n" + with("y") + "---\nname: y\n" + with("x"), scratch.path(),
+          scratch / "never");
+  });
+  REQUIRE(error);
+  CHECK_THAT(error->message(), Catch::Contains("needs itself"));
+}
+
+TEST_CASE_METHOD(Fixture, "merge: integer tensors are copied when equal and refused when not") {
+  const auto with_ids = [&](const char* name, double last) {
+    NamedTensors tensors = tiny(7);
+    save_model(scratch / name, tensors, DType::kF32, kConfig);
+    std::vector<OutputTensor> ids{
+        {"ids", DType::kI64, {3}, [last](const std::function<void(Bytes)>& emit) {
+           const std::array<std::int64_t, 3> v{0, 1, static_cast<std::int64_t>(last)};
+           emit(std::as_bytes(std::span(v)));
+         }}};
+    save_safetensors(scratch / name / "model.safetensors", std::move(ids), {});
+  };
+  with_ids("a", 2);
+  with_ids("b", 2);
+  merge(kLinear, scratch.path(), scratch / "out");
+  CHECK(ModelSource::open(scratch / "out").at("ids").dtype == DType::kI64);
+  with_ids("b", 3);
+  const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out2"); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kMismatch);
+}

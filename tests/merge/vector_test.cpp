@@ -1,0 +1,149 @@
+// Loops of merge/ops: each instruction set gives the bits of the plain twin, and the plain twin the
+// obvious result.
+#include "merge/ops/vector.h"
+
+#include <bit>
+#include <cstring>
+#include <numeric>
+
+#include "core/dispatch.h"
+#include "merge/ops/convert.h"
+#include "merge/ops/select.h"
+#include "tests/catch.h"
+#include "tests/merge/memory.h"
+
+using namespace lancet;
+using namespace lancet::test;
+
+namespace {
+
+struct IsaLimit {
+  explicit IsaLimit(Isa highest) { limit_isa(highest); }
+  ~IsaLimit() { limit_isa(Isa::kAvx512); }
+};
+
+/// Everything that one pass over the operations computes, as bytes.
+std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
+  Values x(a), mixed(a.size()), divisor(a.size());
+  ops::add(x, b);
+  ops::add_scaled(x, a, 0.3);
+  ops::subtract(x, b);
+  ops::scale(x, 1.1);
+  ops::add_agreeing(mixed, divisor, x, a, b, 0.7);
+  ops::divide_nonzero(mixed, divisor);
+  ops::multiply(x, b);
+  std::vector<std::uint32_t> keys(a.size());
+  ops::magnitude_keys(keys, x);
+  const std::uint64_t equal = ops::keep_between(x, keys, keys[0], keys[a.size() / 2]);
+  std::vector<std::uint64_t> out{equal,
+                                 ops::count_above(keys, keys[1]),
+                                 ops::count_equal(keys, keys[2]),
+                                 std::bit_cast<std::uint64_t>(ops::dot(a, b)),
+                                 std::bit_cast<std::uint64_t>(ops::sum(a)),
+                                 std::bit_cast<std::uint64_t>(ops::abs_sum(b))};
+  for (const double v : x) out.push_back(std::bit_cast<std::uint64_t>(v));
+  for (const double v : mixed) out.push_back(std::bit_cast<std::uint64_t>(v));
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
+    std::vector<std::byte> bytes(dtype_bytes(dtype, a.size()).value());
+    Values back(a.size());
+    CHECK(ops::store_values(dtype, a, bytes));
+    CHECK(ops::load_values(dtype, bytes, back));
+    for (const double v : back) out.push_back(std::bit_cast<std::uint64_t>(v));
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("merge ops: every instruction set gives the same bits, whatever the length") {
+  for (const std::size_t n : {1U, 3U, 15U, 16U, 17U, 100U, 1000U, 4099U}) {
+    const Values a = random_values(n, 1), b = random_values(n, 2);
+    const auto best = run_all(a, b);
+    for (const Isa isa : {Isa::kPlain, Isa::kAvx2}) {
+      const IsaLimit limit(isa);
+      CHECK(run_all(a, b) == best);
+    }
+  }
+}
+
+TEST_CASE("merge ops: sums and dots are those of long double") {
+  const Values a = random_values(10007, 3), b = random_values(10007, 4);
+  long double dot = 0, sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    dot += static_cast<long double>(a[i]) * b[i];
+    sum += a[i];
+  }
+  CHECK(ops::dot(a, b) == Approx(static_cast<double>(dot)).epsilon(1e-12));
+  CHECK(ops::sum(a) == Approx(static_cast<double>(sum)).epsilon(1e-12));
+}
+
+TEST_CASE("merge ops: float64 is rounded once to 16 bits, to nearest even") {
+  // Just above and below the middle of two bfloat16: rounding through float32 would lose the
+  // difference.
+  const double low = 1.0, high = 1.0 + 0x1p-7, middle = 1.0 + 0x1p-8;
+  const Values in{middle, middle + 0x1p-50, middle - 0x1p-50, high + 0x1p-8, -middle - 0x1p-45};
+  std::vector<std::byte> bytes(2 * in.size());
+  Values out(in.size());
+  REQUIRE(ops::store_values(DType::kBF16, in, bytes));
+  REQUIRE(ops::load_values(DType::kBF16, bytes, out));
+  CHECK(out == Values{low, high, low, 1.0 + 0x1p-6, -high});
+  const Values half{1.0 + 0x1p-11, 1.0 + 0x1p-11 + 0x1p-52, 1.0 + 0x1p-11 - 0x1p-52};
+  std::vector<std::byte> two(6);
+  Values back(3);
+  REQUIRE(ops::store_values(DType::kF16, half, two));
+  REQUIRE(ops::load_values(DType::kF16, two, back));
+  CHECK(back == Values{1.0, 1.0 + 0x1p-10, 1.0});
+}
+
+TEST_CASE("merge ops: what is not finite is seen in both directions") {
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
+    for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+      Values in(37, 1.0);
+      in[33] = bad;
+      std::vector<std::byte> bytes(dtype_bytes(dtype, in.size()).value());
+      CHECK_FALSE(ops::store_values(dtype, in, bytes));
+      Values out(in.size());
+      CHECK_FALSE(ops::load_values(dtype, bytes, out));
+    }
+  }
+  std::vector<std::byte> two(2);
+  CHECK_FALSE(ops::store_values(DType::kF16, Values{65520}, two));
+  CHECK(ops::store_values(DType::kF16, Values{65519.99}, two));
+  CHECK_FALSE(ops::store_values(DType::kBF16, Values{3.4e38}, two));
+}
+
+TEST_CASE("merge ops: the largest k are those of a stable sort, ties by index") {
+  const std::size_t n = 20011;
+  for (const double grid : {0.0, 0.25}) {  // a grid makes many ties
+    Values delta = random_values(n, 9);
+    for (double& v : delta) v = grid > 0 ? std::round(v / grid) * grid : v;
+    for (const double density : {0.0001, 0.1, 0.5, 0.9}) {
+      const TensorMerge merge{.method = "ties",
+                              .shape = {static_cast<std::int64_t>(n)},
+                              .models = {delta},
+                              .base = Values(n, 0.0),
+                              .given = {{"weight", {1}}, {"density", {density}}}};
+      std::vector<std::size_t> order(n);
+      std::iota(order.begin(), order.end(), std::size_t{0});
+      std::ranges::stable_sort(order, [&](std::size_t i, std::size_t j) {
+        return std::fabs(delta[i]) > std::fabs(delta[j]);
+      });
+      const auto keep =
+          std::max<std::size_t>(1, static_cast<std::size_t>(density * static_cast<double>(n)));
+      Values expected(n);
+      for (std::size_t k = 0; k < keep; ++k) expected[order[k]] = delta[order[k]];
+      CHECK(merge.run() == expected);
+    }
+  }
+}
+
+TEST_CASE("merge ops: ranks of a row are those of a stable ascending sort") {
+  std::vector<std::uint32_t> keys(777);
+  std::mt19937 engine(5);
+  for (auto& key : keys) key = static_cast<std::uint32_t>(engine() % 300 * 7919);
+  std::vector<std::uint32_t> ranks(keys.size()), order(keys.size());
+  ops::rank_row(keys, ranks);
+  std::iota(order.begin(), order.end(), 0U);
+  std::ranges::stable_sort(order, {}, [&](std::uint32_t i) { return keys[i]; });
+  for (std::uint32_t r = 0; r < order.size(); ++r) CHECK(ranks[order[r]] == r);
+}
