@@ -24,8 +24,8 @@ OneThread::~OneThread() {
 void init_runtime() {
   // Activations of a few MB come and go with every layer: kept by the allocator, the system need
   // not clear their pages again each time.
-  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
+  ::mallopt(M_MMAP_THRESHOLD, 8 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
   if (at::get_num_threads() != parallel::threads()) at::set_num_threads(parallel::threads());
 }
 

@@ -204,15 +204,20 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
       });
   log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
   watch.lap("layers");
-  CovarianceSource covariance(model, request.covariance);
-  for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
-  watch.lap("covariance");
-  const EditPlan plan = editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
-                                     [&](std::int64_t layer) { return covariance.matrix(layer); },
-                                     parameters, runtime.seed});
+  EditPlan plan;
+  Json second_moments;  // which; the matrices are let go before the model is asked
+  {
+    CovarianceSource covariance(model, request.covariance);
+    for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
+    watch.lap("covariance");
+    plan = editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
+                        [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters,
+                        runtime.seed});
+    second_moments = covariance.identities();
+  }
   watch.lap("plan");
-  EditedModel edited = realise(model, request, runtime, plan, choice.layers, parameters.json(),
-                               covariance.identities());
+  EditedModel edited =
+      realise(model, request, runtime, plan, choice.layers, parameters.json(), second_moments);
   watch.lap("apply");
   const auto questions = make_questions(&model.decoder, model.tokenizer, request.facts);
   const Side before = probe_side(model.decoder, model, request.facts, questions);

@@ -28,7 +28,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       ->required();
   app.add_flag("--hidden", options->hidden, "Also hidden.0 ... hidden.L [batch, tokens, d_model]");
   return [options, ids, file, prompt, &common] {
-    if (ids->count() + file->count() + prompt->count() != 1) {
+    const int given = (ids->count() > 0) + (file->count() > 0) + (prompt->count() > 0);
+    if (given != 1) {
       fail(ErrorKind::kUsage, "forward", "expected one of --ids, --ids-file and --prompt");
     }
     check_output("forward", options->out, common.force);

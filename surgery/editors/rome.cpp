@@ -102,7 +102,11 @@ at::Tensor other_keys(const Decoder& model, const Tokenizer& tokenizer, const Fa
                       std::int64_t layer) {
   std::vector<Row> rows;
   for (const std::string& subject : protected_subjects(fact, kProtected)) {
-    rows.push_back(locate_subject(tokenizer, "{}", fact.prompt, subject));
+    try {
+      rows.push_back(locate_subject(tokenizer, "{}", fact.prompt, subject));
+    } catch (const Error&) {
+      continue;  // shares its last token with what follows: has no key of its own
+    }
   }
   if (rows.empty()) return at::zeros({0, 0}, at::kDouble);
   return read_rows(model, rows, layer, false).keys.to(at::kCPU, at::kDouble);

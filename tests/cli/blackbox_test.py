@@ -163,6 +163,13 @@ class Checkpoints(Shell):
         path.write_bytes(path.read_bytes()[:-4])
         self.assertFalse(self.json("verify", "cut", code=3)["ok"])
 
+    def test_forward_of_ids_gives_logits_and_hidden_states(self):
+        self.run_lancet("forward", self.model, "--ids", "1,2,3", "--hidden", "--out", "states.safetensors")
+        shapes = {t["name"]: t["shape"] for t in self.json("inspect", "states.safetensors", "--tensors")["tensors"]}
+        self.assertEqual(shapes["logits"][:2], [1, 3])
+        self.assertEqual(shapes["hidden.0"][:2], [1, 3])
+        self.refused(2, "--ids", "forward", self.model, "--out", "x.safetensors")
+
     def test_template_and_tokenize(self):
         (self.work / "chat.json").write_text(json.dumps([{"role": "user", "content": "hé"}]))
         d = self.json("template", self.model, "--messages", "chat.json", "--add-generation-prompt")

@@ -171,6 +171,26 @@ TEST_CASE("subject: rows end before the last target token and the KL row ends wi
   CHECK(rows.subject_only.lookup == 0);
 }
 
+TEST_CASE("probe: subjects that an editor protects are never asked by the guard") {
+  for (const std::string prompt :
+       {"The capital of {} is", "{} is a city in the country of", "{} is located in the city of",
+        "The mother tongue of {} is", "{} was founded by", "The {} is a type of",
+        "{} was invented by", "The opposite of {} is", "The chemical symbol for {} is"}) {
+    CAPTURE(prompt);
+    Fact fact;
+    fact.subject = "Zanzibar";
+    fact.prompt = prompt;
+    fact.target = "green";
+    const auto asked = make_leak_prompts(fact, 1000);
+    const auto kept = protected_subjects(fact, 1000);
+    CHECK(kept.size() >= 24);
+    CHECK(asked.size() >= 12);
+    for (const std::string& subject : kept) {
+      CHECK(std::find(asked.begin(), asked.end(), fill_template(prompt, subject)) == asked.end());
+    }
+  }
+}
+
 TEST_CASE(
     "leak prompts: same template, other subjects of the same type, invented ones among them") {
   Fact fact;

@@ -2,6 +2,7 @@
 #include "core/error.h"
 #include "surgery/editor.h"
 #include "surgery/key.h"
+#include "surgery/leak_prompts.h"
 #include "surgery/solve.h"
 #include "surgery/subject.h"
 #include "surgery/value.h"
@@ -137,6 +138,45 @@ TEST_CASE("rome: key, losses, value and update are those of a plain float64 impl
         tolerance::kReference);
   CHECK(relative_distance(to_vector(plan.factors.front().left), expected.left) <
         tolerance::kReference);
+}
+
+TEST_CASE("rome: protected subjects join the covariance with their weight") {
+  const Tiny tiny(9);
+  const Fact fact = tiny_fact("the {} c", "ab", "the");
+  const Editor& editor = find_editor("rome");
+  const at::Tensor covariance = random_covariance(tiny_edit::kFf);
+  const auto direction = [&](const std::string& protect) {
+    const Parameters parameters(editor.numbers, editor.words,
+                                {{"contexts", write_contexts(tiny.scratch).string()},
+                                 {"steps", "2"},
+                                 {"protect", protect}});
+    const EditPlan plan = editor.plan({tiny.model,
+                                       tiny.tokenizer,
+                                       {fact},
+                                       {1},
+                                       [&](std::int64_t) { return covariance; },
+                                       parameters,
+                                       0});
+    return std::pair{plan.factors.front().right.select(1, 0).to(at::kDouble),
+                     plan.traces.front().keys.front().second.to(at::kDouble)};
+  };
+  std::vector<Row> rows;
+  for (const std::string& subject : protected_subjects(fact, 24)) {
+    rows.push_back(locate_subject(tiny.tokenizer, "{}", fact.prompt, subject));
+  }
+  REQUIRE(rows.size() == 24);
+  const at::Tensor others = read_rows(tiny.model, rows, 1, false).keys.to(at::kDouble);
+  const auto [found, key] = direction("25");
+  const at::Tensor dense = covariance + 25.0 / 24.0 * at::matmul(others.t(), others);
+  const at::Tensor expected = SpdSolver(dense).solve(key).x;
+  CHECK(relative_distance(to_vector(found), to_vector(expected / expected.norm())) <
+        tolerance::kReference);
+  // The others answer less than they would without protection.
+  const auto [plain, same_key] = direction("0");
+  const auto answer = [&](const at::Tensor& u) {
+    return (at::mv(others, u).norm() / key.dot(u).abs()).item<double>();
+  };
+  CHECK(answer(found) < 0.7 * answer(plain));
 }
 
 TEST_CASE("rome: the edited matrix sends k* to v* (as far as the written key goes)") {
