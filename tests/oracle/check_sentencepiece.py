@@ -13,7 +13,11 @@ import subprocess
 import sys
 import tempfile
 
-import sentencepiece
+try:
+    import sentencepiece
+except ImportError:
+    print("needs sentencepiece")
+    sys.exit(77)
 
 import nasty_strings
 from sentencepiece_models import TRAITS, plain_texts, train

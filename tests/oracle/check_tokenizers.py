@@ -83,6 +83,8 @@ def check(program, folder, count, seed=1):
     theirs.no_padding()
     plain = json.loads(text)
     drops = not plain["model"].get("unk_token") and "\u0120" not in plain["model"]["vocab"]  # theirs then forget what was dropped
+    fallback = plain["model"].get("byte_fallback") and "<0xFF>" not in json.dumps(plain["model"]["vocab"])
+    drops = drops or fallback  # or what came late: unknown characters after the bytes of later ones
     plain["post_processor"] = without_trimming(plain.get("post_processor"))
     untrimmed = Tokenizer.from_str(json.dumps(plain))
     untrimmed.no_truncation()
@@ -126,6 +128,11 @@ def main():
     program, *folders = sys.argv[1:]
     count = 0
     if folders[0] == "--synthetic":
+        try:
+            import sentencepiece  # noqa: F401
+        except ImportError:
+            print("needs sentencepiece")
+            sys.exit(77)
         from synthetic_tokenizers import synthetic
         count = int(folders[1])
         home = tempfile.TemporaryDirectory()
