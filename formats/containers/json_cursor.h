@@ -35,6 +35,8 @@ class JsonCursor {
   [[nodiscard]] std::uint64_t natural(std::string_view what);
   /// Reads over any value nested at most `depth` deep; numbers must be JSON numbers.
   void skip_value(int depth);
+  /// The next value begins with `c`.
+  [[nodiscard]] bool at(char c) { return peek() == c; }
   /// The next value begins a number made of digits only.
   [[nodiscard]] bool at_natural();
   /// Only white space may follow.

@@ -65,6 +65,9 @@ class Bpe : public TokenModel {
   std::array<TokenId, 256> alphabet_ids_{};  ///< token of each byte's letter, or -1
 };
 
+/// All but vocab and merges of tokenizer.json's "model".
+[[nodiscard]] BpeOptions read_bpe_options(const Json& model, const Where& where, bool raw_bytes);
+
 /// Reads merges as "a b" strings or [a, b] pairs and resolves them. Error(kInput) names a merge
 /// whose parts or result are not in the vocabulary.
 class MergeReader {

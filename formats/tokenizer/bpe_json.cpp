@@ -63,7 +63,7 @@ TokenId MergeReader::resolve(std::string_view piece, std::string_view left,
                                 printable(right, 60), printable(piece, 60)));
 }
 
-std::unique_ptr<Bpe> Bpe::from_json(const Json& model, const Where& where, bool raw_bytes) {
+BpeOptions read_bpe_options(const Json& model, const Where& where, bool raw_bytes) {
   BpeOptions options;
   options.unk_token = where.string(model, "unk_token", "");
   options.continuing_subword_prefix = where.string(model, "continuing_subword_prefix", "");
@@ -76,6 +76,11 @@ std::unique_ptr<Bpe> Bpe::from_json(const Json& model, const Where& where, bool 
   if (dropout != model.end() && !dropout->is_null() && *dropout != 0.0) {
     where.fail_unsupported("BPE option", "dropout");
   }
+  return options;
+}
+
+std::unique_ptr<Bpe> Bpe::from_json(const Json& model, const Where& where, bool raw_bytes) {
+  BpeOptions options = read_bpe_options(model, where, raw_bytes);
   Vocabulary vocabulary = read_vocabulary(model, where);
   std::vector<Merge> merges =
       read_merges(model, vocabulary, options.continuing_subword_prefix.size(), where);

@@ -12,21 +12,6 @@
 namespace lancet {
 namespace {
 
-/// The byte of "<0xNN>", exactly two hexadecimal digits.
-std::optional<char> byte_token(std::string_view piece) {
-  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return std::nullopt;
-  const auto digit = [](char c) -> int {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return -1;
-  };
-  const int high = digit(piece[3]);
-  const int low = digit(piece[4]);
-  if (high < 0 || low < 0) return std::nullopt;
-  return static_cast<char>(high * 16 + low);
-}
-
 std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content) {
   std::string out;
   pattern.split(text, [&](std::size_t begin, std::size_t end, bool match) {
@@ -86,25 +71,23 @@ class Fuse : public Decoder {
 };
 
 /// Removes up to `start` and `stop` copies of a character from the ends of each piece.
-class StripDecoder : public Decoder {
+class StripDecoder : public PiecewiseDecoder {
  public:
   StripDecoder(std::string content, std::size_t start, std::size_t stop)
       : content_(std::move(content)), start_(start), stop_(stop) {}
-  void apply(std::vector<std::string>& pieces) const override {
-    for (std::string& piece : pieces) {
-      std::size_t begin = 0;
-      for (std::size_t i = 0;
-           i < start_ && std::string_view(piece).substr(begin).starts_with(content_); ++i) {
-        begin += content_.size();
-      }
-      std::size_t end = piece.size();
-      for (std::size_t i = 0; i < stop_ && end - begin >= content_.size() &&
-                              std::string_view(piece).substr(0, end).ends_with(content_);
-           ++i) {
-        end -= content_.size();
-      }
-      piece = piece.substr(begin, end - begin);
+  void change(std::string& piece, bool) const override {
+    std::size_t begin = 0;
+    for (std::size_t i = 0;
+         i < start_ && std::string_view(piece).substr(begin).starts_with(content_); ++i) {
+      begin += content_.size();
     }
+    std::size_t end = piece.size();
+    for (std::size_t i = 0; i < stop_ && end - begin >= content_.size() &&
+                            std::string_view(piece).substr(0, end).ends_with(content_);
+         ++i) {
+      end -= content_.size();
+    }
+    piece = piece.substr(begin, end - begin);
   }
 
  private:
@@ -113,12 +96,12 @@ class StripDecoder : public Decoder {
   std::size_t stop_;
 };
 
-class ReplaceDecoder : public Decoder {
+class ReplaceDecoder : public PiecewiseDecoder {
  public:
   ReplaceDecoder(std::unique_ptr<Pattern> pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
-  void apply(std::vector<std::string>& pieces) const override {
-    for (std::string& piece : pieces) piece = replace_all(piece, *pattern_, content_);
+  void change(std::string& piece, bool) const override {
+    piece = replace_all(piece, *pattern_, content_);
   }
 
  private:
@@ -127,14 +110,12 @@ class ReplaceDecoder : public Decoder {
 };
 
 /// The replacement becomes a blank; in the first piece it goes unless the scheme is "never".
-class MetaspaceDecoder : public Decoder {
+class MetaspaceDecoder : public PiecewiseDecoder {
  public:
   MetaspaceDecoder(std::string_view replacement, bool drops_first)
       : pattern_(literal_pattern(std::string(replacement))), drops_first_(drops_first) {}
-  void apply(std::vector<std::string>& pieces) const override {
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      pieces[i] = replace_all(pieces[i], *pattern_, i == 0 && drops_first_ ? "" : " ");
-    }
+  void change(std::string& piece, bool first) const override {
+    piece = replace_all(piece, *pattern_, first && drops_first_ ? "" : " ");
   }
 
  private:
@@ -167,21 +148,17 @@ std::string clean_up(std::string text) {
 }
 
 /// Pieces that continue a word lose the prefix, the others get a blank in front.
-class WordPieceDecoder : public Decoder {
+class WordPieceDecoder : public PiecewiseDecoder {
  public:
   WordPieceDecoder(std::string prefix, bool cleanup)
       : prefix_(std::move(prefix)), cleanup_(cleanup) {}
-  void apply(std::vector<std::string>& pieces) const override {
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      if (i > 0) {
-        if (pieces[i].starts_with(prefix_)) {
-          pieces[i].erase(0, prefix_.size());
-        } else {
-          pieces[i].insert(0, 1, ' ');
-        }
-      }
-      if (cleanup_) pieces[i] = clean_up(std::move(pieces[i]));
+  void change(std::string& piece, bool first) const override {
+    if (!first && piece.starts_with(prefix_)) {
+      piece.erase(0, prefix_.size());
+    } else if (!first) {
+      piece.insert(0, 1, ' ');
     }
+    if (cleanup_) piece = clean_up(std::move(piece));
   }
 
  private:
@@ -270,6 +247,20 @@ void add_steps(const Json& description, const Where& where,
 
 }  // namespace
 
+std::optional<char> byte_token(std::string_view piece) {
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return std::nullopt;
+  const auto digit = [](char c) -> int {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+  };
+  const int high = digit(piece[3]);
+  const int low = digit(piece[4]);
+  if (high < 0 || low < 0) return std::nullopt;
+  return static_cast<char>(high * 16 + low);
+}
+
 void append_piece_bytes(std::string_view piece, std::string& bytes) {
   if (!append_spelled_bytes(piece, bytes)) bytes += piece;
 }
@@ -277,6 +268,39 @@ void append_piece_bytes(std::string_view piece, std::string& bytes) {
 Decoders::Decoders(const Json& description, const Where& where)
     : joins_with_blanks_(description.is_null()) {
   add_steps(description, where, steps_, byte_level_);
+  find_shape();
+}
+
+void Decoders::find_shape() {
+  const auto is = [&](std::size_t step, auto* kind) {
+    using Kind = std::remove_pointer_t<decltype(kind)>;
+    return step < steps_.size() && dynamic_cast<const Kind*>(steps_[step].get()) != nullptr;
+  };
+  for (const auto& step : steps_) {
+    const auto* piecewise = dynamic_cast<const PiecewiseDecoder*>(step.get());
+    if (piecewise == nullptr) break;
+    piecewise_.push_back(piecewise);
+  }
+  byte_fallback_ = is(piecewise_.size(), static_cast<ByteFallback*>(nullptr));
+  whole_ = piecewise_.size() + (byte_fallback_ ? 1 : 0);
+  const bool fused = is(whole_, static_cast<Fuse*>(nullptr));
+  if (fused) ++whole_;
+  simple_ = !joins_with_blanks_ && (fused || whole_ == steps_.size());
+}
+
+std::string Decoders::fragment(std::string_view piece, bool first) const {
+  std::string out(piece);
+  for (const PiecewiseDecoder* step : piecewise_) step->change(out, first);
+  return out;
+}
+
+std::string Decoders::finish(std::string text) const {
+  if (whole_ == steps_.size()) return text;
+  std::vector<std::string> pieces(1, std::move(text));
+  for (std::size_t i = whole_; i < steps_.size(); ++i) steps_[i]->apply(pieces);
+  std::string out;
+  for (const std::string& piece : pieces) out += piece;
+  return out;
 }
 
 std::string Decoders::decode(std::vector<std::string> pieces) const {

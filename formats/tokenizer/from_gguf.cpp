@@ -191,7 +191,7 @@ Json describe(const GgufHeader& header, const Recipe& recipe,
 std::shared_ptr<Tokenizer::Impl> build(const GgufHeader& header) {
   if (header.find("tokenizer.huggingface.json") != nullptr) {
     constexpr std::string_view key = "tokenizer.huggingface.json";
-    return make_tokenizer(parse_json(header.string(key), key), key);
+    return make_tokenizer(std::string_view(header.string(key)), key);
   }
   const std::string model = header.string("tokenizer.ggml.model");
   if (model == "llama" || model == "t5")

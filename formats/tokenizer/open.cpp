@@ -44,7 +44,7 @@ constexpr std::array kModelNames = {"tokenizer.model", "spiece.model",   "senten
 std::shared_ptr<Tokenizer::Impl> read_directory(const fs::path& directory) {
   if (const auto text = read_side_file(directory, "tokenizer.json")) {
     const std::string path = (directory / "tokenizer.json").string();
-    return make_tokenizer(parse_json(*text, path), path);
+    return make_tokenizer(std::string_view(*text), path);
   }
   for (const char* name : kModelNames) {
     if (const auto text = read_side_file(directory, name))
@@ -103,7 +103,7 @@ Tokenizer Tokenizer::open(const fs::path& model) {
   const std::string text = read_file(model, kMaxBytes);
   if (text.starts_with("GGUF")) return open(ModelSource::open(model));
   if (text.find_first_not_of(" \t\r\n") < text.size() && model.extension() == ".json")
-    return from_json(parse_json(text, model.string()), model.string());
+    return Tokenizer(make_tokenizer(std::string_view(text), model.string()));
   return Tokenizer(read_model_file(text, model));
 }
 

@@ -1,6 +1,7 @@
 #include "formats/tokenizer/regex.h"
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <new>
 #include <optional>
@@ -21,117 +22,6 @@ constexpr std::uint32_t kMatchLimit = 10'000'000;
 constexpr std::uint32_t kDepthLimit = 100'000;
 constexpr std::uint32_t kHeapLimitKib = 64U << 10U;
 constexpr std::size_t kJitStackBytes = 1U << 20U;
-
-// White_Space without U+180E, which PCRE2 counts in.
-constexpr std::string_view kSpaces =
-    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-constexpr std::string_view kHexDigits = "0-9A-Fa-f";
-
-// A bare \w of Oniguruma has these superscripts and fractions, [\w] has not.
-constexpr std::string_view kBareWordExtras = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
-
-std::string word_members(bool in_class) {
-  std::string members = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})" + regex_word_extras();
-  if (!in_class) members += kBareWordExtras;
-  return members;
-}
-
-/// Members of the class that `\letter` stands for in Oniguruma where PCRE2 means another; empty for
-/// others.
-std::string members_of(char letter, bool in_class) {
-  switch (letter) {
-    case 's':
-    case 'S':
-      return std::string(kSpaces);
-    case 'w':
-    case 'W':
-      return word_members(in_class);
-    case 'h':
-    case 'H':
-      return std::string(kHexDigits);
-    default:
-      return {};
-  }
-}
-
-/// Walks the pattern once, copying what both dialects read alike.
-class Translator {
- public:
-  Translator(std::string_view pattern, const Where& where) : pattern_(pattern), where_(where) {}
-
-  std::string run() {
-    while (at_ < pattern_.size()) {
-      const char c = pattern_[at_];
-      if (c == '\\') {
-        escape();
-      } else if (in_class_) {
-        class_member(c);
-      } else {
-        out_ += c;
-        ++at_;
-        if (c == '[') open_class();
-      }
-    }
-    return std::move(out_);
-  }
-
- private:
-  /// After '[': a leading ^ negates, a ] right after it is a member.
-  void open_class() {
-    in_class_ = true;
-    if (at_ < pattern_.size() && pattern_[at_] == '^') out_ += pattern_[at_++];
-    if (at_ < pattern_.size() && pattern_[at_] == ']') {
-      out_ += "\\]";
-      ++at_;
-    }
-  }
-
-  void class_member(char c) {
-    const std::string_view rest = pattern_.substr(at_);
-    if (rest.starts_with("[:")) {
-      const std::size_t end = rest.find(":]");
-      if (end == rest.npos) where_.fail_unsupported("pattern with a nested class", pattern_);
-      out_ += rest.substr(0, end + 2);
-      at_ += end + 2;
-      return;
-    }
-    if (c == '[') where_.fail_unsupported("pattern with a nested class", pattern_);
-    if (rest.starts_with("&&"))
-      where_.fail_unsupported("pattern with a class intersection", pattern_);
-    if (c == ']') in_class_ = false;
-    out_ += c;
-    ++at_;
-  }
-
-  void escape() {
-    const char letter = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
-    const std::string members = members_of(letter, in_class_);
-    if (members.empty()) {
-      out_ += pattern_.substr(at_, 2);
-    } else if (const bool negated = letter >= 'A' && letter <= 'Z'; !in_class_) {
-      out_ += (negated ? "[^" : "[") + members + "]";
-    } else if (!negated) {
-      out_ += members;
-    } else if (letter == 'S') {
-      out_ += not_space();
-    } else {
-      where_.fail_unsupported("pattern with \\W or \\H inside a class", pattern_);
-    }
-    at_ += 2;
-  }
-
-  /// \S as members of a class: everything between the spaces.
-  static std::string not_space() {
-    return R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff})"
-           R"(\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{d7ff}\x{e000}-\x{10ffff})";
-  }
-
-  std::string_view pattern_;
-  const Where& where_;
-  std::string out_;
-  std::size_t at_ = 0;
-  bool in_class_ = false;
-};
 
 template <auto Function>
 struct Call {
@@ -192,8 +82,15 @@ struct Regex::Code {
   CodePtr code;
 };
 
-std::string translate_pattern(std::string_view pattern, const Where& where) {
-  return Translator(pattern, where).run();
+bool is_script(std::string_view name) {
+  const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
+  if (name.size() < 3 || !std::all_of(name.begin(), name.end(), plain)) return false;
+  const std::string pattern = fmt::format("\\p{{sc:{}}}", name);
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  const CodePtr code(pcre2_compile(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(),
+                                   PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr));
+  return code != nullptr;
 }
 
 Regex::Regex(std::string_view pattern, const Where& where)

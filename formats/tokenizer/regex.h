@@ -1,9 +1,9 @@
 #pragma once
 // Regular expressions of a tokenizer.json, in Oniguruma's dialect, run by PCRE2 (JIT) under limits.
 //
-// Translated: \s \S \w \W \h \H become explicit classes with Oniguruma's members (PCRE2's \s has
-// U+180E, its \w lacks marks); general categories follow our own table (shadow_for_regex). Refused
-// with kMismatch: class intersections and nested classes, which PCRE2 would read as something else.
+// Translated (regex_translate.cpp): \s \S \w \W \h \H become explicit classes with Oniguruma's
+// members (PCRE2's \s has U+180E, its \w lacks marks); classes in classes and intersections become
+// alternatives and assertions. General categories follow our own table (shadow_for_regex).
 
 #include <cstddef>
 #include <memory>
@@ -37,6 +37,9 @@ class Regex {
   std::unique_ptr<Code> code_;
   std::string where_;
 };
+
+/// Does PCRE2 know a script of this name?
+[[nodiscard]] bool is_script(std::string_view name);
 
 /// The pattern as PCRE2 reads it; exposed for tests.
 [[nodiscard]] std::string translate_pattern(std::string_view pattern, const Where& where);

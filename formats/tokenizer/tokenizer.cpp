@@ -86,6 +86,10 @@ std::string Tokenizer::decode(const std::vector<TokenId>& ids, bool skip_special
     for (const TokenId id : ids) impl_->append_bytes(id, skip_special, bytes);
     return find_invalid_utf8(bytes) ? utf8_lossy(bytes) : bytes;
   }
+  if (const FragmentTable* table = impl_->fragments()) {
+    return table->decode(impl_->decoders, ids, skip_special,
+                         [&](TokenId id) { return impl_->piece(id); });
+  }
   std::vector<std::string> pieces;
   for (const TokenId id : ids) {
     if (skip_special && impl_->is_special(id)) continue;

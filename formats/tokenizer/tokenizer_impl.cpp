@@ -89,12 +89,23 @@ Tokenizer::Impl::Impl(TokenizerParts parts, const Where& where)
       eos(post.last()),
       max_id(std::max(model->vocabulary().max_id(), added.max_id())) {
   post.check_ids([&](TokenId id) { return piece(id).has_value(); }, where.key("post_processor"));
-  if (decoders.is_byte_level()) spell_pieces();
+  const auto count = static_cast<std::size_t>(max_id) + 1;
+  dense_ = count <= 2 * model->vocabulary().size() + 65536;
+  if (decoders.is_byte_level() && dense_) spell_pieces();
+}
+
+const FragmentTable* Tokenizer::Impl::fragments() const {
+  if (!decoders.is_simple() || !dense_) return nullptr;
+  std::call_once(fragments_made_, [this] {
+    fragments_.emplace(
+        decoders, static_cast<std::size_t>(max_id) + 1, [this](TokenId id) { return piece(id); },
+        [this](TokenId id) { return is_special(id); });
+  });
+  return &*fragments_;
 }
 
 void Tokenizer::Impl::spell_pieces() {
   const auto count = static_cast<std::size_t>(max_id) + 1;
-  if (count > 2 * model->vocabulary().size() + 65536) return;
   spelled_.reserve(model->vocabulary().bytes());
   spelled_ends_.reserve(count);
   special_.assign(count, false);
@@ -127,20 +138,29 @@ void Tokenizer::Impl::append_bytes(TokenId id, bool skip_special, std::string& b
   if (const auto text = piece(id)) append_piece_bytes(*text, bytes);
 }
 
+void check_version(const Json& description, const Where& where) {
+  const Json& version = part(description, "version");
+  if (version.is_null() || version == "1.0") return;
+  where.key("version").fail_input(
+      fmt::format("expected \"1.0\", found {}", printable(dump_json(version), 40)));
+}
+
+PreTokenizers make_pre_tokenizers(const Json& description, std::string_view type,
+                                  const Where& where) {
+  const Json& model = part(description, "model");
+  const bool raw_bytes = type == "BPE" && !is_filled(model, "continuing_subword_prefix") &&
+                         !is_filled(model, "end_of_word_suffix");
+  return {part(description, "pre_tokenizer"), where.key("pre_tokenizer"), raw_bytes};
+}
+
 std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
                                                 std::string_view source) {
   const Where where{std::string(source), "", 0};
   const Json& model = where.member(tokenizer_json, "model");
   const Where model_where = where.key("model");
-  const Json& version = part(tokenizer_json, "version");
-  if (!version.is_null() && version != "1.0") {
-    where.key("version").fail_input(
-        fmt::format("expected \"1.0\", found {}", printable(dump_json(version), 40)));
-  }
+  check_version(tokenizer_json, where);
   const std::string type = model_type(model, model_where);
-  const bool raw_bytes = type == "BPE" && !is_filled(model, "continuing_subword_prefix") &&
-                         !is_filled(model, "end_of_word_suffix");
-  PreTokenizers pre(part(tokenizer_json, "pre_tokenizer"), where.key("pre_tokenizer"), raw_bytes);
+  PreTokenizers pre = make_pre_tokenizers(tokenizer_json, type, where);
   auto token_model = make_model(type, model, model_where, pre.raw_bytes());
   return std::make_shared<Tokenizer::Impl>(
       described_parts(tokenizer_json, where, std::move(pre), std::move(token_model)), where);

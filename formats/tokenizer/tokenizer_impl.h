@@ -8,6 +8,7 @@
 
 #include "formats/tokenizer/added_tokens.h"
 #include "formats/tokenizer/decoder.h"
+#include "formats/tokenizer/fragment_table.h"
 #include "formats/tokenizer/model.h"
 #include "formats/tokenizer/normalizer.h"
 #include "formats/tokenizer/post_processor.h"
@@ -56,6 +57,8 @@ struct Tokenizer::Impl {
   /// What the decoder gets for `id`.
   [[nodiscard]] std::optional<std::string_view> piece(TokenId id) const;
   [[nodiscard]] bool is_special(TokenId id) const;
+  /// Null where the decoder is not simple or ids are too sparse. Made at the first call.
+  [[nodiscard]] const FragmentTable* fragments() const;
 
   Json description;                        ///< without vocab and merges
   std::unique_ptr<Normalizer> normalizer;  ///< may be null
@@ -75,6 +78,10 @@ struct Tokenizer::Impl {
  private:
   void spell_pieces();
 
+  bool dense_ = false;  ///< tables by id are worth their memory
+  mutable std::once_flag fragments_made_;
+  mutable std::optional<FragmentTable> fragments_;
+
   std::string spelled_;  ///< of a byte-level decoder: the bytes of every id, one after the other
   std::vector<std::uint32_t> spelled_ends_;  ///< by id; empty where ids are too sparse
   std::vector<bool> special_;                ///< by id, beside spelled_ends_
@@ -83,6 +90,14 @@ struct Tokenizer::Impl {
 /// Throws as Tokenizer::from_json.
 [[nodiscard]] std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
                                                               std::string_view source);
+
+/// The same from the text of tokenizer.json: faster, and without the whole of it in memory.
+[[nodiscard]] std::shared_ptr<Tokenizer::Impl> make_tokenizer(std::string_view text,
+                                                              std::string_view source);
+void check_version(const Json& description, const Where& where);
+/// `type`: of the model.
+[[nodiscard]] PreTokenizers make_pre_tokenizers(const Json& description, std::string_view type,
+                                                const Where& where);
 
 /// A SentencePiece model or a tiktoken rank file, known by its first bytes; `path` names it, and
 /// the files beside it say which special tokens there are. Error(kInput) for anything else.

@@ -108,16 +108,16 @@ TEST_CASE("tokenizer: added tokens that occur twice are refused", "[tokenizer]")
 }
 
 TEST_CASE("tokenizer: components that are not known are refused by name and place", "[tokenizer]") {
-  expect_refused(tokenizer_with("normalizer", {{"type", "Nmt"}}), ErrorKind::kMismatch,
-                 "normalizer 'Nmt'");
-  expect_refused(tokenizer_with("pre_tokenizer", {{"type", "UnicodeScripts"}}),
-                 ErrorKind::kMismatch, "pre-tokenizer 'UnicodeScripts'");
-  expect_refused(tokenizer_with("decoder", {{"type", "CTC"}}), ErrorKind::kMismatch,
-                 "decoder 'CTC'");
+  expect_refused(tokenizer_with("normalizer", {{"type", "Rot13"}}), ErrorKind::kMismatch,
+                 "normalizer 'Rot13'");
+  expect_refused(tokenizer_with("pre_tokenizer", {{"type", "Syllables"}}), ErrorKind::kMismatch,
+                 "pre-tokenizer 'Syllables'");
+  expect_refused(tokenizer_with("decoder", {{"type", "HMM"}}), ErrorKind::kMismatch,
+                 "decoder 'HMM'");
   expect_refused(tokenizer_with("post_processor", {{"type", "X"}}), ErrorKind::kMismatch,
                  "post-processor 'X'");
-  expect_refused(tokenizer_with("model", {{"type", "Unigram"}}), ErrorKind::kMismatch,
-                 "model 'Unigram'");
+  expect_refused(tokenizer_with("model", {{"type", "Trigram"}}), ErrorKind::kMismatch,
+                 "model 'Trigram'");
   expect_refused(tokenizer_with("normalizer", Json::array({1})), ErrorKind::kInput, "normalizer");
   expect_refused(tokenizer_with("version", "2.0"), ErrorKind::kInput, "version");
 }
@@ -167,6 +167,56 @@ TEST_CASE("tokenizer: templates that name unknown tokens are refused", "[tokeniz
   expect_refused(tokenizer_with("post_processor", post), ErrorKind::kInput, "an id that is none");
   post["special_tokens"]["<s>"]["ids"] = Json::array({3});
   expect_refused(tokenizer_with("post_processor", post), ErrorKind::kInput, "the id 3 is no token");
+}
+
+TEST_CASE("tokenizer: a Unigram model that lies is refused with the entry named", "[tokenizer]") {
+  const auto refused = [](const Json& vocab, const Json& unk, const std::string& words) {
+    Json unigram = {{"type", "Unigram"}};
+    unigram["vocab"] = vocab;
+    unigram["unk_id"] = unk;
+    expect_refused(tokenizer_with("model", unigram), ErrorKind::kInput, words);
+  };
+  const Json good = Json::array({"a", -1.5});
+  refused(Json::array({good, Json::array({"b"})}), nullptr, "[1]: expected [piece, score]");
+  refused(Json::array({good, Json::array({"b", "x"})}), nullptr, "[1]: expected [piece, score]");
+  refused(Json::array({good, good}), nullptr, "'a' occurs twice");
+  refused(Json::array({good}), 1, "model.unk_id: expected an integer from 0 to 0");
+  refused({{"a", 0}}, nullptr, "model.vocab: expected an array");
+}
+
+TEST_CASE("tokenizer: a text that the model cannot spell is an error where nothing is unknown",
+          "[tokenizer]") {
+  Json unigram = {{"type", "Unigram"}};
+  unigram["vocab"] = Json::array({Json::array({"a", -1.0})});
+  CHECK_THROWS_AS(Tokenizer::from_json(tokenizer_with("model", unigram), "t").encode("ab"), Error);
+  for (const std::string type : {"WordPiece", "WordLevel"}) {
+    Json words = {{"type", type}, {"unk_token", "?"}};
+    words["vocab"] = {{"a", 0}};
+    const Tokenizer tokenizer = Tokenizer::from_json(tokenizer_with("model", words), "t");
+    CHECK(tokenizer.encode("a").ids == std::vector<TokenId>{0});
+    CHECK_THROWS_AS(tokenizer.encode("ab"), Error);
+  }
+}
+
+TEST_CASE("tokenizer: a charsmap that lies is refused or reads nothing outside of itself",
+          "[tokenizer]") {
+  const auto with_charsmap = [](const std::string& text) {
+    return tokenizer_with("normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", text}});
+  };
+  for (const std::string text : {"*", "AAAA", "AAAAAA==", "/////w==", "BAAAAAAA"})
+    expect_refused(with_charsmap(text), ErrorKind::kInput, "precompiled_charsmap");
+  // One unit that points far away, and no texts.
+  const Tokenizer tokenizer = Tokenizer::from_json(with_charsmap("BAAAAP////8="), "t");
+  CHECK(tokenizer.encode("ab").ids == std::vector<TokenId>{2});
+}
+
+TEST_CASE("tokenizer: a long word that WordPiece may cut takes time linear in it", "[tokenizer]") {
+  Json words = {{"type", "WordPiece"}, {"unk_token", "?"}, {"max_input_chars_per_word", 1 << 30}};
+  words["vocab"] = {{"?", 0}, {"a", 1}, {"##a", 2}, {"##aa", 3}};
+  const Tokenizer tokenizer = Tokenizer::from_json(tokenizer_with("model", words), "t");
+  const std::string word(10'000'000, 'a');
+  CHECK(seconds([&] { CHECK(tokenizer.encode(word).ids.size() == 5'000'001); }) < 10);
+  CHECK(seconds([&] { CHECK(tokenizer.encode(word + "b").ids == std::vector<TokenId>{0}); }) < 10);
 }
 
 TEST_CASE("tokenizer: text that is not UTF-8 is an error with its offset", "[tokenizer]") {
@@ -255,7 +305,8 @@ TEST_CASE("tokenizer: a GGUF whose vocabulary lies is refused with the key named
     const Tokenizer again = Tokenizer::from_json(tokenizer.json(), "again");
     CHECK(again.encode("ab12 ab").ids == tokenizer.encode("ab12 ab").ids);
   }
-  refused(header("llama", "default", {"a"}, {}), ErrorKind::kMismatch, "'llama'");
+  refused(header("plamo2", "default", {"a"}, {}), ErrorKind::kMismatch, "'plamo2'");
+  refused(header("llama", "default", {"a"}, {}), ErrorKind::kInput, "tokenizer.ggml.scores");
   refused(header("gpt2", "smolm", {"a"}, {}), ErrorKind::kMismatch, "'smolm'");
   refused(header("gpt2", "gpt-2", {"a", "a"}, {}), ErrorKind::kInput, "occurs twice");
   refused(header("gpt2", "gpt-2", {"a", "\xFF"}, {}), ErrorKind::kInput, "token 1 is not UTF-8");

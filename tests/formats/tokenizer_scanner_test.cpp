@@ -222,15 +222,38 @@ TEST_CASE("regex: every code point has the general category of our table, whatev
   }
 }
 
-TEST_CASE("regex: what PCRE2 would read otherwise is refused by name", "[tokenizer]") {
-  for (const std::string_view pattern : {"[a&&b]", "[a[bc]]", "[\\W]"}) {
-    try {
-      const Regex regex(pattern, kHere);
-      FAIL("accepted " << pattern);
-    } catch (const Error& error) {
-      CHECK(error.kind() == ErrorKind::kMismatch);
-    }
-  }
+TEST_CASE("regex: classes in classes and intersections hold what their members say",
+          "[tokenizer]") {
+  const auto members = [](const std::string& pattern) {
+    std::string out;
+    std::string every;
+    for (char c = ' '; c < '\x7F'; ++c) every += c;
+    Regex(pattern, kHere).split(every, [&](std::size_t begin, std::size_t end, bool match) {
+      if (match) out += every.substr(begin, end - begin);
+    });
+    return out;
+  };
+  CHECK(members("[a-f&&[^bc]]") == "adef");
+  CHECK(members("[^a-z&&[^bc]&&[^A-Z]]").find_first_of("adefz") == std::string::npos);
+  CHECK(members("[^a-z&&[^bc]]").find("bc") != std::string::npos);
+  CHECK(members("[a[bc]d]") == "abcd");
+  CHECK(members("[+-[a]z]") == "+-az");
+  CHECK(members("[^[ -~&&[^xy]]]") == "xy");
+  CHECK(members("[[^ -w]&&[a-y]]") == "xy");
+  CHECK(members("[\\W&&[#-&]]") == "#$%&");
+  CHECK(members("[]a]") == "]a");
+  CHECK(members("[[:digit:]x]") == "0123456789x");
+  CHECK_THROWS_AS(Regex("[a[b]", kHere), Error);
+  CHECK_THROWS_AS(Regex(std::string(40, '['), kHere), Error);
+}
+
+TEST_CASE("regex: a script has its own characters, not those that it shares", "[tokenizer]") {
+  std::size_t matched = 0;
+  Regex("\\p{Han}", kHere)
+      .split("\xE4\xB8\xAD\xE3\x80\x82", [&](std::size_t, std::size_t, bool match) {
+        matched += match ? 1 : 0;  // U+4E2D is Han, U+3002 common to many
+      });
+  CHECK(matched == 1);
 }
 
 TEST_CASE("pattern: the behaviours keep, drop and join matches as the library does",

@@ -27,7 +27,7 @@ def lancet(program, folder, lines, *options):
         file.flush()
         done = subprocess.run([program, "tokenize", str(folder), "--file", file.name, *options], capture_output=True, text=True)
     if done.returncode != 0:
-        sys.exit(f"{folder}: {done.stderr}")
+        raise RuntimeError(done.stderr)
     return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
@@ -52,7 +52,7 @@ def keeps_characters(normalizer, text):
     if normalizer is None:
         return True
     normal = normalizer.normalize_str(text)
-    if normal != text and any(map(unicodedata.combining, text)):
+    if normal != text and any(unicodedata.combining(c) or "\u1100" <= c <= "\u11ff" for c in text):
         return False
     for prefix in ("", "\u2581"):
         rest = normal[len(prefix):]
@@ -82,6 +82,9 @@ def check(program, folder, count, seed=1):
     theirs.no_truncation()
     theirs.no_padding()
     plain = json.loads(text)
+    drops = not plain["model"].get("unk_token") and "\u0120" not in plain["model"]["vocab"]  # theirs then forget what was dropped
+    fallback = plain["model"].get("byte_fallback") and "<0xFF>" not in json.dumps(plain["model"]["vocab"])
+    drops = drops or fallback  # or what came late: unknown characters after the bytes of later ones
     plain["post_processor"] = without_trimming(plain.get("post_processor"))
     untrimmed = Tokenizer.from_str(json.dumps(plain))
     untrimmed.no_truncation()
@@ -105,7 +108,7 @@ def check(program, folder, count, seed=1):
             continue
         if ours["ids"] != expected.ids:
             report(folder.name, "ids", (text, ours["ids"][:30], expected.ids[:30]), differences)
-        elif keeps_characters(theirs.normalizer, text) and not same_offsets(characters(text, ours["offsets"]), expected):
+        elif not drops and keeps_characters(theirs.normalizer, text) and not same_offsets(characters(text, ours["offsets"]), expected):
             report(folder.name, "offsets", (text, expected.tokens[:12], characters(text, ours["offsets"])[:12],
                                             expected.offsets[:12]), differences)
         decoded.append(expected.ids)
@@ -125,6 +128,11 @@ def main():
     program, *folders = sys.argv[1:]
     count = 0
     if folders[0] == "--synthetic":
+        try:
+            import sentencepiece  # noqa: F401
+        except ImportError:
+            print("needs sentencepiece")
+            sys.exit(77)
         from synthetic_tokenizers import synthetic
         count = int(folders[1])
         home = tempfile.TemporaryDirectory()
@@ -134,7 +142,13 @@ def main():
             folder.mkdir()
             (folder / "tokenizer.json").write_text(json.dumps(description))
             folders.append(folder)
-    bad = sum(check(program, pathlib.Path(folder), count, seed) for seed, folder in enumerate(folders))
+    bad = 0
+    for seed, folder in enumerate(folders):
+        try:
+            bad += check(program, pathlib.Path(folder), count, seed)
+        except RuntimeError as error:
+            print(f"{folder}: {error}")
+            bad += 1
     sys.exit(1 if bad else 0)
 
 

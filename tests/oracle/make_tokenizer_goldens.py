@@ -3,14 +3,15 @@
 
 usage: make_tokenizer_goldens.py MODEL.gguf TOKENIZERS_DIR OUT.tar.xz
   MODEL.gguf      SmolLM2-135M-Instruct (its metadata become the tokenizer.json that was published)
-  TOKENIZERS_DIR  has llama3.tar.xz and qwen3.tar.xz
+  TOKENIZERS_DIR  has llama2.tar.xz, llama3.tar.xz and qwen3.tar.xz
 
 In the archive, for each tokenizer NAME:
   NAME.jsonl       one line per string: {"t": text, "i": ids with special tokens, "d": decoded, "s": decoded without
                    special tokens}; d and s are left out where they equal t and d. Long strings have {"r": [unit,
                    times], "n": count, "h": hash} instead.
   NAME.ids.jsonl   random id lists: {"i": ids, "d": decoded, "s": decoded without special tokens}
-  NAME.json        tokenizer.json of the synthetic ones (smollm2, llama3 and qwen3 come from elsewhere)
+  NAME.json        tokenizer.json of the synthetic ones (smollm2, llama3, qwen3 and llama2 come from elsewhere)
+In sentencepiece/: NAME.model and NAME.jsonl of {"t": text, "i": ids that the sentencepiece library gives}.
 """
 import io
 import json
@@ -18,9 +19,11 @@ import random
 import sys
 import tarfile
 
+import sentencepiece
 from tokenizers import Tokenizer
 
 import nasty_strings
+from sentencepiece_models import TRAITS, plain_texts, train
 from synthetic_tokenizers import synthetic
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -86,7 +89,7 @@ class Archive:
         self.tar = tarfile.open(path, "w:xz", preset=9)
 
     def add(self, name, text):
-        raw = text.encode()
+        raw = text if isinstance(text, bytes) else text.encode()
         entry = tarfile.TarInfo(name)
         entry.size = len(raw)
         self.tar.addfile(entry, io.BytesIO(raw))
@@ -95,11 +98,20 @@ class Archive:
         self.add(name, "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines))
 
 
+def add_sentencepiece(archive):
+    for name in ("llama2_like", "gemma_like", "unigram_nfkc", "unigram_cf_bytes"):
+        model = train(**TRAITS[name])
+        library = sentencepiece.SentencePieceProcessor(model_proto=model)
+        texts = random.Random(5).sample(plain_texts(library, TRAITS[name]), 300)
+        archive.add(f"sentencepiece/{name}.model", model)
+        archive.add_lines(f"sentencepiece/{name}.jsonl", ({"t": t, "i": library.encode(t)} for t in texts))
+
+
 def main():
     model, folder, out = sys.argv[1:]
     archive = Archive(out)
     real = {"smollm2": json.dumps(smollm2(model))}
-    for name in ("llama3", "qwen3"):
+    for name in ("llama2", "llama3", "qwen3"):
         with tarfile.open(f"{folder}/{name}.tar.xz") as tar:
             real[name] = tar.extractfile(f"{name}/tokenizer.json").read().decode()
     for name, text in real.items():
@@ -123,6 +135,7 @@ def main():
         archive.add_lines(f"synthetic/{name}.jsonl", lines_for(tokenizer, texts))
         archive.add_lines(f"synthetic/{name}.ids.jsonl", id_lines(tokenizer, 60, index))
         print(name, len(texts))
+    add_sentencepiece(archive)
     archive.tar.close()
 
 
