@@ -101,8 +101,17 @@ fs::path find_model(const RecipeModel& model, const fs::path& directory) {
   const fs::path given = model.model;
   const fs::path path = given.is_absolute() ? given : directory / given;
   std::error_code ignored;
-  if (fs::exists(path, ignored)) return path;
+  if (fs::exists(path, ignored) && model.adapter.empty()) return path;
   if (const fs::path cached = in_hub_cache(model.model); !cached.empty()) return cached;
+  const std::string before_plus = model.model.substr(0, model.model.find('+'));
+  const bool adapted = !model.adapter.empty() ||
+                       (before_plus != model.model && fs::exists(directory / before_plus, ignored));
+  if (adapted) {
+    fail(ErrorKind::kMismatch, "merge",
+         fmt::format("'{}' is a model with an adapter: expected a model alone",
+                     printable(model.model, 400)),
+         "this version folds no adapters in while merging: save the adapted model first");
+  }
   fail(ErrorKind::kInput, "merge",
        fmt::format("expected the model '{}', found neither '{}' nor a copy in '{}'",
                    printable(model.model, 400), printable(path.string(), 400),

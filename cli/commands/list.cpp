@@ -1,10 +1,12 @@
 // lancet list: what this build can do, from the same tables that do it.
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "core/table.h"
+#include "merge/method.h"
 
 namespace lancet {
 namespace {
@@ -20,9 +22,35 @@ Json formats_json() {
        row("gguf", "GGUF v2/v3; writes F32, F16, BF16 and Q8_0", true, true)});
 }
 
-/// Merge methods, recipes and losses have no tables of their own yet; they are not named rather
-/// than shown empty.
-const std::vector<std::string> kKinds{"editors", "architectures", "formats"};
+/// Merge methods, with the parameters that a recipe may set.
+Json methods_json() {
+  Json rows = Json::array();
+  for (const Method* method : merge_method_registry()) {
+    Json parameters = Json::array();
+    for (const MergeParameter& p : method->parameters) {
+      parameters.push_back({{"name", p.name},
+                            {"default", std::isnan(p.fallback) ? Json() : Json(p.fallback)},
+                            {"minimum", p.minimum},
+                            {"maximum", p.maximum},
+                            {"per_model", p.per_model},
+                            {"help", p.help}});
+    }
+    rows.push_back({{"name", method->name},
+                    {"title", method->title},
+                    {"paper", method->paper},
+                    {"parameters", parameters}});
+  }
+  return rows;
+}
+
+/// Recipes and losses have no tables of their own yet; they are not named rather than shown empty.
+const std::vector<std::string> kKinds{"methods", "editors", "architectures", "formats"};
+
+Json rows_of(const std::string& kind, const RuntimeOptions& runtime) {
+  if (kind == "formats") return formats_json();
+  if (kind == "methods") return methods_json();
+  return open_engine(runtime).list(kind);
+}
 
 std::string table_text(const Json& rows) {
   Table table({{"name"}, {"title"}, {"source"}});
@@ -32,13 +60,13 @@ std::string table_text(const Json& rows) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto what = std::make_shared<std::string>();
-  app.add_option("WHAT", *what, "editors, architectures or formats (default: all)")
+  app.add_option("WHAT", *what, "methods, editors, architectures or formats (default: all)")
       ->check(CLI::IsMember(kKinds));
   return [what, &common] {
     Json document = Json::object();
     for (const auto& kind : kKinds) {
       if (!what->empty() && *what != kind) continue;
-      document[kind] = kind == "formats" ? formats_json() : open_engine(common.runtime).list(kind);
+      document[kind] = rows_of(kind, common.runtime);
     }
     if (common.json) {
       print_json(document);
@@ -52,10 +80,11 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
 
 }  // namespace
 
-extern const Command command_list{.name = "list",
-                                  .group = "Help",
-                                  .summary = "Editors, architectures and formats of this build",
-                                  .examples = "  lancet list\n  lancet list editors --json",
-                                  .declare = declare};
+extern const Command command_list{
+    .name = "list",
+    .group = "Help",
+    .summary = "Merge methods, editors, architectures and formats of this build",
+    .examples = "  lancet list\n  lancet list editors --json",
+    .declare = declare};
 
 }  // namespace lancet

@@ -362,3 +362,56 @@ TEST_CASE_METHOD(Fixture, "merge: integer tensors are copied when equal and refu
   REQUIRE(error);
   CHECK(error->kind() == ErrorKind::kMismatch);
 }
+
+TEST_CASE_METHOD(
+    Fixture,
+    "merge: chat_template takes the most common one, a name, or Jinja, and refuses the rest") {
+  write_file(scratch / "b" / "chat_template.jinja", "{{ 'from b' }} and more text");
+  const auto with = [&](const std::string& value, const std::string& out) {
+    merge(kLinear + "chat_template: " + value + "\n", scratch.path(), scratch / out);
+    return read_file(scratch / out / "chat_template.jinja");
+  };
+  CHECK(with("auto", "o1") == "{{ 'from b' }} and more text");
+  CHECK_THAT(with("chatml", "o2"), Catch::Contains("<|im_start|>"));
+  CHECK(with("\"{% for m in messages %}{{ m }}{% endfor %}\"", "o3") ==
+        "{% for m in messages %}{{ m }}{% endfor %}");
+  const auto error = error_of([&] { with("chatmll", "o4"); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kUsage);
+  CHECK(error->hint() == "did you mean 'chatml'?");
+}
+
+TEST_CASE_METHOD(Fixture, "merge: a model with an adapter is refused in words") {
+  const auto error = error_of([&] {
+    merge("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a+b}]\n", scratch.path(),
+          scratch / "out");
+  });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kMismatch);
+  CHECK_THAT(error->message(), Catch::Contains("adapter"));
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "merge: modules are merged each by itself, and what no module names is copied") {
+  NamedTensors tensors = tiny(1);
+  tensors["vision_tower.layers.0.weight"] = {{2, 2}, {1, 2, 3, 4}};
+  save_model(scratch / "a", tensors, DType::kF32, kConfig);
+  tensors = tiny(100);
+  tensors["vision_tower.layers.0.weight"] = {{2, 2}, {5, 6, 7, 8}};
+  save_model(scratch / "b", tensors, DType::kF32, kConfig);
+  const Json result = merge(
+      "merge_method: linear\nparameters: {weight: 1}\nmodules:\n  text_decoder:\n    models: "
+      "[{model: a}, {model: b}]\n",
+      scratch.path(), scratch / "out");
+  CHECK(values_of(scratch / "out", "vision_tower.layers.0.weight") == Values{1, 2, 3, 4});
+  REQUIRE(result["warnings"].size() == 1);
+  CHECK_THAT(result["warnings"][0].get<std::string>(), Catch::Contains("1 tensors"));
+  const auto error = error_of([&] {
+    merge(
+        "merge_method: linear\nparameters: {weight: 1}\nmodules:\n  txt:\n    models: [{model: "
+        "a}]\n",
+        scratch.path(), scratch / "no");
+  });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kUsage);
+}
