@@ -151,8 +151,9 @@ TEST_CASE(
     check(tokenizer, read_lines(goldens / (name + ".ids.jsonl")), false);
   }
   for (const std::string name :
-       {"spm_old", "spm_partial", "metaspace_always", "metaspace_first", "missing_bytes", "bert_uncased",
-        "bert_cased", "unigram_t5", "unigram_bytes", "gemma", "ctc", "ctc_raw", "word_suffix", "no_decoder"}) {
+       {"spm_old", "spm_partial", "metaspace_always", "metaspace_first", "missing_bytes",
+        "bert_uncased", "bert_cased", "unigram_t5", "unigram_bytes", "gemma", "ctc", "ctc_raw",
+        "word_suffix", "no_decoder"}) {
     INFO(name);
     const fs::path base = goldens / "synthetic" / name;
     const Tokenizer tokenizer = load_tokenizer(base.string() + ".json");
