@@ -78,6 +78,18 @@ std::string recipe_text(const MergeArguments& arguments) {
   return text;
 }
 
+/// `--method karcher --models A B OUT`: the option has taken OUT for a model.
+void settle(MergeArguments& arguments) {
+  if (arguments.method.empty() && arguments.first.empty()) {
+    fail(ErrorKind::kUsage, "merge", "expected RECIPE, found none", "lancet merge RECIPE.yml OUT");
+  }
+  if (arguments.method.empty() || !arguments.first.empty() || arguments.models.size() < 2 ||
+      arguments.check)
+    return;
+  arguments.first = arguments.models.back();
+  arguments.models.pop_back();
+}
+
 RecipeFile recipe_of(const MergeArguments& arguments) {
   if (arguments.method.empty()) return read_recipe(arguments.first);
   if (arguments.models.empty())
@@ -162,8 +174,7 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto a = std::make_shared<MergeArguments>();
-  app.add_option("RECIPE", a->first, "A recipe in mergekit's YAML (with --method: OUT)")
-      ->required();
+  app.add_option("RECIPE", a->first, "A recipe in mergekit's YAML (with --method: OUT)");
   app.add_option("OUT", a->second, "*.gguf, *.safetensors, else a Hugging Face directory");
   app.add_option("--method", a->method, "Merge without a recipe; see lancet list methods");
   app.add_option("--models", a->models, "With --method: the models");
@@ -184,7 +195,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_flag("--restart", a->restart, "Throw away what an interrupted merge into OUT left");
   app.add_flag("--allow-crimes", a->crimes,
                "Merge different architectures whose tensors happen to fit");
-  return [a, &common] { return run(*a, common); };
+  return [a, &common] {
+    settle(*a);
+    return run(*a, common);
+  };
 }
 
 }  // namespace

@@ -69,6 +69,11 @@ class Merging(unittest.TestCase):
         self.run_lancet("merge", "--method", "slerp", "--models", self.root / "a", self.root / "b", "--set", "t=0", "out")
         self.assertEqual(weights(self.work / "out"), weights(self.root / "a"))
 
+    def test_out_may_stand_behind_the_models(self):
+        self.run_lancet("merge", "--method", "karcher", "--models", self.root / "a", self.root / "a", "out")
+        self.assertEqual(weights(self.work / "out"), weights(self.root / "a"))
+        self.run_lancet("merge", code=2)
+
     def test_check_and_plan_write_nothing(self):
         recipe = self.linear()
         self.run_lancet("merge", recipe, "--check")
