@@ -32,11 +32,13 @@ void for_chunks(std::size_t count, std::size_t grain,
 
 /// What a pipeline does with item i while it owns the buffers of slot [0, slots).
 struct Stages {
-  std::function<void(std::size_t i, std::size_t slot)> begin;   ///< one at a time, in order
-  std::function<void(std::size_t i, std::size_t slot)> work;    ///< any number at a time, in any order
+  std::function<void(std::size_t i, std::size_t slot)> begin;  ///< one at a time, in order
+  std::function<void(std::size_t i, std::size_t slot)>
+      work;  ///< any number at a time, in any order
   std::function<void(std::size_t i, std::size_t slot)> finish;  ///< one at a time, in order
 };
-/// Runs items [0, count) through the stages, at most `slots` of them at a time. The first exception is rethrown.
+/// Runs items [0, count) through the stages, at most `slots` of them at a time. The first exception
+/// is rethrown.
 void pipeline(std::size_t count, std::size_t slots, const Stages& stages);
 
 /// One thread that runs jobs in the order given, for writes that the others need not wait for.

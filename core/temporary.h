@@ -26,8 +26,8 @@ void remove_leftovers(const fs::path& path);
 /// Locks a new temporary. False if another run took it for a leftover before the lock stood.
 [[nodiscard]] bool lock(int fd) noexcept;
 
-/// Gives the complete directory `from` its final name; an existing one is swapped out and removed when
-/// `replace`, else kUsage. Afterwards nothing is left of `from`.
+/// Gives the complete directory `from` its final name; an existing one is swapped out and removed
+/// when `replace`, else kUsage. Afterwards nothing is left of `from`.
 void commit_directory(const fs::path& from, const fs::path& to, bool replace);
 
 /// fsync of a file or directory.

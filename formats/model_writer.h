@@ -40,8 +40,10 @@ std::vector<WrittenFile> write_model(
     const std::map<std::string, std::function<void(const fs::path&)>>& extra = {});
 
 /// Writes lancet.json: version, `fields`, and the files under "outputs".
-void write_manifest(const fs::path& path, const Json& fields, const std::vector<WrittenFile>& files);
-/// Meets a full disk before the work: kResource unless the file system of `out` has room for `bytes`.
+void write_manifest(const fs::path& path, const Json& fields,
+                    const std::vector<WrittenFile>& files);
+/// Meets a full disk before the work: kResource unless the file system of `out` has room for
+/// `bytes`.
 void check_space(const fs::path& out, std::uint64_t bytes);
 /// --force replaces a model, not just any directory: kUsage when `out` is one that holds no model.
 void check_replaceable(const fs::path& out);

@@ -35,8 +35,8 @@ struct OutputTensor {
   std::function<void(const std::function<void(Bytes)>& emit)> write;
 };
 
-/// Puts the tensors in canonical order (dtype descending, then name ascending) and returns what stands
-/// before their bytes; `total` receives the size of the whole file.
+/// Puts the tensors in canonical order (dtype descending, then name ascending) and returns what
+/// stands before their bytes; `total` receives the size of the whole file.
 [[nodiscard]] std::string safetensors_header(std::vector<OutputTensor>& tensors,
                                              const std::map<std::string, std::string>& metadata,
                                              std::uint64_t& total);

@@ -11,11 +11,12 @@
 #include "tests/attacks/allocation_meter.h"
 #include "tests/attacks/gguf_attacks.h"
 #include "tests/catch.h"
+#include "tests/time_limit.h"
 
 namespace lancet {
 namespace {
 
-constexpr double kSecondsEach = 1.0;
+constexpr double kSecondsEach = 1.0 * kSanitizerFactor;
 /// The table of spans and the message, beyond the size of the file itself.
 constexpr std::uint64_t kConstantBytes = 64 << 10;
 

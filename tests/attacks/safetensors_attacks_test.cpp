@@ -13,11 +13,13 @@
 #include "formats/containers/safetensors.h"
 #include "tests/attacks/allocation_meter.h"
 #include "tests/catch.h"
+#include "tests/time_limit.h"
 
 namespace lancet {
 namespace {
 
-constexpr double kSecondsEach = 1.0;  ///< of processor time: other programs do not count
+constexpr double kSecondsEach =
+    1.0 * kSanitizerFactor;  ///< of processor time: other programs do not count
 /// For 60 MB of header, also under AddressSanitizer (0.5 s without).
 constexpr double kSecondsMillion = 6.0;
 /// Entries, names and the sorted table against the file's own bytes; the smallest entry has 49.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/catch.h"
+#include "tests/time_limit.h"
 
 #include "core/error.h"
 #include "core/file.h"
@@ -69,11 +70,7 @@ std::string difference(const Outcome& found, const Json& golden) {
   return spans == wanted ? "" : "spans " + spans.dump() + ", wanted " + wanted.dump();
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr double kSeconds = 60;
-#else
-constexpr double kSeconds = 2;  ///< of processor time; one on the machines of 2020
-#endif
+constexpr double kSeconds = 2 * kSanitizerFactor;  ///< of processor time
 
 /// Runs `source`, requires an input error that contains `part`, in bounded processor time.
 void check_refused(const std::string& source, const std::string& part,

@@ -36,8 +36,8 @@ std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
   ops::magnitude_keys(keys, x);
   const std::uint64_t equal = ops::keep_between(x, keys, keys[0], keys[a.size() / 2]);
   std::vector<std::uint64_t> out{equal,
-                                 ops::count_above(keys, keys[1]),
-                                 ops::count_equal(keys, keys[2]),
+                                 ops::count_above(keys, keys[keys.size() / 3]),
+                                 ops::count_equal(keys, keys[keys.size() / 4]),
                                  std::bit_cast<std::uint64_t>(ops::dot(a, b)),
                                  std::bit_cast<std::uint64_t>(ops::sum(a)),
                                  std::bit_cast<std::uint64_t>(ops::abs_sum(b))};
