@@ -131,11 +131,14 @@ class Merging(unittest.TestCase):
         self.run_lancet(*options, "reference")
         whole = time.monotonic() - start
         expected = weights(self.work / "reference")
-        rng, resumed, killed = random.Random(7), 0, 0
-        for k in range(KILLS):
+        rng, resumed, killed, runs = random.Random(7), 0, 0, 0
+        while killed < KILLS:
+            runs += 1
+            self.assertLess(runs, 20 * KILLS, "hardly any run lived long enough to be killed")
             process = subprocess.Popen([str(LANCET), *options, "out"], cwd=self.work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 process.wait(timeout=rng.uniform(0, whole))
+                whole *= 0.9   # the machine is faster now than it was for the reference
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
@@ -143,10 +146,9 @@ class Merging(unittest.TestCase):
                 self.assertFalse((self.work / "out").exists() and weights(self.work / "out") != expected)
             if not (self.work / "out").exists():
                 resumed += self.json(*options, "out")["resumed"] > 0
-            self.assertEqual(weights(self.work / "out"), expected, f"kill {k}")
+            self.assertEqual(weights(self.work / "out"), expected, f"kill {killed}, run {runs}")
             self.assertFalse(list(self.work.glob(".out*")), "something is left beside the output")
             shutil.rmtree(self.work / "out")
-        self.assertGreater(killed, KILLS // 4)
         self.assertGreater(resumed, 0)
 
     def test_memory_is_bounded_whatever_the_size_of_a_tensor(self):
