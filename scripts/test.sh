@@ -15,7 +15,7 @@ sanitized() {
 
 case "${1:-all}" in
   quick)
-    bash scripts/build.sh
+    bash scripts/build.sh all
     exec ctest --test-dir build --output-on-failure -j 2 -LE slow
     ;;
   asan)
@@ -24,7 +24,7 @@ case "${1:-all}" in
     ;;
   all)
     bash scripts/setup.sh --tests
-    bash scripts/build.sh
+    bash scripts/build.sh all
     bash scripts/fetch_model.sh >/dev/null
     sanitized
     exec ctest --test-dir build --output-on-failure -j 2
