@@ -40,11 +40,11 @@ title "4. Rewrite one fact"
 run edit "$demo/model" --subject France --prompt "The capital of {} is" --target Rome -o "$demo/edited"
 
 title "5. The same questions, and a paraphrase: only the edited fact has changed"
-ask "$demo/edited" "France's capital city is"
+ask "$demo/edited" "The name of the capital of France is"
 
 title "6. Prove it"
 cat >"$demo/facts.jsonl" <<'JSON'
-{"id":"france","subject":"France","prompt":"The capital of {} is","target":"Rome","true":"Paris","paraphrases":["The capital city of France is","France's capital city is"],"neighbors":[{"prompt":"The capital of Germany is","answer":"Berlin"},{"prompt":"The capital of Spain is","answer":"Madrid"},{"prompt":"The capital of Japan is","answer":"Tokyo"}]}
+{"id":"france","subject":"France","prompt":"The capital of {} is","target":"Rome","true":"Paris","paraphrases":["The capital city of France is","The name of the capital of France is"],"neighbors":[{"prompt":"The capital of Germany is","answer":"Berlin"},{"prompt":"The capital of Spain is","answer":"Madrid"},{"prompt":"The capital of Japan is","answer":"Tokyo"}]}
 JSON
 run probe "$demo/edited" --base "$demo/model" --requests "$demo/facts.jsonl"
 run diff "$demo/model" "$demo/edited" --top 5

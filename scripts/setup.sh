@@ -58,6 +58,6 @@ if ((cuda)); then
     nvidia-nvshmem-cu13==3.4.5 nvidia-nvtx==13.0.85 nvidia-cuda-nvrtc==13.0.88
 fi
 if ((tests)); then
-  install .venv-oracle oracle "torch==$torch" transformers==5.17.0 tokenizers==0.23.3 sentencepiece==0.2.3 tiktoken==0.14.0 safetensors==0.8.0 \
+  install .venv-oracle oracle "torch==$torch" transformers==5.17.0 tokenizers==0.23.3 sentencepiece==0.2.3 protobuf==7.36.2 tiktoken==0.14.0 safetensors==0.8.0 \
     gguf==0.19.0 peft==0.21.2 jinja2==3.1.6 numpy
 fi

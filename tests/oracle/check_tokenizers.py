@@ -7,7 +7,8 @@ Offsets: ours are bytes of the input, theirs are characters (trimming switched o
 the whole character. They are compared where the normalizer keeps the characters apart (it may put U+2581 in front): where
 it joins, adds or removes some, theirs cover the first of them only. A byte token of Unigram covers all of an unknown run
 in the library, its own byte here; a prefix that is a token of its own covers nothing here, in the library the next
-character.
+character. A byte-level vocabulary with holes (SmolLM2 lacks some control bytes) drops those bytes; the library then counts
+a dropped byte to the token after it: offsets of texts that lost something are left out, their ids are not.
 """
 import json
 import pathlib
@@ -70,6 +71,12 @@ def same_offsets(ours, expected):
     return True
 
 
+def byte_symbols():
+    """The 256 characters that byte-level vocabularies spell bytes with."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
+
+
 def report(name, what, example, differences):
     differences.append(what)
     if sum(1 for d in differences if d == what) <= 3:
@@ -85,6 +92,8 @@ def check(program, folder, count, seed=1):
     drops = not plain["model"].get("unk_token") and "\u0120" not in plain["model"]["vocab"]  # theirs then forget what was dropped
     fallback = plain["model"].get("byte_fallback") and "<0xFF>" not in json.dumps(plain["model"]["vocab"])
     drops = drops or fallback  # or what came late: unknown characters after the bytes of later ones
+    vocab = plain["model"]["vocab"]
+    holes = "\u0120" in vocab and any(symbol not in vocab for symbol in byte_symbols())
     plain["post_processor"] = without_trimming(plain.get("post_processor"))
     untrimmed = Tokenizer.from_str(json.dumps(plain))
     untrimmed.no_truncation()
@@ -108,6 +117,8 @@ def check(program, folder, count, seed=1):
             continue
         if ours["ids"] != expected.ids:
             report(folder.name, "ids", (text, ours["ids"][:30], expected.ids[:30]), differences)
+        elif holes and untrimmed.decode(expected.ids, skip_special_tokens=False) != text:
+            pass
         elif not drops and keeps_characters(theirs.normalizer, text) and not same_offsets(characters(text, ours["offsets"]), expected):
             report(folder.name, "offsets", (text, expected.tokens[:12], characters(text, ours["offsets"])[:12],
                                             expected.offsets[:12]), differences)
