@@ -130,6 +130,9 @@ Engine& open_engine(const RuntimeOptions& runtime) {
   if (engine != nullptr) return *engine;
   const fs::path torch = find_libtorch();
   log::verbose("LibTorch: " + torch.string());
+  // Read when libgomp is loaded: LibTorch's threads sleep between its operators instead of taking
+  // the processors from ours.
+  ::setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
   load(torch / "lib" / "libc10.so", RTLD_NOW | RTLD_GLOBAL);
   load(torch / "lib" / "libtorch_cpu.so", RTLD_NOW | RTLD_GLOBAL);
   if (wants_cuda(runtime.device)) {

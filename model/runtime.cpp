@@ -29,6 +29,8 @@ void init_runtime() {
   if (at::get_num_threads() != parallel::threads()) at::set_num_threads(parallel::threads());
 }
 
+void trim_memory() { ::malloc_trim(0); }
+
 at::Device resolve_device(std::string_view device) {
   if (device == "cpu") return at::kCPU;
   if (device == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);

@@ -35,6 +35,10 @@ class OneThread {
   int before_;
 };
 
+/// Gives memory that the allocator keeps of earlier activations back to the system: between phases
+/// of which each needs much.
+void trim_memory();
+
 /// body(i) for i in [0, count) on parallel::threads() pool threads with LibTorch at one thread
 /// inside each: results do not depend on the thread count. Autograd works inside (each body owns
 /// its graph).

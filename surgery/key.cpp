@@ -10,7 +10,7 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kChunks = 2;         ///< threads that one fact can use
+constexpr std::int64_t kChunks = 1;         ///< threads that one fact can use
 constexpr std::int64_t kSmallestChunk = 3;  ///< rows below which matrix products get slow
 
 /// [rows, tokens, d] -> [rows, d] at one position of each row.

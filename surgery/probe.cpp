@@ -229,7 +229,13 @@ double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer,
   for (std::size_t at = 0; at < text.size() && (max_tokens == 0 || tokens < max_tokens);) {
     const std::size_t end = std::min(text.find("\n\n", at), text.size());
     request.texts.push_back(text.substr(at, end - at));
-    tokens += static_cast<std::int64_t>(encode(tokenizer, request.texts.back()).size());
+    std::vector<TokenId> ids = encode(tokenizer, request.texts.back());
+    const std::int64_t left = max_tokens - tokens;
+    tokens += std::ssize(ids);
+    if (max_tokens > 0 && std::ssize(ids) > left) {
+      ids.resize(static_cast<std::size_t>(left));
+      request.texts.back() = tokenizer.decode(ids);
+    }
     at = end + 2;
   }
   return score(model, tokenizer, request).perplexity;

@@ -8,12 +8,15 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/json.h"
+#include "core/stream_file.h"
 #include "core/text.h"
 #include "formats/containers/safetensors.h"
 #include "formats/containers/safetensors_limits.h"
 
 namespace lancet {
 namespace {
+
+constexpr std::uint64_t kLargeFile = 64ULL << 20;  ///< written past the page cache from here on
 
 [[noreturn]] void broken(const std::string& message) {
   fail(ErrorKind::kInternal, "safetensors", message);
@@ -77,6 +80,33 @@ std::string header_text(const std::vector<OutputTensor>& tensors,
   return text;
 }
 
+/// Returns the SHA-256 of what was written.
+template <typename File>
+std::string write_file(const fs::path& path, const std::string& header,
+                       const std::vector<OutputTensor>& tensors, std::uint64_t total) {
+  File file(path);
+  file.reserve(total);
+  Sha256 hash;
+  const auto put = [&](Bytes bytes) {
+    file.write(bytes);
+    hash.update(bytes);
+  };
+  put(std::as_bytes(std::span(header)));
+  for (const OutputTensor& tensor : tensors) {
+    std::uint64_t left = tensor_bytes(tensor);
+    tensor.write([&](Bytes bytes) {
+      if (bytes.size() > left)
+        broken(fmt::format("tensor '{}' wrote too much", printable(tensor.name)));
+      left -= bytes.size();
+      put(bytes);
+    });
+    if (left != 0)
+      broken(fmt::format("tensor '{}' wrote {} bytes too few", printable(tensor.name), left));
+  }
+  file.commit();
+  return hash.hex();
+}
+
 }  // namespace
 
 std::string safetensors_header(std::vector<OutputTensor>& tensors,
@@ -92,26 +122,8 @@ std::string save_safetensors(const fs::path& path, std::vector<OutputTensor> ten
                              const std::map<std::string, std::string>& metadata) {
   std::uint64_t total = 0;
   const std::string header = safetensors_header(tensors, metadata, total);
-
-  AtomicFile file(path);
-  file.reserve(total);
-  Sha256 hash;
-  file.write(header);
-  hash.update(header);
-  for (const OutputTensor& tensor : tensors) {
-    std::uint64_t left = tensor_bytes(tensor);
-    tensor.write([&](Bytes bytes) {
-      if (bytes.size() > left)
-        broken(fmt::format("tensor '{}' wrote too much", printable(tensor.name)));
-      left -= bytes.size();
-      file.write(bytes);
-      hash.update(bytes);
-    });
-    if (left != 0)
-      broken(fmt::format("tensor '{}' wrote {} bytes too few", printable(tensor.name), left));
-  }
-  file.commit();
-  return hash.hex();
+  return total < kLargeFile ? write_file<AtomicFile>(path, header, tensors, total)
+                            : write_file<StreamFile>(path, header, tensors, total);
 }
 
 }  // namespace lancet

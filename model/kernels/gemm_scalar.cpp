@@ -70,6 +70,19 @@ inline void dot_lanes(const float* a, std::int64_t lda, const T* const* w, std::
   }
 }
 
+template <int kMr, typename T>
+inline void dot_chains(const float* a, std::int64_t lda, const T* w, std::int64_t count,
+                       float* lanes, std::int64_t stride) {
+  for (int i = 0; i < kMr; ++i) {
+    float* const lane = lanes + i * stride;
+    for (std::int64_t r = 0; r < kChains; ++r) lane[r] = 0.0F;
+    for (std::int64_t k = 0; k < count / kChains * kChains; ++k) {
+      float& chain = lane[k % kChains];
+      chain = fma_one(a[i * lda + k], widen_one(w[k]), chain);
+    }
+  }
+}
+
 inline void sum_lanes(const float* lanes, float* out) {
   for (int j = 0; j < 8; ++j) {
     out[j] = lanes[j * kChains];

@@ -30,6 +30,30 @@ LANCET_INLINE void sum_lanes(const float* lanes, float* out) {
   _mm256_storeu_ps(out, sum);
 }
 
+LANCET_INLINE __m256 widen_eight(const float* p) { return _mm256_loadu_ps(p); }
+LANCET_INLINE __m256 widen_eight(const std::uint16_t* p) {
+  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+}
+
+/// The chains of one row of W with kMr rows of A, to lanes[i][chain] at distance `stride`.
+template <int kMr, typename T>
+LANCET_INLINE void dot_chains(const float* a, std::int64_t lda, const T* w, std::int64_t count,
+                              float* lanes, std::int64_t stride) {
+  __m256 sum[extent(kMr)];
+#pragma GCC unroll 3
+  for (int i = 0; i < kMr; ++i) sum[i] = _mm256_setzero_ps();
+  for (std::int64_t k = 0; k + 8 <= count; k += 8) {
+    const __m256 y = widen_eight(w + k);
+#pragma GCC unroll 3
+    for (int i = 0; i < kMr; ++i) {
+      sum[i] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i * lda + k), y, sum[i]);
+    }
+  }
+#pragma GCC unroll 3
+  for (int i = 0; i < kMr; ++i) _mm256_storeu_ps(lanes + i * stride, sum[i]);
+}
+
 LANCET_INLINE float fma_one(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
 /// Fetches W `ahead` elements early: at each step of 8 elements the share of the 8 rows that makes

@@ -147,10 +147,12 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
   const FactRows rows = fact_rows(input.tokenizer, fact, contexts);
   std::vector<Row> all = rows.rewriting;
   all.push_back(rows.subject_only);
-  const RowStates states = read_rows(model, all, layer);
+  RowStates states = read_rows(model, all, layer);
   const Keys keys =
       pick_keys(states, static_cast<std::int64_t>(rows.rewriting.size()), input.parameters);
   const Value value = optimise_value(model, rows, states, layer, value_options(input.parameters));
+  states.chunks.clear();
+  trim_memory();
 
   const double weight =
       input.parameters.number_or("protect", is_sampled(input.parameters) ? 10 : 0);
@@ -204,6 +206,7 @@ EditPlan plan(const EditInput& input) {
                             ? sample_contexts(input.model, input.tokenizer,
                                               input.parameters.integer("context_count"), input.seed)
                             : read_contexts(file);
+  trim_memory();
   const SpdSolver solver(input.covariance(layer));
   Decoder model = input.model;
   EditPlan out;

@@ -1,4 +1,4 @@
-// Matrix products of model/kernels beside LibTorch's, in one run: bench_gemm [rounds]
+// Matrix products of model/kernels beside LibTorch's, in one run: bench_gemm [rounds [rows]...]
 // For every shape all candidates take turns, each time on another copy of the weights, as layers
 // follow each other. Printed are the best and the median round by CPU time (work / (CPU time /
 // threads): what a machine of one's own would show), the best by wall time, and the share of the
@@ -240,13 +240,16 @@ void bench(int64_t m, int64_t n, int64_t k, bool grad, int threads, int rounds) 
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 40;
+  std::vector<int64_t> row_counts;
+  for (int i = 2; i < argc; ++i) row_counts.push_back(std::max(1, std::atoi(argv[i])));
+  if (row_counts.empty()) row_counts = {512, 2048, 128, 4, 1};
   const c10::InferenceMode inference;
   for (const int threads : {1, 2}) {
-    for (const int64_t m : {512, 2048, 128, 4, 1}) {
+    for (const int64_t m : row_counts) {
       bench(m, 1536, 576, false, threads, rounds);
       bench(m, 576, 1536, false, threads, rounds);
       if (m <= 512) bench(m, 49152, 576, false, threads, rounds);
-      if (m >= 128) bench(m, 1536, 576, true, threads, rounds);
+      if (m >= 16) bench(m, 1536, 576, true, threads, rounds);
     }
   }
 }
