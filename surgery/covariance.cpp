@@ -13,14 +13,14 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "formats/containers/safetensors.h"
-#include "model/runtime.h"
+#include "model/linear.h"
 #include "surgery/key.h"
 
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kChunkTokens = 2048;  ///< padded tokens of one product
-constexpr std::int64_t kGroup = 8;           ///< products alive at a time
+constexpr std::int64_t kChunkTokens = 1024;  ///< padded tokens of one pass
+constexpr std::int64_t kTileRows = 256;      ///< rows of the matrix that are summed at a time
 
 void hash_tensor(Sha256& hash, const std::string& name, const at::Tensor& value) {
   const at::Tensor plain = value.detach().to(at::kCPU).contiguous();
@@ -102,10 +102,9 @@ std::vector<std::pair<std::int64_t, std::int64_t>> piece_chunks(const std::vecto
   return chunks;
 }
 
-/// K^T K of the real tokens of one chunk, float32 [d_ff, d_ff].
-at::Tensor chunk_moment(const Decoder& model, const std::vector<Row>& pieces, std::int64_t first,
-                        std::int64_t last, std::int64_t layer) {
-  c10::AutoGradMode no_gradient(false);
+/// The keys of the real tokens of one chunk, one a column: float32 [d_ff, tokens].
+at::Tensor chunk_keys(const Decoder& model, const std::vector<Row>& pieces, std::int64_t first,
+                      std::int64_t last, std::int64_t layer) {
   Pass pass;
   const at::Tensor ids = pad_rows(pieces, first, last, pass.lengths).to(model.options().device());
   at::Tensor keys;
@@ -113,13 +112,35 @@ at::Tensor chunk_moment(const Decoder& model, const std::vector<Row>& pieces, st
     if (at_layer != layer || place != Place::kMlpKey) return value;
     std::vector<at::Tensor> rows;
     for (std::int64_t r = 0; r < last - first; ++r) {
-      rows.push_back(value[r].narrow(0, 0, pass.lengths[static_cast<std::size_t>(r)]));
+      rows.push_back(value[r].narrow(0, 0, pass.lengths[static_cast<std::size_t>(r)]).t());
     }
-    keys = at::cat(rows).to(at::kFloat);
+    keys = at::cat(rows, 1).to(at::kFloat).contiguous();
     throw StopPass{};
   };
   (void)model.run(model.embed(ids), 0, layer + 1, pass);
-  return at::matmul(keys.t(), keys).to(at::kCPU);
+  return keys;
+}
+
+/// sum += K K^T for K [d_ff, tokens], on and above the diagonal of tiles; one tile's rows at a
+/// time.
+void add_moment(const at::Tensor& keys, at::Tensor& sum) {
+  const std::int64_t d = keys.size(0);
+  for (std::int64_t r = 0; r < d; r += kTileRows) {
+    const at::Tensor right = keys.narrow(0, r, d - r);
+    const at::Tensor left = keys.narrow(0, r, std::min(kTileRows, d - r));
+    sum.narrow(0, r, left.size(0))
+        .narrow(1, r, d - r)
+        .add_(apply_linear({right, {}, MatrixLayout::kOutIn}, left).to(at::kCPU));
+  }
+}
+
+/// Copies what add_moment() filled below the diagonal.
+void mirror(at::Tensor& sum) {
+  const std::int64_t d = sum.size(0);
+  for (std::int64_t r = kTileRows; r < d; r += kTileRows) {
+    const std::int64_t rows = std::min(kTileRows, d - r);
+    sum.narrow(0, r, rows).narrow(1, 0, r).copy_(sum.narrow(0, 0, r).narrow(1, r, rows).t());
+  }
 }
 
 fs::path cache_path(const CovarianceIdentity& identity) {
@@ -213,24 +234,17 @@ at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenize
   if (tokens == 0)
     fail(ErrorKind::kInput, "covariance",
          fmt::format("expected text, found none ({})", text.path.string()));
-  const auto chunks = piece_chunks(pieces);
-  const auto count = static_cast<std::int64_t>(chunks.size());
+  c10::AutoGradMode no_gradient(false);
   at::Tensor sum;
   Progress progress("second moments", static_cast<std::uint64_t>(tokens), Progress::Unit::kTokens);
-  for (std::int64_t group = 0; group < count; group += kGroup) {
-    std::vector<at::Tensor> parts(static_cast<std::size_t>(std::min(kGroup, count - group)));
-    for_each_chunk(static_cast<std::int64_t>(parts.size()), [&](std::int64_t i) {
-      check_interrupted();
-      const auto [first, last] = chunks[static_cast<std::size_t>(group + i)];
-      parts[static_cast<std::size_t>(i)] = chunk_moment(model, pieces, first, last, layer);
-      for (std::int64_t p = first; p < last; ++p)
-        progress.advance(pieces[static_cast<std::size_t>(p)].ids.size());
-    });
-    for (const at::Tensor& part : parts) {
-      if (!sum.defined()) sum = at::zeros(part.sizes(), at::kDouble);
-      sum.add_(part);
-    }
+  for (const auto& [first, last] : piece_chunks(pieces)) {
+    check_interrupted();
+    const at::Tensor keys = chunk_keys(model, pieces, first, last, layer);
+    if (!sum.defined()) sum = at::zeros({keys.size(0), keys.size(0)}, at::kDouble);
+    add_moment(keys, sum);
+    progress.advance(static_cast<std::uint64_t>(keys.size(1)));
   }
+  mirror(sum);
   progress.finish();
   return sum.div_(static_cast<double>(tokens));
 }

@@ -27,7 +27,7 @@ struct CovarianceIdentity {
   std::int64_t max_tokens = 0;  ///< tokens after which collecting ends; 0 = the whole text
   std::string dtype;            ///< of activations
   std::string backend;          ///< device, LibTorch version, CPU capability
-  std::int64_t version = 1;     ///< of this algorithm
+  std::int64_t version = 2;     ///< of this algorithm
 
   [[nodiscard]] std::string key() const;  ///< 64 hex digits over all fields
   [[nodiscard]] Json json() const;        ///< for the ledger
