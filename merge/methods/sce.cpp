@@ -82,21 +82,12 @@ std::vector<double> weights_of(const MergeTask& task, const Select& select) {
 Emit prepare(const MergeTask& task) {
   const Select select = selection(task);
   return [select, weights = weights_of(task, select)](const Block& block, ops::Out out) {
-    const ops::Out total = block.scratch[0], divisor = block.scratch[1];
     select(block);
-    ops::fill(total, 0);
-    for (const ops::Out& model : block.models) ops::add(total, model);
-    ops::fill(divisor, 0);
-    ops::fill(out, 0);
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      const ops::Out term = block.scratch[2];
-      ops::copy(term, block.models[i]);
-      ops::scale(term, weights[i]);
-      ops::add_agreeing(out, divisor, total, block.models[i], term, weights[i]);
-    }
-    for (double& d : divisor) d = std::max(d, kSmallestDivisor);
-    ops::divide_nonzero(out, divisor);
-    ops::add(out, block.base);
+    std::vector<ops::Vote> votes;
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      votes.push_back({.delta = block.models[i].data(), .weight = weights[i]});
+    ops::elect(out, block.base, votes,
+               {.by_values = true, .divide = true, .smallest = kSmallestDivisor});
   };
 }
 
