@@ -30,18 +30,8 @@ constexpr double kMergekitSmallest = 1e-6;
 
 /// Variance across models, into scratch[3].
 ops::In variance(const Block& block) {
-  const ops::Out mean = block.scratch[2], out = block.scratch[3];
-  const double n = static_cast<double>(block.models.size());
-  ops::fill(mean, 0);
-  for (const ops::Out& model : block.models) ops::add_scaled(mean, model, 1 / n);
-  ops::fill(out, 0);
-  for (const ops::Out& model : block.models) {
-    for (std::size_t i = 0; i < block.size; ++i) {
-      const double away = model[i] - mean[i];
-      out[i] += away * away / n;
-    }
-  }
-  return out;
+  ops::variance(block.scratch[3], block.models);
+  return block.scratch[3];
 }
 
 /// Zeroes the positions that are not selected, in all models.
@@ -52,8 +42,8 @@ Select selection(const MergeTask& task) {
   if (share >= 1) return [](const Block&) {};
   const auto counts = task.scan<std::uint64_t>([] { return std::uint64_t{0}; },
                                                [](const Block& block, std::uint64_t& count) {
-                                                 for (const double v : variance(block))
-                                                   count += v != 0 ? 1 : 0;
+                                                 ops::magnitude_keys(block.keys, variance(block));
+                                                 count += ops::count_above(block.keys, 0);
                                                });
   std::uint64_t nonzero = 0;
   for (const std::uint64_t count : counts) nonzero += count;

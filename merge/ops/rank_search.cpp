@@ -111,9 +111,10 @@ class WindowSearch {
       std::nth_element(sample.begin(), place, sample.end(), std::greater<>());
       return *place;
     };
+    // The keys at both ends are left out, because they may be many as well.
     Window window{0, kLargest, key_at(share)};
-    if (share - kMargin > 0) window.high = key_at(share - kMargin);
-    if (share + kMargin < 1) window.low = key_at(share + kMargin);
+    if (share - kMargin > 0) window.high = std::max(window.pivot, key_at(share - kMargin) - 1);
+    if (share + kMargin < 1) window.low = std::min(window.pivot, key_at(share + kMargin) + 1);
     return window;
   }
 

@@ -96,6 +96,26 @@ struct AbsSum {
   }
 };
 
+struct Variance {
+  LANCET_BODY void run(double* __restrict out, const Out* vectors, Size count, Size n) {
+    constexpr Size kTile = 32;
+    const double share = 1 / static_cast<double>(count);
+    for (Size at = 0; at < n; at += kTile) {
+      const Size m = n - at < kTile ? n - at : kTile;
+      double mean[kTile], sum[kTile];
+      for (Size i = 0; i < kTile; ++i) mean[i] = sum[i] = 0;
+      for (Size v = 0; v < count; ++v) {
+        const double* x = vectors[v].data() + at;
+        for (Size i = 0; i < m; ++i) mean[i] += share * x[i];
+      }
+      for (Size v = 0; v < count; ++v) {
+        const double* x = vectors[v].data() + at;
+        for (Size i = 0; i < m; ++i) sum[i] += (x[i] - mean[i]) * (x[i] - mean[i]);
+      }
+      for (Size i = 0; i < m; ++i) out[at + i] = sum[i] * share;
+    }
+  }
+};
 struct Elect {
   static constexpr Size kTile = 32;  ///< elements whose sums stay in registers or L1
   LANCET_BODY void run(double* __restrict out, const double* __restrict base, const Vote* votes,
@@ -241,6 +261,9 @@ double dot(In a, In b) { return dispatch<Dot>(a.data(), b.data(), a.size()); }
 double sum(In x) { return dispatch<Sum>(x.data(), x.size()); }
 double abs_sum(In x) { return dispatch<AbsSum>(x.data(), x.size()); }
 
+void variance(Out out, std::span<const Out> vectors) {
+  dispatch<Variance>(out.data(), vectors.data(), vectors.size(), out.size());
+}
 void elect(Out out, In base, std::span<const Vote> votes, const Election& election) {
   dispatch<Elect>(out.data(), base.data(), votes.data(), votes.size(), &election, out.size());
 }

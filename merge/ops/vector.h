@@ -27,6 +27,9 @@ void divide_nonzero(Out out, In x);
 [[nodiscard]] double sum(In x);
 [[nodiscard]] double abs_sum(In x);
 
+/// out = sum_i (x_i - mean)^2 / n, element by element.
+void variance(Out out, std::span<const Out> vectors);
+
 /// One model's part in a sign election: the value factor * delta, weighed by `weight`.
 struct Vote {
   const double* delta = nullptr;
