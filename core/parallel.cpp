@@ -16,6 +16,7 @@
 #include <oneapi/tbb/parallel_pipeline.h>
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task_arena.h>
+#include <oneapi/tbb/task_group.h>
 #include <sched.h>
 
 namespace lancet::parallel {
@@ -138,6 +139,36 @@ void pipeline(std::size_t count, std::size_t slots, const Stages& stages) {
                                  tbb::make_filter<std::size_t, void>(Mode::serial_in_order, sink));
     });
   });
+}
+
+struct Beside::State {
+  std::function<void()> job;  ///< with one thread: run by wait()
+  std::shared_ptr<Pool> in_use;
+  tbb::task_group group;
+  bool done = false;
+};
+
+Beside::Beside(std::function<void()> job) : state_(std::make_unique<State>()) {
+  state_->job = std::move(job);
+  if (threads() == 1) return;
+  state_->in_use = pool();
+  state_->in_use->arena.execute([&] { state_->group.run(state_->job); });
+}
+
+Beside::~Beside() {
+  try {
+    if (state_->in_use != nullptr) wait();
+  } catch (...) {  // the owner did not ask
+  }
+}
+
+void Beside::wait() {
+  if (std::exchange(state_->done, true)) return;
+  if (state_->in_use == nullptr) {
+    state_->job();
+    return;
+  }
+  state_->in_use->arena.execute([&] { state_->group.wait(); });
 }
 
 struct Background::State {

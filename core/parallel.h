@@ -41,6 +41,22 @@ struct Stages {
 /// is rethrown.
 void pipeline(std::size_t count, std::size_t slots, const Stages& stages);
 
+/// A job that the pool works on beside what its owner does. It may use for_each and pipeline.
+class Beside {
+ public:
+  explicit Beside(std::function<void()> job);
+  ~Beside();  ///< waits; what the job has thrown is lost
+  Beside(const Beside&) = delete;
+  Beside& operator=(const Beside&) = delete;
+
+  /// Until the job is done, working on other tasks of the pool meanwhile; rethrows what it threw.
+  void wait();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 /// One thread that runs jobs in the order given, for writes that the others need not wait for.
 class Background {
  public:

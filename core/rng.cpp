@@ -1,5 +1,6 @@
 #include "core/rng.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -36,39 +37,12 @@ constexpr std::uint64_t top53(std::uint32_t hi, std::uint32_t lo) {
   return ((static_cast<std::uint64_t>(hi) << 32) | lo) >> 11;
 }
 
-/// Uniforms of `groups` runs of kGroup consecutive blocks: the same words as philox4x32, counters
-/// side by side.
-struct FillUniform {
-  static constexpr std::size_t kGroup = 16;
-  [[gnu::always_inline]] static inline void run(float* out, std::uint64_t block, std::size_t groups,
-                                                std::uint32_t upper0, std::uint32_t upper1,
-                                                std::uint32_t key0, std::uint32_t key1) {
-    for (std::size_t g = 0; g < groups; ++g, block += kGroup, out += 4 * kGroup) {
-      std::uint32_t c0[kGroup], c1[kGroup], c2[kGroup], c3[kGroup];
-      for (std::size_t l = 0; l < kGroup; ++l) {
-        c0[l] = low(block + l);
-        c1[l] = high(block + l);
-        c2[l] = upper0;
-        c3[l] = upper1;
-      }
-      std::uint32_t k0 = key0, k1 = key1;
-      for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9, k1 += 0xBB67AE85) {
-        for (std::size_t l = 0; l < kGroup; ++l) {
-          const std::uint64_t a = std::uint64_t{0xD2511F53} * c0[l];
-          const std::uint64_t b = std::uint64_t{0xCD9E8D57} * c2[l];
-          c0[l] = high(b) ^ c1[l] ^ k0;
-          c2[l] = high(a) ^ c3[l] ^ k1;
-          c1[l] = low(b);
-          c3[l] = low(a);
-        }
-      }
-      for (std::size_t l = 0; l < kGroup; ++l) {
-        out[4 * l] = static_cast<float>(static_cast<std::int32_t>(c0[l] >> 8)) * 0x1p-24F;
-        out[4 * l + 1] = static_cast<float>(static_cast<std::int32_t>(c1[l] >> 8)) * 0x1p-24F;
-        out[4 * l + 2] = static_cast<float>(static_cast<std::int32_t>(c2[l] >> 8)) * 0x1p-24F;
-        out[4 * l + 3] = static_cast<float>(static_cast<std::int32_t>(c3[l] >> 8)) * 0x1p-24F;
-      }
-    }
+/// out[i] = unit_float(in[i]).
+struct UnitFloats {
+  [[gnu::always_inline]] static inline void run(float* __restrict out,
+                                                const std::uint32_t* __restrict in, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i)
+      out[i] = static_cast<float>(static_cast<std::int32_t>(in[i] >> 8)) * 0x1p-24F;
   }
 };
 
@@ -85,18 +59,6 @@ std::array<float, 2> normal_pair(const Block& words) noexcept {
 }
 
 }  // namespace
-
-std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
-                                        std::array<std::uint32_t, 2> key) noexcept {
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0];
-    const std::uint64_t b = std::uint64_t{0xCD9E8D57} * counter[2];
-    counter = {high(b) ^ counter[1] ^ key[0], low(b), high(a) ^ counter[3] ^ key[1], low(a)};
-    key[0] += 0x9E3779B9;
-    key[1] += 0xBB67AE85;
-  }
-  return counter;
-}
 
 Random::Random(std::uint64_t seed, std::string_view name, std::uint32_t source) noexcept
     : key_{}, high_{source, 0} {
@@ -120,19 +82,20 @@ float Random::normal(std::uint64_t element) const noexcept {
   return normal_pair(block_at(element / 2, high_, kNormal, key_))[element % 2];
 }
 
+void Random::fill_bits(std::uint64_t first, std::span<std::uint32_t> out) const noexcept {
+  std::size_t at = 0;
+  for (; at < out.size() && (first + at) % 4 != 0; ++at) out[at] = bits(first + at);
+  const std::size_t blocks = (out.size() - at) / 4;
+  philox_run(out.data() + at, (first + at) / 4, blocks, {high_[0], high_[1] + kBits}, key_);
+  for (at += 4 * blocks; at < out.size(); ++at) out[at] = bits(first + at);
+}
+
 void Random::fill_uniform(std::uint64_t first, std::span<float> out) const noexcept {
-  std::size_t done = 0;
-  if (first % 4 == 0) {  // whole blocks at once
-    const std::size_t groups = out.size() / (4 * FillUniform::kGroup);
-    dispatch<FillUniform>(out.data(), first / 4, groups, high_[0], high_[1] + kBits, key_[0],
-                          key_[1]);
-    done = groups * 4 * FillUniform::kGroup;
-  }
-  Block words{};
-  for (std::size_t i = done; i < out.size(); ++i) {
-    const std::uint64_t element = first + i;
-    if (i == done || element % 4 == 0) words = block_at(element / 4, high_, kBits, key_);
-    out[i] = unit_float(words[element % 4]);
+  std::array<std::uint32_t, 1024> words{};
+  for (std::size_t at = 0; at < out.size(); at += words.size()) {
+    const std::size_t n = std::min(words.size(), out.size() - at);
+    fill_bits(first + at, std::span(words).first(n));
+    dispatch<UnitFloats>(out.data() + at, static_cast<const std::uint32_t*>(words.data()), n);
   }
 }
 

@@ -7,11 +7,9 @@
 #include <span>
 #include <string_view>
 
-namespace lancet {
+#include "core/philox.h"
 
-/// One Philox4x32-10 block: 10 rounds on a 128-bit counter with a 64-bit key.
-[[nodiscard]] std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
-                                                      std::array<std::uint32_t, 2> key) noexcept;
+namespace lancet {
 
 /// Stream of values for one (seed, name, source): name is a tensor or purpose, source e.g. a model
 /// index. Key: splitmix64(FNV-1a 64 of the seed's eight little-endian bytes and the name), low word
@@ -27,7 +25,9 @@ class Random {
   [[nodiscard]] double uniform64(std::uint64_t element) const noexcept;
   /// Standard normal (Box-Muller on one block).
   [[nodiscard]] float normal(std::uint64_t element) const noexcept;
-  /// out[i] = uniform(first + i) / normal(first + i), one block for four / two elements.
+  /// out[i] = bits(first + i) / uniform(first + i) / normal(first + i), one block for four / four /
+  /// two elements.
+  void fill_bits(std::uint64_t first, std::span<std::uint32_t> out) const noexcept;
   void fill_uniform(std::uint64_t first, std::span<float> out) const noexcept;
   void fill_normal(std::uint64_t first, std::span<float> out) const noexcept;
 

@@ -78,7 +78,7 @@ class BoundTensor {
  public:
   BoundTensor(const MergePlan& plan, const PlannedTensor& tensor);
   [[nodiscard]] const MergeTask& task() const noexcept { return *task_; }
-  void keep_resident(bool keep) noexcept { task_->keep_resident(keep); }
+  [[nodiscard]] MergeTask& task() noexcept { return *task_; }
   /// Runs the statistics passes at the first call. Thread-safe.
   [[nodiscard]] const Emit& emit() const;
 

@@ -18,10 +18,25 @@ namespace {
 
 constexpr std::uint64_t kCopyChunk = 1ULL << 20;  ///< bytes of a copied tensor at a time
 
+/// Stored bytes of a tensor's inputs.
+std::uint64_t input_bytes(const PlannedTensor& tensor) {
+  const auto bytes = [&](const PlannedSource& source) {
+    return dtype_bytes(source.tensor->dtype, tensor.elements()).value_or(0);
+  };
+  std::uint64_t sum = tensor.base ? bytes(*tensor.base) : 0;
+  for (const PlannedSource& source : tensor.models) sum += bytes(source);
+  return sum;
+}
+
+/// Inputs up to this size stay mapped between the passes over a tensor; two tensors are under way.
+std::uint64_t resident_limit(const ShardLimits& limits) { return limits.memory / 8 * 3; }
+/// What the statistics passes of one tensor may keep.
+std::uint64_t scratch_limit(const ShardLimits& limits) { return limits.memory / 16; }
+
 /// A tensor that is being computed, or copied.
 class Work {
  public:
-  Work(const MergePlan& plan, const PlannedTensor& tensor, std::uint64_t resident_limit)
+  Work(const MergePlan& plan, const PlannedTensor& tensor, const ShardLimits& limits)
       : tensor_(tensor) {
     if (tensor.copied) {
       for (const PlannedSource& source : tensor.models) add_raw(plan, source);
@@ -29,8 +44,8 @@ class Work {
       return;
     }
     bound_.emplace(plan, tensor);
-    const std::uint64_t inputs = tensor.models.size() + (tensor.base ? 1 : 0);
-    bound_->keep_resident(tensor.elements() * 4 * inputs < resident_limit);
+    bound_->task().keep_resident(input_bytes(tensor) <= resident_limit(limits));
+    bound_->task().scratch_memory(scratch_limit(limits));
   }
 
   [[nodiscard]] std::uint64_t chunks() const {
@@ -91,14 +106,11 @@ class Work {
 class Stream {
  public:
   Stream(const MergePlan& plan, std::vector<const PlannedTensor*> tensors,
-         std::uint64_t resident_limit)
-      : plan_(plan),
-        tensors_(std::move(tensors)),
-        resident_limit_(resident_limit),
-        works_(tensors_.size()) {
+         const ShardLimits& limits)
+      : plan_(plan), tensors_(std::move(tensors)), limits_(limits), works_(tensors_.size()) {
     for (std::size_t t = 0; t < tensors_.size(); ++t) {
       // Counted without opening: a task of the same shape has the same grid.
-      const std::uint64_t chunks = Work(plan_, *tensors_[t], resident_limit_).chunks();
+      const std::uint64_t chunks = Work(plan_, *tensors_[t], limits_).chunks();
       for (std::uint64_t c = 0; c < chunks; ++c) items_.push_back({t, c, c + 1 == chunks});
     }
   }
@@ -108,8 +120,13 @@ class Stream {
   void begin(std::size_t i) {
     const Item& item = items_[i];
     if (item.chunk != 0) return;
+    open(item.tensor).prefetch();
+    if (ahead_ != nullptr) ahead_->wait();
     open(item.tensor).prepare();
-    if (item.tensor + 1 < tensors_.size()) open(item.tensor + 1).prefetch();
+    if (item.tensor + 1 == tensors_.size()) return;
+    const Work& next = open(item.tensor + 1);
+    next.prefetch();
+    ahead_ = std::make_unique<parallel::Beside>([&next] { next.prepare(); });
   }
   void compute(std::size_t i, std::vector<std::byte>& out) const {
     works_[items_[i].tensor]->compute(items_[i].chunk, out);
@@ -126,12 +143,13 @@ class Stream {
   };
   const MergePlan& plan_;
   std::vector<const PlannedTensor*> tensors_;
-  std::uint64_t resident_limit_;
+  ShardLimits limits_;
   std::vector<Item> items_;
   std::vector<std::unique_ptr<Work>> works_;
+  std::unique_ptr<parallel::Beside> ahead_;  ///< the statistics of the next tensor; after works_
 
   Work& open(std::size_t t) {
-    if (!works_[t]) works_[t] = std::make_unique<Work>(plan_, *tensors_[t], resident_limit_);
+    if (!works_[t]) works_[t] = std::make_unique<Work>(plan_, *tensors_[t], limits_);
     return *works_[t];
   }
 };
@@ -142,14 +160,9 @@ std::size_t slots_of(const ShardLimits& limits) {
   return std::clamp<std::size_t>(limits.memory / 4 / kSlot, 1, threads + 2);
 }
 
-/// Inputs up to this size stay mapped between the passes over a tensor.
-std::uint64_t resident_limit(const ShardLimits& limits) {
-  return std::min<std::uint64_t>(limits.memory / 4, 256ULL << 20);
-}
-
 void run_stream(const MergePlan& plan, std::vector<const PlannedTensor*> tensors,
                 const ShardLimits& limits, const std::function<void(Bytes)>& emit) {
-  Stream stream(plan, std::move(tensors), resident_limit(limits));
+  Stream stream(plan, std::move(tensors), limits);
   const std::size_t slots = slots_of(limits);
   std::vector<std::vector<std::byte>> buffers(slots);
   parallel::pipeline(
@@ -205,7 +218,7 @@ std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) 
   std::uint64_t largest = 0;
   for (const PlannedTensor& tensor : plan.tensors) {
     const std::uint64_t inputs = tensor.models.size() + (tensor.base ? 1 : 0);
-    const std::uint64_t all = tensor.elements() * 4 * inputs;
+    const std::uint64_t all = input_bytes(tensor);
     const std::uint64_t chunk =
         std::min<std::uint64_t>(tensor.elements(), 1U << 19) * (4 * inputs + 4) * slots_of(limits);
     largest = std::max(largest, all < resident_limit(limits) ? std::max(all, chunk) : chunk);

@@ -15,7 +15,7 @@
 namespace lancet {
 namespace {
 
-constexpr std::uint64_t kBlock = 4096;      ///< elements whose buffers stay in a core's cache
+constexpr std::uint64_t kBlock = 1024;      ///< elements whose buffers stay in a core's cache
 constexpr std::uint64_t kChunk = 1U << 19;  ///< elements computed by one thread at a time
 
 }  // namespace
@@ -137,6 +137,10 @@ void MergeTask::scan_chunks(const std::function<void(std::uint64_t chunk)>& body
     body(chunk);
     if (!keep_resident_) release(chunk);
   });
+}
+
+void MergeTask::sample(std::uint64_t step, const std::function<void(const Block&)>& body) const {
+  for (std::uint64_t b = 0; b < blocks(); b += step) for_blocks(b * block_, b * block_ + 1, body);
 }
 
 std::vector<double> MergeTask::sum(

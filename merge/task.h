@@ -78,6 +78,9 @@ class MergeTask {
   [[nodiscard]] std::vector<double> sum(
       std::size_t count, const std::function<void(const Block&, std::span<double>)>& part) const;
 
+  /// body(block) for the first of every `step` blocks, in order, on this thread.
+  void sample(std::uint64_t step, const std::function<void(const Block&)>& body) const;
+
   /// The result is computed in chunks: runs of whole blocks.
   [[nodiscard]] std::uint64_t chunks() const noexcept { return (elements_ + chunk_ - 1) / chunk_; }
   [[nodiscard]] std::uint64_t chunk_elements(std::uint64_t chunk) const noexcept;
@@ -90,6 +93,9 @@ class MergeTask {
   /// The statistics passes leave the inputs' pages where they are: for tensors that fit the memory
   /// bound.
   void keep_resident(bool keep) noexcept { keep_resident_ = keep; }
+  /// Bytes that the statistics passes may keep at a time.
+  void scratch_memory(std::uint64_t bytes) noexcept { scratch_memory_ = bytes; }
+  [[nodiscard]] std::uint64_t scratch_memory() const noexcept { return scratch_memory_; }
   void prefetch(std::uint64_t chunk) const noexcept;
   void release(std::uint64_t chunk) const noexcept;
 
@@ -105,6 +111,7 @@ class MergeTask {
   std::vector<std::int64_t> shape_;
   std::uint64_t elements_, width_, block_, chunk_;
   bool keep_resident_ = false;
+  std::uint64_t scratch_memory_ = 64ULL << 20;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Buffers>> free_;  ///< buffers of no block at the moment
 

@@ -54,27 +54,15 @@ void weighted_sum(const Family& family, const Block& block, ops::Out merged) {
   ops::scale(merged, divide ? family.lambda / divisor : family.lambda);
 }
 
-/// m / D with consensus. Paper semantics: the sign is elected by the deltas themselves, not by w_i
-/// d_i.
-void consensus_sum(const Family& family, bool weighted_election, const Block& block,
-                   ops::Out merged) {
-  const ops::Out total = block.scratch[0], divisor = block.scratch[1], term = block.scratch[2];
-  ops::fill(merged, 0);
-  ops::fill(divisor, 0);
-  ops::fill(total, 0);
-  for (std::size_t i = 0; i < block.models.size(); ++i) {
-    ops::scale(block.models[i], family.rescale[i]);
-    ops::add_scaled(total, block.models[i], weighted_election ? family.weights[i] : 1.0);
-  }
-  for (std::size_t i = 0; i < block.models.size(); ++i) {
-    const double weight = family.weights[i];
-    ops::copy(term, block.models[i]);
-    ops::scale(term, weight);
-    ops::add_agreeing(merged, divisor, total, weighted_election ? term : block.models[i], term,
-                      weight);
-  }
-  if (family.normalize) ops::divide_nonzero(merged, divisor);
-  ops::scale(merged, family.lambda);
+/// b + lambda * m / D with consensus. Paper semantics: the sign is elected by the deltas
+/// themselves, not by w_i d_i.
+void consensus(const Family& family, bool weighted_election, const Block& block, ops::Out out) {
+  std::vector<ops::Vote> votes;
+  for (std::size_t i = 0; i < block.models.size(); ++i)
+    votes.push_back({block.models[i].data(), family.rescale[i], family.weights[i]});
+  ops::elect(
+      out, block.base, votes,
+      {.by_values = !weighted_election, .divide = family.normalize, .lambda = family.lambda});
 }
 
 }  // namespace
@@ -90,11 +78,11 @@ Emit merge_task_vectors(const MergeTask& task, const TaskVectorRule& rule) {
         family.rule.sparsify(block, i, block.models[i]);
     }
     if (family.rule.consensus) {
-      consensus_sum(family, weighted_election, block, out);
+      consensus(family, weighted_election, block, out);
     } else {
       weighted_sum(family, block, out);
+      ops::add(out, block.base);
     }
-    ops::add(out, block.base);
   };
 }
 
@@ -170,9 +158,8 @@ Sparsify keep_random(const MergeTask& task, bool unbiased) {
   return [densities, randoms, unbiased](const Block& block, std::size_t model, ops::Out delta) {
     const double density = densities[model];
     if (density >= 1) return;
-    const auto chance = std::span(reinterpret_cast<float*>(block.scratch[3].data()), delta.size());
-    randoms[model].fill_uniform(block.begin, chance);
-    ops::keep_random(delta, chance, density);
+    randoms[model].fill_bits(block.begin, block.keys);
+    ops::keep_random(delta, block.keys, ops::chance_limit(density));
     if (unbiased && density > 0) ops::scale(delta, 1 / density);
   };
 }

@@ -30,18 +30,8 @@ constexpr double kMergekitSmallest = 1e-6;
 
 /// Variance across models, into scratch[3].
 ops::In variance(const Block& block) {
-  const ops::Out mean = block.scratch[2], out = block.scratch[3];
-  const double n = static_cast<double>(block.models.size());
-  ops::fill(mean, 0);
-  for (const ops::Out& model : block.models) ops::add_scaled(mean, model, 1 / n);
-  ops::fill(out, 0);
-  for (const ops::Out& model : block.models) {
-    for (std::size_t i = 0; i < block.size; ++i) {
-      const double away = model[i] - mean[i];
-      out[i] += away * away / n;
-    }
-  }
-  return out;
+  ops::variance(block.scratch[3], block.models);
+  return block.scratch[3];
 }
 
 /// Zeroes the positions that are not selected, in all models.
@@ -52,8 +42,8 @@ Select selection(const MergeTask& task) {
   if (share >= 1) return [](const Block&) {};
   const auto counts = task.scan<std::uint64_t>([] { return std::uint64_t{0}; },
                                                [](const Block& block, std::uint64_t& count) {
-                                                 for (const double v : variance(block))
-                                                   count += v != 0 ? 1 : 0;
+                                                 ops::magnitude_keys(block.keys, variance(block));
+                                                 count += ops::count_above(block.keys, 0);
                                                });
   std::uint64_t nonzero = 0;
   for (const std::uint64_t count : counts) nonzero += count;
@@ -82,21 +72,12 @@ std::vector<double> weights_of(const MergeTask& task, const Select& select) {
 Emit prepare(const MergeTask& task) {
   const Select select = selection(task);
   return [select, weights = weights_of(task, select)](const Block& block, ops::Out out) {
-    const ops::Out total = block.scratch[0], divisor = block.scratch[1];
     select(block);
-    ops::fill(total, 0);
-    for (const ops::Out& model : block.models) ops::add(total, model);
-    ops::fill(divisor, 0);
-    ops::fill(out, 0);
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      const ops::Out term = block.scratch[2];
-      ops::copy(term, block.models[i]);
-      ops::scale(term, weights[i]);
-      ops::add_agreeing(out, divisor, total, block.models[i], term, weights[i]);
-    }
-    for (double& d : divisor) d = std::max(d, kSmallestDivisor);
-    ops::divide_nonzero(out, divisor);
-    ops::add(out, block.base);
+    std::vector<ops::Vote> votes;
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      votes.push_back({.delta = block.models[i].data(), .weight = weights[i]});
+    ops::elect(out, block.base, votes,
+               {.by_values = true, .divide = true, .smallest = kSmallestDivisor});
   };
 }
 

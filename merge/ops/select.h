@@ -1,13 +1,12 @@
 #pragma once
-// The k largest magnitudes of a tensor, exactly, without sorting it: two histogram passes over the
-// bits of |x| rounded to float32. Elements of equal magnitude are ranked by index, the lower index
-// first.
+// The k largest magnitudes of a tensor, exactly, without sorting it (rank_search.h): by the bits of
+// |x| rounded to float32. Elements of equal magnitude are ranked by index, the lower index first.
 
 #include <cstdint>
 #include <functional>
 #include <vector>
 
-#include "merge/task.h"
+#include "merge/ops/rank_search.h"
 
 namespace lancet::ops {
 
@@ -16,9 +15,6 @@ struct RankBand {
   std::uint64_t begin = 0, end = 0;
 };
 
-/// What is ranked: the values of series s in a block, made from its models (which must stay as they
-/// are).
-using Series = std::function<In(const Block& block, std::size_t s)>;
 /// Series s is model s.
 [[nodiscard]] Series models_series();
 
@@ -33,26 +29,19 @@ class BandFilter {
   void apply(const Block& block, In ranked, Out x) const;
 
  private:
-  /// "rank < count": keys above `key`, and the first `ties` of those that equal it.
+  /// "rank < count".
   struct Cut {
-    bool all = false;  ///< every element has a smaller rank
-    std::uint32_t key = 0;
-    std::uint64_t ties = 0;
-    std::vector<std::uint64_t>
-        before;  ///< elements equal to `key` before each block; empty when no tie is split
+    bool none = true, all = false;  ///< of no element, of every element
+    RankQuery last;                 ///< the element of rank count - 1
   };
-  /// A cut inside one block: keys above `threshold` are in; when `split`, so are the first `ties`
-  /// equal ones.
+  /// A cut inside one block: keys above `threshold` are in, and the first `ties` that equal it.
   struct Side {
     std::uint32_t threshold = 0;
     std::uint64_t ties = 0;
-    bool split = false;
   };
   Cut inner_, outer_;  ///< in the band: in outer and not in inner
 
   [[nodiscard]] static Side side_of(const Cut& cut, const Block& block);
-
-  friend class BandFinder;
 };
 
 /// The magnitudes at the given ranks (0 = the smallest) of one series, as float32. Ranks are below

@@ -7,6 +7,10 @@
 
 #include "core/dispatch.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 // Bodies are always_inline so that each instruction set compiles its own copy.
 #define LANCET_BODY [[gnu::always_inline]] static inline
 
@@ -92,16 +96,62 @@ struct AbsSum {
   }
 };
 
-struct AddAgreeing {
-  LANCET_BODY void run(double* __restrict mixed, double* __restrict divisor,
-                       const double* __restrict total, const double* __restrict term,
-                       const double* __restrict value, double weight, Size n) {
-    for (Size i = 0; i < n; ++i) {
-      const double sign = total[i] >= 0 ? 1.0 : -1.0;
-      const bool agrees = term[i] * sign > 0;
-      mixed[i] += agrees ? value[i] : 0.0;
-      divisor[i] += agrees ? weight : 0.0;
+struct Variance {
+  LANCET_BODY void run(double* __restrict out, const Out* vectors, Size count, Size n) {
+    constexpr Size kTile = 32;
+    const double share = 1 / static_cast<double>(count);
+    for (Size at = 0; at < n; at += kTile) {
+      const Size m = n - at < kTile ? n - at : kTile;
+      double mean[kTile], sum[kTile];
+      for (Size i = 0; i < kTile; ++i) mean[i] = sum[i] = 0;
+      for (Size v = 0; v < count; ++v) {
+        const double* x = vectors[v].data() + at;
+        for (Size i = 0; i < m; ++i) mean[i] += share * x[i];
+      }
+      for (Size v = 0; v < count; ++v) {
+        const double* x = vectors[v].data() + at;
+        for (Size i = 0; i < m; ++i) sum[i] += (x[i] - mean[i]) * (x[i] - mean[i]);
+      }
+      for (Size i = 0; i < m; ++i) out[at + i] = sum[i] * share;
     }
+  }
+};
+struct Elect {
+  static constexpr Size kTile = 32;  ///< elements whose sums stay in registers or L1
+  LANCET_BODY void run(double* __restrict out, const double* __restrict base, const Vote* votes,
+                       Size count, const Election* election, Size n) {
+    Size at = 0;
+    for (; at + kTile <= n; at += kTile) tile(out, base, votes, count, *election, at, kTile);
+    if (at < n) tile(out, base, votes, count, *election, at, n - at);
+  }
+  LANCET_BODY void tile(double* __restrict out, const double* __restrict base, const Vote* votes,
+                        Size count, const Election& e, Size at, Size m) {
+    double total[kTile], mixed[kTile], divisor[kTile];
+    for (Size i = 0; i < m; ++i) total[i] = mixed[i] = divisor[i] = 0;
+    for (Size v = 0; v < count; ++v) {
+      const double* delta = votes[v].delta + at;
+      const double factor = votes[v].factor, weight = e.by_values ? 1.0 : votes[v].weight;
+      for (Size i = 0; i < m; ++i) total[i] += weight * (factor * delta[i]);
+    }
+    for (Size v = 0; v < count; ++v) {
+      const double* delta = votes[v].delta + at;
+      const double factor = votes[v].factor, weight = votes[v].weight;
+      const double elects = e.by_values ? 1.0 : weight;
+      for (Size i = 0; i < m; ++i) {
+        const double value = factor * delta[i];
+        const bool agrees = elects * value * (total[i] >= 0 ? 1.0 : -1.0) > 0;
+        mixed[i] += agrees ? weight * value : 0.0;
+        divisor[i] += agrees ? weight : 0.0;
+      }
+    }
+    if (e.divide) {
+      for (Size i = 0; i < m; ++i) {
+        const double safe = divisor[i] < e.smallest ? e.smallest : divisor[i];
+        divisor[i] = safe + (safe == 0 ? 1.0 : 0.0);
+      }
+      for (Size i = 0; i < m; ++i) mixed[i] /= divisor[i];
+    }
+    for (Size i = 0; i < m; ++i) out[at + i] = mixed[i] * e.lambda + base[at + i];
   }
 };
 
@@ -137,11 +187,62 @@ struct CountEqual {
     return count;
   }
 };
-struct KeepRandom {
-  LANCET_BODY void run(double* __restrict x, const float* __restrict chance, double keep, Size n) {
-    for (Size i = 0; i < n; ++i) x[i] = static_cast<double>(chance[i]) < keep ? x[i] : 0.0;
+struct KeepMagnitudes {
+  LANCET_BODY void run(double* x, std::uint32_t low, std::uint32_t high, Size n) {
+    for (Size i = 0; i < n; ++i) {
+      const std::uint32_t key =
+          std::bit_cast<std::uint32_t>(static_cast<float>(x[i])) & 0x7FFFFFFFU;
+      x[i] = key > low && key <= high ? x[i] : 0.0;
+    }
   }
 };
+struct KeepRandom {
+  LANCET_BODY void run(double* __restrict x, const std::uint32_t* __restrict words,
+                       std::uint32_t limit, Size n) {
+    for (Size i = 0; i < n; ++i) x[i] = (words[i] >> 8) < limit ? x[i] : 0.0;
+  }
+};
+
+Collected collect_plain(std::span<const std::uint32_t> keys, const Window& window,
+                        std::uint32_t* out) {
+  Collected found;
+  for (const std::uint32_t key : keys) {
+    const bool pivot = key == window.pivot;
+    out[found.inside] = key;  // overwritten by the next one where it does not stay
+    found.inside += !pivot && key - window.low <= window.high - window.low ? 1U : 0U;
+    found.above += key > window.high ? 1U : 0U;
+    found.pivots += pivot ? 1U : 0U;
+  }
+  return found;
+}
+
+#if defined(__x86_64__)
+[[gnu::target("avx512f")]] inline __m512i all_of(std::uint32_t v) {
+  return _mm512_set1_epi32(static_cast<int>(v));
+}
+
+[[gnu::target("avx512f,popcnt")]] Collected collect_avx512(std::span<const std::uint32_t> keys,
+                                                           const Window& window,
+                                                           std::uint32_t* out) {
+  const __m512i low = all_of(window.low), high = all_of(window.high), pivot = all_of(window.pivot);
+  const auto count = [](unsigned mask) { return static_cast<Size>(__builtin_popcount(mask)); };
+  Collected found;
+  const Size whole = keys.size() / 16 * 16;
+  for (Size i = 0; i < whole; i += 16) {
+    const __m512i key = _mm512_loadu_si512(keys.data() + i);
+    const unsigned above = _mm512_cmpgt_epu32_mask(key, high);
+    const unsigned pivots = _mm512_cmpeq_epi32_mask(key, pivot);
+    const unsigned inside = _mm512_cmpge_epu32_mask(key, low) & ~above & ~pivots;
+    _mm512_storeu_si512(out + found.inside,
+                        _mm512_maskz_compress_epi32(static_cast<__mmask16>(inside), key));
+    found.inside += count(inside);
+    found.above += count(above);
+    found.pivots += count(pivots);
+  }
+  const Collected rest = collect_plain(keys.subspan(whole), window, out + found.inside);
+  return {found.inside + rest.inside, found.above + rest.above, found.pivots + rest.pivots};
+}
+#endif
 
 }  // namespace
 
@@ -160,9 +261,11 @@ double dot(In a, In b) { return dispatch<Dot>(a.data(), b.data(), a.size()); }
 double sum(In x) { return dispatch<Sum>(x.data(), x.size()); }
 double abs_sum(In x) { return dispatch<AbsSum>(x.data(), x.size()); }
 
-void add_agreeing(Out mixed, Out divisor, In total, In term, In value, double weight) {
-  dispatch<AddAgreeing>(mixed.data(), divisor.data(), total.data(), term.data(), value.data(),
-                        weight, mixed.size());
+void variance(Out out, std::span<const Out> vectors) {
+  dispatch<Variance>(out.data(), vectors.data(), vectors.size(), out.size());
+}
+void elect(Out out, In base, std::span<const Vote> votes, const Election& election) {
+  dispatch<Elect>(out.data(), base.data(), votes.data(), votes.size(), &election, out.size());
 }
 
 void magnitude_keys(std::span<std::uint32_t> keys, In x) {
@@ -178,8 +281,21 @@ std::uint64_t count_above(std::span<const std::uint32_t> keys, std::uint32_t key
 std::uint64_t count_equal(std::span<const std::uint32_t> keys, std::uint32_t key) {
   return dispatch<CountEqual>(keys.data(), key, keys.size());
 }
-void keep_random(Out x, std::span<const float> chance, double keep) {
-  dispatch<KeepRandom>(x.data(), chance.data(), keep, x.size());
+void keep_magnitudes(Out x, std::uint32_t low, std::uint32_t high) {
+  dispatch<KeepMagnitudes>(x.data(), low, high, x.size());
+}
+Collected collect_window(std::span<const std::uint32_t> keys, const Window& window,
+                         std::uint32_t* out) {
+#if defined(__x86_64__)
+  if (isa() == Isa::kAvx512) return collect_avx512(keys, window, out);
+#endif
+  return collect_plain(keys, window, out);
+}
+std::uint32_t chance_limit(double chance) {
+  return static_cast<std::uint32_t>(std::ceil(std::clamp(chance, 0.0, 1.0) * 0x1p24));
+}
+void keep_random(Out x, std::span<const std::uint32_t> words, std::uint32_t limit) {
+  dispatch<KeepRandom>(x.data(), words.data(), limit, x.size());
 }
 
 }  // namespace lancet::ops

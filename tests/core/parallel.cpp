@@ -112,3 +112,30 @@ TEST_CASE("parallel: loops inside loops finish and add up") {
   });
   CHECK(sum == 20'000);
 }
+
+TEST_CASE("parallel: a job beside a pipeline is done after wait, and its exception arrives there") {
+  for (const int count : {1, 2, 4}) {
+    const Threads threads(count);
+    std::atomic<std::size_t> sum{0};
+    std::size_t waited = 0;
+    std::unique_ptr<parallel::Beside> ahead;
+    parallel::pipeline(40, 3,
+                       {.begin =
+                            [&](std::size_t, std::size_t) {
+                              if (ahead != nullptr) ahead->wait();
+                              waited = sum;
+                              ahead = std::make_unique<parallel::Beside>(
+                                  [&] { parallel::for_each(100, [&](std::size_t) { ++sum; }); });
+                            },
+                        .work = [](std::size_t, std::size_t) {},
+                        .finish = [](std::size_t, std::size_t) {}});
+    CHECK(waited == 3900);
+    ahead->wait();
+    CHECK(sum == 4000);
+    parallel::Beside bad([] { fail(ErrorKind::kNumeric, "test", "NaN"); });
+    const auto error = test::error_of([&] { bad.wait(); });
+    REQUIRE(error);
+    CHECK(error->kind() == ErrorKind::kNumeric);
+    const parallel::Beside nobody_waits([] { fail(ErrorKind::kNumeric, "test", "NaN"); });
+  }
+}

@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "core/dispatch.h"
 #include "tests/catch.h"
 
 using namespace lancet;
@@ -44,14 +45,36 @@ TEST_CASE("Random: seed and name and source and element each change the value") 
 TEST_CASE("Random: fill gives the same values as single calls at any start and length") {
   const Random random(7, "drop");
   for (const std::uint64_t first : {0ULL, 1ULL, 2ULL, 3ULL, 4294967295ULL}) {
-    for (const std::size_t length : {0U, 1U, 5U, 64U}) {
+    for (const std::size_t length : {0U, 1U, 5U, 64U, 3001U}) {
+      std::vector<std::uint32_t> bits(length);
       std::vector<float> uniform(length);
+      random.fill_bits(first, bits);
       std::vector<float> normal(length);
       random.fill_uniform(first, uniform);
       random.fill_normal(first, normal);
       for (std::size_t i = 0; i < length; ++i) {
+        CHECK(bits[i] == random.bits(first + i));
         CHECK(uniform[i] == random.uniform(first + i));
         CHECK(normal[i] == random.normal(first + i));
+      }
+    }
+  }
+}
+
+TEST_CASE("philox_run: every instruction set gives the words of single blocks, also across 2^32") {
+  const std::array<std::uint32_t, 2> upper{7, 9}, key{0x12345678, 0x9abcdef0};
+  for (const std::uint64_t first : {std::uint64_t{0}, (std::uint64_t{1} << 32) - 40}) {
+    for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
+      limit_isa(isa);
+      std::vector<std::uint32_t> words(4 * 83);
+      philox_run(words.data(), first, 83, upper, key);
+      for (std::size_t i = 0; i < 83; ++i) {
+        const std::uint64_t at = first + i;
+        const Words block = philox4x32({static_cast<std::uint32_t>(at),
+                                        static_cast<std::uint32_t>(at >> 32), upper[0], upper[1]},
+                                       key);
+        CHECK(std::equal(block.begin(), block.end(),
+                         words.begin() + static_cast<std::ptrdiff_t>(4 * i)));
       }
     }
   }

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/dispatch.h"
+#include "core/rng.h"
 #include "merge/ops/convert.h"
 #include "merge/ops/select.h"
 #include "tests/catch.h"
@@ -29,20 +30,37 @@ std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
   ops::add_scaled(x, a, 0.3);
   ops::subtract(x, b);
   ops::scale(x, 1.1);
-  ops::add_agreeing(mixed, divisor, x, a, b, 0.7);
+  const std::vector<ops::Vote> votes{
+      {x.data(), 1.1, 0.7}, {a.data(), 1, 0.4}, {b.data(), 0.9, -0.2}};
+  ops::elect(mixed, a, votes, {.divide = true, .lambda = 0.8});
+  ops::elect(divisor, b, votes, {.by_values = true, .divide = true, .smallest = 1e-6});
   ops::divide_nonzero(mixed, divisor);
   ops::multiply(x, b);
   std::vector<std::uint32_t> keys(a.size());
   ops::magnitude_keys(keys, x);
   const std::uint64_t equal = ops::keep_between(x, keys, keys[0], keys[a.size() / 2]);
+  std::vector<std::uint32_t> inside(a.size() + 16), words(a.size());
+  const auto [low, high] = std::minmax(keys[0], keys[a.size() - 1]);
+  const ops::Collected found =
+      ops::collect_window(keys, {low, high, keys[a.size() / 2]}, inside.data());
+  Random(5, "x").fill_bits(0, words);
+  Values magnitudes(a), random(b);
+  ops::keep_magnitudes(magnitudes, low, high);
+  ops::keep_random(random, words, ops::chance_limit(0.4));
   std::vector<std::uint64_t> out{equal,
+                                 found.inside,
+                                 found.above,
+                                 found.pivots,
                                  ops::count_above(keys, keys[keys.size() / 3]),
                                  ops::count_equal(keys, keys[keys.size() / 4]),
                                  std::bit_cast<std::uint64_t>(ops::dot(a, b)),
                                  std::bit_cast<std::uint64_t>(ops::sum(a)),
                                  std::bit_cast<std::uint64_t>(ops::abs_sum(b))};
   for (const double v : x) out.push_back(std::bit_cast<std::uint64_t>(v));
-  for (const double v : mixed) out.push_back(std::bit_cast<std::uint64_t>(v));
+  out.insert(out.end(), inside.begin(), inside.begin() + static_cast<std::ptrdiff_t>(found.inside));
+  for (const Values* values : {&mixed, &magnitudes, &random}) {
+    for (const double v : *values) out.push_back(std::bit_cast<std::uint64_t>(v));
+  }
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
     std::vector<std::byte> bytes(dtype_bytes(dtype, a.size()).value());
     Values back(a.size());

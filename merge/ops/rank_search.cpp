@@ -1,0 +1,279 @@
+#include "merge/ops/rank_search.h"
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+namespace lancet::ops {
+namespace {
+
+using Keys = std::vector<std::uint32_t>;
+using Counts = std::vector<std::uint64_t>;
+
+constexpr std::uint64_t kSmall = 1U << 20;      ///< elements that are all collected
+constexpr std::uint64_t kSample = 1U << 15;     ///< elements looked at to place the windows
+constexpr double kMargin = 0.02;                ///< half a window, as a share of the elements
+constexpr std::uint32_t kLargest = 0x7FFFFFFF;  ///< no key is above it
+constexpr std::uint32_t kLowBits = 15;          ///< histogram passes: 16 high bits, 15 low ones
+constexpr std::uint32_t kHighBins = 1U << 16;
+constexpr std::uint32_t kLowBins = 1U << kLowBits;
+
+/// The bin that holds rank `rank` when bins are walked from the top; `rank` becomes the rank inside
+/// it.
+std::uint32_t bin_of_rank(std::span<const std::uint64_t> counts, std::uint64_t& rank) {
+  for (std::size_t bin = counts.size(); bin-- > 0;) {
+    if (rank < counts[bin]) return static_cast<std::uint32_t>(bin);
+    rank -= counts[bin];
+  }
+  return 0;
+}
+
+/// body(keys, q) for the keys of the series of every query q, in one block.
+template <typename Body>
+void for_queries(const Block& block, const Series& series, const std::vector<RankQuery>& queries,
+                 const Body& body) {
+  for (std::size_t q = 0; q < queries.size(); ++q) {
+    if (q == 0 || queries[q].series != queries[q - 1].series)
+      magnitude_keys(block.keys, series(block, queries[q].series));
+    body(std::span<const std::uint32_t>(block.keys), q);
+  }
+}
+
+/// One pass that collects the keys of a window around each rank. The key that the sample has at the
+/// rank is only counted: deltas of 16-bit models lie on a coarse grid, where many are equal.
+class WindowSearch {
+ public:
+  WindowSearch(const MergeTask& task, const Series& series, std::vector<RankQuery>& queries)
+      : task_(task), series_(series), queries_(queries), places_(queries.size()) {
+    for (Place& place : places_) place.chunks.resize(task.chunks());
+    if (task.elements() > kSmall) place_windows();
+  }
+
+  /// False when a window has missed its rank or there was too much to collect.
+  bool run() {
+    task_.scan<Keys>([&] { return Keys(task_.block_size() + kSlack); },
+                     [&](const Block& block, Keys& buffer) { collect(block, buffer); });
+    if (collected_ > limit()) return false;
+    for (std::size_t q = 0; q < queries_.size(); ++q) {
+      if (!select(places_[q], queries_[q])) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t kSlack = 16;  ///< collect_window writes whole vectors
+  /// What a block has in a window.
+  struct BlockCount {
+    std::uint32_t keys = 0, pivots = 0;
+  };
+  /// What one chunk has in a window: keys in the order of the elements, and counts of its blocks.
+  struct Found {
+    Keys keys;
+    std::vector<BlockCount> blocks;
+    std::uint64_t above = 0, pivots = 0;
+  };
+  struct Place {
+    Window window{0, kLargest, UINT32_MAX};
+    std::vector<Found> chunks;
+  };
+  const MergeTask& task_;
+  const Series& series_;
+  std::vector<RankQuery>& queries_;
+  std::vector<Place> places_;
+  std::atomic<std::uint64_t> collected_{0};
+
+  std::uint64_t limit() const {
+    return std::max<std::uint64_t>(task_.scratch_memory() / sizeof(std::uint32_t),
+                                   kSmall * queries_.size());
+  }
+
+  void place_windows() {
+    std::vector<Keys> samples(queries_.size());
+    const std::uint64_t blocks = std::max<std::uint64_t>(1, kSample / task_.block_size());
+    task_.sample(std::max<std::uint64_t>(1, task_.blocks() / blocks), [&](const Block& block) {
+      for_queries(block, series_, queries_,
+                  [&](std::span<const std::uint32_t> keys, std::size_t q) {
+                    samples[q].insert(samples[q].end(), keys.begin(), keys.end());
+                  });
+    });
+    for (std::size_t q = 0; q < queries_.size(); ++q) {
+      const double share =
+          static_cast<double>(queries_[q].rank) / static_cast<double>(task_.elements());
+      places_[q].window = window_at(samples[q], share);
+    }
+  }
+
+  /// `share`: of the elements that are larger.
+  static Window window_at(Keys& sample, double share) {
+    const auto key_at = [&](double from_top) {
+      const auto last = static_cast<double>(sample.size() - 1);
+      const auto place = sample.begin() + static_cast<std::ptrdiff_t>(from_top * last);
+      std::nth_element(sample.begin(), place, sample.end(), std::greater<>());
+      return *place;
+    };
+    // The keys at both ends are left out, because they may be many as well.
+    Window window{0, kLargest, key_at(share)};
+    if (share - kMargin > 0) window.high = std::max(window.pivot, key_at(share - kMargin) - 1);
+    if (share + kMargin < 1) window.low = std::min(window.pivot, key_at(share + kMargin) + 1);
+    return window;
+  }
+
+  void collect(const Block& block, Keys& buffer) {
+    if (collected_ > limit()) return;
+    const std::uint64_t chunk = block.begin / task_.max_chunk();
+    for_queries(block, series_, queries_, [&](std::span<const std::uint32_t> keys, std::size_t q) {
+      Found& found = places_[q].chunks[chunk];
+      const Collected here = collect_window(keys, places_[q].window, buffer.data());
+      found.above += here.above;
+      found.pivots += here.pivots;
+      found.blocks.push_back(
+          {static_cast<std::uint32_t>(here.inside), static_cast<std::uint32_t>(here.pivots)});
+      found.keys.insert(found.keys.end(), buffer.begin(),
+                        buffer.begin() + static_cast<std::ptrdiff_t>(here.inside));
+      collected_ += here.inside;
+    });
+  }
+
+  static bool select(const Place& place, RankQuery& query) {
+    std::uint64_t above = 0, inside = 0;
+    for (const Found& found : place.chunks) {
+      above += found.above;
+      inside += found.keys.size() + found.pivots;
+    }
+    if (query.rank < above || query.rank - above >= inside) return false;
+    std::uint64_t rank = query.rank - above;
+    query.key = key_at(place, rank);
+    split_ties(place, rank + 1, query);
+    return true;
+  }
+
+  /// The key at `rank` of the window, which becomes the rank among the keys that equal it.
+  static std::uint32_t key_at(const Place& place, std::uint64_t& rank) {
+    constexpr std::uint32_t kBins = 1U << 12;
+    std::uint32_t low = place.window.low, shift = 0, bins = kBins;
+    while (((place.window.high - low) >> shift) >= kBins) ++shift;
+    while (true) {
+      Counts counts(bins);
+      const auto count = [&](std::uint32_t key, std::uint64_t times) {
+        const std::uint32_t bin = (key - low) >> shift;  // far away where key < low
+        if (bin < bins) counts[bin] += times;
+      };
+      for (const Found& found : place.chunks) {
+        count(place.window.pivot, found.pivots);
+        for (const std::uint32_t key : found.keys) count(key, 1);
+      }
+      low += bin_of_rank(counts, rank) << shift;
+      if (shift == 0) return low;
+      bins = std::min(kBins, 1U << shift);  // the next pass divides this bin
+      shift = shift > 12 ? shift - 12 : 0;
+    }
+  }
+
+  /// Where the elements that equal the query's key stop having its rank: after `ties` of them.
+  static void split_ties(const Place& place, std::uint64_t ties, RankQuery& query) {
+    const bool pivot = query.key == place.window.pivot;
+    std::uint64_t number = 0;
+    for (const Found& found : place.chunks) {
+      std::size_t from = 0;
+      for (const BlockCount& block : found.blocks) {
+        const std::uint64_t here =
+            pivot ? block.pivots
+                  : count_equal(std::span(found.keys).subspan(from, block.keys), query.key);
+        if (ties <= here) {
+          query.block = number;
+          query.ties = ties;
+          return;
+        }
+        ties -= here;
+        from += block.keys;
+        ++number;
+      }
+    }
+  }
+};
+
+/// Two passes that count, one more where equal keys are split.
+class HistogramSearch {
+ public:
+  HistogramSearch(const MergeTask& task, const Series& series, std::vector<RankQuery>& queries)
+      : task_(task), series_(series), queries_(queries) {}
+
+  void run() {
+    std::vector<std::uint64_t> ranks;
+    for (const RankQuery& query : queries_) ranks.push_back(query.rank);
+    const Counts high =
+        count(kHighBins, [](std::uint32_t key, std::size_t) { return key >> kLowBits; });
+    for (std::size_t q = 0; q < queries_.size(); ++q)
+      queries_[q].key = bin_of_rank(std::span(high).subspan(q * kHighBins, kHighBins), ranks[q])
+                        << kLowBits;
+    const Counts low =
+        count(kLowBins, [&](std::uint32_t key, std::size_t q) { return key - queries_[q].key; });
+    std::vector<std::uint64_t> ties;
+    for (std::size_t q = 0; q < queries_.size(); ++q) {
+      const auto bins = std::span(low).subspan(q * kLowBins, kLowBins);
+      const std::uint32_t bin = bin_of_rank(bins, ranks[q]);
+      queries_[q].key += bin;
+      ties.push_back(ranks[q] + 1 == bins[bin] ? 0 : ranks[q] + 1);
+    }
+    if (std::ranges::any_of(ties, [](std::uint64_t t) { return t > 0; })) split_ties(ties);
+  }
+
+ private:
+  const MergeTask& task_;
+  const Series& series_;
+  std::vector<RankQuery>& queries_;
+
+  /// For every query, how many keys are in each of its bins; a key of no bin is not counted.
+  template <typename BinOf>
+  Counts count(std::size_t bins, const BinOf& bin_of) const {
+    const auto states =
+        task_.scan<Counts>([&] { return Counts(queries_.size() * bins); },
+                           [&](const Block& block, Counts& counts) {
+                             for_queries(block, series_, queries_,
+                                         [&](std::span<const std::uint32_t> keys, std::size_t q) {
+                                           std::uint64_t* own = counts.data() + q * bins;
+                                           for (const std::uint32_t key : keys) {
+                                             const std::uint32_t bin = bin_of(key, q);
+                                             if (bin < bins) ++own[bin];
+                                           }
+                                         });
+                           });
+    Counts total(queries_.size() * bins);
+    for (const Counts& counts : states) {
+      for (std::size_t i = 0; i < total.size(); ++i) total[i] += counts[i];
+    }
+    return total;
+  }
+
+  /// ties[q]: how many of the elements that equal query q's key have its rank or one before; 0:
+  /// all.
+  void split_ties(const std::vector<std::uint64_t>& ties) {
+    std::vector<Keys> equal(queries_.size(), Keys(task_.blocks()));
+    task_.scan<int>([] { return 0; },
+                    [&](const Block& block, int&) {
+                      for_queries(block, series_, queries_,
+                                  [&](std::span<const std::uint32_t> keys, std::size_t q) {
+                                    equal[q][block.number] = static_cast<std::uint32_t>(
+                                        count_equal(keys, queries_[q].key));
+                                  });
+                    });
+    for (std::size_t q = 0; q < queries_.size(); ++q) {
+      if (ties[q] == 0) continue;
+      std::uint64_t left = ties[q];
+      std::uint64_t number = 0;
+      while (left > equal[q][number]) left -= equal[q][number++];
+      queries_[q].block = number;
+      queries_[q].ties = left;
+    }
+  }
+};
+
+}  // namespace
+
+void find_ranks(const MergeTask& task, const Series& series, std::vector<RankQuery>& queries) {
+  if (queries.empty()) return;
+  if (WindowSearch(task, series, queries).run()) return;
+  HistogramSearch(task, series, queries).run();
+}
+
+}  // namespace lancet::ops

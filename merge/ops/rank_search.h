@@ -1,0 +1,36 @@
+#pragma once
+// Finds the keys at given ranks of a tensor's magnitudes, exactly, without sorting it.
+//   1. a sample of blocks gives a window of keys around each rank
+//   2. one pass counts the keys above each window and collects those inside it
+//   3. the key is selected among the collected ones
+// Where a window misses, or would collect more than the task's scratch memory, two histogram passes
+// over the high and the low bits of the keys give the same result.
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "merge/task.h"
+
+namespace lancet::ops {
+
+/// What is ranked: the values of series s in a block, made from its models (which must stay as they
+/// are).
+using Series = std::function<In(const Block& block, std::size_t s)>;
+
+/// A rank that is asked for (0 = the largest magnitude; equal ones by index) and what stands there.
+struct RankQuery {
+  std::size_t series = 0;
+  std::uint64_t rank = 0;
+  std::uint32_t key = 0;  ///< magnitude_keys of the element at `rank`
+  /// Elements that equal `key` have ranks up to `rank` in blocks before `block`, in `block` the
+  /// first `ties` of them do, and behind it none. UINT64_MAX: all of them do.
+  std::uint64_t block = UINT64_MAX;
+  std::uint64_t ties = 0;
+};
+
+/// Fills in what stands at the ranks. `queries` are sorted by series; ranks are below the number of
+/// elements.
+void find_ranks(const MergeTask& task, const Series& series, std::vector<RankQuery>& queries);
+
+}  // namespace lancet::ops
