@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "merge/linalg.h"
 #include "model/requests.h"
 #include "surgery/requests.h"
 
@@ -28,6 +29,8 @@ class Engine {
   [[nodiscard]] virtual Json edit(const EditRequest& request, const RuntimeOptions& runtime,
                                   Json& partial) = 0;
   [[nodiscard]] virtual Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) = 0;
+  /// Linear algebra on the device of `runtime`; lives as long as the engine.
+  [[nodiscard]] virtual const Linalg& linalg(const RuntimeOptions& runtime) = 0;
   /// Names, titles, papers and parameters of a registry: "architectures" or "editors".
   [[nodiscard]] virtual Json list(const std::string& what) = 0;
 };

@@ -17,6 +17,7 @@
 namespace lancet {
 
 class MergeTask;
+class MergeTasks;
 struct Block;
 
 /// Which rule where published code and paper disagree.
@@ -31,13 +32,14 @@ inline constexpr double kMustBeGiven = std::numeric_limits<double>::quiet_NaN();
 
 /// A parameter of a recipe: ranged and documented here and nowhere else.
 struct MergeParameter {
-  enum class Kind { kNumber, kInteger, kFlag };
+  enum class Kind { kNumber, kInteger, kFlag, kWord };
   std::string_view name;
   Kind kind = Kind::kNumber;
   double fallback = 0;              ///< or kMustBeGiven
   double minimum = 0, maximum = 0;  ///< inclusive
   bool per_model = false;           ///< one value for each model, else one for the tensor
   std::string_view help;
+  std::span<const std::string_view> choices = {};  ///< of a word, whose value is its position here
 };
 
 enum class BaseUse {
@@ -74,6 +76,10 @@ struct Method {
   Unit unit = Unit::kElements;
   View view = View::kValues;
   Laws laws;
+  bool needs_linalg = false;  ///< MergeTask::linalg() is there; whole tensors are held in memory
+  double whole_tensors = 0;   ///< of those, per model: float64 copies at the peak
+  /// What must be known of the whole model before its first tensor; MergeTask::survey() gives it.
+  std::vector<double> (*survey)(const MergeTasks& tasks) = nullptr;
   Emit (*prepare)(const MergeTask& task) = nullptr;
 };
 

@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "merge/ops/convert.h"
 #include "merge/planner.h"
+#include "merge/post.h"
 
 namespace lancet {
 namespace {
@@ -183,6 +184,39 @@ std::uint64_t MergePlan::bytes_written() const {
   return bytes;
 }
 
+namespace {
+
+/// Every tensor of a plan that is computed.
+class PlannedTasks final : public MergeTasks {
+ public:
+  explicit PlannedTasks(const MergePlan& plan) : plan_(plan) {
+    for (const PlannedTensor& tensor : plan.tensors) {
+      if (!tensor.copied) tensors_.push_back(&tensor);
+    }
+  }
+  std::size_t size() const override { return tensors_.size(); }
+  void visit(std::size_t i, const std::function<void(const MergeTask&)>& visit) const override {
+    visit(BoundTensor(plan_, *tensors_[i]).task());
+  }
+
+ private:
+  const MergePlan& plan_;
+  std::vector<const PlannedTensor*> tensors_;
+};
+
+}  // namespace
+
+const std::vector<double>& MergePlan::survey() const {
+  std::call_once(surveyed_, [&] { survey_ = method->survey(PlannedTasks(*this)); });
+  return survey_;
+}
+
+bool needs_linalg(const RecipeFile& file) {
+  return std::ranges::any_of(file.documents, [](const Recipe& recipe) {
+    return recipe.method->needs_linalg || recipe.post.needs_linalg();
+  });
+}
+
 std::shared_ptr<const MergePlan> plan_merge(const RecipeFile& file, const MergeOptions& options) {
   std::map<std::string, std::shared_ptr<const MergeInput>, std::less<>> opened;
   std::shared_ptr<const MergePlan> plan;
@@ -203,7 +237,7 @@ std::shared_ptr<const MergePlan> plan_merge(const RecipeFile& file, const MergeO
 }
 
 BoundTensor::BoundTensor(const MergePlan& plan, const PlannedTensor& tensor)
-    : method_(*plan.method) {
+    : method_(*plan.method), post_(plan.post), delta_scale_(tensor.delta_scale) {
   const auto open = [&](const PlannedSource& source) -> const TensorReader* {
     auto reader =
         source.rows ? open_rows(plan, source) : plan.inputs[source.input]->reader(*source.tensor);
@@ -220,10 +254,16 @@ BoundTensor::BoundTensor(const MergePlan& plan, const PlannedTensor& tensor)
   }
   task_ = std::make_unique<MergeTask>(method_, tensor.name, std::move(models), base, tensor.values,
                                       plan.options.semantics, plan.options.seed);
+  task_->set_context({.linalg = plan.options.linalg,
+                      .embedding = tensor.embedding,
+                      .survey = [&plan]() -> const std::vector<double>& { return plan.survey(); }});
 }
 
 const Emit& BoundTensor::emit() const {
-  std::call_once(prepared_, [&] { emit_ = method_.prepare(*task_); });
+  std::call_once(prepared_, [&] {
+    emit_ = apply_post(*task_, method_, post_, method_.prepare(*task_));
+    if (delta_scale_ != 1) emit_ = scale_delta(std::move(emit_), delta_scale_);
+  });
   return emit_;
 }
 

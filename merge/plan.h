@@ -26,6 +26,7 @@ struct MergeOptions {
   std::optional<DType> dtype;  ///< of the result, above the recipe's
   bool allow_crimes =
       false;  ///< merge models of different architectures whose tensors happen to fit
+  const Linalg* linalg = nullptr;  ///< where needs_linalg() says so; must outlive the plan
 };
 
 /// One tensor of one model, with the per-model parameters in the order of Method::parameters.
@@ -49,6 +50,8 @@ struct PlannedTensor {
   std::vector<double> values;  ///< of the tensor, in the order of Method::parameters
   bool copied =
       false;  ///< integers, and modules that the recipe does not name: the first source's bytes
+  bool embedding = false;  ///< a token embedding or head
+  double delta_scale = 1;  ///< of the merged delta, after everything else (LiNeS)
 
   [[nodiscard]] std::uint64_t elements() const noexcept;
   [[nodiscard]] std::uint64_t bytes() const;
@@ -57,6 +60,7 @@ struct PlannedTensor {
 struct MergePlan {
   const Method* method = nullptr;
   MergeOptions options;
+  RecipePost post;
   std::optional<DType>
       load_dtype;  ///< mergekit semantics: inputs are rounded to the recipe's dtype first
   std::vector<std::shared_ptr<const MergeInput>> inputs;
@@ -67,7 +71,17 @@ struct MergePlan {
 
   [[nodiscard]] std::uint64_t bytes_read() const;     ///< of inputs, each tensor once
   [[nodiscard]] std::uint64_t bytes_written() const;  ///< of weights
+  /// Method::survey of all tensors, made at the first call. Thread-safe.
+  [[nodiscard]] const std::vector<double>& survey() const;
+
+ private:
+  mutable std::once_flag surveyed_;
+  mutable std::vector<double> survey_;
 };
+
+/// True when a document's method or post-processing works on matrices: MergeOptions::linalg must be
+/// given to merge (not to plan).
+[[nodiscard]] bool needs_linalg(const RecipeFile& file);
 
 /// Throws kUsage (recipe), kInput (a model) or kMismatch (models that do not fit together).
 [[nodiscard]] std::shared_ptr<const MergePlan> plan_merge(const RecipeFile& file,
@@ -84,6 +98,8 @@ class BoundTensor {
 
  private:
   const Method& method_;
+  RecipePost post_;
+  double delta_scale_;
   std::vector<std::unique_ptr<TensorReader>> readers_;
   std::unique_ptr<MergeTask> task_;
   mutable std::once_flag prepared_;

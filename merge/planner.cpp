@@ -41,6 +41,7 @@ class Planner final : TensorPlanner {
       plan_models(recipe_.models, {}, [](std::string_view) { return true; });
     }
     std::ranges::sort(plan_->tensors, {}, &PlannedTensor::name);
+    scale_layers();
     warn_idle_values(recipe_, plan_->tensors,
                      [&](Place place, const std::string& message) { warn(place, message); });
     finish_config();
@@ -72,6 +73,23 @@ class Planner final : TensorPlanner {
                          printable(b)),
              "models of different families cannot be averaged; --allow-crimes tries it where all "
              "tensors fit");
+    }
+  }
+
+  /// LiNeS over the layers of the result.
+  void scale_layers() {
+    if (!recipe_.post.lines) return;
+    std::vector<InputTensor> names;
+    for (const PlannedTensor& tensor : plan_->tensors)
+      names.push_back({tensor.name, tensor.shape, tensor.dtype});
+    const LayerFamilies layers(names);
+    for (PlannedTensor& tensor : plan_->tensors) {
+      if (tensor.copied) continue;
+      const bool inside = layer_of(tensor.name).has_value();
+      const double depth = inside                          ? layers.position(tensor.name)
+                           : is_before_layers(tensor.name) ? 0.0
+                                                           : 1.0;
+      tensor.delta_scale = recipe_.post.lines->alpha + recipe_.post.lines->beta * depth;
     }
   }
 

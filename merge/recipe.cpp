@@ -18,15 +18,16 @@ class DocumentParser {
   DocumentParser(const RecipeReader& reader, const Node& node) : reader_(reader), node_(node) {}
 
   Recipe parse() {
-    reader_.keys(
-        node_, {"merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype",
-                "out_dtype", "tokenizer_source", "tokenizer", "chat_template", "name"});
+    reader_.keys(node_, {"merge_method", "models", "slices", "modules", "base_model", "parameters",
+                         "dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template",
+                         "name", "post", "lines"});
     recipe_.place = place_of(node_);
     parse_method();
     if (const Node* node = given("name")) recipe_.name = reader_.text(*node, "name");
     if (const Node* node = given("base_model")) recipe_.base = reader_.model(*node);
     if (const Node* node = given("parameters"))
       recipe_.parameters = reader_.values(*node, *recipe_.method);
+    parse_post();
     if (const Node* node = given("dtype")) recipe_.dtype = dtype(*node);
     if (const Node* node = given("out_dtype")) recipe_.out_dtype = dtype(*node);
     if (const Node* node = given("chat_template"))
@@ -60,6 +61,20 @@ class DocumentParser {
     if (hint.empty()) hint = fmt::format("methods: {}", fmt::join(known, ", "));
     reader_.refuse(*node, fmt::format("unknown merge_method '{}'", printable(name)),
                    std::move(hint));
+  }
+
+  void parse_post() {
+    if (const Node* node = given("post")) recipe_.post = reader_.post(*node);
+    if (const Node* node = given("lines")) recipe_.post.lines = reader_.lines(*node);
+    if ((given("post") == nullptr && given("lines") == nullptr) ||
+        (recipe_.method->base != BaseUse::kNone && recipe_.base))
+      return;
+    const Node& node = given("post") != nullptr ? *given("post") : *given("lines");
+    reader_.refuse(node,
+                   fmt::format("expected a method that merges differences from a base_model, found "
+                               "{}{}",
+                               recipe_.method->name, recipe_.base ? "" : " without a base_model"),
+                   "post and lines change the merged delta");
   }
 
   /// "bfloat16", also "torch.bfloat16"; null and "auto" keep what is stored.

@@ -92,6 +92,22 @@ struct RecipeTokenizer {
   Place place;
 };
 
+/// What is done to the merged delta, whatever the method (merge/post.h).
+struct RecipePost {
+  std::optional<double> svc;    ///< calibration of singular values: its alpha
+  std::optional<double> boost;  ///< subspace boosting: the share of the energy that is left alone
+  /// LiNeS: the factor of the merged delta goes from alpha at the first layer to alpha + beta at
+  /// the last.
+  struct Lines {
+    double alpha = 1, beta = 0;
+    Place place;
+  };
+  std::optional<Lines> lines;
+  Place place;
+
+  [[nodiscard]] bool needs_linalg() const noexcept { return svc || boost; }
+};
+
 struct Recipe {
   std::string name;  ///< of a multi-document recipe's stage
   const Method* method = nullptr;
@@ -100,6 +116,7 @@ struct Recipe {
   std::vector<RecipeModule> modules;
   std::optional<RecipeModel> base;
   RecipeValues parameters;
+  RecipePost post;
   std::string dtype, out_dtype;  ///< empty: kept
   std::optional<RecipeTokenizer> tokenizer;
   std::string chat_template;  ///< empty: the base's; "auto", a name, or Jinja

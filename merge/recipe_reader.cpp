@@ -99,7 +99,21 @@ RecipeModel RecipeReader::model(const Node& node) const {
   return out;  // a '+' is taken apart where files are looked for: a name may hold one
 }
 
+double RecipeReader::word(const Node& node, const MergeParameter& parameter) const {
+  const auto at = std::ranges::find(parameter.choices, node.scalar);
+  if (node.kind == Node::Kind::kScalar && at != parameter.choices.end())
+    return static_cast<double>(at - parameter.choices.begin());
+  std::string hint =
+      did_you_mean(node.scalar, {parameter.choices.begin(), parameter.choices.end()});
+  if (hint.empty()) hint = fmt::format("{}: {}", parameter.name, parameter.help);
+  refuse(node,
+         fmt::format("{}: expected one of {}, found {}", parameter.name,
+                     fmt::join(parameter.choices, ", "), kind_of(node)),
+         std::move(hint));
+}
+
 double RecipeReader::scalar(const Node& node, const MergeParameter& parameter) const {
+  if (parameter.kind == MergeParameter::Kind::kWord) return word(node, parameter);
   const bool flag_wanted = parameter.kind == MergeParameter::Kind::kFlag;
   std::optional<double> value = node.number();
   if (flag_wanted && node.boolean()) value = *node.boolean() ? 1.0 : 0.0;

@@ -28,6 +28,8 @@ class RecipeReader {
                                      std::int64_t least) const;
   [[nodiscard]] RecipeModel model(const Node& node) const;
   [[nodiscard]] RecipeTokenizer tokenizer(const Node& node) const;
+  [[nodiscard]] RecipePost post(const Node& node) const;
+  [[nodiscard]] RecipePost::Lines lines(const Node& node) const;
   /// A `parameters` block: names and ranges are those of the method.
   [[nodiscard]] RecipeValues values(const Node& node, const Method& method) const;
 
@@ -40,6 +42,9 @@ class RecipeReader {
   void add_condition(RecipeValue& out, const Node& node, const MergeParameter& parameter) const;
   [[nodiscard]] std::vector<double> gradient(const Node& node,
                                              const MergeParameter& parameter) const;
+  /// The entry of `mapping` that the parameter names, or its fallback.
+  [[nodiscard]] double number_in(const Node& mapping, const MergeParameter& parameter) const;
+  [[nodiscard]] double word(const Node& node, const MergeParameter& parameter) const;
   [[nodiscard]] double scalar(const Node& node, const MergeParameter& parameter) const;
 };
 

@@ -108,6 +108,7 @@ class Runner {
   Json run() {
     for (const std::string& warning : plan_.warnings) log::warn(warning);
     check_output("merge", out_, options_.force);
+    check_memory(plan_, limits());
     const bool single = out_.extension() == ".safetensors" || out_.extension() == ".gguf";
     if (single && (options_.parts > 0 || options_.join)) {
       fail(ErrorKind::kUsage, "merge",

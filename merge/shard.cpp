@@ -5,6 +5,7 @@
 #include <map>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -177,6 +178,19 @@ void run_stream(const MergePlan& plan, std::vector<const PlannedTensor*> tensors
            }});
 }
 
+/// Memory of a method that holds whole tensors: deltas and what is made of them, in float64, beside
+/// the result of the tensor before it.
+std::uint64_t whole_memory(const MergePlan& plan, const PlannedTensor& tensor) {
+  const bool post = plan.post.needs_linalg();
+  if (!(plan.method->needs_linalg || post) || tensor.copied || tensor.shape.size() != 2 ||
+      tensor.embedding)
+    return 0;
+  const double copies = std::max(plan.method->whole_tensors, post ? 2.0 : 0.0) *
+                            static_cast<double>(tensor.models.size()) +
+                        4;
+  return static_cast<std::uint64_t>(copies * 8 * static_cast<double>(tensor.elements()));
+}
+
 }  // namespace
 
 WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTensor*>& tensors,
@@ -213,6 +227,18 @@ void emit_tensor(const MergePlan& plan, const PlannedTensor& tensor, const Shard
   run_stream(plan, {&tensor}, limits, emit);
 }
 
+void check_memory(const MergePlan& plan, const ShardLimits& limits) {
+  for (const PlannedTensor& tensor : plan.tensors) {
+    const std::uint64_t bytes = whole_memory(plan, tensor);
+    if (bytes <= limits.memory) continue;
+    fail(ErrorKind::kResource, "merge",
+         fmt::format("tensor '{}' [{}]: {} holds whole matrices and needs {}, found a bound of {}",
+                     printable(tensor.name), fmt::join(tensor.shape, ", "), plan.method->name,
+                     human_bytes(bytes), human_bytes(limits.memory)),
+         fmt::format("give --memory {}GiB", (bytes >> 30) + 1));
+  }
+}
+
 std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) {
   constexpr std::uint64_t kFixed = 40ULL << 20;  // program, libraries, headers
   std::uint64_t largest = 0;
@@ -222,6 +248,7 @@ std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) 
     const std::uint64_t chunk =
         std::min<std::uint64_t>(tensor.elements(), 1U << 19) * (4 * inputs + 4) * slots_of(limits);
     largest = std::max(largest, all < resident_limit(limits) ? std::max(all, chunk) : chunk);
+    largest = std::max(largest, whole_memory(plan, tensor));
   }
   return kFixed + StreamFile::kMemory + largest;
 }

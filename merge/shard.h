@@ -24,6 +24,9 @@ WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTe
 void emit_tensor(const MergePlan& plan, const PlannedTensor& tensor, const ShardLimits& limits,
                  const std::function<void(Bytes)>& emit);
 
+/// kResource, naming the tensor, where a method that holds whole matrices needs more than `limits`.
+void check_memory(const MergePlan& plan, const ShardLimits& limits);
+
 /// Peak memory that write_shard is expected to need for this plan.
 [[nodiscard]] std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits);
 

@@ -78,6 +78,35 @@ std::size_t MergeTask::index_of(std::string_view parameter) const {
   return static_cast<std::size_t>(found - method_.parameters.data());
 }
 
+namespace {
+
+/// A task as the only one of a merge.
+class OnlyTask final : public MergeTasks {
+ public:
+  explicit OnlyTask(const MergeTask& task) : task_(task) {}
+  std::size_t size() const override { return 1; }
+  void visit(std::size_t, const std::function<void(const MergeTask&)>& visit) const override {
+    visit(task_);
+  }
+
+ private:
+  const MergeTask& task_;
+};
+
+}  // namespace
+
+const Linalg& MergeTask::linalg() const {
+  if (context_.linalg != nullptr) return *context_.linalg;
+  fail(
+      ErrorKind::kResource, "merge",
+      fmt::format("the method {} needs linear algebra, and this build has no engine", method_.name),
+      "build with LibTorch: docs/quickstart.md");
+}
+
+std::vector<double> MergeTask::survey() const {
+  return context_.survey ? context_.survey() : method_.survey(OnlyTask(*this));
+}
+
 double MergeTask::number(std::string_view parameter) const { return values_[index_of(parameter)]; }
 
 double MergeTask::number(std::string_view parameter, std::size_t model) const {

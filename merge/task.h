@@ -14,6 +14,7 @@
 
 #include "core/rng.h"
 #include "formats/dtype.h"
+#include "merge/linalg.h"
 #include "merge/method.h"
 #include "merge/reader.h"
 
@@ -38,6 +39,14 @@ struct Block {
   static constexpr std::size_t kScratch = 4;
 };
 
+/// What a task may know beyond its tensor.
+struct TaskContext {
+  const Linalg* linalg = nullptr;
+  bool embedding = false;  ///< a token embedding or head: [vocab, d_model]
+  /// Method::survey of the whole merge; without it a task that asks surveys itself alone.
+  std::function<const std::vector<double>&()> survey;
+};
+
 class MergeTask {
  public:
   /// `values`: in the order of method.parameters. Readers must outlive the task. All shapes are
@@ -55,6 +64,13 @@ class MergeTask {
   [[nodiscard]] std::uint64_t elements() const noexcept { return elements_; }
   /// Elements of the last dimension (1 for a scalar; all of a vector).
   [[nodiscard]] std::uint64_t width() const noexcept { return width_; }
+
+  /// Before `prepare`.
+  void set_context(TaskContext context) { context_ = std::move(context); }
+  /// kResource where there is none.
+  [[nodiscard]] const Linalg& linalg() const;
+  [[nodiscard]] bool embedding() const noexcept { return context_.embedding; }
+  [[nodiscard]] std::vector<double> survey() const;
 
   [[nodiscard]] double number(std::string_view parameter) const;
   [[nodiscard]] bool flag(std::string_view parameter) const { return number(parameter) != 0; }
@@ -108,6 +124,7 @@ class MergeTask {
   std::vector<double> values_;
   Semantics semantics_;
   std::uint64_t seed_;
+  TaskContext context_;
   std::vector<std::int64_t> shape_;
   std::uint64_t elements_, width_, block_, chunk_;
   bool keep_resident_ = false;
@@ -123,6 +140,15 @@ class MergeTask {
   void for_blocks(std::uint64_t begin, std::uint64_t end,
                   const std::function<void(const Block&)>& body) const;
   void scan_chunks(const std::function<void(std::uint64_t chunk)>& body) const;
+};
+
+/// The tensors of a merge that are computed, one at a time.
+class MergeTasks {
+ public:
+  virtual ~MergeTasks() = default;
+  [[nodiscard]] virtual std::size_t size() const = 0;
+  /// visit(task i); the task lives as long as the call.
+  virtual void visit(std::size_t i, const std::function<void(const MergeTask&)>& visit) const = 0;
 };
 
 template <typename State>

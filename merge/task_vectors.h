@@ -51,6 +51,15 @@ struct TaskVectorRule {
           .per_model = true,
           .help = "factor of the model's delta; negative subtracts it"};
 }
+/// For methods whose papers add the deltas as they are.
+[[nodiscard]] constexpr MergeParameter factor_parameter() {
+  return {.name = "weight",
+          .fallback = 1,
+          .minimum = -1e6,
+          .maximum = 1e6,
+          .per_model = true,
+          .help = "factor of the model's delta"};
+}
 [[nodiscard]] constexpr MergeParameter density_parameter() {
   return {.name = "density",
           .fallback = 1,

@@ -25,6 +25,7 @@ TensorPlanner::TensorPlanner(const RecipeFile& file, const Recipe& recipe,
     : file_(file), recipe_(recipe), opened_(opened), plan_(std::make_shared<MergePlan>()) {
   plan_->method = recipe.method;
   plan_->options = options;
+  plan_->post = recipe.post;
   if (options.semantics == Semantics::kMergekit && !recipe.dtype.empty())
     plan_->load_dtype = parse_dtype(recipe.dtype);
 }
@@ -74,7 +75,8 @@ double TensorPlanner::value_of(const MergeParameter& parameter,
   for (const RecipeValues* level : levels) {
     const auto found = level->find(parameter.name);
     if (found == level->end()) continue;
-    const bool pick = parameter.kind == MergeParameter::Kind::kFlag;
+    const bool pick = parameter.kind == MergeParameter::Kind::kFlag ||
+                      parameter.kind == MergeParameter::Kind::kWord;
     if (const auto value = found->second.at(tensor, position, pick)) return *value;
   }
   if (!std::isnan(parameter.fallback)) return parameter.fallback;
@@ -193,6 +195,8 @@ void TensorPlanner::add_tensor(const Part& part, const std::string& name, double
   }
   out.values = values_of(false, part.outer, name, position, "", part.place);
   set_dtype(out);
+  const PlannedSource& first = out.base ? *out.base : out.models[0];
+  out.embedding = is_embedding(*plan_->inputs[first.input], *first.tensor);
   plan_->tensors.push_back(std::move(out));
 }
 

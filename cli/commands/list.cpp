@@ -28,16 +28,24 @@ Json methods_json() {
   for (const Method* method : merge_method_registry()) {
     Json parameters = Json::array();
     for (const MergeParameter& p : method->parameters) {
-      parameters.push_back({{"name", p.name},
-                            {"default", std::isnan(p.fallback) ? Json() : Json(p.fallback)},
-                            {"minimum", p.minimum},
-                            {"maximum", p.maximum},
-                            {"per_model", p.per_model},
-                            {"help", p.help}});
+      Json row{{"name", p.name},
+               {"default", std::isnan(p.fallback) ? Json() : Json(p.fallback)},
+               {"minimum", p.minimum},
+               {"maximum", p.maximum},
+               {"per_model", p.per_model},
+               {"help", p.help}};
+      if (p.kind == MergeParameter::Kind::kWord) {
+        row["default"] = p.choices[static_cast<std::size_t>(p.fallback)];
+        row["choices"] = p.choices;
+        row.erase("minimum");
+        row.erase("maximum");
+      }
+      parameters.push_back(std::move(row));
     }
     rows.push_back({{"name", method->name},
                     {"title", method->title},
                     {"paper", method->paper},
+                    {"needs_base", method->base == BaseUse::kRequired},
                     {"parameters", parameters}});
   }
   return rows;

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/engine.h"
 #include "cli/output.h"
 #include "core/log.h"
 #include "core/table.h"
@@ -144,6 +145,9 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
                        .seed = common.runtime.seed};
   options.allow_crimes = arguments.crimes;
   if (common.runtime.dtype != "auto") options.dtype = parse_dtype(common.runtime.dtype);
+  const bool writes = !arguments.check && !common.plan;
+  const bool spectral = needs_linalg(recipe);
+  if (spectral && writes) options.linalg = &open_engine(common.runtime).linalg(common.runtime);
   const auto plan = plan_merge(recipe, options);
   RunOptions run{.shard_size = parse_bytes(arguments.shard_size),
                  .force = common.force,
@@ -152,7 +156,7 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
   run.memory = parse_bytes(common.memory.empty() ? "1GiB" : common.memory);
   run.command = command_json("merge", common);
   set_part(arguments.part, run);
-  if (arguments.check || common.plan) {
+  if (!writes) {
     const Json document = describe_merge(*plan, out, run);
     if (!common.json) {
       for (const std::string& warning : plan->warnings) log::warn(warning);
@@ -163,7 +167,8 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
     if (!common.json && !arguments.check) print_plan(document);
     return 0;
   }
-  const Json result = run_merge(recipe, *plan, out, run);
+  Json result = run_merge(recipe, *plan, out, run);
+  if (spectral) result["svd_bound"] = options.linalg->worst_bound();
   common.json ? print_json(result)
               : print_text(fmt::format(
                     "{}: {} tensors, {} in {:.1f} s, {} memory\n", out.string(),

@@ -11,8 +11,9 @@
 #include "core/json.h"
 #include "formats/containers/safetensors.h"
 #include "formats/quant/decode.h"
-#include "merge/task.h"
+#include "merge/post.h"
 #include "tests/core/scratch.h"
+#include "tests/merge/jacobi.h"
 
 namespace lancet::test {
 
@@ -44,6 +45,9 @@ struct TensorMerge {
   std::uint64_t seed = 0;
   std::string name = "layer.weight";
   std::vector<std::string> keys;  ///< default: "0", "1", ...
+  bool embedding = false;
+  RecipePost post = {};
+  const Linalg* linalg = &jacobi();
 
   [[nodiscard]] Values run() const {
     const Method* found = find_merge_method(method);
@@ -61,10 +65,11 @@ struct TensorMerge {
     for (const MergeParameter& p : found->parameters) of_tensor.push_back(value(p, 0));
     std::unique_ptr<MemoryReader> base_reader;
     if (!base.empty()) base_reader = std::make_unique<MemoryReader>("base", shape, base);
-    const MergeTask task(*found, name, std::move(task_models), base_reader.get(), of_tensor,
-                         semantics, seed);
+    MergeTask task(*found, name, std::move(task_models), base_reader.get(), of_tensor, semantics,
+                   seed);
+    task.set_context({.linalg = linalg, .embedding = embedding, .survey = {}});
     Values out(task.elements());
-    task.emit_values(found->prepare(task), 0, out);
+    task.emit_values(apply_post(task, *found, post, found->prepare(task)), 0, out);
     return out;
   }
 

@@ -1,0 +1,155 @@
+// WIDEN: merging by disentangled weights. Yu et al. 2024, arXiv:2408.03092.
+//   matrix [d_out, d_in]: for each column c (for an embedding [vocab, d]: each row)
+//     m   = |W_c|,  D = W_c / m                              magnitude and direction
+//     dm_i = |m_i - m_b|,  dD_i = 1 - cos(D_i, D_b)          divergence of model i from the base
+//     r   = rank of the divergence among the model's columns / number of columns
+//     S_i = softmax of r_i over the models, but `calibration` where r_i > above * mean of r_i
+//     x   = b + sum_i (S(dm)_i + S(dD)_i) / 2 (x_i - b)      column by column
+//   anything else: each element is a column, with dm_i = |x_i - b| and S(dm) alone
+// Where a column is zero in both models its direction has not moved; where in one, dD = 1. Equal
+// divergences keep the order of their columns. Precision: float64.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "merge/task_vectors.h"
+
+namespace lancet {
+namespace {
+
+constexpr MergeParameter kParameters[] = {
+    {.name = "above",
+     .fallback = 1,
+     .minimum = 0,
+     .maximum = 1e6,
+     .help = "a rank above so many times the mean counts as important"},
+    {.name = "calibration",
+     .fallback = 1,
+     .minimum = 0,
+     .maximum = 1e6,
+     .help = "score of what is important"},
+};
+
+using Columns = std::vector<double>;
+enum class Axis { kColumns, kRows, kElements };
+
+Axis axis_of(const MergeTask& task) {
+  if (task.shape().size() != 2) return Axis::kElements;
+  return task.embedding() ? Axis::kRows : Axis::kColumns;
+}
+
+/// Position / number of columns in ascending order.
+Columns ranks_of(const Columns& divergence) {
+  std::vector<std::size_t> order(divergence.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, {}, [&](std::size_t c) { return divergence[c]; });
+  Columns ranks(divergence.size());
+  for (std::size_t k = 0; k < order.size(); ++k)
+    ranks[order[k]] = static_cast<double>(k) / static_cast<double>(order.size());
+  return ranks;
+}
+
+/// Scores [model][column] from divergences.
+std::vector<Columns> scores_of(const MergeTask& task, std::vector<Columns> divergences) {
+  const std::size_t columns = divergences[0].size();
+  std::vector<double> bounds;
+  for (Columns& each : divergences) {
+    each = ranks_of(each);
+    const double sum = std::accumulate(each.begin(), each.end(), 0.0);
+    bounds.push_back(task.number("above") * sum /
+                     static_cast<double>(std::max<std::size_t>(1, columns)));
+  }
+  std::vector<Columns> scores(divergences.size(), Columns(columns));
+  for (std::size_t c = 0; c < columns; ++c) {
+    double total = 0;
+    for (const Columns& ranks : divergences) total += std::exp(ranks[c]);
+    for (std::size_t i = 0; i < divergences.size(); ++i) {
+      const double rank = divergences[i][c];
+      scores[i][c] = rank > bounds[i] ? task.number("calibration") : std::exp(rank) / total;
+    }
+  }
+  return scores;
+}
+
+/// For each model |x_c|^2 and <x_c, b_c>, and |b_c|^2 last.
+std::vector<double> column_sums(const MergeTask& task, Axis axis, std::size_t columns) {
+  const std::size_t models = task.models(), width = task.width();
+  return task.sum((2 * models + 1) * columns, [&](const Block& block, std::span<double> sums) {
+    for (std::size_t e = 0; e < block.size; ++e) {
+      const std::uint64_t at = block.begin + e;
+      const std::size_t c = axis == Axis::kRows ? at / width : at % width;
+      const double b = block.base[e];
+      for (std::size_t i = 0; i < models; ++i) {
+        const double x = block.models[i][e];
+        sums[2 * i * columns + c] += x * x;
+        sums[(2 * i + 1) * columns + c] += x * b;
+      }
+      sums[2 * models * columns + c] += b * b;
+    }
+  });
+}
+
+std::vector<Columns> matrix_scores(const MergeTask& task, Axis axis) {
+  const auto columns = static_cast<std::size_t>(task.shape()[axis == Axis::kRows ? 0 : 1]);
+  const std::vector<double> sums = column_sums(task, axis, columns);
+  const std::size_t models = task.models();
+  std::vector<Columns> lengths(models, Columns(columns)), turns(models, Columns(columns));
+  for (std::size_t i = 0; i < models; ++i) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      const double own = std::sqrt(sums[2 * i * columns + c]);
+      const double base = std::sqrt(sums[2 * models * columns + c]);
+      lengths[i][c] = std::fabs(own - base);
+      const bool turned = own > 0 && base > 0;
+      turns[i][c] = turned ? 1 - sums[(2 * i + 1) * columns + c] / (own * base)
+                           : (own > 0 || base > 0 ? 1.0 : 0.0);
+    }
+  }
+  std::vector<Columns> scores = scores_of(task, std::move(lengths));
+  const std::vector<Columns> directions = scores_of(task, std::move(turns));
+  for (std::size_t i = 0; i < models; ++i) {
+    for (std::size_t c = 0; c < columns; ++c) scores[i][c] = (scores[i][c] + directions[i][c]) / 2;
+  }
+  return scores;
+}
+
+std::vector<Columns> element_scores(const MergeTask& task) {
+  std::vector<Columns> changes(task.models(), Columns(task.elements()));
+  task.scan<int>([] { return 0; },
+                 [&](const Block& block, int&) {
+                   for (std::size_t i = 0; i < changes.size(); ++i) {
+                     for (std::size_t e = 0; e < block.size; ++e)
+                       changes[i][block.begin + e] = std::fabs(block.models[i][e] - block.base[e]);
+                   }
+                 });
+  return scores_of(task, std::move(changes));
+}
+
+Emit prepare(const MergeTask& task) {
+  const Axis axis = axis_of(task);
+  return [axis, width = task.width(),
+          scores = axis == Axis::kElements ? element_scores(task) : matrix_scores(task, axis)](
+             const Block& block, ops::Out out) {
+    for (std::size_t e = 0; e < block.size; ++e) {
+      const std::uint64_t at = block.begin + e;
+      const std::size_t c = axis == Axis::kElements ? at
+                            : axis == Axis::kRows   ? at / width
+                                                    : at % width;
+      double delta = 0;
+      for (std::size_t i = 0; i < scores.size(); ++i)
+        delta += scores[i][c] * (block.models[i][e] - block.base[e]);
+      out[e] = block.base[e] + delta;
+    }
+  };
+}
+
+}  // namespace
+
+extern const Method merge_method_widen;
+const Method merge_method_widen{.name = "widen",
+                                .title = "WIDEN: by how far magnitude and direction moved",
+                                .paper = "arXiv:2408.03092",
+                                .base = BaseUse::kRequired,
+                                .parameters = kParameters,
+                                .prepare = prepare};
+
+}  // namespace lancet
