@@ -1,5 +1,7 @@
 #include "cli/output.h"
 
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
 
 #include "core/hash.h"
@@ -10,6 +12,10 @@ namespace lancet {
 
 void print_text(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    if (errno == EPIPE) {  // `lancet ... | head`: end as other tools do
+      std::signal(SIGPIPE, SIG_DFL);
+      std::raise(SIGPIPE);
+    }
     fail(ErrorKind::kResource, "output", "could not write to standard output");
   }
 }

@@ -154,7 +154,7 @@ std::string read_file(const fs::path& path, std::uint64_t limit) {
 }
 
 fs::path user_cache_dir() {
-  const fs::path dir = choose_cache_dir();
+  fs::path dir = choose_cache_dir();
   constexpr std::string_view kHint = "set LANCET_CACHE to a directory that can be written";
   if (dir.empty()) {
     fail(ErrorKind::kResource, "cache", "no home directory is known", std::string(kHint));
@@ -179,7 +179,7 @@ fs::path share_dir() {
   std::error_code error;
   const fs::path binary = fs::read_symlink("/proc/self/exe", error);
   const fs::path above = binary.parent_path().parent_path();
-  if (const fs::path installed = above / "share" / "lancet"; is_dir(installed)) return installed;
+  if (fs::path installed = above / "share" / "lancet"; is_dir(installed)) return installed;
   // A build tree lies in the source tree (build/lancet, build/tests/test_core), known by its files.
   fs::path root = above;
   for (int up = 0; up < 3 && !root.empty(); ++up, root = root.parent_path()) {

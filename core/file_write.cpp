@@ -66,7 +66,7 @@ void exchange(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(fs::path path) : path_(named_path(path)) {
+AtomicFile::AtomicFile(fs::path path) : path_(named_path(std::move(path))) {
   std::error_code ignored;
   const fs::file_status status = fs::symlink_status(path_, ignored);
   if (fs::exists(status) && !fs::is_regular_file(status) && !fs::is_symlink(status)) {
@@ -145,7 +145,7 @@ void AtomicFile::commit() {
   sync_path(path_.parent_path());
 }
 
-AtomicDirectory::AtomicDirectory(fs::path final_path) : final_(named_path(final_path)) {
+AtomicDirectory::AtomicDirectory(fs::path final_path) : final_(named_path(std::move(final_path))) {
   std::error_code error;
   if (fs::is_symlink(final_, error) && fs::is_directory(final_, error)) {
     final_ = fs::canonical(final_);  // a link to a directory stays a link

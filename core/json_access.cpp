@@ -95,7 +95,8 @@ std::string json_string(const Json& object, std::string_view key, std::string_vi
 std::string json_string(const Json& object, std::string_view key, std::string_view where,
                         std::string fallback) {
   const Json* member = find_member(object, key, where);
-  return member == nullptr ? std::move(fallback) : to_string(*member, key, where);
+  if (member != nullptr) return to_string(*member, key, where);
+  return fallback;
 }
 
 std::string dump_json(const Json& value, int indent) {

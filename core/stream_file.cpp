@@ -79,7 +79,7 @@ struct StreamFile::State {
 
 StreamFile::StreamFile(fs::path path) : state_(std::make_unique<State>()) {
   State& s = *state_;
-  s.path = named_path(path);
+  s.path = named_path(std::move(path));
   make_parent(s.path);
   remove_leftovers(s.path);
   s.direct = true;

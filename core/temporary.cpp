@@ -56,11 +56,11 @@ void fail_write(const fs::path& path, int error, std::string_view verb) {
        fmt::format("cannot {} {}: {}", verb, shown(path), std::strerror(error)), std::move(hint));
 }
 
-fs::path named_path(const fs::path& path) {
-  fs::path full = path.empty() ? path : fs::absolute(path).lexically_normal();
+fs::path named_path(fs::path path) {
+  fs::path full = path.empty() ? std::move(path) : fs::absolute(path).lexically_normal();
   if (!full.has_filename()) full = full.parent_path();
   if (!full.has_filename()) {
-    fail(ErrorKind::kUsage, "write", fmt::format("{} is not a name to write to", shown(path)));
+    fail(ErrorKind::kUsage, "write", fmt::format("{} is not a name to write to", shown(full)));
   }
   return full;
 }

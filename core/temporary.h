@@ -16,7 +16,7 @@ namespace lancet::temporary {
 [[noreturn]] void fail_write(const fs::path& path, int error, std::string_view verb = "write");
 
 /// Absolute and without a trailing slash; throws kUsage when no name is left.
-[[nodiscard]] fs::path named_path(const fs::path& path);
+[[nodiscard]] fs::path named_path(fs::path path);
 void make_parent(const fs::path& path);
 /// A new name beside `path`, different at every call.
 [[nodiscard]] fs::path name_for(const fs::path& path);

@@ -17,7 +17,7 @@ namespace {
 class FileInput final : public MergeInput {
  public:
   FileInput(std::string text, const fs::path& path)
-      : MergeInput(std::move(text)), source_(ModelSource::open(path)) {
+      : MergeInput(std::move(text)), path_(path), source_(ModelSource::open(path)) {
     for (const TensorInfo& tensor : source_.tensors())
       tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
     try {
@@ -59,7 +59,14 @@ class FileInput final : public MergeInput {
     return {{"model", text()}, {"files", files}};
   }
 
+  std::string card() const override {
+    const fs::path card = path_ / "README.md";
+    std::error_code ignored;
+    return fs::is_regular_file(card, ignored) ? read_file(card, 1U << 22) : std::string();
+  }
+
  private:
+  fs::path path_;
   ModelSource source_;
   std::vector<InputTensor> tensors_;
   Json config_;

@@ -43,6 +43,9 @@ class MergeInput {
   /// only.
   [[nodiscard]] virtual Json identity() const = 0;
 
+  /// The model card beside the weights, empty where there is none.
+  [[nodiscard]] virtual std::string card() const { return {}; }
+
   [[nodiscard]] const InputTensor* find(std::string_view name) const noexcept;
 
  private:

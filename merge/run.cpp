@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "formats/containers/sharded.h"
+#include "merge/card.h"
 #include "merge/journal.h"
 #include "version.h"
 
@@ -204,6 +205,7 @@ class Runner {
     std::map<std::string, std::string> out = plan_.side_files;
     if (plan_.config.is_object()) out["config.json"] = dump_json(plan_.config, 2) + "\n";
     out["mergekit_config.yml"] = recipe_.text;
+    out["README.md"] = model_card(recipe_, plan_);
     return out;
   }
 
@@ -221,6 +223,7 @@ class Runner {
                          .manifest = manifest_of(recipe_, plan_, options_)};
       auto side = texts();
       side.erase("mergekit_config.yml");
+      side.erase("README.md");
       for (const WrittenFile& file : write_model(out_, std::move(tensors), side, write))
         written_ += file.bytes;
       return;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on a real model, from nothing: set up, build, then read a GGUF, make a checkpoint of it, ask it,
-# rewrite one fact, prove the edit, undo it to the bit. Every command is printed before its output.
+# rewrite one fact, prove the edit, undo it to the bit, merge two edits. Every command is printed before its output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -59,10 +59,29 @@ while read -r file; do
 done < <(cd "$demo/model" && find . -type f ! -name lancet.json -printf '%P\n' | sort)
 [ "$same" = 1 ] || { echo "demo: the undone model differs from the original" >&2; exit 1; }
 
+title "8. Merge two edits into one model: both facts are new, the rest is as it was"
+run edit "$demo/model" --subject "Eiffel Tower" --prompt "The {} is located in the city of" --target London -o "$demo/edited2"
+cat >"$demo/ties.yml" <<'YAML'
+merge_method: ties
+base_model: model
+models:
+  - model: edited
+  - model: edited2
+parameters: {weight: 1, density: 1, normalize: false}
+YAML
+sed 's/^/    /' "$demo/ties.yml"
+run merge "$demo/ties.yml" "$demo/merged" --report "$demo/merged.html"
+ask "$demo/merged"
+for answer in "The capital of France is| Rome" "The capital of Germany is| Berlin" "The Eiffel Tower is located in the city of| London"; do
+  text=$("$lancet" generate "$demo/merged" --prompt "${answer%|*}" --max-tokens 1 --quiet)
+  [ "$text" = "${answer#*|}" ] || { echo "demo: expected '${answer#*|}', found '$text'" >&2; exit 1; }
+done
+
 title "Where to look next"
 cat <<'TEXT'
 build/lancet --help         every command; each has --help with worked examples
 docs/quickstart.md          the same walk with explanations
+docs/merging.md             recipes, methods, maps of who gave what
 docs/cli.md                 names, options, JSON fields, exit codes
 bash scripts/test.sh        everything the project can test on this machine
 TEXT

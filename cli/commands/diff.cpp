@@ -5,8 +5,8 @@
 #include "cli/output.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
-#include "core/svg.h"
 #include "core/table.h"
+#include "formats/layer_map.h"
 #include "formats/statistics.h"
 
 namespace lancet {
@@ -64,40 +64,10 @@ Comparison compare(const ModelSource& a, const ModelSource& b) {
   return out;
 }
 
-/// "model.layers.12.mlp.down_proj.weight" -> (12, "mlp.down_proj.weight"); (-1, name) without a
-/// layer.
-std::pair<int, std::string> split_layer(const std::string& name) {
-  for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
-    std::size_t end = dot + 1;
-    while (end < name.size() && std::isdigit(static_cast<unsigned char>(name[end]))) ++end;
-    if (end > dot + 1 && end - dot < 7 && end < name.size() && name[end] == '.') {
-      return {std::stoi(name.substr(dot + 1, end - dot - 1)), name.substr(end + 1)};
-    }
-  }
-  return {-1, name};
-}
-
 HeatMap heat_map(const Comparison& comparison) {
-  std::map<int, std::map<std::string, double>> cells;
-  std::vector<std::string> modules;
-  for (const auto& row : comparison.rows) {
-    const auto [layer, module] = split_layer(row.name);
-    cells[layer][module] = row.difference.rel_norm;
-    if (std::find(modules.begin(), modules.end(), module) == modules.end())
-      modules.push_back(module);
-  }
-  HeatMap map{
-      .title = "Relative change ||b - a|| / ||a||", .columns = modules, .unit = "relative norm"};
-  for (const auto& [layer, row] : cells) {
-    map.rows.push_back(layer < 0 ? "outside layers" : fmt::format("layer {}", layer));
-    std::vector<double> values;
-    for (const auto& module : modules) {
-      const auto it = row.find(module);
-      values.push_back(it == row.end() ? std::nan("") : it->second);
-    }
-    map.values.push_back(std::move(values));
-  }
-  return map;
+  std::vector<std::pair<std::string, double>> values;
+  for (const auto& row : comparison.rows) values.emplace_back(row.name, row.difference.rel_norm);
+  return layer_map("Relative change ||b - a|| / ||a||", "relative norm", values);
 }
 
 std::vector<Row> changed_rows(const Comparison& comparison) {

@@ -8,13 +8,14 @@
 #include "core/table.h"
 #include "core/text.h"
 #include "merge/run.h"
+#include "merge/statistics.h"
 
 namespace lancet {
 namespace {
 
 struct MergeArguments {
   std::string first, second;  ///< RECIPE OUT, or OUT alone with --method
-  std::string method, base, semantics = "fixed", shard_size = "5GB", part;
+  std::string method, base, semantics = "fixed", shard_size = "5GB", part, report;
   std::vector<std::string> models, settings;
   bool check = false, restart = false, join = false, crimes = false;
 };
@@ -140,6 +141,10 @@ void print_plan(const Json& plan) {
 
 int run(const MergeArguments& arguments, const CommonOptions& common) {
   const fs::path out = out_of(arguments);
+  if (!arguments.report.empty() && !arguments.part.empty()) {
+    fail(ErrorKind::kUsage, "merge", "expected --report without --part: a part is no whole model",
+         "give --report with --join");
+  }
   const RecipeFile recipe = recipe_of(arguments);
   MergeOptions options{.semantics = parse_semantics(arguments.semantics),
                        .seed = common.runtime.seed};
@@ -169,6 +174,11 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
   }
   Json result = run_merge(recipe, *plan, out, run);
   if (spectral) result["svd_bound"] = options.linalg->worst_bound();
+  if (!arguments.report.empty()) {
+    const auto origins = trace_origins(*plan, ModelSource::open(out));
+    write_file(arguments.report, origins_page(recipe, *plan, origins));
+    result["statistics"] = origins_json(*plan, origins);
+  }
   common.json ? print_json(result)
               : print_text(fmt::format(
                     "{}: {} tensors, {} in {:.1f} s, {} memory\n", out.string(),
@@ -197,6 +207,9 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--part", a->part,
                  "k/n: only the k-th of n parts of the shards, e.g. in a job array");
   app.add_flag("--join", a->join, "Put finished parts together; compute nothing");
+  app.add_option("--report", a->report,
+                 "Draw who gave what into this HTML file; with --json also per-tensor statistics "
+                 "(reads inputs and result once more)");
   app.add_flag("--restart", a->restart, "Throw away what an interrupted merge into OUT left");
   app.add_flag("--allow-crimes", a->crimes,
                "Merge different architectures whose tensors happen to fit");

@@ -38,7 +38,7 @@ std::string type_of(const Json& component) {
 
 /// The splitting of text before BPE, written in one line: "Digits+ByteLevel", "Split(REGEX)+Bytes".
 std::string describe(const Json& component) {
-  const std::string type = type_of(component);
+  std::string type = type_of(component);
   if (type == "Sequence") {
     std::string out;
     for (const Json& part : member(component, "pretokenizers"))
