@@ -267,6 +267,13 @@ class BadInput(Shell):
         self.run_lancet("convert", big, "out")
         self.assertEqual([n for n in os.listdir(self.work) if n.startswith(".")], [], "leftovers of killed runs")
 
+    def test_a_closed_pipe_ends_it_quietly_as_it_ends_other_tools(self):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "wb") as closed:
+            done = subprocess.run([LANCET, "list", "methods"], stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, ""))
+
     def test_sigterm_stops_within_two_seconds_with_130(self):
         run = subprocess.Popen([str(LANCET), "generate", str(self.model), "--prompt", "the", "--max-tokens", "1000000"],
                                cwd=self.work, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
