@@ -42,6 +42,8 @@ class MergeInput {
   /// {"model", "files": [{file, bytes, ...}]}: what tells this input from another, from headers
   /// only.
   [[nodiscard]] virtual Json identity() const = 0;
+  /// Adds "sha256" to the files of identity(): reads them whole.
+  virtual void add_hashes(Json& identity) const = 0;
 
   [[nodiscard]] const InputTensor* find(std::string_view name) const noexcept;
 

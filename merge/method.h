@@ -53,6 +53,7 @@ struct Laws {
   bool order_free = true;       ///< the order of the models moves no more than the last bit
   bool zero_is_absent = false;  ///< a model of weight 0 is as if it were not listed
   bool random = false;          ///< depends on the seed
+  bool scales = false;          ///< twice the inputs (and base) give twice the result
 };
 
 /// Computes elements [block.begin, block.begin + out.size()) of the result. Thread-safe.
@@ -73,6 +74,7 @@ struct Method {
   std::span<const MergeParameter> parameters;
   Unit unit = Unit::kElements;
   View view = View::kValues;
+  bool one_pass = false;  ///< `prepare` reads no values
   Laws laws;
   Emit (*prepare)(const MergeTask& task) = nullptr;
 };

@@ -15,7 +15,7 @@ struct MergeArguments {
   std::string first, second;  ///< RECIPE OUT, or OUT alone with --method
   std::string method, base, semantics = "fixed", shard_size = "5GB", part;
   std::vector<std::string> models, settings;
-  bool check = false, restart = false, join = false, crimes = false;
+  bool check = false, restart = false, join = false, hash_inputs = false, crimes = false;
 };
 
 Semantics parse_semantics(const std::string& name) {
@@ -148,12 +148,13 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
   RunOptions run{.shard_size = parse_bytes(arguments.shard_size),
                  .force = common.force,
                  .restart = arguments.restart,
-                 .join = arguments.join};
+                 .join = arguments.join,
+                 .hash_inputs = arguments.hash_inputs};
   run.memory = parse_bytes(common.memory.empty() ? "1GiB" : common.memory);
   run.command = command_json("merge", common);
   set_part(arguments.part, run);
   if (arguments.check || common.plan) {
-    const Json document = describe_merge(*plan, out, run);
+    const Json document = describe_merge(*plan, out, run, common.plan);
     if (!common.json) {
       for (const std::string& warning : plan->warnings) log::warn(warning);
     }
@@ -193,6 +194,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                  "k/n: only the k-th of n parts of the shards, e.g. in a job array");
   app.add_flag("--join", a->join, "Put finished parts together; compute nothing");
   app.add_flag("--restart", a->restart, "Throw away what an interrupted merge into OUT left");
+  app.add_flag("--hash-inputs", a->hash_inputs,
+               "Record the SHA-256 of every input file in lancet.json: reads the inputs once more");
   app.add_flag("--allow-crimes", a->crimes,
                "Merge different architectures whose tensors happen to fit");
   return [a, &common] {

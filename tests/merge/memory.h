@@ -43,7 +43,8 @@ struct TensorMerge {
   Semantics semantics = Semantics::kFixed;
   std::uint64_t seed = 0;
   std::string name = "layer.weight";
-  std::vector<std::string> keys;  ///< default: "0", "1", ...
+  std::vector<std::string> keys;        ///< default: "0", "1", ...
+  std::uint64_t scratch = 64ULL << 20;  ///< memory of the statistics passes
 
   [[nodiscard]] Values run() const {
     const Method* found = find_merge_method(method);
@@ -61,8 +62,9 @@ struct TensorMerge {
     for (const MergeParameter& p : found->parameters) of_tensor.push_back(value(p, 0));
     std::unique_ptr<MemoryReader> base_reader;
     if (!base.empty()) base_reader = std::make_unique<MemoryReader>("base", shape, base);
-    const MergeTask task(*found, name, std::move(task_models), base_reader.get(), of_tensor,
-                         semantics, seed);
+    MergeTask task(*found, name, std::move(task_models), base_reader.get(), of_tensor, semantics,
+                   seed);
+    task.scratch_memory(scratch);
     Values out(task.elements());
     task.emit_values(found->prepare(task), 0, out);
     return out;
