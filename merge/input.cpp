@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/parallel.h"
 #include "core/text.h"
 
 namespace lancet {
@@ -57,6 +58,13 @@ class FileInput final : public MergeInput {
                        {"head_sha256", sha256_hex(file.bytes().first(head))}});
     }
     return {{"model", text()}, {"files", files}};
+  }
+  void add_hashes(Json& identity) const override {
+    const auto& files = source_.checkpoint().files();
+    std::vector<std::string> hashes(files.size());
+    parallel::for_each(files.size(),
+                       [&](std::size_t i) { hashes[i] = sha256_file(files[i].path()); });
+    for (std::size_t i = 0; i < files.size(); ++i) identity["files"][i]["sha256"] = hashes[i];
   }
 
   std::string card() const override {

@@ -42,6 +42,8 @@ class MergeInput {
   /// {"model", "files": [{file, bytes, ...}]}: what tells this input from another, from headers
   /// only.
   [[nodiscard]] virtual Json identity() const = 0;
+  /// Adds "sha256" to the files of identity(): reads them whole.
+  virtual void add_hashes(Json& identity) const = 0;
 
   /// The model card beside the weights, empty where there is none.
   [[nodiscard]] virtual std::string card() const { return {}; }

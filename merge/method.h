@@ -55,6 +55,7 @@ struct Laws {
   bool order_free = true;       ///< the order of the models moves no more than the last bit
   bool zero_is_absent = false;  ///< a model of weight 0 is as if it were not listed
   bool random = false;          ///< depends on the seed
+  bool scales = false;          ///< twice the inputs (and base) give twice the result
 };
 
 /// Computes elements [block.begin, block.begin + out.size()) of the result. Thread-safe.
@@ -75,6 +76,7 @@ struct Method {
   std::span<const MergeParameter> parameters;
   Unit unit = Unit::kElements;
   View view = View::kValues;
+  bool one_pass = false;  ///< `prepare` reads no values
   Laws laws;
   bool needs_linalg = false;  ///< MergeTask::linalg() is there; whole tensors are held in memory
   double whole_tensors = 0;   ///< of those, per model: float64 copies at the peak

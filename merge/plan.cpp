@@ -86,6 +86,10 @@ class StageInput final : public MergeInput {
     for (const auto& input : plan_->inputs) inputs.push_back(input->identity());
     return {{"stage", text()}, {"inputs", inputs}};
   }
+  void add_hashes(Json& identity) const override {
+    for (std::size_t i = 0; i < plan_->inputs.size(); ++i)
+      plan_->inputs[i]->add_hashes(identity["inputs"][i]);
+  }
 
  private:
   std::shared_ptr<const MergePlan> plan_;

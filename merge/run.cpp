@@ -13,6 +13,7 @@
 #include "core/text.h"
 #include "formats/containers/sharded.h"
 #include "merge/card.h"
+#include "merge/estimate.h"
 #include "merge/journal.h"
 #include "version.h"
 
@@ -92,7 +93,10 @@ Json manifest_of(const RecipeFile& recipe, const MergePlan& plan, const RunOptio
   manifest["recipe"] = recipe.text;
   manifest["semantics"] = semantics_name(plan.options.semantics);
   manifest["inputs"] = Json::array();
-  for (const auto& input : plan.inputs) manifest["inputs"].push_back(input->identity());
+  for (const auto& input : plan.inputs) {
+    manifest["inputs"].push_back(input->identity());
+    if (options.hash_inputs) input->add_hashes(manifest["inputs"].back());
+  }
   return manifest;
 }
 
@@ -255,23 +259,22 @@ class Runner {
 
 }  // namespace
 
-Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions& options) {
-  constexpr double kReadRate = 2.5e9, kWriteRate = 1.3e9;  // bytes a second of a local SSD
-  const double seconds = static_cast<double>(plan.bytes_read()) / kReadRate +
-                         static_cast<double>(plan.bytes_written()) / kWriteRate;
+Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions& options,
+                    bool timed) {
   Json models = Json::array();
   for (const auto& input : plan.inputs) models.push_back(input->text());
-  return {{"plan", true},
-          {"output", out.string()},
-          {"method", plan.method->name},
-          {"models", models},
-          {"tensors", plan.tensors.size()},
-          {"bytes_read", plan.bytes_read()},
-          {"bytes_written", plan.bytes_written()},
-          {"shards", split_shards(plan, options.shard_size).size()},
-          {"peak_memory", expected_memory(plan, {options.memory})},
-          {"seconds", seconds},
-          {"warnings", plan.warnings}};
+  Json document{{"plan", true},
+                {"output", out.string()},
+                {"method", plan.method->name},
+                {"models", models},
+                {"tensors", plan.tensors.size()},
+                {"bytes_read", plan.bytes_read()},
+                {"bytes_written", plan.bytes_written()},
+                {"shards", split_shards(plan, options.shard_size).size()},
+                {"peak_memory", expected_memory(plan, {options.memory})},
+                {"warnings", plan.warnings}};
+  if (timed) document["seconds"] = expected_seconds(plan, out);
+  return document;
 }
 
 Json run_merge(const RecipeFile& recipe, const MergePlan& plan, const fs::path& out,

@@ -19,14 +19,15 @@ struct RunOptions {
   std::uint32_t
       part = 0,
       parts = 0;  ///< --part k/n: only the k-th part of the shards, nothing under the final name
-  bool join = false;  ///< --join: all shards must be there
-  Json command;       ///< for lancet.json
+  bool join = false;         ///< --join: all shards must be there
+  bool hash_inputs = false;  ///< --hash-inputs: SHA-256 of every input file in lancet.json
+  Json command;              ///< for lancet.json
 };
 
 /// What a run would do: {plan, method, tensors, bytes_read, bytes_written, shards, peak_memory,
-/// seconds, warnings}.
+/// warnings}, from headers only; `timed` adds seconds (expected_seconds).
 [[nodiscard]] Json describe_merge(const MergePlan& plan, const fs::path& out,
-                                  const RunOptions& options);
+                                  const RunOptions& options, bool timed);
 
 /// OUT: a Hugging Face directory (resumable), *.safetensors or *.gguf. Returns {output, tensors,
 /// bytes_read, bytes_written, seconds, read_gb_s, write_gb_s, peak_memory, resumed, warnings}.

@@ -29,8 +29,18 @@ std::uint64_t input_bytes(const PlannedTensor& tensor) {
   return sum;
 }
 
-/// Inputs up to this size stay mapped between the passes over a tensor; two tensors are under way.
-std::uint64_t resident_limit(const ShardLimits& limits) { return limits.memory / 8 * 3; }
+/// Inputs up to this size stay mapped between the passes over a tensor.
+std::uint64_t resident_limit(const ShardLimits& limits) { return limits.memory / 2; }
+/// Bytes that stay mapped while a tensor is under way.
+std::uint64_t held_bytes(const MergePlan& plan, const PlannedTensor& tensor,
+                         const ShardLimits& limits) {
+  const std::uint64_t bytes = input_bytes(tensor);
+  return plan.method->one_pass || tensor.copied || bytes > resident_limit(limits) ? 0 : bytes;
+}
+/// Whether the statistics of a tensor may run while the one before is still under way.
+bool may_overlap(std::uint64_t before, std::uint64_t held, const ShardLimits& limits) {
+  return before + held <= resident_limit(limits);
+}
 /// What the statistics passes of one tensor may keep.
 std::uint64_t scratch_limit(const ShardLimits& limits) { return limits.memory / 16; }
 
@@ -123,8 +133,10 @@ class Stream {
     if (item.chunk != 0) return;
     open(item.tensor).prefetch();
     if (ahead_ != nullptr) ahead_->wait();
+    ahead_.reset();
     open(item.tensor).prepare();
     if (item.tensor + 1 == tensors_.size()) return;
+    if (!may_overlap(held(item.tensor), held(item.tensor + 1), limits_)) return;
     const Work& next = open(item.tensor + 1);
     next.prefetch();
     ahead_ = std::make_unique<parallel::Beside>([&next] { next.prepare(); });
@@ -149,6 +161,7 @@ class Stream {
   std::vector<std::unique_ptr<Work>> works_;
   std::unique_ptr<parallel::Beside> ahead_;  ///< the statistics of the next tensor; after works_
 
+  std::uint64_t held(std::size_t t) const { return held_bytes(plan_, *tensors_[t], limits_); }
   Work& open(std::size_t t) {
     if (!works_[t]) works_[t] = std::make_unique<Work>(plan_, *tensors_[t], limits_);
     return *works_[t];
@@ -240,15 +253,19 @@ void check_memory(const MergePlan& plan, const ShardLimits& limits) {
 }
 
 std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) {
-  constexpr std::uint64_t kFixed = 40ULL << 20;  // program, libraries, headers
-  std::uint64_t largest = 0;
+  constexpr std::uint64_t kFixed = 20ULL << 20;  // program, libraries, headers
+  constexpr std::uint64_t kChunk = 1ULL << 19;
+  std::uint64_t largest = 0, before = 0;
   for (const PlannedTensor& tensor : plan.tensors) {
-    const std::uint64_t inputs = tensor.models.size() + (tensor.base ? 1 : 0);
-    const std::uint64_t all = input_bytes(tensor);
-    const std::uint64_t chunk =
-        std::min<std::uint64_t>(tensor.elements(), 1U << 19) * (4 * inputs + 4) * slots_of(limits);
-    largest = std::max(largest, all < resident_limit(limits) ? std::max(all, chunk) : chunk);
+    const std::uint64_t n = std::max<std::uint64_t>(tensor.elements(), 1);
+    const std::uint64_t chunks =
+        std::min<std::uint64_t>(slots_of(limits), (n + kChunk - 1) / kChunk);
+    const std::uint64_t flowing = (input_bytes(tensor) + tensor.bytes()) / n * std::min(n, kChunk);
+    const std::uint64_t held = held_bytes(plan, tensor, limits);
+    largest = std::max({largest, chunks * flowing, held});
+    if (may_overlap(before, held, limits)) largest = std::max(largest, before + held);
     largest = std::max(largest, whole_memory(plan, tensor));
+    before = held;
   }
   return kFixed + StreamFile::kMemory + largest;
 }

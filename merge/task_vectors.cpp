@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "merge/ops/rank_mask.h"
 #include "merge/ops/select.h"
 
 namespace lancet {
@@ -24,13 +25,41 @@ struct Family {
   TaskVectorRule rule;
 };
 
-/// |d_i|_1 / |sparsify(d_i)|_1.
-std::vector<double> measure_rescale(const MergeTask& task, const Sparsify& sparsify) {
+/// Which elements the sparsifier has kept, a bit each: so that a mask is drawn once, not in both
+/// passes.
+class KeptMarks {
+ public:
+  explicit KeptMarks(const MergeTask& task)
+      : block_((task.block_size() + 7) / 8),
+        model_(block_ * task.blocks()),
+        bits_(model_ * task.models() <= task.scratch_memory() ? model_ * task.models() : 0) {}
+
+  [[nodiscard]] bool fits() const { return !bits_.empty(); }
+  void mark(const Block& block, std::size_t model) {
+    if (fits()) ops::mark_nonzero(of(block, model), block.models[model]);
+  }
+  void keep(const Block& block, std::size_t model) {
+    ops::keep_marked(block.models[model], of(block, model));
+  }
+
+ private:
+  std::size_t block_, model_;  ///< bytes of a block and of a model; blocks share no byte
+  std::vector<std::uint8_t> bits_;
+
+  std::span<std::uint8_t> of(const Block& block, std::size_t model) {
+    return std::span(bits_).subspan(model * model_ + block.number * block_, block_);
+  }
+};
+
+/// |d_i|_1 / |sparsify(d_i)|_1; leaves in `marks` what was kept.
+std::vector<double> measure_rescale(const MergeTask& task, const Sparsify& sparsify,
+                                    KeptMarks& marks) {
   const std::size_t n = task.models();
   const std::vector<double> mass = task.sum(2 * n, [&](const Block& block, std::span<double> sums) {
     for (std::size_t i = 0; i < n; ++i) {
       sums[2 * i] += ops::abs_sum(block.models[i]);
       sparsify(block, i, block.models[i]);
+      marks.mark(block, i);
       sums[2 * i + 1] += ops::abs_sum(block.models[i]);
     }
   });
@@ -70,7 +99,15 @@ void consensus(const Family& family, bool weighted_election, const Block& block,
 Emit merge_task_vectors(const MergeTask& task, const TaskVectorRule& rule) {
   Family family{task.numbers("weight"), std::vector<double>(task.models(), 1.0),
                 task.number("lambda"), task.flag("normalize"), rule};
-  if (rule.measure_rescale && rule.sparsify) family.rescale = measure_rescale(task, rule.sparsify);
+  if (rule.measure_rescale && rule.sparsify) {
+    auto marks = std::make_shared<KeptMarks>(task);
+    family.rescale = measure_rescale(task, rule.sparsify, *marks);
+    if (marks->fits()) {
+      family.rule.sparsify = [marks](const Block& block, std::size_t model, ops::Out) {
+        marks->keep(block, model);
+      };
+    }
+  }
   const bool weighted_election = task.semantics() != Semantics::kPaper;
   return [family = std::move(family), weighted_election](const Block& block, ops::Out out) {
     if (family.rule.sparsify) {
@@ -115,6 +152,22 @@ void check_ranked(const MergeTask& task, double density, double epsilon) {
          fmt::format("tensor '{}': mergekit's della has no answer for rows of one element",
                      printable(task.name())),
          "leave out --semantics mergekit");
+  }
+}
+
+/// A scratch buffer as integers, two for each value.
+std::span<std::uint32_t> words_of(ops::Out scratch) {
+  return {reinterpret_cast<std::uint32_t*>(scratch.data()), 2 * scratch.size()};
+}
+
+/// keep_by_rank, what is kept divided by its probability.
+void keep_by_rank_unbiased(ops::Out x, std::span<const std::uint32_t> keys,
+                           std::span<const std::uint32_t> words, const ops::RankChance& chance) {
+  std::vector<std::uint32_t> ranks(x.size());
+  ops::rank_row(keys, ranks);
+  for (std::size_t j = 0; j < x.size(); ++j) {
+    const double keep = chance.least + chance.step * ranks[j];
+    x[j] = words[j] >> 8 < ops::chance_limit(keep) ? x[j] / keep : 0;
   }
 }
 
@@ -177,20 +230,18 @@ Sparsify keep_ranked(const MergeTask& task, bool unbiased) {
   return [=](const Block& block, std::size_t model, ops::Out delta) {
     const double density = densities[model], epsilon = epsilons[model];
     if (density >= 1) return;
-    const auto chance = std::span(reinterpret_cast<float*>(block.scratch[3].data()), delta.size());
-    randoms[model].fill_uniform(block.begin, chance);
-    ops::magnitude_keys(block.keys, delta);
-    std::vector<std::uint32_t> ranks(width);
     // In a row of one element there is no rank: it is kept with the mean probability.
-    const double step = width > 1 ? 2 * epsilon / static_cast<double>(width - 1) : 0;
-    const double least = width > 1 ? density - epsilon : density;
+    const ops::RankChance chance{width > 1 ? density - epsilon : density,
+                                 width > 1 ? 2 * epsilon / static_cast<double>(width - 1) : 0};
+    const auto words = words_of(block.scratch[2]).first(delta.size());
+    const ops::RankScratch scratch{words_of(block.scratch[0]), words_of(block.scratch[1])};
+    randoms[model].fill_bits(block.begin, words);
+    ops::magnitude_keys(block.keys, delta);
     for (std::size_t row = 0; row < delta.size(); row += width) {
-      ops::rank_row(block.keys.subspan(row, width), ranks);
-      for (std::size_t j = 0; j < width; ++j) {
-        const double keep = least + step * ranks[j];
-        double& value = delta[row + j];
-        value = static_cast<double>(chance[row + j]) >= keep ? 0 : unbiased ? value / keep : value;
-      }
+      const ops::Out values = delta.subspan(row, width);
+      const auto keys = block.keys.subspan(row, width), chances = words.subspan(row, width);
+      unbiased ? keep_by_rank_unbiased(values, keys, chances, chance)
+               : ops::keep_by_rank(values, keys, chances, chance, scratch);
     }
   };
 }

@@ -17,7 +17,7 @@ struct MergeArguments {
   std::string first, second;  ///< RECIPE OUT, or OUT alone with --method
   std::string method, base, semantics = "fixed", shard_size = "5GB", part, report;
   std::vector<std::string> models, settings;
-  bool check = false, restart = false, join = false, crimes = false;
+  bool check = false, restart = false, join = false, hash_inputs = false, crimes = false;
 };
 
 Semantics parse_semantics(const std::string& name) {
@@ -157,12 +157,13 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
   RunOptions run{.shard_size = parse_bytes(arguments.shard_size),
                  .force = common.force,
                  .restart = arguments.restart,
-                 .join = arguments.join};
+                 .join = arguments.join,
+                 .hash_inputs = arguments.hash_inputs};
   run.memory = parse_bytes(common.memory.empty() ? "1GiB" : common.memory);
   run.command = command_json("merge", common);
   set_part(arguments.part, run);
   if (!writes) {
-    const Json document = describe_merge(*plan, out, run);
+    const Json document = describe_merge(*plan, out, run, common.plan);
     if (!common.json) {
       for (const std::string& warning : plan->warnings) log::warn(warning);
     }
@@ -211,6 +212,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                  "Draw who gave what into this HTML file; with --json also per-tensor statistics "
                  "(reads inputs and result once more)");
   app.add_flag("--restart", a->restart, "Throw away what an interrupted merge into OUT left");
+  app.add_flag("--hash-inputs", a->hash_inputs,
+               "Record the SHA-256 of every input file in lancet.json: reads the inputs once more");
   app.add_flag("--allow-crimes", a->crimes,
                "Merge different architectures whose tensors happen to fit");
   return [a, &common] {

@@ -39,7 +39,7 @@ const Method merge_method_breadcrumbs_ties{
     .base = BaseUse::kRequired,
     .parameters = kParameters,
     .view = Method::View::kDeltas,
-    .laws = {.zero_is_absent = true},
+    .laws = {.zero_is_absent = true, .scales = true},
     .prepare = prepare};
 
 }  // namespace lancet

@@ -24,13 +24,14 @@ Emit prepare(const MergeTask& task) {
 }  // namespace
 
 extern const Method merge_method_dare_ties;
-const Method merge_method_dare_ties{.name = "dare_ties",
-                                    .title = "DARE: random drop and rescale, then sign consensus",
-                                    .paper = "arXiv:2311.03099",
-                                    .base = BaseUse::kRequired,
-                                    .parameters = kParameters,
-                                    .view = Method::View::kDeltas,
-                                    .laws = {.zero_is_absent = true, .random = true},
-                                    .prepare = prepare};
+const Method merge_method_dare_ties{
+    .name = "dare_ties",
+    .title = "DARE: random drop and rescale, then sign consensus",
+    .paper = "arXiv:2311.03099",
+    .base = BaseUse::kRequired,
+    .parameters = kParameters,
+    .view = Method::View::kDeltas,
+    .laws = {.zero_is_absent = true, .random = true, .scales = true},
+    .prepare = prepare};
 
 }  // namespace lancet

@@ -44,7 +44,7 @@ const Method merge_method_della{.name = "della",
                                 .parameters = kParameters,
                                 .unit = Method::Unit::kRows,
                                 .view = Method::View::kDeltas,
-                                .laws = {.zero_is_absent = true, .random = true},
+                                .laws = {.zero_is_absent = true, .random = true, .scales = true},
                                 .prepare = prepare};
 
 }  // namespace lancet

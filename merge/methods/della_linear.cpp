@@ -36,14 +36,15 @@ Emit prepare(const MergeTask& task) {
 }  // namespace
 
 extern const Method merge_method_della_linear;
-const Method merge_method_della_linear{.name = "della_linear",
-                                       .title = "DELLA: drop by rank and rescale",
-                                       .paper = "arXiv:2406.11617",
-                                       .base = BaseUse::kRequired,
-                                       .parameters = kParameters,
-                                       .unit = Method::Unit::kRows,
-                                       .view = Method::View::kDeltas,
-                                       .laws = {.zero_is_absent = true, .random = true},
-                                       .prepare = prepare};
+const Method merge_method_della_linear{
+    .name = "della_linear",
+    .title = "DELLA: drop by rank and rescale",
+    .paper = "arXiv:2406.11617",
+    .base = BaseUse::kRequired,
+    .parameters = kParameters,
+    .unit = Method::Unit::kRows,
+    .view = Method::View::kDeltas,
+    .laws = {.zero_is_absent = true, .random = true, .scales = true},
+    .prepare = prepare};
 
 }  // namespace lancet

@@ -99,6 +99,7 @@ const Method merge_method_karcher{.name = "karcher",
                                   .base = BaseUse::kNone,
                                   .min_models = 2,
                                   .parameters = kParameters,
+                                  .laws = {.scales = true},
                                   .prepare = prepare};
 
 }  // namespace lancet

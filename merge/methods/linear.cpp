@@ -50,7 +50,8 @@ const Method merge_method_linear{.name = "linear",
                                  .paper = "arXiv:2203.05482",
                                  .base = BaseUse::kNone,
                                  .parameters = kParameters,
-                                 .laws = {.zero_is_absent = true},
+                                 .one_pass = true,
+                                 .laws = {.zero_is_absent = true, .scales = true},
                                  .prepare = prepare};
 
 }  // namespace lancet

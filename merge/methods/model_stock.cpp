@@ -79,6 +79,7 @@ const Method merge_method_model_stock{
     .parameters = kParameters,
     .unit = Method::Unit::kRows,
     .view = Method::View::kDeltas,
+    .laws = {.scales = true},
     .prepare = prepare};
 
 }  // namespace lancet

@@ -40,6 +40,7 @@ const Method merge_method_nearswap{
     .base = BaseUse::kRequired,
     .max_models = 1,
     .parameters = kParameters,
+    .one_pass = true,
     .laws = {.order_free = false},
     .prepare = prepare};
 

@@ -128,6 +128,7 @@ const Method merge_method_nuslerp{
     .parameters = kParameters,
     .unit = Method::Unit::kRows,
     .view = Method::View::kDeltas,
+    .laws = {.scales = true},
     .prepare = prepare};
 
 }  // namespace lancet

@@ -31,6 +31,8 @@ const Method merge_method_passthrough{.name = "passthrough",
                                       .base = BaseUse::kNone,
                                       .max_models = 1,
                                       .parameters = kParameters,
+                                      .one_pass = true,
+                                      .laws = {.scales = true},
                                       .prepare = prepare};
 
 }  // namespace lancet

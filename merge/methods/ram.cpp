@@ -41,6 +41,7 @@ const Method merge_method_ram{.name = "ram",
                               .base = BaseUse::kRequired,
                               .parameters = kParameters,
                               .view = Method::View::kDeltas,
+                              .one_pass = true,
                               .prepare = prepare};
 
 }  // namespace lancet

@@ -91,6 +91,7 @@ const Method merge_method_sce{
     .base = BaseUse::kRequired,
     .parameters = kParameters,
     .view = Method::View::kDeltas,
+    .laws = {.scales = true},
     .prepare = prepare};
 
 }  // namespace lancet

@@ -54,7 +54,7 @@ const Method merge_method_slerp{.name = "slerp",
                                 .base = BaseUse::kRequired,
                                 .max_models = 1,
                                 .parameters = kParameters,
-                                .laws = {.order_free = false},
+                                .laws = {.order_free = false, .scales = true},
                                 .prepare = prepare};
 
 }  // namespace lancet

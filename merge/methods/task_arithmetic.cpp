@@ -21,7 +21,8 @@ const Method merge_method_task_arithmetic{.name = "task_arithmetic",
                                           .base = BaseUse::kRequired,
                                           .parameters = kParameters,
                                           .view = Method::View::kDeltas,
-                                          .laws = {.zero_is_absent = true},
+                                          .one_pass = true,
+                                          .laws = {.zero_is_absent = true, .scales = true},
                                           .prepare = prepare};
 
 }  // namespace lancet

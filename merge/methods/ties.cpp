@@ -30,7 +30,7 @@ const Method merge_method_ties{.name = "ties",
                                .base = BaseUse::kRequired,
                                .parameters = kParameters,
                                .view = Method::View::kDeltas,
-                               .laws = {.identity = true, .zero_is_absent = true},
+                               .laws = {.identity = true, .zero_is_absent = true, .scales = true},
                                .prepare = prepare};
 
 }  // namespace lancet

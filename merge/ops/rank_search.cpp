@@ -82,10 +82,7 @@ class WindowSearch {
   std::vector<Place> places_;
   std::atomic<std::uint64_t> collected_{0};
 
-  std::uint64_t limit() const {
-    return std::max<std::uint64_t>(task_.scratch_memory() / sizeof(std::uint32_t),
-                                   kSmall * queries_.size());
-  }
+  std::uint64_t limit() const { return task_.scratch_memory() / sizeof(std::uint32_t); }
 
   void place_windows() {
     std::vector<Keys> samples(queries_.size());

@@ -1,7 +1,6 @@
 #include "merge/ops/select.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <utility>
 
@@ -82,24 +81,6 @@ std::vector<float> magnitudes_at(const MergeTask& task,
   std::vector<float> out;
   for (const RankQuery& query : queries) out.push_back(std::bit_cast<float>(query.key));
   return out;
-}
-
-void rank_row(std::span<const std::uint32_t> keys, std::span<std::uint32_t> ranks) {
-  constexpr std::uint32_t kDigit = 11, kBins = 1U << kDigit, kDigits = 3;
-  std::array<std::array<std::uint32_t, kBins>, kDigits> starts{};
-  for (const std::uint32_t key : keys) {
-    for (std::uint32_t d = 0; d < kDigits; ++d) ++starts[d][(key >> (kDigit * d)) & (kBins - 1)];
-  }
-  std::vector<std::uint32_t> order(keys.size()), next(keys.size());
-  for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-  for (std::uint32_t d = 0; d < kDigits; ++d) {
-    std::uint32_t sum = 0;
-    for (std::uint32_t& start : starts[d]) sum += std::exchange(start, sum);
-    for (const std::uint32_t i : order)
-      next[starts[d][(keys[i] >> (kDigit * d)) & (kBins - 1)]++] = i;
-    order.swap(next);
-  }
-  for (std::uint32_t rank = 0; rank < order.size(); ++rank) ranks[order[rank]] = rank;
 }
 
 }  // namespace lancet::ops

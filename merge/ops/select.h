@@ -50,8 +50,4 @@ class BandFilter {
                                                const std::function<In(const Block&)>& values,
                                                const std::vector<std::uint64_t>& ranks);
 
-/// Stable ascending ranks of the keys of one row: ranks[i] = how many keys are smaller, or equal
-/// and before i.
-void rank_row(std::span<const std::uint32_t> keys, std::span<std::uint32_t> ranks);
-
 }  // namespace lancet::ops

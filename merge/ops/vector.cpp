@@ -203,6 +203,32 @@ struct KeepRandom {
   }
 };
 
+struct LargestKey {
+  LANCET_BODY std::uint32_t run(const std::uint32_t* keys, Size n) {
+    std::uint32_t largest = 0;
+    for (Size i = 0; i < n; ++i) largest = keys[i] > largest ? keys[i] : largest;
+    return largest;
+  }
+};
+struct MarkNonzero {
+  LANCET_BODY void run(std::uint8_t* __restrict bits, const double* __restrict x, Size n) {
+    for (Size at = 0; at < n; at += 8) {
+      const Size m = n - at < 8 ? n - at : 8;
+      unsigned byte = 0;
+      for (Size i = 0; i < m; ++i) byte |= (x[at + i] != 0 ? 1U : 0U) << i;
+      bits[at / 8] = static_cast<std::uint8_t>(byte);
+    }
+  }
+};
+struct KeepMarked {
+  LANCET_BODY void run(double* __restrict x, const std::uint8_t* __restrict bits, Size n) {
+    for (Size at = 0; at < n; at += 8) {
+      const Size m = n - at < 8 ? n - at : 8;
+      for (Size i = 0; i < m; ++i) x[at + i] = (bits[at / 8] >> i & 1U) != 0 ? x[at + i] : 0.0;
+    }
+  }
+};
+
 Collected collect_plain(std::span<const std::uint32_t> keys, const Window& window,
                         std::uint32_t* out) {
   Collected found;
@@ -241,6 +267,15 @@ Collected collect_plain(std::span<const std::uint32_t> keys, const Window& windo
   }
   const Collected rest = collect_plain(keys.subspan(whole), window, out + found.inside);
   return {found.inside + rest.inside, found.above + rest.above, found.pivots + rest.pivots};
+}
+
+[[gnu::target("avx512f")]] void mark_avx512(std::uint8_t* bits, const double* x, Size bytes) {
+  for (Size b = 0; b < bytes; ++b)
+    bits[b] = _mm512_cmp_pd_mask(_mm512_loadu_pd(x + 8 * b), _mm512_setzero_pd(), _CMP_NEQ_OQ);
+}
+[[gnu::target("avx512f")]] void keep_avx512(double* x, const std::uint8_t* bits, Size bytes) {
+  for (Size b = 0; b < bytes; ++b)
+    _mm512_storeu_pd(x + 8 * b, _mm512_maskz_loadu_pd(bits[b], x + 8 * b));
 }
 #endif
 
@@ -290,6 +325,23 @@ Collected collect_window(std::span<const std::uint32_t> keys, const Window& wind
   if (isa() == Isa::kAvx512) return collect_avx512(keys, window, out);
 #endif
   return collect_plain(keys, window, out);
+}
+std::uint32_t largest_key(std::span<const std::uint32_t> keys) {
+  return dispatch<LargestKey>(keys.data(), keys.size());
+}
+void mark_nonzero(std::span<std::uint8_t> bits, In x) {
+  Size done = 0;
+#if defined(__x86_64__)
+  if (isa() == Isa::kAvx512) mark_avx512(bits.data(), x.data(), done = x.size() / 8);
+#endif
+  dispatch<MarkNonzero>(bits.data() + done, x.data() + 8 * done, x.size() - 8 * done);
+}
+void keep_marked(Out x, std::span<const std::uint8_t> bits) {
+  Size done = 0;
+#if defined(__x86_64__)
+  if (isa() == Isa::kAvx512) keep_avx512(x.data(), bits.data(), done = x.size() / 8);
+#endif
+  dispatch<KeepMarked>(x.data() + 8 * done, bits.data() + done, x.size() - 8 * done);
 }
 std::uint32_t chance_limit(double chance) {
   return static_cast<std::uint32_t>(std::ceil(std::clamp(chance, 0.0, 1.0) * 0x1p24));

@@ -69,6 +69,14 @@ struct Collected {
 Collected collect_window(std::span<const std::uint32_t> keys, const Window& window,
                          std::uint32_t* out);
 
+/// The largest of the keys, 0 of none.
+[[nodiscard]] std::uint32_t largest_key(std::span<const std::uint32_t> keys);
+
+/// Bit i % 8 of bits[i / 8]: x[i] is not 0. The bits behind the last element are 0.
+void mark_nonzero(std::span<std::uint8_t> bits, In x);
+/// x = 0 where its bit is 0.
+void keep_marked(Out x, std::span<const std::uint8_t> bits);
+
 /// The smallest integer that the upper 24 bits of a random word must not reach to be below `chance`
 /// of 2^24.
 [[nodiscard]] std::uint32_t chance_limit(double chance);

@@ -3,7 +3,9 @@
 #include <bit>
 
 #include "core/dispatch.h"
+#include "core/hash.h"
 #include "core/parallel.h"
+#include "merge/run.h"
 #include "tests/catch.h"
 #include "tests/merge/memory.h"
 
@@ -131,7 +133,7 @@ TEST_CASE("law: a model of weight 0 is as if it were not listed, where promised"
   });
 }
 
-TEST_CASE("law: threads and instruction sets do not move a bit") {
+TEST_CASE("law: threads, instruction sets and memory do not move a bit") {
   for_each_method([&](const Method& method) {
     // Several chunks, but where the linear algebra of the tests would take minutes.
     const std::vector<std::int64_t> large = method.needs_linalg
@@ -149,8 +151,46 @@ TEST_CASE("law: threads and instruction sets do not move a bit") {
     CHECK(same_bits(merge.run(), one));
     limit_isa(Isa::kPlain);
     CHECK(same_bits(merge.run(), one));
+    limit_isa(Isa::kAvx2);
+    CHECK(same_bits(merge.run(), one));
     limit_isa(Isa::kAvx512);
+    merge.scratch = 0;
+    CHECK(same_bits(merge.run(), one));
     parallel::set_threads(0);
+  });
+}
+
+TEST_CASE("law: values on a coarse grid, with ties everywhere, do not depend on memory either") {
+  const std::vector<std::int64_t> large{1031, 1201};
+  const auto n = static_cast<std::size_t>(1031 * 1201);
+  for_each_method([&](const Method& method) {
+    TensorMerge merge = example(method);
+    merge.shape = large;
+    const auto coarse = [&](unsigned seed) {
+      Values values = random_values(n, seed, 2);
+      for (double& v : values) v = std::round(v) / 256;
+      return values;
+    };
+    for (std::size_t i = 0; i < merge.models.size(); ++i)
+      merge.models[i] = coarse(static_cast<unsigned>(i));
+    if (!merge.base.empty()) merge.base = coarse(77);
+    const Values wide = merge.run();
+    merge.scratch = 0;
+    CHECK(same_bits(merge.run(), wide));
+  });
+}
+
+TEST_CASE("law: twice the inputs and the base give twice the result, where promised") {
+  for_each_method([](const Method& method) {
+    if (!method.laws.scales) return;
+    TensorMerge merge = example(method);
+    const Values once = merge.run();
+    for (Values& model : merge.models) {
+      for (double& v : model) v *= 2;
+    }
+    for (double& v : merge.base) v *= 2;
+    const Values twice = merge.run();
+    for (std::size_t i = 0; i < kSize; ++i) CHECK(twice[i] == Approx(2 * once[i]).epsilon(1e-12));
   });
 }
 
@@ -224,5 +264,88 @@ TEST_CASE("law: zero deltas and zero tensors give finite results") {
     for (Values& model : merge.models) model.assign(kSize, 0.0);
     if (!merge.base.empty()) merge.base.assign(kSize, 0.0);
     for (const double v : merge.run()) CHECK(v == 0);
+  });
+}
+
+namespace {
+
+/// A recipe for all models of a method, with the parameters that must be given.
+std::string recipe_of(const Method& method, const std::vector<std::string>& models) {
+  std::string text = "merge_method: " + std::string(method.name) + "\nparameters: {";
+  for (const MergeParameter& p : method.parameters) {
+    if (std::isnan(p.fallback)) text += std::string(p.name) + ": 0.5, ";
+    if (p.name == "density") text += "density: 0.5, ";
+  }
+  text += "}\n";
+  if (method.base != BaseUse::kNone) text += "base_model: base\n";
+  text += "models:\n";
+  for (const std::string& model : models) text += "  - model: " + model + "\n";
+  return text;
+}
+
+std::vector<std::string> models_of(const Method& method) {
+  std::vector<std::string> models{"a", "b"};
+  models.resize(std::min<std::size_t>(2, method.max_models));
+  return models;
+}
+
+}  // namespace
+
+TEST_CASE("law: NaN and infinities of any input, in any dtype, are exit 5 and named") {
+  Scratch scratch;
+  const Values good = random_values(40 * 30, 1, 0.02);
+  for_each_method([&](const Method& method) {
+    const std::string recipe = recipe_of(method, models_of(method));
+    std::vector<std::string> inputs = models_of(method);
+    if (method.base == BaseUse::kRequired) inputs.push_back("base");
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+      for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+        const std::string& damaged =
+            inputs[(static_cast<std::size_t>(dtype) + (bad < 0 ? 1U : 0U)) % inputs.size()];
+        for (const std::string name : {"a", "b", "base"}) {
+          Values values = good;
+          if (name == damaged) values[777] = bad;
+          save_model(scratch / name, {{"x.weight", {{40, 30}, values}}}, dtype);
+        }
+        INFO(damaged << ' ' << bad);
+        const RecipeFile file = parse_recipe(recipe, "r.yml", scratch.path());
+        const auto error =
+            error_of([&] { run_merge(file, *plan_merge(file, {}), scratch / "out", {}); });
+        REQUIRE(error);
+        CHECK(error->kind() == ErrorKind::kNumeric);
+        CHECK_THAT(error->message(), Catch::Contains("x.weight") &&
+                                         Catch::Contains("'" + damaged + "'") &&
+                                         Catch::Contains("element 777"));
+        CHECK_FALSE(fs::exists(scratch / "out"));
+      }
+    }
+  });
+}
+
+TEST_CASE("law: the file of a merge is the same for any number of threads and memory bound") {
+  Scratch scratch;
+  for (const std::string name : {"a", "b", "base"}) {
+    const auto seed =
+        static_cast<unsigned>(name.size() * 100 + static_cast<unsigned char>(name[0]));
+    save_model(scratch / name,
+               {{"w.weight", {{1100, 1000}, random_values(1'100'000, seed, 0.02)}},
+                {"x.bias", {{7}, random_values(7, seed + 1)}},
+                {"y.weight", {{64, 300}, random_values(64 * 300, seed + 2, 0.02)}}},
+               DType::kBF16);
+  }
+  for_each_method([&](const Method& method) {
+    const RecipeFile file =
+        parse_recipe(recipe_of(method, models_of(method)), "r.yml", scratch.path());
+    std::vector<std::string> hashes;
+    for (const auto& [threads, memory] :
+         {std::pair{1, 1ULL << 30}, std::pair{3, 1ULL << 20}, std::pair{2, 1ULL << 30}}) {
+      parallel::set_threads(threads);
+      run_merge(file, *plan_merge(file, {}), scratch / "out.safetensors",
+                {.memory = memory, .force = true});
+      hashes.push_back(sha256_file(scratch / "out.safetensors"));
+    }
+    parallel::set_threads(0);
+    CHECK(hashes[0] == hashes[1]);
+    CHECK(hashes[0] == hashes[2]);
   });
 }

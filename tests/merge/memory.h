@@ -48,6 +48,7 @@ struct TensorMerge {
   bool embedding = false;
   RecipePost post = {};
   const Linalg* linalg = &jacobi();
+  std::uint64_t scratch = 64ULL << 20;  ///< memory of the statistics passes
 
   [[nodiscard]] Values run() const {
     const Method* found = find_merge_method(method);
@@ -68,6 +69,7 @@ struct TensorMerge {
     MergeTask task(*found, name, std::move(task_models), base_reader.get(), of_tensor, semantics,
                    seed);
     task.set_context({.linalg = linalg, .embedding = embedding, .survey = {}});
+    task.scratch_memory(scratch);
     Values out(task.elements());
     task.emit_values(apply_post(task, *found, post, found->prepare(task)), 0, out);
     return out;

@@ -9,7 +9,7 @@
 #include "core/dispatch.h"
 #include "core/rng.h"
 #include "merge/ops/convert.h"
-#include "merge/ops/select.h"
+#include "merge/ops/rank_mask.h"
 #include "tests/catch.h"
 #include "tests/merge/memory.h"
 
@@ -164,4 +164,45 @@ TEST_CASE("merge ops: ranks of a row are those of a stable ascending sort") {
   std::iota(order.begin(), order.end(), 0U);
   std::ranges::stable_sort(order, {}, [&](std::uint32_t i) { return keys[i]; });
   for (std::uint32_t r = 0; r < order.size(); ++r) CHECK(ranks[order[r]] == r);
+}
+
+TEST_CASE("merge ops: masks by rank are those of the ranks of a stable sort") {
+  // Widths of one bin and of many; values that are all different, on a coarse grid, mostly zero.
+  for (const std::size_t n : {1U, 2U, 63U, 64U, 65U, 300U, 5632U, 20000U}) {
+    for (const double grid : {0.0, 0.25, 3.0}) {
+      Values row = random_values(n, static_cast<unsigned>(n));
+      for (double& v : row) v = grid > 0 ? std::round(v / grid) * grid : v;
+      std::vector<std::uint32_t> keys(n), words(n), ranks(n), sorted(2 * n), found(2 * n);
+      ops::magnitude_keys(keys, row);
+      ops::rank_row(keys, ranks);
+      Random(3, "mask").fill_bits(0, words);
+      const ops::RankChance chance{0.2, n > 1 ? 0.6 / static_cast<double>(n - 1) : 0};
+      Values expected(row);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double drawn = static_cast<double>(words[i] >> 8) * 0x1p-24;
+        if (!(drawn < chance.least + chance.step * ranks[i])) expected[i] = 0;
+      }
+      for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
+        const IsaLimit limit(isa);
+        Values out(row);
+        ops::keep_by_rank(out, keys, words, chance, {sorted, found});
+        CHECK(out == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("merge ops: marks keep what was not zero") {
+  for (const std::size_t n : {1U, 7U, 8U, 9U, 1000U}) {
+    Values some = random_values(n, 3);
+    for (std::size_t i = 0; i < n; i += 3) some[i] = 0;
+    for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
+      const IsaLimit limit(isa);
+      std::vector<std::uint8_t> bits((n + 7) / 8);
+      ops::mark_nonzero(bits, some);
+      Values x(n, 2.0);
+      ops::keep_marked(x, bits);
+      for (std::size_t i = 0; i < n; ++i) CHECK((x[i] == 2.0) == (some[i] != 0));
+    }
+  }
 }

@@ -1,0 +1,82 @@
+#include "merge/estimate.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "core/parallel.h"
+#include "core/stream_file.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::uint64_t kEnough = 1ULL << 22;  ///< elements that show how fast the arithmetic is
+constexpr std::uint64_t kTrial = 32ULL << 20;  ///< bytes of the trial file
+
+template <typename Body>
+double seconds_of(const Body& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The smallest tensor that is large enough, or else the largest; null where nothing is computed.
+const PlannedTensor* typical_tensor(const MergePlan& plan) {
+  const PlannedTensor* best = nullptr;
+  const auto rank = [](const PlannedTensor& tensor) {
+    const std::uint64_t n = tensor.elements();
+    return std::pair(n < kEnough, n < kEnough ? UINT64_MAX - n : n);
+  };
+  for (const PlannedTensor& tensor : plan.tensors) {
+    if (tensor.copied || tensor.elements() == 0) continue;
+    if (best == nullptr || rank(tensor) < rank(*best)) best = &tensor;
+  }
+  return best;
+}
+
+/// Of one output byte, reading, arithmetic and hashing, with all threads.
+double seconds_per_byte(const MergePlan& plan, const PlannedTensor& tensor) {
+  BoundTensor bound(plan, tensor);
+  bound.task().keep_resident(true);
+  const double statistics = seconds_of([&] { static_cast<void>(bound.emit()); });
+  const MergeTask& task = bound.task();
+  const std::uint64_t chunks =
+      std::min<std::uint64_t>(task.chunks(), 2 * static_cast<std::uint64_t>(parallel::threads()));
+  std::uint64_t elements = 0;
+  for (std::uint64_t c = 0; c < chunks; ++c) elements += task.chunk_elements(c);
+  const double arithmetic = seconds_of([&] {
+    parallel::for_each(chunks, [&](std::size_t chunk) {
+      std::vector<std::byte> out(dtype_bytes(tensor.dtype, task.chunk_elements(chunk)).value());
+      task.emit_chunk(bound.emit(), chunk, tensor.dtype, out);
+      static_cast<void>(sha256_hex(Bytes(out)));
+    });
+  });
+  return statistics / static_cast<double>(tensor.bytes()) +
+         arithmetic / static_cast<double>(dtype_bytes(tensor.dtype, elements).value());
+}
+
+double seconds_per_written_byte(const fs::path& out) {
+  const std::vector<std::byte> block(4ULL << 20);
+  try {
+    const double seconds = seconds_of([&] {
+      StreamFile file(out.string() + ".lancet-trial");  // never committed
+      file.reserve(kTrial);
+      for (std::uint64_t at = 0; at < kTrial; at += block.size()) file.write(block);
+    });
+    return seconds / static_cast<double>(kTrial);
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
+}  // namespace
+
+double expected_seconds(const MergePlan& plan, const fs::path& out) {
+  const PlannedTensor* tensor = typical_tensor(plan);
+  const double work = tensor == nullptr ? 0 : seconds_per_byte(plan, *tensor);
+  const double bytes = static_cast<double>(plan.bytes_written());
+  return bytes * std::max(work, seconds_per_written_byte(out));
+}
+
+}  // namespace lancet

@@ -1,0 +1,31 @@
+#pragma once
+// Bernoulli masks whose chances grow with the rank of an element in its row (DELLA), without
+// sorting the rows: a histogram of the magnitudes gives every element a span of ranks, and only
+// where chance falls inside that span is the rank itself counted.
+
+#include <cstdint>
+#include <span>
+
+#include "merge/ops/vector.h"
+
+namespace lancet::ops {
+
+struct RankChance {
+  double least = 0, step = 0;  ///< an element of rank r is kept with probability least + step r
+};
+
+/// What keep_by_rank needs beside a row: twice its width each.
+struct RankScratch {
+  std::span<std::uint32_t> sorted, found;
+};
+
+/// x = 0 where words >> 8, of 2^24, is not below the element's chance. Ranks are those of `keys`
+/// (magnitude_keys of x), 0 the smallest, equal ones by index. Zeros stay zero.
+void keep_by_rank(Out x, std::span<const std::uint32_t> keys, std::span<const std::uint32_t> words,
+                  const RankChance& chance, const RankScratch& scratch);
+
+/// Stable ascending ranks of the keys of one row: ranks[i] = how many keys are smaller, or equal
+/// and before i.
+void rank_row(std::span<const std::uint32_t> keys, std::span<std::uint32_t> ranks);
+
+}  // namespace lancet::ops
