@@ -6,7 +6,7 @@
 
 #include "core/hash.h"
 #include "core/text.h"
-#include "formats/checkpoint.h"
+#include "formats/model_source.h"
 
 namespace lancet {
 
@@ -39,7 +39,8 @@ Json command_json(std::string_view name, const CommonOptions& common) {
 }
 
 Json input_json(const fs::path& model) {
-  const auto checkpoint = Checkpoint::open(model);
+  const ModelPath path = split_model_path(model);
+  const auto checkpoint = Checkpoint::open(path.model);
   Json files = Json::array();
   for (const auto& file : checkpoint->files()) {
     files.push_back({{"file", file.path().filename().string()},
@@ -47,7 +48,11 @@ Json input_json(const fs::path& model) {
                      {"sha256", sha256_hex(file.bytes())}});
     file.release(0, file.size());
   }
-  return {{"path", model.string()}, {"files", files}};
+  Json out{{"path", model.string()}, {"files", files}};
+  if (path.adapter.empty()) return out;
+  const fs::path weights = path.adapter / "adapter_model.safetensors";
+  out["adapter"] = {{"file", weights.string()}, {"sha256", sha256_file(weights)}};
+  return out;
 }
 
 }  // namespace lancet

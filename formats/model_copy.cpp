@@ -108,7 +108,7 @@ OutputTensor copy_tensor(const ModelSource& source, const TensorInfo& tensor,
     const Cut cut = cut_tensor(source, tensor);
     if (target != tensor.dtype) {
       emit_decoded(source, cut, target, emit);
-    } else if (source.permuted_head_dim(tensor) == 0) {
+    } else if (!source.raw(tensor).empty()) {
       emit_raw(source, tensor, emit);
     } else {
       emit_gathered(source, cut, emit);

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "formats/adapter/overlay.h"
 #include "formats/config/from_gguf.h"
 #include "formats/names/name_map.h"
 #include "formats/quant/decode.h"
@@ -106,7 +107,23 @@ std::optional<std::string> template_in(const Json& tokenizer_config) {
 
 }  // namespace
 
-ModelSource ModelSource::open(const fs::path& model) {
+ModelPath split_model_path(const fs::path& text) {
+  std::error_code ignored;
+  if (fs::exists(text, ignored)) return {text, {}};
+  const std::string all = text.string();
+  for (std::size_t at = all.rfind('+'); at != std::string::npos && at > 0;
+       at = all.rfind('+', at - 1)) {
+    if (fs::exists(all.substr(0, at), ignored)) return {all.substr(0, at), all.substr(at + 1)};
+  }
+  return {text, {}};
+}
+
+ModelSource ModelSource::open(const fs::path& text) {
+  const ModelPath path = split_model_path(text);
+  return open(path.model, path.adapter);
+}
+
+ModelSource ModelSource::open(const fs::path& model, const fs::path& adapter) {
   ModelSource source;
   source.checkpoint_ = Checkpoint::open(model);
   if (source.checkpoint_->gguf() != nullptr) {
@@ -119,7 +136,58 @@ ModelSource ModelSource::open(const fs::path& model) {
       source.config_ = parse_config(*source.checkpoint_, *text);
     }
   }
+  if (!adapter.empty()) source.lay_over(adapter);
   return source;
+}
+
+void ModelSource::lay_over(const fs::path& adapter) {
+  overlay_ = std::make_shared<AdapterOverlay>(Adapter::open(adapter), tensors_);
+  for (TensorInfo& tensor : tensors_) {
+    if (!overlay_->changes(tensor.name)) continue;
+    unadapted_.emplace(tensor.name, tensor);
+    const TensorInfo* stored = overlay_->replacement(tensor.name);
+    const bool plain = dtype_info(tensor.dtype).floating && !dtype_info(tensor.dtype).quantized &&
+                       dtype_info(tensor.dtype).block_bits >= 16;
+    if (!plain) tensor.dtype = DType::kF32;
+    if (stored == nullptr) continue;
+    const bool rows_of_tokens = config_ && config_->contains("vocab_size") &&
+                                tensor.shape.size() == 2 &&
+                                (*config_)["vocab_size"] == tensor.shape[0];
+    if (rows_of_tokens) (*config_)["vocab_size"] = stored->shape[0];
+    tensor.shape = stored->shape;
+  }
+  for (TensorInfo& tensor : tensors_) {
+    if (unadapted(tensor) != nullptr)
+      tensor.bytes = dtype_bytes(tensor.dtype, tensor.elements()).value();
+  }
+}
+
+const TensorInfo* ModelSource::unadapted(const TensorInfo& tensor) const {
+  const auto found = unadapted_.find(tensor.name);
+  return found == unadapted_.end() ? nullptr : &found->second;
+}
+
+/// Elements [begin, begin + out.size()) of a tensor that the adapter changes.
+void ModelSource::read_adapted(const TensorInfo& base, std::uint64_t begin,
+                               std::span<float> out) const {
+  const std::uint64_t width = rows_of(*find(base.name)).width;
+  const std::uint64_t first = begin / width;
+  const std::uint64_t last = (begin + out.size() + width - 1) / width;
+  const bool whole = begin == first * width && out.size() == (last - first) * width;
+  std::vector<float> buffer(whole ? 0 : (last - first) * width);
+  const std::span<float> rows = whole ? out : std::span(buffer);
+  const auto row = [](std::uint64_t r) { return static_cast<std::int64_t>(r); };
+  if (overlay_->replacement(base.name) != nullptr) {
+    overlay_->read_replacement(base.name, row(first), row(last), rows);
+  } else {
+    read_rows(base, row(first), row(last), rows);
+    const std::uint64_t grain = std::max<std::uint64_t>(1, kChunkElements / width);
+    parallel::for_chunks(last - first, grain, [&](std::size_t a, std::size_t b) {
+      overlay_->apply(base.name, row(first + a), row(width),
+                      rows.subspan(a * width, (b - a) * width));
+    });
+  }
+  if (!whole) std::ranges::copy(rows.subspan(begin - first * width, out.size()), out.begin());
 }
 
 void ModelSource::open_gguf() {
@@ -219,6 +287,18 @@ void ModelSource::read_f32(const TensorInfo& tensor, std::int64_t row_begin, std
   const Rows rows = rows_of(tensor);
   check_readable(tensor, row_begin, row_end, out.size(), rows.width);
   if (out.empty()) return;
+  const TensorInfo* base = unadapted(tensor);
+  if (base == nullptr) {
+    read_rows(tensor, row_begin, row_end, out);
+  } else {
+    read_adapted(*base, static_cast<std::uint64_t>(row_begin) * rows.width, out);
+  }
+}
+
+/// As stored.
+void ModelSource::read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
+                            std::span<float> out) const {
+  const Rows rows = rows_of(tensor);
   const Bytes data = checkpoint_->data(tensor);
   const std::int64_t head = permuted_head_dim(tensor);
   const std::uint64_t total = tensor.elements();
@@ -246,6 +326,12 @@ void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
   const auto bytes = dtype_bytes(tensor.dtype, rows.width);
   if (!bytes) fail(ErrorKind::kInternal, kOperation, "rows of a type that does not fill bytes");
   check_readable(tensor, row_begin, row_end, out.size(), *bytes);
+  if (unadapted(tensor) != nullptr) {
+    std::vector<float> values(static_cast<std::uint64_t>(row_end - row_begin) * rows.width);
+    read_f32(tensor, row_begin, row_end, values);
+    encode_f32(tensor.dtype, values, out);
+    return;
+  }
   const Bytes data = checkpoint_->data(tensor);
   const std::int64_t head = permuted_head_dim(tensor);
   for (std::int64_t row = row_begin; row < row_end; ++row) {
@@ -257,11 +343,14 @@ void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
 
 void ModelSource::release(const TensorInfo& tensor, std::uint64_t offset,
                           std::uint64_t length) const {
+  if (unadapted(tensor) != nullptr) return;  // other offsets than those in the file
   checkpoint_->files()[tensor.file].release(tensor.offset + offset, length);
 }
 
 Bytes ModelSource::raw(const TensorInfo& tensor) const {
-  if (dtype_info(tensor.dtype).quantized || permuted_head_dim(tensor) != 0) return {};
+  if (dtype_info(tensor.dtype).quantized || permuted_head_dim(tensor) != 0 ||
+      unadapted(tensor) != nullptr)
+    return {};
   check_readable(tensor, 0, 0, 0, 1);
   return checkpoint_->data(tensor);
 }
@@ -276,6 +365,7 @@ std::map<std::string, std::string> ModelSource::side_files() const {
   for (const std::string_view name : kSideFiles) {
     if (auto text = checkpoint_->side_file(name)) files.emplace(name, std::move(*text));
   }
+  if (overlay_ && config_) files["config.json"] = dump_json(*config_, 2) + "\n";
   return files;
 }
 

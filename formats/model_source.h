@@ -17,11 +17,26 @@
 
 namespace lancet {
 
+class AdapterOverlay;
+
+/// A MODEL of the command line: a path, or MODEL+ADAPTER where no such path exists and what stands
+/// before the last fitting '+' does. `adapter` is empty for a model alone.
+struct ModelPath {
+  fs::path model, adapter;
+};
+[[nodiscard]] ModelPath split_model_path(const fs::path& text);
+
 class ModelSource {
  public:
   /// `model`: any MODEL of the command line. Errors as Checkpoint::open; kMismatch for an
   /// architecture whose GGUF names are not known.
   [[nodiscard]] static ModelSource open(const fs::path& model);
+  /// With a PEFT adapter laid over it: names, shapes and values are those of the adapted model.
+  /// Tensors that the adapter changes are summed in float64 and rounded once; quantised ones become
+  /// F32.
+  [[nodiscard]] static ModelSource open(const fs::path& model, const fs::path& adapter);
+  /// What was laid over the model, or null.
+  [[nodiscard]] const AdapterOverlay* overlay() const noexcept { return overlay_.get(); }
 
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
   /// config.json of transformers. kInput when there is none (a lone .safetensors).
@@ -63,7 +78,15 @@ class ModelSource {
   std::vector<std::int32_t>
       permuted_heads_;  ///< per tensor: heads of an undone Q/K row permutation, or 0
 
+  std::shared_ptr<const AdapterOverlay> overlay_;
+  std::map<std::string, TensorInfo, std::less<>> unadapted_;  ///< as stored, of changed tensors
+
   void open_gguf();
+  void lay_over(const fs::path& adapter);
+  [[nodiscard]] const TensorInfo* unadapted(const TensorInfo& tensor) const;
+  void read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
+                 std::span<float> out) const;
+  void read_adapted(const TensorInfo& base, std::uint64_t begin, std::span<float> out) const;
   void check_readable(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                       std::uint64_t out_size, std::uint64_t per_row) const;
 };

@@ -10,6 +10,7 @@
 #include "core/hash.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "formats/adapter/overlay.h"
 
 namespace lancet {
 namespace {
@@ -17,8 +18,10 @@ namespace {
 /// A checkpoint on disk.
 class FileInput final : public MergeInput {
  public:
-  FileInput(std::string text, const fs::path& path)
-      : MergeInput(std::move(text)), path_(path), source_(ModelSource::open(path)) {
+  FileInput(std::string text, const ModelPath& path)
+      : MergeInput(std::move(text)),
+        path_(path.model),
+        source_(ModelSource::open(path.model, path.adapter)) {
     for (const TensorInfo& tensor : source_.tensors())
       tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
     try {
@@ -43,27 +46,20 @@ class FileInput final : public MergeInput {
 
   Json identity() const override {
     Json files = Json::array();
-    for (const MappedFile& file : source_.checkpoint().files()) {
-      struct stat info {};
-      if (::stat(file.path().c_str(), &info) != 0) {
-        fail(ErrorKind::kInput, "merge",
-             fmt::format("cannot read '{}'", printable(file.path().string(), 400)));
-      }
-      // The header holds every name, shape and offset; time and inode tell rewritten weights.
-      const std::uint64_t head = std::min<std::uint64_t>(file.size(), 1U << 20);
-      files.push_back({{"file", file.path().filename().string()},
-                       {"bytes", file.size()},
-                       {"modified_ns",
-                        std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec},
-                       {"head_sha256", sha256_hex(file.bytes().first(head))}});
+    for (const MappedFile* file : all_files()) files.push_back(identity_of(*file));
+    if (source_.overlay() != nullptr) {
+      files.push_back(
+          {{"file", "adapter_config.json"},
+           {"config_sha256", sha256_hex(dump_json(source_.overlay()->adapter().config()))}});
     }
     return {{"model", text()}, {"files", files}};
   }
+
   void add_hashes(Json& identity) const override {
-    const auto& files = source_.checkpoint().files();
+    std::vector<const MappedFile*> files = all_files();
     std::vector<std::string> hashes(files.size());
     parallel::for_each(files.size(),
-                       [&](std::size_t i) { hashes[i] = sha256_file(files[i].path()); });
+                       [&](std::size_t i) { hashes[i] = sha256_file(files[i]->path()); });
     for (std::size_t i = 0; i < files.size(); ++i) identity["files"][i]["sha256"] = hashes[i];
   }
 
@@ -78,6 +74,31 @@ class FileInput final : public MergeInput {
   ModelSource source_;
   std::vector<InputTensor> tensors_;
   Json config_;
+
+  /// Of the model, then of its adapter.
+  std::vector<const MappedFile*> all_files() const {
+    std::vector<const MappedFile*> out;
+    for (const MappedFile& file : source_.checkpoint().files()) out.push_back(&file);
+    if (source_.overlay() == nullptr) return out;
+    for (const MappedFile& file : source_.overlay()->adapter().checkpoint().files())
+      out.push_back(&file);
+    return out;
+  }
+
+  static Json identity_of(const MappedFile& file) {
+    struct stat info {};
+    if (::stat(file.path().c_str(), &info) != 0) {
+      fail(ErrorKind::kInput, "merge",
+           fmt::format("cannot read '{}'", printable(file.path().string(), 400)));
+    }
+    // The header holds every name, shape and offset; time and inode tell rewritten weights.
+    const std::uint64_t head = std::min<std::uint64_t>(file.size(), 1U << 20);
+    return {{"file", file.path().filename().string()},
+            {"bytes", file.size()},
+            {"modified_ns",
+             std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec},
+            {"head_sha256", sha256_hex(file.bytes().first(head))}};
+  }
 };
 
 fs::path hub_cache() {
@@ -112,27 +133,37 @@ fs::path in_hub_cache(const std::string& text) {
                                                                                 : fs::path();
 }
 
-fs::path find_model(const RecipeModel& model, const fs::path& directory) {
-  const fs::path given = model.model;
+/// A path, or a copy in the local cache, or nothing.
+fs::path locate(const std::string& name, const fs::path& directory) {
+  const fs::path given = name;
   const fs::path path = given.is_absolute() ? given : directory / given;
   std::error_code ignored;
-  if (fs::exists(path, ignored) && model.adapter.empty()) return path;
-  if (const fs::path cached = in_hub_cache(model.model); !cached.empty()) return cached;
-  const std::string before_plus = model.model.substr(0, model.model.find('+'));
-  const bool adapted = !model.adapter.empty() ||
-                       (before_plus != model.model && fs::exists(directory / before_plus, ignored));
-  if (adapted) {
-    fail(ErrorKind::kMismatch, "merge",
-         fmt::format("'{}' is a model with an adapter: expected a model alone",
-                     printable(model.model, 400)),
-         "this version folds no adapters in while merging: save the adapted model first");
-  }
+  return fs::exists(path, ignored) ? path : in_hub_cache(name);
+}
+
+fs::path find_part(const std::string& name, const fs::path& directory, std::string_view what) {
+  fs::path found = locate(name, directory);
+  if (!found.empty()) return found;
   fail(ErrorKind::kInput, "merge",
-       fmt::format("expected the model '{}', found neither '{}' nor a copy in '{}'",
-                   printable(model.model, 400), printable(path.string(), 400),
+       fmt::format("expected the {} '{}', found neither '{}' nor a copy in '{}'", what,
+                   printable(name, 400), printable((directory / name).string(), 400),
                    printable(hub_cache().string(), 400)),
        "relative paths are relative to the recipe; lancet reads local files only: download a model "
        "first");
+}
+
+/// "model+adapter" is taken apart at the last '+' before which a model stands.
+ModelPath find_model(const RecipeModel& model, const fs::path& directory) {
+  if (!model.adapter.empty())
+    return {find_part(model.model, directory, "model"),
+            find_part(model.adapter, directory, "adapter")};
+  if (fs::path found = locate(model.model, directory); !found.empty()) return {found, {}};
+  for (std::size_t at = model.model.rfind('+'); at != std::string::npos && at > 0;
+       at = model.model.rfind('+', at - 1)) {
+    fs::path found = locate(model.model.substr(0, at), directory);
+    if (!found.empty()) return {found, find_part(model.model.substr(at + 1), directory, "adapter")};
+  }
+  return {find_part(model.model, directory, "model"), {}};
 }
 
 }  // namespace

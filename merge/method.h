@@ -78,8 +78,9 @@ struct Method {
   View view = View::kValues;
   bool one_pass = false;  ///< `prepare` reads no values
   Laws laws;
-  bool needs_linalg = false;  ///< MergeTask::linalg() is there; whole tensors are held in memory
-  double whole_tensors = 0;   ///< of those, per model: float64 copies at the peak
+  bool needs_linalg = false;   ///< MergeTask::linalg() is there; whole tensors are held in memory
+  double whole_tensors = 0;    ///< of those, per model: float64 copies at the peak
+  bool flat_spectrum = false;  ///< equal singular values: no single directions to post-process
   /// What must be known of the whole model before its first tensor; MergeTask::survey() gives it.
   std::vector<double> (*survey)(const MergeTasks& tasks) = nullptr;
   Emit (*prepare)(const MergeTask& task) = nullptr;

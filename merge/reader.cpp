@@ -108,8 +108,7 @@ std::unique_ptr<TensorReader> stored_reader(const ModelSource& source, const Ten
   std::string label =
       fmt::format("tensor '{}' of '{}'", printable(tensor.name), printable(model, 400));
   const DTypeInfo& info = dtype_info(tensor.dtype);
-  const bool plain =
-      !info.quantized && info.block_bits % 8 == 0 && source.permuted_head_dim(tensor) == 0;
+  const bool plain = !info.quantized && info.block_bits % 8 == 0 && !source.raw(tensor).empty();
   if (plain) return std::make_unique<RawReader>(source, tensor, std::move(label));
   return std::make_unique<RowReader>(source, tensor, std::move(label));
 }

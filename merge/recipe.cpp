@@ -1,12 +1,15 @@
 #include "merge/recipe.h"
 
 #include <algorithm>
+#include <cctype>
+#include <iterator>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/text.h"
+#include "merge/expression.h"
 #include "merge/recipe_reader.h"
 
 namespace lancet {
@@ -17,24 +20,21 @@ class DocumentParser {
  public:
   DocumentParser(const RecipeReader& reader, const Node& node) : reader_(reader), node_(node) {}
 
-  Recipe parse() {
+  /// The documents that this one stands for, itself last.
+  std::vector<Recipe> parse(int& calls) {
+    if (given("expression") != nullptr) return parse_sum(calls);
     reader_.keys(node_, {"merge_method", "models", "slices", "modules", "base_model", "parameters",
                          "dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template",
                          "name", "post", "lines"});
     recipe_.place = place_of(node_);
     parse_method();
-    if (const Node* node = given("name")) recipe_.name = reader_.text(*node, "name");
     if (const Node* node = given("base_model")) recipe_.base = reader_.model(*node);
     if (const Node* node = given("parameters"))
       recipe_.parameters = reader_.values(*node, *recipe_.method);
     parse_post();
-    if (const Node* node = given("dtype")) recipe_.dtype = dtype(*node);
-    if (const Node* node = given("out_dtype")) recipe_.out_dtype = dtype(*node);
-    if (const Node* node = given("chat_template"))
-      recipe_.chat_template = reader_.text(*node, "chat_template");
     parse_inputs();
-    parse_tokenizer();
-    return std::move(recipe_);
+    parse_common();
+    return {std::move(recipe_)};
   }
 
  private:
@@ -63,9 +63,73 @@ class DocumentParser {
                    std::move(hint));
   }
 
+  /// `expression` instead of a method, with `models` as a mapping of names.
+  std::vector<Recipe> parse_sum(int& calls) {
+    reader_.keys(node_, {"expression", "models", "dtype", "out_dtype", "tokenizer_source",
+                         "tokenizer", "chat_template", "name"});
+    const Node* names = given("models");
+    if (names == nullptr || names->kind != Node::Kind::kMapping || names->entries.empty()) {
+      reader_.refuse(names == nullptr ? node_ : *names, "expected models as a mapping of names",
+                     "say models: {base: PATH, coder: PATH}");
+    }
+    ExpressionNames models;
+    for (const auto& [key, value] : names->entries) {
+      const bool plain = !key.scalar.empty() && std::isdigit(key.scalar[0]) == 0 &&
+                         std::ranges::all_of(key.scalar, [](unsigned char c) {
+                           return std::isalnum(c) != 0 || c == '_';
+                         });
+      if (!plain)
+        reader_.refuse(key, fmt::format("'{}': expected a name of letters, digits and _",
+                                        printable(key.scalar)));
+      models.emplace(key.scalar, reader_.model(value));
+    }
+    std::vector<Recipe> out = parse_expression(reader_, *given("expression"), models, calls);
+    recipe_ = std::move(out.back());
+    for (const auto& [key, value] : names->entries) {
+      if (!uses(out, recipe_, models.at(key.scalar)))
+        reader_.warn(key, fmt::format("the expression does not use '{}'", printable(key.scalar)));
+    }
+    parse_common();
+    for (std::size_t i = 0; i + 1 < out.size(); ++i) {
+      // A union of all tokens is one of some of them first.
+      const bool joined = recipe_.tokenizer && recipe_.tokenizer->source == "union";
+      if (joined && recipe_.tokenizer->tokens.empty()) out[i].tokenizer = recipe_.tokenizer;
+    }
+    out.back() = std::move(recipe_);
+    return out;
+  }
+
+  static bool uses(const std::vector<Recipe>& stages, const Recipe& result,
+                   const RecipeModel& model) {
+    const auto in = [&](const Recipe& recipe) {
+      return (recipe.base && recipe.base->text == model.text) ||
+             std::ranges::any_of(recipe.models, [&](const RecipeSource& source) {
+               return source.model.text == model.text;
+             });
+    };
+    return in(result) || std::any_of(stages.begin(), std::prev(stages.end()), in);
+  }
+
+  /// What a recipe of either form may say.
+  void parse_common() {
+    if (const Node* node = given("name")) recipe_.name = reader_.text(*node, "name");
+    if (const Node* node = given("dtype")) recipe_.dtype = dtype(*node);
+    if (const Node* node = given("out_dtype")) recipe_.out_dtype = dtype(*node);
+    if (const Node* node = given("chat_template"))
+      recipe_.chat_template = reader_.text(*node, "chat_template");
+    parse_tokenizer();
+  }
+
   void parse_post() {
     if (const Node* node = given("post")) recipe_.post = reader_.post(*node);
     if (const Node* node = given("lines")) recipe_.post.lines = reader_.lines(*node);
+    if (given("post") != nullptr && recipe_.method->flat_spectrum) {
+      reader_.refuse(
+          *given("post"),
+          fmt::format("expected a method whose result has directions of its own, found {}",
+                      recipe_.method->name),
+          "it gives all directions the same singular value: there is nothing to adjust");
+    }
     if ((given("post") == nullptr && given("lines") == nullptr) ||
         (recipe_.method->base != BaseUse::kNone && recipe_.base))
       return;
@@ -241,8 +305,17 @@ RecipeFile parse_recipe(std::string text, std::string source, fs::path directory
         fmt::format("{}: expected a recipe, found an empty document", printable(file.source, 400)));
   }
   const RecipeReader reader(file.source, file.warnings);
-  for (const Node& node : nodes) file.documents.push_back(DocumentParser(reader, node).parse());
+  std::vector<Recipe> stages;  // of expressions
+  int calls = 0;
+  for (const Node& node : nodes) {
+    std::vector<Recipe> documents = DocumentParser(reader, node).parse(calls);
+    file.documents.push_back(std::move(documents.back()));
+    documents.pop_back();
+    std::ranges::move(documents, std::back_inserter(stages));
+  }
   check_names(file, reader, nodes);
+  file.documents.insert(file.documents.begin(), std::make_move_iterator(stages.begin()),
+                        std::make_move_iterator(stages.end()));
   return file;
 }
 

@@ -30,6 +30,8 @@ class RecipeReader {
   [[nodiscard]] RecipeTokenizer tokenizer(const Node& node) const;
   [[nodiscard]] RecipePost post(const Node& node) const;
   [[nodiscard]] RecipePost::Lines lines(const Node& node) const;
+  /// A value in the parameter's range.
+  [[nodiscard]] double scalar(const Node& node, const MergeParameter& parameter) const;
   /// A `parameters` block: names and ranges are those of the method.
   [[nodiscard]] RecipeValues values(const Node& node, const Method& method) const;
 
@@ -45,7 +47,6 @@ class RecipeReader {
   /// The entry of `mapping` that the parameter names, or its fallback.
   [[nodiscard]] double number_in(const Node& mapping, const MergeParameter& parameter) const;
   [[nodiscard]] double word(const Node& node, const MergeParameter& parameter) const;
-  [[nodiscard]] double scalar(const Node& node, const MergeParameter& parameter) const;
 };
 
 [[nodiscard]] inline Place place_of(const Node& node) { return {node.line, node.column}; }

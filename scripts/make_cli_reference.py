@@ -20,6 +20,7 @@ Made by `scripts/make_cli_reference.py` from the commands themselves; a test com
 ## What holds for every command
 
 - **MODEL** is a Hugging Face directory (single file or sharded safetensors), one `.safetensors`, one `.gguf` (also split), or an index `.json`.
+  `MODEL+ADAPTER` is the model with a PEFT adapter folded in.
   Weights stored in a quantised form are decoded on read.
 - **OUT** decides the form by its name: `*.gguf`, `*.safetensors`, anything else a Hugging Face directory. An existing OUT is refused without `--force`.
 - Results go to stdout, notes and progress to stderr. `--json` puts exactly one JSON document (or JSON lines, where said) on stdout.
@@ -34,7 +35,10 @@ top = help_of()
 commands = re.findall(r"^  ([a-z]+)  ", top, re.M)
 text = intro + "\n```\n" + top + "\n```\n"
 for command in dict.fromkeys(commands):
-    text += f"\n## lancet {command}\n\n```\n{help_of(command)}\n```\n"
+    own = help_of(command)
+    text += f"\n## lancet {command}\n\n```\n{own}\n```\n"
+    for sub in re.findall(r"^  ([a-z]+)  ", own.split("Subcommands:")[1] if "Subcommands:" in own else "", re.M):
+        text += f"\n### lancet {command} {sub}\n\n```\n{help_of(command, sub)}\n```\n"
 if "--check" in sys.argv:
     if page.read_text(encoding="utf-8") != text:
         sys.exit("docs/cli.md is not what the commands say: run scripts/make_cli_reference.py build/lancet")

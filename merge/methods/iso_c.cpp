@@ -43,6 +43,7 @@ const Method merge_method_iso_c{.name = "iso_c",
                                 .view = Method::View::kDeltas,
                                 .needs_linalg = true,
                                 .whole_tensors = 3,
+                                .flat_spectrum = true,
                                 .prepare = prepare};
 
 }  // namespace lancet

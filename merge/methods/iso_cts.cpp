@@ -94,6 +94,7 @@ const Method merge_method_iso_cts{
     .view = Method::View::kDeltas,
     .needs_linalg = true,
     .whole_tensors = 4,
+    .flat_spectrum = true,
     .prepare = prepare};
 
 }  // namespace lancet

@@ -1,12 +1,9 @@
 #include "surgery/files/lora.h"
 
-#include <map>
-#include <set>
-
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "formats/containers/safetensors.h"
+#include "formats/adapter/peft_writer.h"
 
 namespace lancet {
 namespace {
@@ -19,14 +16,6 @@ std::string module_of(const std::string& tensor) {
          fmt::format("expected a '.weight' matrix, found '{}'", tensor));
   }
   return tensor.substr(0, tensor.size() - kSuffix.size());
-}
-
-OutputTensor output_f32(std::string name, std::vector<std::int64_t> shape,
-                        std::vector<float> values) {
-  return {std::move(name), DType::kF32, std::move(shape),
-          [values = std::move(values)](const std::function<void(Bytes)>& emit) {
-            emit(std::as_bytes(std::span(values)));
-          }};
 }
 
 std::vector<float> transposed(const std::vector<float>& values, std::int64_t rows,
@@ -44,49 +33,19 @@ std::vector<float> transposed(const std::vector<float>& values, std::int64_t row
 }  // namespace
 
 void save_lora(const fs::path& directory, const Delta& delta, const std::string& base, bool force) {
-  check_output("lora", directory, force);
-  std::vector<OutputTensor> tensors;
-  std::set<std::string> modules;
-  Json ranks = Json::object();
-  std::int64_t largest = 1;
-  bool conv1d = false;
+  AdapterFile file;
+  file.base = base;
   for (std::size_t i = 0; i < delta.tensors.size(); ++i) {
     const DeltaTensor& factors = delta.tensors[i];
     const LedgerTensor& info = delta.ledger.tensors[i];
     if (factors.rank == 0) continue;
-    const std::string module = module_of(factors.name);
-    modules.insert(module);
-    ranks[module] = factors.rank;
-    largest = std::max(largest, factors.rank);
-    conv1d = conv1d || info.layout == MatrixLayout::kInOut;
-    tensors.push_back(output_f32("base_model.model." + module + ".lora_A.weight",
-                                 {factors.rank, info.d_in},
-                                 transposed(factors.right, info.d_in, factors.rank)));
-    tensors.push_back(output_f32("base_model.model." + module + ".lora_B.weight",
-                                 {info.d_out, factors.rank}, factors.left));
+    file.modules.push_back({module_of(factors.name),
+                            info.layout == MatrixLayout::kInOut ? LoraModule::Kind::kTransposed
+                                                                : LoraModule::Kind::kLinear,
+                            factors.rank, info.d_in, info.d_out,
+                            transposed(factors.right, info.d_in, factors.rank), factors.left});
   }
-  // alpha follows each module's rank, so that every scale is 1.
-  const Json config{{"peft_type", "LORA"},
-                    {"task_type", "CAUSAL_LM"},
-                    {"base_model_name_or_path", base},
-                    {"r", largest},
-                    {"lora_alpha", largest},
-                    {"lora_dropout", 0.0},
-                    {"bias", "none"},
-                    {"fan_in_fan_out", conv1d},
-                    {"inference_mode", true},
-                    {"init_lora_weights", true},
-                    {"use_rslora", false},
-                    {"use_dora", false},
-                    {"target_modules", modules},
-                    {"rank_pattern", ranks},
-                    {"alpha_pattern", ranks},
-                    {"modules_to_save", nullptr}};
-  AtomicDirectory out(directory);
-  write_file(out.path() / "adapter_config.json", dump_json(config, 2) + "\n");
-  save_safetensors(out.path() / "adapter_model.safetensors", std::move(tensors),
-                   {{"format", "pt"}});
-  out.commit(force);
+  save_adapter(directory, std::move(file), force);
 }
 
 }  // namespace lancet

@@ -57,6 +57,12 @@ bool same_bits(const Values& a, const Values& b) {
   });
 }
 
+/// Several chunks, but where the linear algebra of the tests would take minutes.
+std::vector<std::int64_t> large_shape(const Method& method) {
+  return method.needs_linalg ? std::vector<std::int64_t>{67, 131}
+                             : std::vector<std::int64_t>{1031, 1201};
+}
+
 }  // namespace
 
 TEST_CASE("law: every method says what it is, and its parameters have sound ranges") {
@@ -135,10 +141,7 @@ TEST_CASE("law: a model of weight 0 is as if it were not listed, where promised"
 
 TEST_CASE("law: threads, instruction sets and memory do not move a bit") {
   for_each_method([&](const Method& method) {
-    // Several chunks, but where the linear algebra of the tests would take minutes.
-    const std::vector<std::int64_t> large = method.needs_linalg
-                                                ? std::vector<std::int64_t>{67, 131}
-                                                : std::vector<std::int64_t>{1031, 1201};
+    const std::vector<std::int64_t> large = large_shape(method);
     const auto n = static_cast<std::size_t>(large[0] * large[1]);
     TensorMerge merge = example(method);
     merge.shape = large;
@@ -161,9 +164,9 @@ TEST_CASE("law: threads, instruction sets and memory do not move a bit") {
 }
 
 TEST_CASE("law: values on a coarse grid, with ties everywhere, do not depend on memory either") {
-  const std::vector<std::int64_t> large{1031, 1201};
-  const auto n = static_cast<std::size_t>(1031 * 1201);
   for_each_method([&](const Method& method) {
+    const std::vector<std::int64_t> large = large_shape(method);
+    const auto n = static_cast<std::size_t>(large[0] * large[1]);
     TensorMerge merge = example(method);
     merge.shape = large;
     const auto coarse = [&](unsigned seed) {

@@ -382,14 +382,45 @@ TEST_CASE_METHOD(
   CHECK(error->hint() == "did you mean 'chatml'?");
 }
 
-TEST_CASE_METHOD(Fixture, "merge: a model with an adapter is refused in words") {
+TEST_CASE_METHOD(Fixture, "merge: MODEL+ADAPTER where ADAPTER is none is refused in words") {
   const auto error = error_of([&] {
     merge("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a+b}]\n", scratch.path(),
           scratch / "out");
   });
   REQUIRE(error);
-  CHECK(error->kind() == ErrorKind::kMismatch);
-  CHECK_THAT(error->message(), Catch::Contains("adapter"));
+  CHECK(error->kind() == ErrorKind::kInput);
+  CHECK_THAT(error->message(), Catch::Contains("adapter_config.json"));
+}
+
+TEST_CASE_METHOD(Fixture, "merge: model+adapter is the model with the adapter folded in") {
+  const Values b = random_values(16 * 2, 1, .1), a = random_values(2 * 8, 2, .1);
+  const std::string module = "model.layers.1.mlp.up_proj";
+  const std::string prefix = "base_model.model." + module + ".lora_";
+  save_model(scratch / "tune",
+             {{prefix + "A.weight", {{2, 8}, a}}, {prefix + "B.weight", {{16, 2}, b}}});
+  fs::rename(scratch / "tune" / "model.safetensors",
+             scratch / "tune" / "adapter_model.safetensors");
+  write_file(scratch / "tune" / "adapter_config.json",
+             R"({"peft_type": "LORA", "r": 2, "lora_alpha": 6, "target_modules": ["up_proj"]})");
+  merge(
+      "merge_method: task_arithmetic\nbase_model: b\nparameters: {weight: 1}\nmodels: [{model: "
+      "b+tune}]\n",
+      scratch.path(), scratch / "out");
+  const Values base = values_of(scratch / "b", module + ".weight");
+  const Values found = values_of(scratch / "out", module + ".weight");
+  for (std::size_t r = 0; r < 16; ++r) {
+    for (std::size_t c = 0; c < 8; ++c) {
+      const double change = b[2 * r] * a[c] + b[2 * r + 1] * a[8 + c];
+      CHECK(found[8 * r + c] == Approx(base[8 * r + c] + 3 * change).margin(1e-7));
+    }
+  }
+  const std::string other = "model.layers.0.mlp.up_proj.weight";
+  CHECK(values_of(scratch / "out", other) == values_of(scratch / "b", other));
+  // The same by its parts, and resuming knows the adapter.
+  merge(
+      "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: {model: b, lora: tune}}]\n",
+      scratch.path(), scratch / "parts");
+  CHECK(values_of(scratch / "parts", module + ".weight") == found);
 }
 
 TEST_CASE_METHOD(Fixture,

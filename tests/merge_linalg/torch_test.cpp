@@ -85,8 +85,10 @@ TensorMerge example(const Method& method, std::vector<std::int64_t> shape, const
   const auto n = static_cast<std::size_t>(merge.shape[0] * merge.shape[1]);
   merge.base = random_values(n, 1, .02);
   for (unsigned i = 0; i < 3; ++i) merge.models.push_back(random_values(n, 2 + i, .02));
-  merge.post.svc = 1;
-  merge.post.boost = .1;
+  if (!method.flat_spectrum) {
+    merge.post.svc = 1;
+    merge.post.boost = .1;
+  }
   merge.linalg = &linalg;
   return merge;
 }

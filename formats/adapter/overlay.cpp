@@ -1,0 +1,170 @@
+#include "formats/adapter/overlay.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "formats/quant/decode.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::size_t kRecent = 8;
+
+const TensorInfo* find_in(const std::vector<TensorInfo>& tensors, std::string_view name) {
+  const auto place = std::ranges::lower_bound(
+      tensors, name, {}, [](const TensorInfo& t) -> std::string_view { return t.name; });
+  return place == tensors.end() || place->name != name ? nullptr : &*place;
+}
+
+}  // namespace
+
+AdapterOverlay::AdapterOverlay(std::shared_ptr<const Adapter> adapter,
+                               const std::vector<TensorInfo>& tensors)
+    : adapter_(std::move(adapter)) {
+  for (const LoraModule& module : adapter_->modules()) add_module(module, tensors);
+  for (const SavedTensor& saved : adapter_->saved()) {
+    const std::string name = land(saved.name, tensors);
+    const TensorInfo& own = *find_in(tensors, name);
+    // Rows may have been added (new tokens); everything else must fit.
+    const bool fits = own.shape == saved.stored->shape ||
+                      (own.shape.size() == 2 && saved.stored->shape.size() == 2 &&
+                       own.shape[1] == saved.stored->shape[1]);
+    if (!fits)
+      fail(ErrorKind::kMismatch, "adapter",
+           fmt::format("{}: tensor '{}' does not have the shape of the model's",
+                       printable(adapter_->path().string(), 400), printable(saved.name)));
+    landed_[saved.name] = name;
+    changes_[name].saved = saved.stored;
+  }
+}
+
+/// The name in the model: as it stands, or with or without the outermost module's name.
+std::string AdapterOverlay::land(const std::string& name,
+                                 const std::vector<TensorInfo>& tensors) const {
+  std::vector<std::string> candidates{name};
+  for (const std::string prefix : {"model.", "transformer.", "gpt_neox."}) {
+    candidates.push_back(prefix + name);
+    if (name.starts_with(prefix)) candidates.push_back(name.substr(prefix.size()));
+  }
+  for (const std::string& candidate : candidates) {
+    if (find_in(tensors, candidate) != nullptr) return candidate;
+  }
+  std::vector<std::string_view> known;
+  for (const TensorInfo& tensor : tensors) known.push_back(tensor.name);
+  const bool head = name.ends_with("lm_head.weight");
+  fail(ErrorKind::kMismatch, "adapter",
+       fmt::format("{}: expected the tensor '{}' in the model, found none",
+                   printable(adapter_->path().string(), 400), printable(name)),
+       head ? "the model ties its head to its embedding: write it with a head first"
+            : did_you_mean(name, known));
+}
+
+void AdapterOverlay::add_module(const LoraModule& module, const std::vector<TensorInfo>& tensors) {
+  const std::string name = land(module.name + ".weight", tensors);
+  const TensorInfo& own = *find_in(tensors, name);
+  const bool linear = module.kind == LoraModule::Kind::kLinear;
+  const std::vector<std::int64_t> needed =
+      linear ? std::vector<std::int64_t>{module.b->shape[0], module.a->shape[1]}
+             : std::vector<std::int64_t>{module.a->shape[1], module.b->shape[0]};
+  if (own.shape != needed) {
+    fail(ErrorKind::kMismatch, "adapter",
+         fmt::format("{}: module '{}': expected the shape [{}] in the model, found [{}]",
+                     printable(adapter_->path().string(), 400), printable(module.name),
+                     fmt::join(needed, ", "), fmt::join(own.shape, ", ")),
+         "the adapter was made for another model");
+  }
+  landed_[module.name] = name;
+  changes_[name].module = &module;
+}
+
+const AdapterOverlay::Change* AdapterOverlay::find(std::string_view tensor) const {
+  const auto found = changes_.find(tensor);
+  return found == changes_.end() ? nullptr : &found->second;
+}
+
+const TensorInfo* AdapterOverlay::replacement(std::string_view tensor) const {
+  const Change* change = find(tensor);
+  return change == nullptr ? nullptr : change->saved;
+}
+
+void AdapterOverlay::read_replacement(std::string_view tensor, std::int64_t begin, std::int64_t end,
+                                      std::span<float> out) const {
+  const TensorInfo& stored = *replacement(tensor);
+  if (begin == end) return;
+  const std::uint64_t width = out.size() / static_cast<std::uint64_t>(end - begin);
+  const std::uint64_t from =
+      dtype_bytes(stored.dtype, static_cast<std::uint64_t>(begin) * width).value();
+  const std::uint64_t size = dtype_bytes(stored.dtype, out.size()).value();
+  decode_f32(stored.dtype, adapter_->checkpoint().data(stored).subspan(from, size), out);
+}
+
+std::shared_ptr<const AdapterOverlay::Factors> AdapterOverlay::factors(
+    const LoraModule& module) const {
+  const std::lock_guard lock(mutex_);
+  const auto found =
+      std::ranges::find_if(recent_, [&](const auto& each) { return each.first == &module; });
+  if (found != recent_.end()) {
+    std::rotate(recent_.begin(), found, found + 1);
+    return recent_.front().second;
+  }
+  auto out = std::make_shared<Factors>();
+  const bool linear = module.kind == LoraModule::Kind::kLinear;
+  out->rank = static_cast<std::size_t>(module.rank);
+  out->scale = module.scale;
+  if (linear) {
+    out->left = adapter_->values(*module.b);
+    out->right = adapter_->values(*module.a);
+  } else {
+    // Rows of (B A)^T: A^T [rows, r] times B^T [r, columns].
+    out->left = adapter_->values(*module.a);
+    out->left_by_rank = true;
+    const std::vector<float> b = adapter_->values(*module.b);
+    out->right.resize(b.size());
+    const auto columns = static_cast<std::size_t>(module.b->shape[0]);
+    for (std::size_t c = 0; c < columns; ++c) {
+      for (std::size_t k = 0; k < out->rank; ++k)
+        out->right[k * columns + c] = b[c * out->rank + k];
+    }
+  }
+  out->columns = out->right.size() / out->rank;
+  if (module.magnitude != nullptr) out->magnitude = adapter_->values(*module.magnitude);
+  recent_.insert(recent_.begin(), {&module, out});
+  if (recent_.size() > kRecent) recent_.pop_back();
+  return out;
+}
+
+void AdapterOverlay::apply(std::string_view tensor, std::int64_t begin, std::int64_t width,
+                           std::span<float> rows) const {
+  const Change* change = find(tensor);
+  if (change == nullptr || change->module == nullptr || rows.empty()) return;
+  const auto f = factors(*change->module);
+  const auto columns = static_cast<std::size_t>(width);
+  const std::size_t all_rows = f->left.size() / f->rank;
+  std::vector<double> sum(columns);
+  for (std::size_t r = 0; r * columns < rows.size(); ++r) {
+    const std::size_t row = static_cast<std::size_t>(begin) + r;
+    const std::span<float> own = rows.subspan(r * columns, columns);
+    std::ranges::fill(sum, 0.0);
+    for (std::size_t k = 0; k < f->rank; ++k) {
+      const double factor = static_cast<double>(f->left_by_rank ? f->left[k * all_rows + row]
+                                                                : f->left[row * f->rank + k]);
+      const float* right = f->right.data() + k * columns;
+      for (std::size_t c = 0; c < columns; ++c) sum[c] += factor * static_cast<double>(right[c]);
+    }
+    double norm = 0;
+    for (std::size_t c = 0; c < columns; ++c) {
+      sum[c] = static_cast<double>(own[c]) + f->scale * sum[c];
+      norm += sum[c] * sum[c];
+    }
+    const double factor = f->magnitude.empty() || norm == 0
+                              ? 1.0
+                              : static_cast<double>(f->magnitude[row]) / std::sqrt(norm);
+    for (std::size_t c = 0; c < columns; ++c) own[c] = static_cast<float>(factor * sum[c]);
+  }
+}
+
+}  // namespace lancet

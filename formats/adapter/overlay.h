@@ -1,0 +1,64 @@
+#pragma once
+// An adapter laid over a model: which of the model's tensors it changes, proven at construction,
+// and their changed rows. W + s B A is summed in float64 and rounded once to float32.
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/adapter/peft.h"
+
+namespace lancet {
+
+class AdapterOverlay {
+ public:
+  /// Every key of the adapter must land on one of `tensors` (sorted by name) and fit its shape:
+  /// kMismatch naming what does not, with a suggestion.
+  AdapterOverlay(std::shared_ptr<const Adapter> adapter, const std::vector<TensorInfo>& tensors);
+
+  [[nodiscard]] const Adapter& adapter() const noexcept { return *adapter_; }
+  [[nodiscard]] bool changes(std::string_view tensor) const { return find(tensor) != nullptr; }
+  /// The tensor that stands in the adapter instead of the model's, or null.
+  [[nodiscard]] const TensorInfo* replacement(std::string_view tensor) const;
+  /// Rows [begin, end) of a replaced tensor.
+  void read_replacement(std::string_view tensor, std::int64_t begin, std::int64_t end,
+                        std::span<float> out) const;
+  /// `rows`: rows [begin, ...) of the model's tensor, changed in place. Thread-safe.
+  void apply(std::string_view tensor, std::int64_t begin, std::int64_t width,
+             std::span<float> rows) const;
+  /// {module or key -> tensor of the model}, for reports.
+  [[nodiscard]] const std::map<std::string, std::string>& landed() const noexcept {
+    return landed_;
+  }
+
+ private:
+  /// The change of one tensor: left [rows, rank] (scale in it) times right [rank, columns].
+  struct Factors {
+    std::vector<float> left, right, magnitude;
+    std::size_t rank = 0, columns = 0;
+    double scale = 1;
+    bool left_by_rank = false;  ///< left is stored [rank, rows]
+  };
+  struct Change {
+    const LoraModule* module = nullptr;  ///< or
+    const TensorInfo* saved = nullptr;
+  };
+  std::shared_ptr<const Adapter> adapter_;
+  std::map<std::string, Change, std::less<>> changes_;
+  std::map<std::string, std::string> landed_;
+  mutable std::mutex mutex_;
+  /// Factors decoded last, the newest in front.
+  mutable std::vector<std::pair<const LoraModule*, std::shared_ptr<const Factors>>> recent_;
+
+  [[nodiscard]] const Change* find(std::string_view tensor) const;
+  [[nodiscard]] std::string land(const std::string& name,
+                                 const std::vector<TensorInfo>& tensors) const;
+  void add_module(const LoraModule& module, const std::vector<TensorInfo>& tensors);
+  [[nodiscard]] std::shared_ptr<const Factors> factors(const LoraModule& module) const;
+};
+
+}  // namespace lancet

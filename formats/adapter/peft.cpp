@@ -1,0 +1,211 @@
+#include "formats/adapter/peft.h"
+
+#include <algorithm>
+#include <cmath>
+#include <regex>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "formats/quant/decode.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::string_view kOperation = "adapter";
+constexpr std::string_view kConfig = "adapter_config.json";
+constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::size_t kMaxPattern = 1000;
+
+[[noreturn]] void refuse(ErrorKind kind, const fs::path& path, const std::string& message,
+                         std::string hint = {}) {
+  fail(kind, kOperation, fmt::format("{}: {}", printable(path.string(), 400), message),
+       std::move(hint));
+}
+
+bool take_suffix(std::string& name, std::string_view suffix) {
+  if (!name.ends_with(suffix)) return false;
+  name.resize(name.size() - suffix.size());
+  return true;
+}
+
+void drop(std::string& name, std::string_view part) {
+  const std::size_t at = name.find(part);
+  if (at != std::string::npos) name.erase(at, part.size());
+}
+
+/// PEFT's rule for rank_pattern and alpha_pattern: (.*\.)?(KEY) matches the whole module name.
+std::optional<double> in_pattern(const Json& config, std::string_view key,
+                                 const std::string& module, const fs::path& path) {
+  const auto patterns = config.find(key);
+  if (patterns == config.end() || patterns->is_null()) return std::nullopt;
+  for (const auto& [pattern, value] : patterns->items()) {
+    if (pattern == module || module.ends_with("." + pattern)) return value.get<double>();
+    try {
+      if (pattern.size() <= kMaxPattern &&
+          std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")")))
+        return value.get<double>();
+    } catch (const std::regex_error& error) {
+      refuse(ErrorKind::kInput, path / kConfig,
+             fmt::format("{}: '{}' is no pattern ({})", key, printable(pattern), error.what()));
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool is_adapter(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path / kConfig, ignored);
+}
+
+std::shared_ptr<const Adapter> Adapter::open(const fs::path& path) {
+  auto out = std::make_shared<Adapter>();
+  out->path_ = path;
+  std::error_code ignored;
+  if (!is_adapter(path)) {
+    refuse(ErrorKind::kInput, path,
+           fmt::format("expected a PEFT adapter, found {}", fs::exists(path, ignored)
+                                                                ? "no adapter_config.json in it"
+                                                                : "no such directory"));
+  }
+  const fs::path weights = path / "adapter_model.safetensors";
+  if (!fs::is_regular_file(weights, ignored)) {
+    refuse(ErrorKind::kInput, path, "expected adapter_model.safetensors, found none",
+           "adapters stored as adapter_model.bin: save them again with safe_serialization");
+  }
+  out->config_ = read_json(path / kConfig, 64ULL << 20);
+  out->check_config();
+  out->checkpoint_ = Checkpoint::open(weights);
+  for (const TensorInfo& tensor : out->checkpoint_->tensors()) out->take(tensor);
+  std::ranges::sort(out->modules_, {}, &LoraModule::name);
+  std::ranges::sort(out->saved_, {}, &SavedTensor::name);
+  for (LoraModule& module : out->modules_) out->finish(module);
+  if (out->modules_.empty() && out->saved_.empty())
+    refuse(ErrorKind::kInput, path, "expected at least one tensor, found none");
+  return out;
+}
+
+void Adapter::check_config() const {
+  const fs::path where = path_ / kConfig;
+  if (!config_.is_object()) refuse(ErrorKind::kInput, where, "expected an object");
+  const std::string type = json_string(config_, "peft_type", where.string());
+  if (type != "LORA")
+    refuse(ErrorKind::kMismatch, where,
+           fmt::format("expected peft_type LORA, found '{}'", printable(type)));
+  for (const std::string_view key :
+       {"trainable_token_indices", "layer_replication", "target_parameters",
+        "alora_invocation_tokens", "corda_config", "use_qalora", "monteclora_config"}) {
+    const auto found = config_.find(key);
+    if (found == config_.end() || found->is_null() || found->empty() || *found == false) continue;
+    if (key == "corda_config") continue;  // how it was begun, not what it is
+    refuse(ErrorKind::kMismatch, where,
+           fmt::format("'{}' changes what the adapter does, and lancet does not do it", key));
+  }
+  for (const std::string_view key : {"rank_pattern", "alpha_pattern"}) {
+    const auto found = config_.find(key);
+    if (found == config_.end() || found->is_null()) continue;
+    if (!found->is_object() ||
+        std::ranges::any_of(*found, [](const Json& value) { return !value.is_number(); }))
+      refuse(ErrorKind::kInput, where, fmt::format("{}: expected an object of numbers", key));
+  }
+}
+
+LoraModule& Adapter::module(const std::string& name, LoraModule::Kind kind) {
+  const auto found = std::ranges::find(modules_, name, &LoraModule::name);
+  LoraModule& own = found == modules_.end() ? modules_.emplace_back() : *found;
+  own.name = name;
+  if (kind == LoraModule::Kind::kEmbedding) own.kind = kind;
+  return own;
+}
+
+void Adapter::take(const TensorInfo& tensor) {
+  std::string name = tensor.name;
+  if (!name.starts_with(kPrefix)) {
+    refuse(ErrorKind::kInput, path_,
+           fmt::format("tensor '{}': expected a name that begins with {}", printable(tensor.name),
+                       kPrefix));
+  }
+  name.erase(0, kPrefix.size());
+  if (!dtype_info(tensor.dtype).floating || dtype_info(tensor.dtype).quantized) {
+    refuse(ErrorKind::kMismatch, path_,
+           fmt::format("tensor '{}': expected floating-point values, found {}",
+                       printable(tensor.name), dtype_info(tensor.dtype).name));
+  }
+  for (const std::string_view part :
+       {".modules_to_save.default", ".modules_to_save", ".base_layer", ".default"})
+    drop(name, part);
+  using Kind = LoraModule::Kind;
+  if (take_suffix(name, ".lora_A.weight")) {
+    module(name, Kind::kLinear).a = &tensor;
+  } else if (take_suffix(name, ".lora_B.weight")) {
+    module(name, Kind::kLinear).b = &tensor;
+  } else if (take_suffix(name, ".lora_embedding_A")) {
+    module(name, Kind::kEmbedding).a = &tensor;
+  } else if (take_suffix(name, ".lora_embedding_B")) {
+    module(name, Kind::kEmbedding).b = &tensor;
+  } else if (take_suffix(name, ".lora_magnitude_vector") ||
+             take_suffix(name, ".lora_magnitude_vector.weight")) {
+    module(name, Kind::kLinear).magnitude = &tensor;
+  } else if (name.find(".lora_") != std::string::npos) {
+    refuse(ErrorKind::kMismatch, path_,
+           fmt::format("tensor '{}' is a part of an adapter that lancet does not know",
+                       printable(tensor.name)));
+  } else {
+    saved_.push_back({name, &tensor});
+  }
+}
+
+/// Shapes, rank, scale.
+void Adapter::finish(LoraModule& module) const {
+  const auto bad = [&](const std::string& message) {
+    refuse(ErrorKind::kInput, path_,
+           fmt::format("module '{}': {}", printable(module.name), message));
+  };
+  if (module.a == nullptr || module.b == nullptr)
+    bad(fmt::format("expected both halves, found no lora_{}", module.a == nullptr ? "A" : "B"));
+  if (module.a->shape.size() != 2 || module.b->shape.size() != 2)
+    refuse(ErrorKind::kMismatch, path_,
+           fmt::format("module '{}': expected matrices (linear layers and embeddings), found a "
+                       "convolution",
+                       printable(module.name)));
+  module.rank = module.a->shape[0];
+  if (module.b->shape[1] != module.rank || module.rank == 0)
+    bad(fmt::format("expected A [r, in] and B [out, r], found [{}, {}] and [{}, {}]",
+                    module.a->shape[0], module.a->shape[1], module.b->shape[0],
+                    module.b->shape[1]));
+  const std::string where = (path_ / kConfig).string();
+  const double rank = in_pattern(config_, "rank_pattern", module.name, path_)
+                          .value_or(json_number(config_, "r", where, 8));
+  if (rank != static_cast<double>(module.rank))
+    bad(fmt::format("expected rank {} of adapter_config.json, found {} in the weights", rank,
+                    module.rank));
+  const double alpha = in_pattern(config_, "alpha_pattern", module.name, path_)
+                           .value_or(json_number(config_, "lora_alpha", where, 8));
+  module.scale = alpha / (json_bool(config_, "use_rslora", where, false) ? std::sqrt(rank) : rank);
+  const bool transposed = json_bool(config_, "fan_in_fan_out", where, false);
+  if (module.kind == LoraModule::Kind::kLinear && transposed)
+    module.kind = LoraModule::Kind::kTransposed;
+  const bool dora = json_bool(config_, "use_dora", where, false);
+  if (dora != (module.magnitude != nullptr))
+    bad(dora ? "expected a lora_magnitude_vector (use_dora), found none"
+             : "found a lora_magnitude_vector without use_dora");
+  if (!dora) return;
+  if (module.kind != LoraModule::Kind::kLinear)
+    refuse(ErrorKind::kMismatch, path_,
+           fmt::format("module '{}': DoRA on embeddings or fan_in_fan_out layers is not done",
+                       printable(module.name)));
+  if (module.magnitude->elements() != static_cast<std::uint64_t>(module.b->shape[0]))
+    bad("expected one magnitude for each output");
+}
+
+std::vector<float> Adapter::values(const TensorInfo& tensor) const {
+  std::vector<float> out(tensor.elements());
+  decode_f32(tensor.dtype, checkpoint_->data(tensor), out);
+  return out;
+}
+
+}  // namespace lancet

@@ -1,0 +1,33 @@
+#pragma once
+// A PEFT LoRA adapter written: alpha follows each module's rank, so that every scale is 1 and
+// W' = W + B A (transposed as LoraModule::Kind says).
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "formats/adapter/peft.h"
+#include "formats/containers/safetensors.h"
+
+namespace lancet {
+
+struct LoraFactors {
+  std::string module;  ///< "model.layers.3.mlp.down_proj"
+  LoraModule::Kind kind = LoraModule::Kind::kLinear;
+  std::int64_t rank = 0, d_in = 0, d_out = 0;
+  std::vector<float> a;  ///< [rank, d_in]
+  std::vector<float> b;  ///< [d_out, rank]
+};
+
+struct AdapterFile {
+  std::string base;  ///< base_model_name_or_path
+  std::vector<LoraFactors> modules;
+  std::vector<OutputTensor> saved;  ///< whole tensors under the model's names
+  Json manifest;                    ///< of lancet.json
+};
+
+/// Writes DIR/adapter_config.json, adapter_model.safetensors and lancet.json (atomic). kUsage when
+/// DIR exists and `force` is false.
+void save_adapter(const fs::path& directory, AdapterFile file, bool force);
+
+}  // namespace lancet

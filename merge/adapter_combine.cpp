@@ -1,0 +1,275 @@
+#include "merge/adapter_combine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "merge/task.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::string_view kOperation = "adapter combine";
+
+/// One adapter's part in a module.
+struct Part {
+  std::size_t adapter = 0;
+  Matrix b, a;  ///< [d_out, r], [r, d_in]
+  double scale = 1, weight = 1;
+};
+
+Matrix scaled(Matrix a, double factor) {
+  for (double& value : a.values) value *= factor;
+  return a;
+}
+
+Matrix to_matrix(const Adapter& adapter, const TensorInfo& tensor) {
+  Matrix out(static_cast<std::size_t>(tensor.shape[0]), static_cast<std::size_t>(tensor.shape[1]));
+  const std::vector<float> values = adapter.values(tensor);
+  out.values.assign(values.begin(), values.end());
+  return out;
+}
+
+class MatrixReader final : public TensorReader {
+ public:
+  explicit MatrixReader(Matrix matrix)
+      : TensorReader("factor", {static_cast<std::int64_t>(matrix.rows),
+                                static_cast<std::int64_t>(matrix.columns)}),
+        matrix_(std::move(matrix)) {}
+  void read(std::uint64_t begin, std::span<double> out) const override {
+    std::copy_n(matrix_.values.begin() + static_cast<std::ptrdiff_t>(begin), out.size(),
+                out.begin());
+  }
+
+ private:
+  Matrix matrix_;
+};
+
+/// sqrt(w s) with the sign of w on B alone.
+double root_of(const Part& part, bool signed_root) {
+  const double root = std::sqrt(std::fabs(part.weight * part.scale));
+  return signed_root && part.weight * part.scale < 0 ? -root : root;
+}
+
+struct Product {
+  Matrix b, a;
+};
+
+class Combiner {
+ public:
+  Combiner(const Linalg* linalg, const std::vector<std::shared_ptr<const Adapter>>& adapters,
+           const CombineOptions& options)
+      : linalg_(linalg), adapters_(adapters), options_(options) {}
+
+  Combined run() {
+    std::set<std::string> modules;
+    for (std::size_t i = 0; i < adapters_.size(); ++i) check(*adapters_[i]);
+    for (const auto& adapter : adapters_) {
+      for (const LoraModule& module : adapter->modules()) modules.insert(module.name);
+    }
+    Combined out;
+    Json reports = Json::array();
+    for (const std::string& name : modules) {
+      const LoraModule* any = nullptr;
+      const std::vector<Part> parts = parts_of(name, any);
+      double energy = 1;
+      const Product product = limited(merged(name, parts), energy);
+      LoraFactors factors{name,
+                          any->kind,
+                          static_cast<std::int64_t>(product.a.rows),
+                          static_cast<std::int64_t>(product.a.columns),
+                          static_cast<std::int64_t>(product.b.rows),
+                          {product.a.values.begin(), product.a.values.end()},
+                          {product.b.values.begin(), product.b.values.end()}};
+      reports.push_back({{"name", name}, {"rank", factors.rank}, {"energy", energy}});
+      out.file.modules.push_back(std::move(factors));
+    }
+    out.file.base =
+        json_string(adapters_[0]->config(), "base_model_name_or_path", "adapter_config.json", "");
+    out.report["modules"] = std::move(reports);
+    return out;
+  }
+
+ private:
+  const Linalg* linalg_;
+  const std::vector<std::shared_ptr<const Adapter>>& adapters_;
+  const CombineOptions& options_;
+
+  [[noreturn]] static void refuse(const std::string& message, std::string hint = {}) {
+    fail(ErrorKind::kMismatch, kOperation, message, std::move(hint));
+  }
+
+  static void check(const Adapter& adapter) {
+    const std::string path = printable(adapter.path().string(), 400);
+    if (!adapter.saved().empty())
+      refuse(fmt::format("{}: expected factors alone, found the whole tensor '{}'", path,
+                         printable(adapter.saved()[0].name)),
+             "fold it into its model with `lancet adapter merge` and merge the models");
+    for (const LoraModule& module : adapter.modules()) {
+      if (module.magnitude != nullptr)
+        refuse(fmt::format("{}: module '{}' is a DoRA module: its update is no product of factors",
+                           path, printable(module.name)),
+               "fold it into its model with `lancet adapter merge` and merge the models");
+    }
+  }
+
+  std::vector<Part> parts_of(const std::string& name, const LoraModule*& any) const {
+    std::vector<Part> out;
+    for (std::size_t i = 0; i < adapters_.size(); ++i) {
+      const auto& modules = adapters_[i]->modules();
+      const auto found = std::ranges::lower_bound(modules, name, {}, &LoraModule::name);
+      if (found == modules.end() || found->name != name) continue;
+      out.push_back({i, to_matrix(*adapters_[i], *found->b), to_matrix(*adapters_[i], *found->a),
+                     found->scale, options_.weights[i]});
+      const Part& own = out.back();
+      if (any != nullptr && (any->kind != found->kind || own.b.rows != out[0].b.rows ||
+                             own.a.columns != out[0].a.columns))
+        refuse(fmt::format("module '{}' has another shape in '{}' than in '{}'", printable(name),
+                           printable(adapters_[i]->path().string(), 400),
+                           printable(adapters_[out[0].adapter]->path().string(), 400)),
+               "the adapters were made for different models");
+      any = &*found;
+    }
+    return out;
+  }
+
+  Product merged(const std::string& name, const std::vector<Part>& parts) const {
+    if (options_.method == "linear" || options_.method == "factors") return factored(name, parts);
+    if (options_.method == "core_space") return core_space(name, parts);
+    if (options_.method == "knots") return knots(name, parts);
+    return concatenated(parts);
+  }
+
+  static Product concatenated(const std::vector<Part>& parts) {
+    std::vector<Matrix> bs, as;
+    for (const Part& part : parts) {
+      bs.push_back(scaled(part.b, part.weight * part.scale));
+      as.push_back(part.a);
+    }
+    return {beside(bs), below(as)};
+  }
+
+  Product factored(const std::string& name, const std::vector<Part>& parts) const {
+    std::vector<Matrix> bs, as;
+    for (const Part& part : parts) {
+      if (part.a.rows != parts[0].a.rows)
+        refuse(fmt::format("module '{}': {} adds factors and needs equal ranks, found {} and {}",
+                           printable(name), options_.method, parts[0].a.rows, part.a.rows),
+               "cat, svd, core_space and knots take any ranks");
+      bs.push_back(scaled(part.b, root_of(part, true)));
+      as.push_back(scaled(part.a, root_of(part, false)));
+    }
+    const std::vector<double> ones(parts.size(), 1.0);
+    return {inner(name + ".B", bs, ones), inner(name + ".A", as, ones)};
+  }
+
+  Product core_space(const std::string& name, const std::vector<Part>& parts) const {
+    std::vector<Matrix> bs, as, cores;
+    std::vector<double> weights;
+    for (const Part& part : parts) {
+      bs.push_back(part.b);
+      as.push_back(part.a);
+      weights.push_back(part.weight);
+    }
+    const Matrix left = linalg_->svd(beside(bs)).left;
+    const Matrix right = linalg_->svd(below(as)).right;
+    for (const Part& part : parts)
+      cores.push_back(linalg_->multiply(scaled(linalg_->multiply(left, part.b, true), part.scale),
+                                        linalg_->multiply(part.a, right, false, true)));
+    return {linalg_->multiply(left, inner(name, cores, weights)), right};
+  }
+
+  Product knots(const std::string& name, const std::vector<Part>& parts) const {
+    std::vector<Matrix> bs, blocks;
+    std::vector<double> weights;
+    for (const Part& part : parts) bs.push_back(scaled(part.b, part.scale));
+    const Qr qr = linalg_->qr(beside(bs));
+    std::size_t at = 0;
+    for (const Part& part : parts) {
+      blocks.push_back(linalg_->multiply(columns_of(qr.r, at, at + part.a.rows), part.a));
+      at += part.a.rows;
+      weights.push_back(part.weight);
+    }
+    const Svd svd = linalg_->svd(beside(blocks));
+    Matrix left = linalg_->multiply(qr.q, svd.left);
+    scale_columns(left, svd.values);
+    const std::size_t width = parts[0].a.columns;
+    std::vector<Matrix> rights;
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      rights.push_back(columns_of(svd.right, i * width, (i + 1) * width));
+    return {left, inner(name, rights, weights)};
+  }
+
+  /// The inner method (task_arithmetic where none is given) on deltas from zero.
+  Matrix inner(const std::string& name, const std::vector<Matrix>& matrices,
+               const std::vector<double>& weights) const {
+    const Method& method = *options_.inner;
+    std::vector<std::unique_ptr<MatrixReader>> readers;
+    std::vector<TaskModel> models;
+    const auto value = [&](const MergeParameter& parameter, std::size_t i) {
+      for (const auto& [key, number] : options_.settings) {
+        if (key == parameter.name) return number;
+      }
+      return parameter.name == "weight" ? weights[i] : parameter.fallback;
+    };
+    for (std::size_t i = 0; i < matrices.size(); ++i) {
+      readers.push_back(std::make_unique<MatrixReader>(matrices[i]));
+      models.push_back({readers.back().get(), std::to_string(i), {}});
+      for (const MergeParameter& each : method.parameters)
+        models.back().values.push_back(value(each, i));
+    }
+    std::vector<double> of_tensor;
+    for (const MergeParameter& each : method.parameters) of_tensor.push_back(value(each, 0));
+    const MatrixReader zero(Matrix(matrices[0].rows, matrices[0].columns));
+    MergeTask task(method, name, std::move(models), &zero, of_tensor, Semantics::kFixed,
+                   options_.seed);
+    task.set_context({.linalg = linalg_, .embedding = false, .survey = {}});
+    Matrix out(matrices[0].rows, matrices[0].columns);
+    task.emit_values(method.prepare(task), 0, out.values);
+    return out;
+  }
+
+  /// Cut to options.rank, where that is less: B A = Q_b (R_b R_a^T) Q_a^T.
+  Product limited(Product product, double& energy) const {
+    const std::size_t rank = options_.rank;
+    if (linalg_ == nullptr || options_.method == "cat" || options_.method == "linear" ||
+        options_.method == "factors" || (rank == 0 && options_.method != "core_space"))
+      return product;
+    const Qr b = linalg_->qr(product.b);
+    // A^T = Q R.
+    const Qr a = linalg_->qr(linalg_->multiply(product.a, identity(product.a.rows), true));
+    const Matrix core = linalg_->multiply(b.r, a.r, false, true);
+    Svd svd = truncated_svd(*linalg_, core, rank == 0 ? product.a.rows : rank, SvdMode::kExact);
+    energy = 1 - svd.error * svd.error;
+    std::vector<double> roots;
+    for (const double each : svd.values) roots.push_back(std::sqrt(each));
+    scale_columns(svd.left, roots);
+    scale_rows(svd.right, roots);
+    return {linalg_->multiply(b.q, svd.left), linalg_->multiply(svd.right, a.q, false, true)};
+  }
+
+  static Matrix identity(std::size_t n) {
+    Matrix out(n, n);
+    for (std::size_t i = 0; i < n; ++i) out.at(i, i) = 1;
+    return out;
+  }
+};
+
+}  // namespace
+
+bool needs_linalg(const CombineOptions& options) noexcept {
+  return options.method == "svd" || options.method == "core_space" || options.method == "knots" ||
+         (options.inner != nullptr && options.inner->needs_linalg);
+}
+
+Combined combine_adapters(const Linalg* linalg,
+                          const std::vector<std::shared_ptr<const Adapter>>& adapters,
+                          const CombineOptions& options) {
+  return Combiner(linalg, adapters, options).run();
+}
+
+}  // namespace lancet

@@ -1,0 +1,170 @@
+#include "merge/adapter_extract.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/text.h"
+#include "formats/model_writer.h"
+#include "merge/matrices.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::string_view kOperation = "adapter extract";
+
+std::vector<float> read_all(const ModelSource& model, const TensorInfo& tensor) {
+  std::vector<float> out(tensor.elements());
+  model.read_f32(tensor, 0, tensor.shape.empty() ? 1 : tensor.shape[0], out);
+  return out;
+}
+
+Matrix difference(const ModelSource& base, const TensorInfo& b, const ModelSource& tuned,
+                  const TensorInfo& t, double& base_norm) {
+  const bool matrix = b.shape.size() == 2;
+  Matrix out(matrix ? static_cast<std::size_t>(b.shape[0]) : 1,
+             matrix ? static_cast<std::size_t>(b.shape[1]) : b.elements());
+  const std::vector<float> from = read_all(base, b), to = read_all(tuned, t);
+  base_norm = 0;
+  for (std::size_t i = 0; i < out.values.size(); ++i) {
+    out.values[i] = static_cast<double>(to[i]) - static_cast<double>(from[i]);
+    base_norm += static_cast<double>(from[i]) * static_cast<double>(from[i]);
+  }
+  base_norm = std::sqrt(base_norm);
+  return out;
+}
+
+/// Embeddings and heads.
+bool tells_tokens(const std::string& name) {
+  constexpr std::string_view kWords[] = {"embed", "wte", "wpe", "lm_head"};
+  return std::ranges::any_of(
+      kWords, [&](std::string_view word) { return name.find(word) != std::string::npos; });
+}
+
+/// GPT-2 stores its layers as [d_in, d_out].
+bool is_transposed(const ModelSource& model, const std::string& name) {
+  return json_string(model.config(), "model_type", "config.json", "") == "gpt2" &&
+         name.find(".c_") != std::string::npos;
+}
+
+std::size_t rank_for(const Svd& svd, double total, double energy) {
+  double sum = 0;
+  for (std::size_t k = 0; k < svd.values.size(); ++k) {
+    sum += svd.values[k] * svd.values[k];
+    if (sum >= energy * total) return k + 1;
+  }
+  return svd.values.size();
+}
+
+std::vector<float> floats_of(const Matrix& a) { return {a.values.begin(), a.values.end()}; }
+
+Matrix transposed(const Matrix& a) {
+  Matrix out(a.columns, a.rows);
+  for (std::size_t r = 0; r < a.rows; ++r) {
+    for (std::size_t c = 0; c < a.columns; ++c) out.at(c, r) = a.at(r, c);
+  }
+  return out;
+}
+
+class Extractor {
+ public:
+  Extractor(const Linalg& linalg, const ModelSource& base, const ModelSource& tuned,
+            const ExtractOptions& options)
+      : linalg_(linalg), base_(base), tuned_(tuned), options_(options) {}
+
+  Extracted run() {
+    for (const TensorInfo& tensor : base_.tensors()) {
+      check_interrupted();
+      if (dtype_info(tensor.dtype).floating) take(tensor);
+    }
+    if (out_.file.modules.empty() && out_.file.saved.empty()) {
+      fail(ErrorKind::kMismatch, kOperation,
+           fmt::format("expected linear layers that differ, found none between '{}' and '{}'",
+                       printable(base_.checkpoint().path().string(), 400),
+                       printable(tuned_.checkpoint().path().string(), 400)));
+    }
+    out_.file.base = base_.checkpoint().path().string();
+    out_.report["modules"] = std::move(modules_);
+    out_.report["energy"] = total_ > 0 ? kept_ / total_ : 1.0;
+    out_.report["left_out"] = std::move(left_out_);
+    return std::move(out_);
+  }
+
+ private:
+  const Linalg& linalg_;
+  const ModelSource& base_;
+  const ModelSource& tuned_;
+  const ExtractOptions& options_;
+  Extracted out_;
+  Json modules_ = Json::array(), left_out_ = Json::array();
+  double total_ = 0, kept_ = 0;
+
+  void take(const TensorInfo& tensor) {
+    const TensorInfo& other = tuned_.at(tensor.name);
+    if (other.shape != tensor.shape) {
+      fail(ErrorKind::kMismatch, kOperation,
+           fmt::format("tensor '{}': expected one shape, found [{}] and [{}]",
+                       printable(tensor.name), fmt::join(tensor.shape, ", "),
+                       fmt::join(other.shape, ", ")));
+    }
+    double norm = 0;
+    Matrix delta = difference(base_, tensor, tuned_, other, norm);
+    const double size = squared_norm(delta);
+    if (size == 0) return;
+    const bool linear =
+        tensor.shape.size() == 2 && tensor.name.ends_with(".weight") && !tells_tokens(tensor.name);
+    if (linear) {
+      add_module(tensor.name, std::move(delta), size, norm);
+    } else if (options_.save_rest) {
+      out_.file.saved.push_back(copy_tensor(tuned_, other, std::nullopt));
+    } else {
+      left_out_.push_back(tensor.name);
+    }
+  }
+
+  void add_module(const std::string& name, Matrix delta, double size, double norm) {
+    LoraFactors factors;
+    factors.module = name.substr(0, name.size() - std::string_view(".weight").size());
+    if (is_transposed(base_, name)) {
+      factors.kind = LoraModule::Kind::kTransposed;
+      delta = transposed(delta);
+    }
+    Svd svd = truncated_svd(linalg_, delta, options_.rank, options_.svd);
+    std::size_t rank = std::max<std::size_t>(1, numerical_rank(svd));
+    if (options_.energy) rank = std::min(rank, rank_for(svd, size, *options_.energy));
+    double kept = 0;
+    std::vector<double> roots;
+    for (std::size_t k = 0; k < rank; ++k) {
+      kept += svd.values[k] * svd.values[k];
+      roots.push_back(std::sqrt(svd.values[k]));
+    }
+    Matrix left = columns_of(svd.left, 0, rank), right = rows_of(svd.right, 0, rank);
+    scale_columns(left, roots);
+    scale_rows(right, roots);
+    factors.rank = static_cast<std::int64_t>(rank);
+    factors.d_in = static_cast<std::int64_t>(right.columns);
+    factors.d_out = static_cast<std::int64_t>(left.rows);
+    factors.a = floats_of(right);
+    factors.b = floats_of(left);
+    total_ += size;
+    kept_ += kept;
+    modules_.push_back({{"name", factors.module},
+                        {"rank", rank},
+                        {"energy", kept / size},
+                        {"relative_norm", norm > 0 ? std::sqrt(size) / norm : 0.0}});
+    out_.file.modules.push_back(std::move(factors));
+  }
+};
+
+}  // namespace
+
+Extracted extract_adapter(const Linalg& linalg, const ModelSource& base, const ModelSource& tuned,
+                          const ExtractOptions& options) {
+  return Extractor(linalg, base, tuned, options).run();
+}
+
+}  // namespace lancet

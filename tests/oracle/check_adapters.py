@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Adapters against peft. Usage: check_adapters.py LANCET
+
+- peft's merge_and_unload and `lancet adapter merge` give the same weights, for plain, rank-stabilised, patterned and DoRA
+  adapters, with an adapted embedding and a saved head;
+- peft loads what `lancet adapter extract` and `combine` write, and its merged weights are those that were asked for;
+- `combine --method linear`, cat and svd are peft's add_weighted_adapter.
+"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+TOLERANCE = 2e-6
+failures = 0
+
+
+def report(name, difference, tolerance=TOLERANCE):
+    global failures
+    bad = not difference <= tolerance
+    failures += bad
+    print(f"{'FAIL' if bad else 'ok  '} {name}: {difference:.1e}")
+
+
+def run(lancet, *args):
+    done = subprocess.run([lancet, *map(str, args), "--json", "--device", "cpu"], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"lancet {args}: exit {done.returncode}\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def largest(a, b):
+    missing = set(a) ^ set(b)
+    if missing:
+        sys.exit(f"different names: {sorted(missing)[:4]}")
+    return max(float((a[k].double() - b[k].double()).abs().max()) for k in a)
+
+
+def state(model):
+    return {k: v for k, v in model.state_dict().items()}
+
+
+def save_adapter(base, path, seed, **options):
+    torch.manual_seed(seed)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(task_type="CAUSAL_LM", **options))
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                value.add_(torch.randn_like(value) * 0.05)
+    model.save_pretrained(path)
+    return path
+
+
+def merged(base, path):
+    return state(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), path).merge_and_unload())
+
+
+def main(lancet):
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        torch.manual_seed(0)
+        config = LlamaConfig(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+                             num_key_value_heads=2, tie_word_embeddings=False)
+        LlamaForCausalLM(config).save_pretrained(root / "base")
+        base = root / "base"
+        every = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        kinds = {
+            "plain": dict(r=4, lora_alpha=12, target_modules=every),
+            "rslora": dict(r=4, lora_alpha=6, target_modules=every, use_rslora=True),
+            "patterns": dict(r=4, lora_alpha=6, target_modules=every, rank_pattern={"layers.0.self_attn.q_proj": 2, ".*down_proj": 3},
+                             alpha_pattern={"up_proj": 1}),
+            "dora": dict(r=4, lora_alpha=6, target_modules=every, use_dora=True),
+            "embedding": dict(r=4, lora_alpha=6, target_modules=["embed_tokens", "q_proj"], modules_to_save=["lm_head"]),
+        }
+        for seed, (name, options) in enumerate(kinds.items()):
+            adapter = save_adapter(base, root / name, seed, **options)
+            found = run(lancet, "adapter", "check", base, adapter)
+            assert found["ok"] and found["modules"], found
+            run(lancet, "adapter", "merge", base, adapter, "-o", root / f"{name}.safetensors")
+            report(f"adapter merge, {name}", largest(load_file(root / f"{name}.safetensors"), merged(base, adapter)))
+        run(lancet, "convert", f"{base}+{root / 'plain'}", root / "tuned")
+        report("MODEL+ADAPTER", largest(load_file(root / "tuned" / "model.safetensors"), merged(base, root / "plain")))
+        run(lancet, "adapter", "extract", base, root / "tuned", "--rank", 4, "--svd", "exact", "-o", root / "extracted")
+        report("adapter extract", largest(merged(base, root / "extracted"), merged(base, root / "plain")), 1e-5)
+
+        other = save_adapter(base, root / "other", 9, r=4, lora_alpha=8, target_modules=every)
+        for method, ours in {"cat": [], "linear": [], "svd": ["--rank", 4]}.items():
+            run(lancet, "adapter", "combine", root / "plain", other, "--weights", "0.7,0.4", "--method", method, *ours,
+                "-o", root / f"combined_{method}")
+            model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), root / "plain", adapter_name="a")
+            model.load_adapter(other, adapter_name="b")
+            model.add_weighted_adapter(["a", "b"], [0.7, 0.4], "c", combination_type=method, **({"svd_rank": 4} if ours else {}))
+            model.set_adapter("c")
+            report(f"adapter combine, {method}", largest(merged(base, root / f"combined_{method}"), state(model.merge_and_unload())), 1e-5)
+    print(f"{failures} failures")
+    return 1 if failures else 0
+
+
+sys.exit(main(*sys.argv[1:]))
