@@ -1,5 +1,5 @@
 // tokenizer.ggml.* from the files of a Hugging Face directory: byte-level BPE as llama.cpp names
-// it.
+// it, and SentencePiece BPE.
 #include <algorithm>
 #include <array>
 
@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "formats/config/gguf_sentencepiece.h"
 #include "formats/config/to_gguf.h"
 
 namespace lancet {
@@ -247,25 +248,32 @@ void append_tokenizer(const std::map<std::string, std::string>& side_files, cons
   const Json tokenizer = parse_side(side_files, std::string(kFile));
   const Json tokenizer_config = parse_side(side_files, "tokenizer_config.json");
   const Json generation = parse_side(side_files, "generation_config.json");
-  const Json& model = member(tokenizer, "model");
-  if (type_of(model) != "BPE" || member(model, "byte_fallback") == true) {
-    unsupported(fmt::format("expected byte-level BPE, found {}", printable(type_of(model))));
-  }
-  const std::string_view pre = pre_name(tokenizer);
+  const std::string type = type_of(member(tokenizer, "model"));
+  if (type != "BPE") unsupported(fmt::format("expected BPE, found {}", printable(type)));
+  const bool scored = is_sentencepiece_bpe(tokenizer);
+  const std::string_view pre = scored ? "default" : pre_name(tokenizer);
   Vocabulary vocabulary = read_vocabulary(tokenizer, vocab);
   const Json& processor = member(tokenizer, "post_processor");
 
-  metadata.emplace_back("tokenizer.ggml.model", gguf_string("gpt2"));
+  metadata.emplace_back("tokenizer.ggml.model", gguf_string(scored ? "llama" : "gpt2"));
   metadata.emplace_back("tokenizer.ggml.pre", gguf_string(std::string(pre)));
   append_roles(tokenizer_config, generation, config, vocabulary, metadata);
-  metadata.emplace_back("tokenizer.ggml.add_space_prefix", gguf_bool(false));
+  metadata.emplace_back("tokenizer.ggml.add_space_prefix",
+                        gguf_bool(scored && adds_space_prefix(tokenizer)));
   metadata.emplace_back("tokenizer.ggml.add_bos_token", gguf_bool(adds_special(processor, true)));
   metadata.emplace_back("tokenizer.ggml.add_eos_token", gguf_bool(adds_special(processor, false)));
   append_template(side_files, tokenizer_config, metadata);
+  if (scored) {
+    metadata.emplace_back(
+        "tokenizer.ggml.scores",
+        GgufValue{GgufType::kArray, GgufType::kF32,
+                  sentencepiece_scores(tokenizer, vocabulary.tokens, vocabulary.types)});
+  }
   metadata.emplace_back("tokenizer.ggml.tokens", GgufValue{GgufType::kArray, GgufType::kString,
                                                            std::move(vocabulary.tokens)});
   metadata.emplace_back("tokenizer.ggml.token_type",
                         GgufValue{GgufType::kArray, GgufType::kI32, std::move(vocabulary.types)});
+  if (scored) return;
   metadata.emplace_back("tokenizer.ggml.merges",
                         GgufValue{GgufType::kArray, GgufType::kString, read_merges(tokenizer)});
 }

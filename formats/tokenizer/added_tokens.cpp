@@ -117,7 +117,10 @@ void AddedTokens::normalize(const Normalizer* normalizer) {
   for (AddedToken& token : tokens_) {
     if (token.special) special.insert(token.content);
     Segment content{token.content};
-    if (token.normalized && normalizer != nullptr) content = normalizer->apply(content, arena);
+    if (token.normalized && normalizer != nullptr) {
+      arena.begin(token.content.size());
+      content = normalizer->apply(content, arena);
+    }
     token.decoded = content.text;
   }
   for (AddedToken& token : tokens_) token.skipped = special.contains(token.decoded);

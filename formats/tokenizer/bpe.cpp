@@ -1,6 +1,7 @@
 #include "formats/tokenizer/bpe.h"
 
 #include <algorithm>
+#include <bit>
 #include <queue>
 #include <utility>
 
@@ -157,13 +158,13 @@ void Bpe::encode(std::string_view word, Scratch& scratch, std::vector<Piece>& ou
   auto& own = static_cast<BpeScratch&>(scratch);
   if (word.size() <= WordCache::kWordBytes) return encode_cached(word, own, out);
   if (adjacency_) return encode_cut(word, own, out);
-  encode_uncached(word, own.symbols, out);
+  encode_uncached(word, own, out);
 }
 
 void Bpe::encode_cached(std::string_view word, BpeScratch& scratch, std::vector<Piece>& out) const {
   if (scratch.cache.find(word, out)) return;
   const std::size_t before = out.size();
-  encode_uncached(word, scratch.symbols, out);
+  encode_uncached(word, scratch, out);
   const auto pieces = std::span<const Piece>(out).subspan(before);
   if (!pieces.empty() && pieces.back().end == word.size()) scratch.cache.insert(word, pieces);
 }
@@ -186,7 +187,7 @@ void Bpe::encode_cut(std::string_view word, BpeScratch& scratch, std::vector<Pie
     if (part.size() <= WordCache::kWordBytes) {
       encode_cached(part, scratch, out);
     } else {
-      encode_uncached(part, scratch.symbols, out);
+      encode_uncached(part, scratch, out);
     }
     for (std::size_t i = before; i < out.size(); ++i) {
       out[i].begin += static_cast<std::uint32_t>(begin);
@@ -203,7 +204,7 @@ std::optional<TokenId> Bpe::whole_word(std::string_view word) const {
   return vocabulary_.find(spelled);
 }
 
-void Bpe::encode_uncached(std::string_view word, std::vector<Piece>& symbols,
+void Bpe::encode_uncached(std::string_view word, BpeScratch& scratch,
                           std::vector<Piece>& out) const {
   if (options_.ignore_merges) {
     if (const auto id = whole_word(word)) {
@@ -211,21 +212,21 @@ void Bpe::encode_uncached(std::string_view word, std::vector<Piece>& symbols,
       return;
     }
   }
+  std::vector<Piece>& symbols = scratch.symbols;
   SymbolReader(*this, word, symbols).read();
-  if (symbols.size() <= kShortSymbols) {
-    merge_short(symbols);
-  } else {
-    merge_long(symbols);
-  }
+  scratch.steps += word.size();
+  scratch.steps += symbols.size() <= kShortSymbols ? merge_short(symbols) : merge_long(symbols);
   out.insert(out.end(), symbols.begin(), symbols.end());
 }
 
-void Bpe::merge_short(std::vector<Piece>& symbols) const {
+std::uint64_t Bpe::merge_short(std::vector<Piece>& symbols) const {
+  std::uint64_t steps = 0;
   std::array<const MergeTable::Slot*, kShortSymbols> next;  // of the pair (i, i + 1)
   std::size_t count = symbols.size();
   for (std::size_t i = 0; i + 1 < count; ++i)
     next[i] = &table_.find(symbols[i].id, symbols[i + 1].id);
   while (count > 1) {
+    steps += count;
     std::size_t best = 0;
     for (std::size_t i = 1; i + 1 < count; ++i) {
       if (next[i]->rank < next[best]->rank) best = i;
@@ -242,6 +243,7 @@ void Bpe::merge_short(std::vector<Piece>& symbols) const {
     if (best + 1 < count) next[best] = &table_.find(symbols[best].id, symbols[best + 1].id);
   }
   symbols.resize(count);
+  return steps;
 }
 
 namespace {
@@ -267,7 +269,8 @@ struct Link {
 
 }  // namespace
 
-void Bpe::merge_long(std::vector<Piece>& symbols) const {
+std::uint64_t Bpe::merge_long(std::vector<Piece>& symbols) const {
+  std::uint64_t steps = 0;
   const auto count = static_cast<std::uint32_t>(symbols.size());
   std::vector<Link> links(count);
   std::vector<Candidate> first;
@@ -284,6 +287,7 @@ void Bpe::merge_long(std::vector<Piece>& symbols) const {
                                                                                std::move(first));
   const auto push = [&](Candidate c) { queue.push(c); };
   while (!queue.empty()) {
+    steps += static_cast<std::uint64_t>(std::bit_width(queue.size()));
     const Candidate top = queue.top();
     queue.pop();
     const std::uint32_t left = top.left;
@@ -302,6 +306,7 @@ void Bpe::merge_long(std::vector<Piece>& symbols) const {
   std::uint32_t kept = 0;
   for (std::uint32_t i = 0; i != kEnd; i = links[i].next) symbols[kept++] = symbols[i];
   symbols.resize(kept);
+  return steps;
 }
 
 void Bpe::save(Json& model) const {

@@ -49,11 +49,11 @@ class Bpe : public TokenModel {
   void encode_cached(std::string_view word, BpeScratch& scratch, std::vector<Piece>& out) const;
   /// Cuts a long word where no token reaches across.
   void encode_cut(std::string_view word, BpeScratch& scratch, std::vector<Piece>& out) const;
-  void encode_uncached(std::string_view word, std::vector<Piece>& symbols,
-                       std::vector<Piece>& out) const;
+  void encode_uncached(std::string_view word, BpeScratch& scratch, std::vector<Piece>& out) const;
   [[nodiscard]] std::optional<TokenId> whole_word(std::string_view word) const;
-  void merge_short(std::vector<Piece>& symbols) const;
-  void merge_long(std::vector<Piece>& symbols) const;
+  /// Each returns the steps it took.
+  std::uint64_t merge_short(std::vector<Piece>& symbols) const;
+  std::uint64_t merge_long(std::vector<Piece>& symbols) const;
 
   Vocabulary vocabulary_;
   std::vector<Merge> merges_;  ///< by rank
@@ -72,23 +72,32 @@ class Bpe : public TokenModel {
 /// whose parts or result are not in the vocabulary.
 class MergeReader {
  public:
-  MergeReader(const Vocabulary& vocabulary, std::size_t prefix_bytes, const Where& where)
-      : vocabulary_(vocabulary), prefix_bytes_(prefix_bytes), where_(where) {}
+  MergeReader(const Vocabulary& vocabulary, std::size_t prefix_bytes, const Where& where);
 
   void add(std::string_view left, std::string_view right);
   /// "a b"; lines that begin with "#version" are skipped.
   void add_line(std::string_view line);
-  [[nodiscard]] std::vector<Merge> take() { return std::move(merges_); }
+  /// Resolves what is left. Errors of a merge come here at the latest.
+  [[nodiscard]] std::vector<Merge> take();
 
  private:
-  [[nodiscard]] TokenId resolve(std::string_view piece, std::string_view left,
-                                std::string_view right) const;
+  static constexpr std::size_t kAtOnce = 64;
+
+  /// The parts of a merge and what they join to, one after the other in waiting_text_.
+  struct Waiting {
+    std::uint32_t left;   ///< bytes
+    std::uint32_t right;  ///< bytes
+  };
+
+  void resolve_waiting();
 
   const Vocabulary& vocabulary_;
   std::size_t prefix_bytes_;
   const Where& where_;
+  std::size_t most_;  ///< merges: each cut of each piece once
   std::vector<Merge> merges_;
-  std::string joined_;
+  std::vector<Waiting> waiting_;
+  std::string waiting_text_;
 };
 
 }  // namespace lancet

@@ -1,5 +1,8 @@
 // Reading BPE from tokenizer.json.
 
+#include <algorithm>
+#include <array>
+
 #include <fmt/format.h>
 
 #include "core/text.h"
@@ -10,6 +13,7 @@ namespace lancet {
 namespace {
 
 constexpr std::size_t kMergeLimit = 16U << 20U;
+constexpr std::size_t kPartsLimit = 1U << 20U;  // bytes; a piece has fewer
 
 std::vector<Merge> read_merges(const Json& model, const Vocabulary& vocabulary,
                                std::size_t prefix_bytes, const Where& where) {
@@ -31,19 +35,63 @@ std::vector<Merge> read_merges(const Json& model, const Vocabulary& vocabulary,
 
 }  // namespace
 
+MergeReader::MergeReader(const Vocabulary& vocabulary, std::size_t prefix_bytes, const Where& where)
+    : vocabulary_(vocabulary),
+      prefix_bytes_(prefix_bytes),
+      where_(where),
+      most_(std::min(kMergeLimit, vocabulary.bytes() + vocabulary.size())) {}
+
 void MergeReader::add(std::string_view left, std::string_view right) {
-  if (merges_.size() >= kMergeLimit)
-    where_.fail_input(fmt::format("more than {} merges", kMergeLimit));
-  const TokenId left_id = resolve(left, left, right);
-  const TokenId right_id = resolve(right, left, right);
+  if (merges_.size() + waiting_.size() >= most_)
+    where_.fail_input(
+        fmt::format("more than {} merges, which is more than the pieces allow", most_));
   if (right.size() < prefix_bytes_) {
     where_.fail_input(
         fmt::format("merge '{} {}': the right part is shorter than continuing_subword_prefix",
                     printable(left, 60), printable(right, 60)));
   }
-  joined_.assign(left);
-  joined_ += right.substr(prefix_bytes_);
-  merges_.push_back({left_id, right_id, resolve(joined_, left, right)});
+  if (left.size() + right.size() > kPartsLimit)
+    where_.fail_input(fmt::format("merge '{} ...' is longer than any piece", printable(left, 60)));
+  waiting_.push_back(
+      {static_cast<std::uint32_t>(left.size()), static_cast<std::uint32_t>(right.size())});
+  waiting_text_ += left;
+  waiting_text_ += right;
+  if (prefix_bytes_ > 0) {
+    waiting_text_ += left;
+    waiting_text_ += right.substr(prefix_bytes_);
+  }
+  if (waiting_.size() == kAtOnce) resolve_waiting();
+}
+
+void MergeReader::resolve_waiting() {
+  std::array<std::string_view, 3 * kAtOnce> pieces;  // left, right and result of each
+  std::array<TokenId, 3 * kAtOnce> ids;
+  const char* at = waiting_text_.data();
+  for (std::size_t i = 0; i < waiting_.size(); ++i) {
+    const auto [left, right] = waiting_[i];
+    pieces[3 * i] = {at, left};
+    pieces[3 * i + 1] = {at + left, right};
+    if (prefix_bytes_ > 0) at += left + right;
+    pieces[3 * i + 2] = {at, left + right - prefix_bytes_};
+    at += left + right - prefix_bytes_;
+  }
+  const std::size_t count = 3 * waiting_.size();
+  vocabulary_.find_all(std::span(pieces).first(count), std::span(ids).first(count));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (ids[i] >= 0) continue;
+    const std::size_t merge = i - i % 3;
+    where_.fail_input(fmt::format("merge '{} {}': '{}' is not in the vocabulary",
+                                  printable(pieces[merge], 60), printable(pieces[merge + 1], 60),
+                                  printable(pieces[i], 60)));
+  }
+  for (std::size_t i = 0; i < count; i += 3) merges_.push_back({ids[i], ids[i + 1], ids[i + 2]});
+  waiting_.clear();
+  waiting_text_.clear();
+}
+
+std::vector<Merge> MergeReader::take() {
+  resolve_waiting();
+  return std::move(merges_);
 }
 
 void MergeReader::add_line(std::string_view line) {
@@ -54,13 +102,6 @@ void MergeReader::add_line(std::string_view line) {
                                   printable(line, 80)));
   }
   add(line.substr(0, space), line.substr(space + 1));
-}
-
-TokenId MergeReader::resolve(std::string_view piece, std::string_view left,
-                             std::string_view right) const {
-  if (const auto id = vocabulary_.find(piece)) return *id;
-  where_.fail_input(fmt::format("merge '{} {}': '{}' is not in the vocabulary", printable(left, 60),
-                                printable(right, 60), printable(piece, 60)));
 }
 
 BpeOptions read_bpe_options(const Json& model, const Where& where, bool raw_bytes) {

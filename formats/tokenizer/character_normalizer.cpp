@@ -56,14 +56,14 @@ class CharacterNormalizer : public Normalizer {
       const std::size_t begin = at;
       const Change change = change_of(decode_at(segment.text.data(), at));
       if (!change) continue;
-      if (!builder) builder.emplace(segment);
+      if (!builder) builder.emplace(segment, arena);
       builder->keep(kept, begin);
       builder->put(*change, begin, at);
       kept = at;
     }
     if (!builder) return segment;
     builder->keep(kept, segment.text.size());
-    return builder->finish(arena);
+    return builder->finish();
   }
 
  private:
@@ -88,7 +88,7 @@ class CharacterNormalizer : public Normalizer {
 class ChineseSpacer : public Normalizer {
  public:
   Segment apply(const Segment& segment, TextArena& arena) const override {
-    SegmentBuilder builder(segment);
+    SegmentBuilder builder(segment, arena);
     std::string spaced;
     for (std::size_t at = 0; at < segment.text.size();) {
       const std::size_t begin = at;
@@ -99,7 +99,7 @@ class ChineseSpacer : public Normalizer {
       spaced.assign(" ").append(segment.text.substr(begin, at - begin)).append(" ");
       builder.put(spaced, begin, at);
     }
-    return builder.text().size() == segment.text.size() ? segment : builder.finish(arena);
+    return builder.text().size() == segment.text.size() ? segment : builder.finish();
   }
 };
 

@@ -26,7 +26,7 @@ class Precompiled : public Normalizer {
   explicit Precompiled(Charsmap charsmap) : charsmap_(std::move(charsmap)) {}
 
   Segment apply(const Segment& segment, TextArena& arena) const override {
-    SegmentBuilder builder(segment);
+    SegmentBuilder builder(segment, arena);
     const std::string_view text = segment.text;
     bool changed = false;
     const auto put = [&](std::size_t begin, std::size_t end) {
@@ -46,7 +46,7 @@ class Precompiled : public Normalizer {
       }
       begin = end;
     }
-    return changed ? builder.finish(arena) : segment;
+    return changed ? builder.finish() : segment;
   }
 
  private:

@@ -12,6 +12,8 @@
 namespace lancet {
 namespace {
 
+constexpr std::uint64_t kGrowthLimit = 4096;  // times, by all Replace steps together
+
 std::string replace_all(std::string_view text, const Pattern& pattern, std::string_view content) {
   std::string out;
   pattern.split(text, [&](std::size_t begin, std::size_t end, bool match) {
@@ -205,6 +207,15 @@ std::unique_ptr<Decoder> make_metaspace(const Json& description, const Where& wh
   return std::make_unique<MetaspaceDecoder>(where.string(description, "replacement"), !never);
 }
 
+/// How many times longer a Replace may make a text.
+std::uint64_t growth_of(const Json& description, const Where& where) {
+  const Json& pattern = where.member(description, "pattern");
+  const bool literal = pattern.is_object() && pattern.contains("String");
+  const std::size_t from = literal ? where.string(pattern, "String").size() : 1;
+  const std::size_t to = where.string(description, "content").size();
+  return std::max<std::uint64_t>(1, (to + from - 1) / std::max<std::size_t>(from, 1));
+}
+
 std::unique_ptr<Decoder> make_step(const std::string& type, const Json& description,
                                    const Where& where) {
   if (type == "ByteLevel") return std::make_unique<ByteLevelDecoder>();
@@ -232,9 +243,14 @@ std::unique_ptr<Decoder> make_step(const std::string& type, const Json& descript
 }
 
 void add_steps(const Json& description, const Where& where,
-               std::vector<std::unique_ptr<Decoder>>& out, bool& byte_level) {
+               std::vector<std::unique_ptr<Decoder>>& out, bool& byte_level,
+               std::uint64_t& growth) {
   if (description.is_null()) return;
   const std::string type = where.string(description, "type");
+  if (type == "Replace") {
+    growth *= growth_of(description, where);
+    if (growth > kGrowthLimit) where.key("content").fail_input("the decoders make a text explode");
+  }
   if (type != "Sequence") {
     byte_level = type == "ByteLevel" && out.empty();
     out.push_back(make_step(type, description, where));
@@ -242,7 +258,7 @@ void add_steps(const Json& description, const Where& where,
   }
   const Json::array_t& list = where.array(description, "decoders");
   for (std::size_t i = 0; i < list.size(); ++i)
-    add_steps(list[i], where.component("decoders", i), out, byte_level);
+    add_steps(list[i], where.component("decoders", i), out, byte_level, growth);
 }
 
 }  // namespace
@@ -267,7 +283,8 @@ void append_piece_bytes(std::string_view piece, std::string& bytes) {
 
 Decoders::Decoders(const Json& description, const Where& where)
     : joins_with_blanks_(description.is_null()) {
-  add_steps(description, where, steps_, byte_level_);
+  std::uint64_t growth = 1;
+  add_steps(description, where, steps_, byte_level_, growth);
   find_shape();
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/log.h"
 #include "core/text.h"
+#include "formats/tokenizer/bert_gguf.h"
 #include "formats/tokenizer/bpe.h"
 #include "formats/tokenizer/scanners.h"
 #include "formats/tokenizer/sentencepiece.h"
@@ -196,11 +197,12 @@ std::shared_ptr<Tokenizer::Impl> build(const GgufHeader& header) {
   const std::string model = header.string("tokenizer.ggml.model");
   if (model == "llama" || model == "t5")
     return make_sentencepiece(sentencepiece_from_gguf(header), Where{"GGUF metadata", "", 0});
+  if (model == "bert") return make_tokenizer(bert_from_gguf(header), "GGUF metadata");
   if (model != "gpt2") {
     fail(ErrorKind::kMismatch, "tokenizer",
          fmt::format(
-             "tokenizer.ggml.model: the kind '{}' is not supported, expected 'gpt2', 'llama' "
-             "or 't5'",
+             "tokenizer.ggml.model: the kind '{}' is not supported, expected 'gpt2', "
+             "'llama', 't5' or 'bert'",
              printable(model, 60)));
   }
   const Recipe& recipe = find_recipe(header.string("tokenizer.ggml.pre", "default"));

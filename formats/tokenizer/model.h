@@ -24,6 +24,9 @@ class TokenModel {
   class Scratch {
    public:
     virtual ~Scratch() = default;
+    /// What encode did so far: queue operations by their depth, trie nodes, pairs compared. Its
+    /// time is proportional to them.
+    std::uint64_t steps = 0;
   };
 
   virtual ~TokenModel() = default;

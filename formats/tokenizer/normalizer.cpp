@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/error.h"
 #include "formats/tokenizer/byte_alphabet.h"
 #include "formats/tokenizer/charsmap.h"
 #include "formats/tokenizer/pattern.h"
@@ -30,7 +31,7 @@ class SequenceNormalizer : public Normalizer {
 class Lowercase : public Normalizer {
  public:
   Segment apply(const Segment& segment, TextArena& arena) const override {
-    SegmentBuilder builder(segment);
+    SegmentBuilder builder(segment, arena);
     std::string lower;
     for (std::size_t at = 0; at < segment.text.size();) {
       const std::size_t begin = at;
@@ -42,7 +43,7 @@ class Lowercase : public Normalizer {
         builder.put(lower, begin, at);
       }
     }
-    return builder.text() == segment.text ? segment : builder.finish(arena);
+    return builder.text() == segment.text ? segment : builder.finish();
   }
 };
 
@@ -52,10 +53,10 @@ class Prepend : public Normalizer {
   explicit Prepend(std::string prefix) : prefix_(std::move(prefix)) {}
   Segment apply(const Segment& segment, TextArena& arena) const override {
     if (segment.text.empty() || prefix_.empty()) return segment;
-    SegmentBuilder builder(segment);
+    SegmentBuilder builder(segment, arena);
     builder.put(prefix_, 0, 0);
     builder.keep(0, segment.text.size());
-    return builder.finish(arena);
+    return builder.finish();
   }
 
  private:
@@ -67,7 +68,7 @@ class Replace : public Normalizer {
   Replace(std::unique_ptr<Pattern> pattern, std::string content)
       : pattern_(std::move(pattern)), content_(std::move(content)) {}
   Segment apply(const Segment& segment, TextArena& arena) const override {
-    SegmentBuilder builder(segment);
+    SegmentBuilder builder(segment, arena);
     bool changed = false;
     pattern_->split(segment.text, [&](std::size_t begin, std::size_t end, bool match) {
       if (match) {
@@ -77,7 +78,7 @@ class Replace : public Normalizer {
         builder.keep(begin, end);
       }
     });
-    return changed ? builder.finish(arena) : segment;
+    return changed ? builder.finish() : segment;
   }
 
  private:
@@ -117,11 +118,11 @@ class Strip : public Normalizer {
 class ByteLevelNormalizer : public Normalizer {
  public:
   Segment apply(const Segment& segment, TextArena& arena) const override {
-    SegmentBuilder builder(segment);
+    SegmentBuilder builder(segment, arena);
     for (std::size_t at = 0; at < segment.text.size(); ++at) {
       builder.put(byte_alphabet()[static_cast<std::uint8_t>(segment.text[at])], at, at + 1);
     }
-    return builder.finish(arena);
+    return builder.finish();
   }
 };
 
@@ -151,6 +152,12 @@ std::unique_ptr<Normalizer> make_bert(const Json& description, const Where& wher
 }
 
 }  // namespace
+
+void TextArena::fail_too_long() {
+  fail(ErrorKind::kInput, "tokenizer",
+       "the normalizer makes a text of more than 64 times its bytes",
+       "the normalizer of this tokenizer.json is broken or hostile");
+}
 
 std::unique_ptr<Normalizer> make_normalizer(const Json& description, const Where& where) {
   if (description.is_null()) return nullptr;

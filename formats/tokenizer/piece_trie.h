@@ -21,15 +21,18 @@ class PieceTrie {
             const Where& where);
 
   /// Calls `found(length, id)` for each piece (none empty) that `text` begins with, shortest first.
+  /// Returns the number of nodes it looked at.
   template <typename Found>
-  void prefixes(std::string_view text, Found&& found) const {
-    if (text.empty()) return;
+  std::size_t prefixes(std::string_view text, Found&& found) const {
+    if (text.empty()) return 0;
     std::uint32_t node = roots_[static_cast<std::uint8_t>(text[0])];
-    for (std::size_t length = 1; node != kNone; ++length) {
+    std::size_t length = 1;
+    for (; node != kNone; ++length) {
       if (nodes_[node].id >= 0) found(length, nodes_[node].id);
-      if (length == text.size()) return;
+      if (length == text.size()) break;
       node = child(nodes_[node], static_cast<std::uint8_t>(text[length]));
     }
+    return length;
   }
 
  private:

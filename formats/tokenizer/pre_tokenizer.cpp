@@ -14,10 +14,10 @@ namespace {
 
 /// `prefix` in front of the segment, standing for nothing of the input.
 Segment prepended(const Segment& segment, std::string_view prefix, TextArena& arena) {
-  SegmentBuilder builder(segment);
+  SegmentBuilder builder(segment, arena);
   builder.put(prefix, 0, 0);
   builder.keep(0, segment.text.size());
-  return builder.finish(arena);
+  return builder.finish();
 }
 
 class ByteLevel : public PreTokenizer {
@@ -39,11 +39,11 @@ class ByteLevel : public PreTokenizer {
  private:
   void emit(const Segment& piece, TextArena& arena, SegmentSink sink) const {
     if (raw_) return sink(piece);
-    SegmentBuilder builder(piece);
+    SegmentBuilder builder(piece, arena);
     for (std::size_t at = 0; at < piece.text.size(); ++at) {
       builder.put(byte_alphabet()[static_cast<std::uint8_t>(piece.text[at])], at, at + 1);
     }
-    sink(builder.finish(arena));
+    sink(builder.finish());
   }
 
   bool add_prefix_space_;
@@ -78,7 +78,7 @@ class Metaspace : public PreTokenizer {
         pattern_(literal_pattern(replacement_)) {}
 
   void apply(const Segment& segment, TextArena& arena, SegmentSink sink) const override {
-    SegmentBuilder builder(segment);
+    SegmentBuilder builder(segment, arena);
     if (prepends(segment)) builder.put(replacement_, 0, 0);
     for (std::size_t at = 0; at < segment.text.size(); ++at) {
       if (segment.text[at] == ' ') {
@@ -87,7 +87,7 @@ class Metaspace : public PreTokenizer {
         builder.keep(at, at + 1);
       }
     }
-    const Segment replaced = builder.finish(arena);
+    const Segment replaced = builder.finish();
     if (!split_) return sink(replaced);
     split_text(*pattern_, Behavior::kMergedWithNext, false, replaced.text,
                [&](std::size_t begin, std::size_t end) { sink(replaced.slice(begin, end)); });

@@ -21,7 +21,24 @@ struct ByteSpan {
 };
 
 /// Memory of one encode call: texts and spans that the pipeline makes. Released together.
-using TextArena = std::pmr::monotonic_buffer_resource;
+class TextArena : public std::pmr::monotonic_buffer_resource {
+ public:
+  /// All texts made of an input of so many bytes may have 64 times as many, and 1 MiB: a file whose
+  /// normalizers double the text again and again is stopped.
+  void begin(std::uint64_t input_bytes) noexcept { left_ = (1U << 20U) + 64 * input_bytes; }
+  /// Error(kInput) when a text of so many bytes is more than may be made.
+  void check(std::uint64_t bytes) const {
+    if (bytes > left_) fail_too_long();
+  }
+  void spend(std::uint64_t bytes) {
+    check(bytes);
+    left_ -= bytes;
+  }
+
+ private:
+  [[noreturn]] static void fail_too_long();
+  std::uint64_t left_ = 1U << 20U;
+};
 
 struct Segment {
   std::string_view text;  ///< views the input or a TextArena
@@ -55,7 +72,7 @@ using SegmentSink = FunctionRef<void(const Segment&)>;
 /// Builds a changed text together with its spans.
 class SegmentBuilder {
  public:
-  explicit SegmentBuilder(const Segment& from) : from_(from) {
+  SegmentBuilder(const Segment& from, TextArena& arena) : from_(from), arena_(arena) {
     text_.reserve(from.text.size() + 16);
   }
 
@@ -74,6 +91,7 @@ class SegmentBuilder {
   /// Appends `text` in place of from.text[begin, end): every byte of it gets that whole range.
   void put(std::string_view text, std::size_t begin, std::size_t end) {
     text_.append(text);
+    arena_.check(text_.size());
     spans_.insert(spans_.end(), text.size(), from_.input_range(begin, end));
   }
   /// Takes the last `bytes` bytes back.
@@ -84,18 +102,20 @@ class SegmentBuilder {
   [[nodiscard]] const std::string& text() const noexcept { return text_; }
 
   /// The result, copied into the arena.
-  [[nodiscard]] Segment finish(TextArena& arena) const {
+  [[nodiscard]] Segment finish() const {
     if (text_.empty()) return {{}, nullptr, from_.origin};
-    auto* text = static_cast<char*>(arena.allocate(text_.size(), 1));
+    arena_.spend(text_.size());
+    auto* text = static_cast<char*>(arena_.allocate(text_.size(), 1));
     std::memcpy(text, text_.data(), text_.size());
-    auto* spans =
-        static_cast<ByteSpan*>(arena.allocate(spans_.size() * sizeof(ByteSpan), alignof(ByteSpan)));
+    auto* spans = static_cast<ByteSpan*>(
+        arena_.allocate(spans_.size() * sizeof(ByteSpan), alignof(ByteSpan)));
     std::memcpy(spans, spans_.data(), spans_.size() * sizeof(ByteSpan));
     return {{text, text_.size()}, spans, spans_.front().begin};
   }
 
  private:
   Segment from_;
+  TextArena& arena_;
   std::string text_;
   std::vector<ByteSpan> spans_;
 };

@@ -18,7 +18,7 @@ class SentencePieceNormalizer : public Normalizer {
         blank_(rules_.escape_whitespaces ? kMarker : " ") {}
 
   Segment apply(const Segment& segment, TextArena& arena) const override {
-    return Pass(*this, segment).run(arena);
+    return Pass(*this, segment, arena).run();
   }
 
  private:
@@ -30,12 +30,12 @@ class SentencePieceNormalizer : public Normalizer {
 
   class Pass {
    public:
-    Pass(const SentencePieceNormalizer& owner, const Segment& segment)
-        : owner_(owner), rules_(owner.rules_), text_(segment.text), builder_(segment) {
+    Pass(const SentencePieceNormalizer& owner, const Segment& segment, TextArena& arena)
+        : owner_(owner), rules_(owner.rules_), text_(segment.text), builder_(segment, arena) {
       if (!owner_.user_defined_.empty()) kept_ = owner_.user_defined_.find(text_);
     }
 
-    Segment run(TextArena& arena) {
+    Segment run() {
       std::size_t at = 0;
       while (rules_.remove_extra_whitespaces && at < text_.size()) {
         const Unit unit = unit_at(at);
@@ -56,7 +56,7 @@ class SentencePieceNormalizer : public Normalizer {
       }
       if (dummy && rules_.whitespace_is_suffix)
         builder_.put(owner_.blank_, text_.size(), text_.size());
-      return builder_.finish(arena);
+      return builder_.finish();
     }
 
    private:

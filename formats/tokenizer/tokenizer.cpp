@@ -21,6 +21,7 @@ class Encoder {
   Encoder& operator=(const Encoder&) = delete;
 
   Encoding run() {
+    scratch_->arena.begin(text_.size());
     out_.ids.reserve(text_.size() / 4 + 8);
     out_.offsets.reserve(text_.size() / 4 + 8);
     const auto token = [&](const AddedToken& found, ByteSpan span) { add(found.id, span); };

@@ -28,12 +28,14 @@ class BpeText {
     std::string key;
     for (bool first = true; cursor_.next_key(first, key); first = false) {
       if (description.contains(key)) return false;
+      cursor_.set_subject(key);
       if (key != "model") {
         description[key] = value();
       } else if (!read_model(description[key])) {
         return false;
       }
     }
+    cursor_.set_subject("");
     cursor_.finish();
     return vocabulary && merges;
   }

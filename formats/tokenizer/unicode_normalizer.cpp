@@ -56,7 +56,7 @@ class UnicodeNormalizer : public Normalizer {
       const std::size_t end = cluster_end(text, begin);
       const auto changed = changed_cluster(text.substr(begin, end - begin));
       if (changed) {
-        if (!builder) builder.emplace(segment);
+        if (!builder) builder.emplace(segment, arena);
         builder->keep(kept, begin);
         builder->put(*changed, begin, end);
         kept = end;
@@ -65,7 +65,7 @@ class UnicodeNormalizer : public Normalizer {
     }
     if (!builder) return segment;
     builder->keep(kept, text.size());
-    return builder->finish(arena);
+    return builder->finish();
   }
 
  private:

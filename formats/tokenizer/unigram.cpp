@@ -77,7 +77,8 @@ std::unique_ptr<TokenModel::Scratch> Unigram::make_scratch() const {
   return std::make_unique<UnigramScratch>();
 }
 
-void Unigram::find_best_path(std::string_view word, std::vector<Node>& best) const {
+std::uint64_t Unigram::find_best_path(std::string_view word, std::vector<Node>& best) const {
+  std::uint64_t steps = 0;
   best.assign(word.size() + 1, Node{});
   const auto offer = [&](std::size_t begin, std::size_t end, TokenId id, double score) {
     Node& node = best[end];
@@ -91,7 +92,7 @@ void Unigram::find_best_path(std::string_view word, std::vector<Node>& best) con
     std::size_t next = begin;
     static_cast<void>(decode_at(word.data(), next));
     bool has_character = false;
-    trie_.prefixes(word.substr(begin), [&](std::size_t length, TokenId id) {
+    steps += trie_.prefixes(word.substr(begin), [&](std::size_t length, TokenId id) {
       offer(begin, begin + length, id, scores_[static_cast<std::size_t>(id)] + before);
       has_character = has_character || begin + length == next;
     });
@@ -105,6 +106,7 @@ void Unigram::find_best_path(std::string_view word, std::vector<Node>& best) con
     }
     begin = next;
   }
+  return steps;
 }
 
 void Unigram::add_unknown(std::string_view word, std::uint32_t begin, std::uint32_t end,
@@ -129,7 +131,7 @@ void Unigram::encode(std::string_view word, Scratch& scratch, std::vector<Piece>
   const bool cached = word.size() <= WordCache::kWordBytes;
   if (cached && own.cache.find(word, out)) return;
   const std::size_t before = out.size();
-  find_best_path(word, own.best);
+  own.steps += find_best_path(word, own.best);
   own.path.clear();  // from the last piece to the first
   for (auto end = static_cast<std::uint32_t>(word.size()); end > 0; end = own.path.back().begin)
     own.path.push_back({own.best[end].id, own.best[end].begin, end});

@@ -37,7 +37,8 @@ class Unigram : public TokenModel {
   struct Node;
   class UnigramScratch;
 
-  void find_best_path(std::string_view word, std::vector<Node>& best) const;
+  /// Returns the steps it took.
+  std::uint64_t find_best_path(std::string_view word, std::vector<Node>& best) const;
   void add_unknown(std::string_view word, std::uint32_t begin, std::uint32_t end,
                    std::vector<Piece>& out) const;
 

@@ -1,6 +1,7 @@
 #include "formats/tokenizer/vocabulary.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
 
@@ -80,12 +81,15 @@ void Vocabulary::build(const Where& where) {
 }
 
 void Vocabulary::build_hash(const Where& where) {
+  constexpr std::size_t kAhead = 16;  // slots on their way from memory
   slots_.assign(std::bit_ceil(entries_.size() * 2 + 1), Slot{0, 0});
   const std::size_t mask = slots_.size() - 1;
+  std::vector<std::uint64_t> hashes(entries_.size());
+  for (std::size_t i = 0; i < entries_.size(); ++i) hashes[i] = hash_bytes(text_of(entries_[i]));
   for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const std::uint64_t hash = hash_bytes(text_of(entries_[i]));
-    const auto tag = static_cast<std::uint32_t>(hash >> 32U);
-    std::size_t at = hash & mask;
+    if (i + kAhead < hashes.size()) __builtin_prefetch(&slots_[hashes[i + kAhead] & mask], 1);
+    const auto tag = static_cast<std::uint32_t>(hashes[i] >> 32U);
+    std::size_t at = hashes[i] & mask;
     for (; slots_[at].entry != 0; at = (at + 1) & mask) {
       if (slots_[at].hash != tag) continue;
       const Entry& other = entries_[slots_[at].entry - 1];
@@ -98,16 +102,46 @@ void Vocabulary::build_hash(const Where& where) {
   }
 }
 
-std::optional<TokenId> Vocabulary::find(std::string_view piece) const noexcept {
-  if (slots_.empty()) return std::nullopt;
+TokenId Vocabulary::find_hashed(std::string_view piece, std::uint64_t hash) const noexcept {
   const std::size_t mask = slots_.size() - 1;
-  const std::uint64_t hash = hash_bytes(piece);
   const auto tag = static_cast<std::uint32_t>(hash >> 32U);
   for (std::size_t at = hash & mask; slots_[at].entry != 0; at = (at + 1) & mask) {
+    if (slots_[at].hash != tag) continue;
     const Entry& entry = entries_[slots_[at].entry - 1];
-    if (slots_[at].hash == tag && text_of(entry) == piece) return entry.id;
+    if (text_of(entry) == piece) return entry.id;
   }
-  return std::nullopt;
+  return -1;
+}
+
+std::optional<TokenId> Vocabulary::find(std::string_view piece) const noexcept {
+  if (slots_.empty()) return std::nullopt;
+  const TokenId id = find_hashed(piece, hash_bytes(piece));
+  return id < 0 ? std::nullopt : std::optional(id);
+}
+
+void Vocabulary::find_all(std::span<const std::string_view> pieces,
+                          std::span<TokenId> ids) const noexcept {
+  if (slots_.empty()) return std::fill(ids.begin(), ids.end(), -1);
+  constexpr std::size_t kAtOnce = 32;
+  std::array<std::uint64_t, kAtOnce> hashes;
+  const std::size_t mask = slots_.size() - 1;
+  for (std::size_t first = 0; first < pieces.size(); first += kAtOnce) {
+    const std::size_t count = std::min(kAtOnce, pieces.size() - first);
+    const auto entry_at = [&](std::size_t i) { return slots_[hashes[i] & mask].entry; };
+    for (std::size_t i = 0; i < count; ++i) {
+      hashes[i] = hash_bytes(pieces[first + i]);
+      __builtin_prefetch(&slots_[hashes[i] & mask]);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      if (const auto entry = entry_at(i); entry != 0) __builtin_prefetch(&entries_[entry - 1]);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      if (const auto entry = entry_at(i); entry != 0)
+        __builtin_prefetch(text_.data() + entries_[entry - 1].begin);
+    }
+    for (std::size_t i = 0; i < count; ++i)
+      ids[first + i] = find_hashed(pieces[first + i], hashes[i]);
+  }
 }
 
 const Vocabulary::Entry* Vocabulary::entry_of(TokenId id) const noexcept {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,8 @@ class Vocabulary {
   void build(const Where& where);
 
   [[nodiscard]] std::optional<TokenId> find(std::string_view piece) const noexcept;
+  /// find() of many pieces, whose waits for memory overlap; -1 where there is none.
+  void find_all(std::span<const std::string_view> pieces, std::span<TokenId> ids) const noexcept;
   /// Nothing for an id that no piece has. The view lives as long as the vocabulary.
   [[nodiscard]] std::optional<std::string_view> piece(TokenId id) const noexcept;
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
@@ -47,6 +50,7 @@ class Vocabulary {
     return {text_.data() + entry.begin, entry.length};
   }
   [[nodiscard]] const Entry* entry_of(TokenId id) const noexcept;
+  [[nodiscard]] TokenId find_hashed(std::string_view piece, std::uint64_t hash) const noexcept;
   void build_hash(const Where& where);
 
   std::string text_;

@@ -54,12 +54,12 @@ std::unique_ptr<TokenModel::Scratch> WordPiece::make_scratch() const {
   return std::make_unique<CachedScratch>();
 }
 
-bool WordPiece::cut(std::string_view word, std::vector<Piece>& out) const {
+bool WordPiece::cut(std::string_view word, std::uint64_t& steps, std::vector<Piece>& out) const {
   for (std::size_t begin = 0; begin < word.size();) {
     std::size_t end = begin;
     TokenId id = -1;
     const PieceTrie& trie = begin == 0 ? first_ : continued_;
-    trie.prefixes(word.substr(begin), [&](std::size_t length, TokenId piece) {
+    steps += trie.prefixes(word.substr(begin), [&](std::size_t length, TokenId piece) {
       end = begin + length;
       id = piece;
     });
@@ -77,7 +77,7 @@ void WordPiece::encode(std::string_view word, Scratch& scratch, std::vector<Piec
   const std::size_t before = out.size();
   const std::uint64_t limit = options_.max_input_chars_per_word;
   const bool fits = word.size() <= limit || count_code_points(word) <= limit;
-  if (!fits || !cut(word, out)) {
+  if (!fits || !cut(word, scratch.steps, out)) {
     out.resize(before);
     const TokenId unk = required_unknown(unk_, options_.unk_token);
     out.push_back({unk, 0, static_cast<std::uint32_t>(word.size())});

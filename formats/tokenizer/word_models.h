@@ -31,7 +31,7 @@ class WordPiece : public TokenModel {
 
  private:
   /// False where some part of the word has no piece.
-  bool cut(std::string_view word, std::vector<Piece>& out) const;
+  bool cut(std::string_view word, std::uint64_t& steps, std::vector<Piece>& out) const;
 
   Vocabulary vocabulary_;
   Options options_;

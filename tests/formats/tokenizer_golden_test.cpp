@@ -150,14 +150,13 @@ TEST_CASE(
     check(tokenizer, lines, true);
     check(tokenizer, read_lines(goldens / (name + ".ids.jsonl")), false);
   }
-  for (const std::string name :
-       {"spm_old", "spm_partial", "metaspace_always", "metaspace_first", "missing_bytes",
-        "bert_uncased", "bert_cased", "unigram_t5", "unigram_bytes", "gemma", "ctc", "ctc_raw",
-        "word_suffix", "no_decoder"}) {
+  for (const std::string& name : synthetic_names()) {
     INFO(name);
     const fs::path base = goldens / "synthetic" / name;
     const Tokenizer tokenizer = load_tokenizer(base.string() + ".json");
-    check(tokenizer, read_lines(base.string() + ".jsonl"), false);
+    std::vector<Json> lines = read_lines(base.string() + ".jsonl");
+    if (lines.size() > 150) lines.resize(150);
+    check(tokenizer, lines, false);
     check(tokenizer, read_lines(base.string() + ".ids.jsonl"), true);
   }
 }

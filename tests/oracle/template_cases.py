@@ -87,6 +87,13 @@ CONVERSATIONS = [
     chat(assistant("I begin."), user("Odd order"), prompt=False),
     chat(system("Only system"), prompt=True),
     chat(user("a"), user("b"), prompt=False),
+    chat(user("Weather?"), assistant(None, tool_calls=CALL["tool_calls"]), tool("21"), prompt=True, tools=[WEATHER]),
+    chat(system("One."), system("Two."), user("Hi"), tool("stray"), assistant("")),
+    chat(user("Hi"), tools=[], documents=[]),
+    chat({"role": "system", "content": [{"type": "text", "text": "Sys"}]}, *PARTS, assistant("Seen."), user("é\u0301 ﬁ 🏳️‍🌈")),
+    chat({"role": "developer", "content": "Dev rules."}, user("Hi"), assistant("Hello"), prompt=False),
+    chat({"role": "user"}, {"role": "assistant", "content": None}),
+    chat(prompt=True),
 ]
 
 
