@@ -93,11 +93,11 @@ class FileInput final : public MergeInput {
     }
     // The header holds every name, shape and offset; time and inode tell rewritten weights.
     const std::uint64_t head = std::min<std::uint64_t>(file.size(), 1U << 20);
-    return {{"file", file.path().filename().string()},
-            {"bytes", file.size()},
-            {"modified_ns",
-             std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec},
-            {"head_sha256", sha256_hex(file.bytes().first(head))}};
+    return {
+        {"file", file.path().filename().string()},
+        {"bytes", file.size()},
+        {"modified_ns", std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec},
+        {"head_sha256", sha256_hex(file.bytes().first(head))}};
   }
 };
 

@@ -1,0 +1,73 @@
+// lancet moe: dense models made the experts of one sparse mixture.
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+
+#include "cli/output.h"
+#include "core/log.h"
+#include "merge/moe.h"
+
+namespace lancet {
+namespace {
+
+struct MoeArguments {
+  std::string recipe, out, shard_size = "5GB";
+};
+
+int run(const MoeArguments& arguments, const CommonOptions& common) {
+  if (!common.plan) check_output("moe", arguments.out, common.force);
+  MoeRecipe recipe = read_moe_recipe(arguments.recipe);
+  if (common.runtime.dtype != "auto") recipe.dtype = parse_dtype(common.runtime.dtype);
+  Moe moe(std::move(recipe), common.runtime.seed);
+  for (const std::string& warning : moe.warnings()) log::warn(warning);
+  const std::uint64_t bytes = moe.bytes();
+  Json result{{"output", arguments.out},
+              {"architecture", moe.family().architecture},
+              {"tensors", moe.tensors()},
+              {"bytes", bytes},
+              {"warnings", moe.warnings()}};
+  if (common.plan) {
+    result["plan"] = true;
+    result["peak_memory"] = 128ULL << 20;
+    result["seconds"] = static_cast<double>(bytes) / 0.8e9;
+    common.json ? print_json(result)
+                : print_text(fmt::format("would write {}: {} tensors, {}, to {}\n",
+                                         moe.family().architecture, moe.tensors(),
+                                         human_bytes(bytes), arguments.out));
+    return 0;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  check_space(arguments.out, bytes);
+  WriteOptions write{.shard_size = parse_bytes(arguments.shard_size),
+                     .force = common.force,
+                     .manifest = command_json("moe", common)};
+  write.manifest["recipe"] = arguments.recipe;
+  static_cast<void>(write_model(arguments.out, moe.take_tensors(), moe.side_files(), write));
+  result["seconds"] =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  common.json ? print_json(result)
+              : print_text(fmt::format("{}: {}, {} tensors, {} in {:.1f} s\n", arguments.out,
+                                       moe.family().architecture, result["tensors"].dump(),
+                                       human_bytes(bytes), result["seconds"].get<double>()));
+  return 0;
+}
+
+std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
+  auto arguments = std::make_shared<MoeArguments>();
+  app.add_option("RECIPE", arguments->recipe, "A recipe in the YAML of mergekit-moe")->required();
+  app.add_option("OUT", arguments->out, "*.safetensors, else a Hugging Face directory")->required();
+  app.add_option("--shard-size", arguments->shard_size,
+                 "Largest weight file of a directory (default 5GB)");
+  return [arguments, &common] { return run(*arguments, common); };
+}
+
+}  // namespace
+
+extern const Command command_moe{
+    .name = "moe",
+    .group = "Merging",
+    .summary = "Dense models made the experts of one mixture: Mixtral, Qwen2-MoE, Qwen3-MoE",
+    .examples = "  lancet moe experts.yml mixture/\n  lancet moe experts.yml mixture/ --plan",
+    .declare = declare};
+
+}  // namespace lancet

@@ -1,0 +1,280 @@
+#include "merge/moe.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/rng.h"
+#include "core/text.h"
+#include "formats/tokenizer/tokenizer.h"
+#include "merge/ops/convert.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::uint64_t kChunk = 1ULL << 18;  ///< elements at a time
+constexpr std::array<std::string_view, 3> kDense{"mlp.gate_proj.weight", "mlp.up_proj.weight",
+                                                 "mlp.down_proj.weight"};
+enum Part : std::size_t { kGate, kUp, kDown };
+
+std::string layer_prefix(std::int64_t layer) { return fmt::format("model.layers.{}.", layer); }
+
+[[noreturn]] void refuse(const MoeRecipe& recipe, Place place, ErrorKind kind,
+                         const std::string& message, std::string hint = {}) {
+  fail(
+      kind, "moe",
+      fmt::format("{}:{}:{}: {}", printable(recipe.source, 400), place.line, place.column, message),
+      std::move(hint));
+}
+
+/// scale * x + noise * normal, encoded; noise is drawn by element.
+struct ExpertValues {
+  double scale = 1, noise = 0;
+  Random random;
+};
+
+void emit_values(const MergeInput& input, const InputTensor& tensor, DType dtype,
+                 const ExpertValues& how, const std::function<void(Bytes)>& emit) {
+  const Bytes raw = input.raw(tensor);
+  const bool plain = how.scale == 1 && how.noise == 0;
+  if (plain && tensor.dtype == dtype && !raw.empty()) return emit(raw);
+  const auto reader = input.reader(tensor);
+  std::vector<double> values;
+  std::vector<float> noise;
+  std::vector<std::byte> bytes;
+  for (std::uint64_t at = 0; at < reader->elements(); at += values.size()) {
+    check_interrupted();
+    values.resize(std::min(kChunk, reader->elements() - at));
+    reader->read(at, values);
+    if (how.scale != 1) {
+      for (double& value : values) value *= how.scale;
+    }
+    if (how.noise != 0) {
+      noise.resize(values.size());
+      how.random.fill_normal(at, noise);
+      for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] += how.noise * static_cast<double>(noise[i]);
+    }
+    bytes.resize(dtype_bytes(dtype, values.size()).value());
+    if (!ops::store_values(dtype, values, bytes)) {
+      fail(ErrorKind::kNumeric, "moe",
+           fmt::format("{}: a value leaves the range of {}", reader->label(),
+                       dtype_info(dtype).name));
+    }
+    emit(bytes);
+    reader->release(at, at + values.size());
+  }
+}
+
+OutputTensor tensor_of(const MergeInput& input, const InputTensor& tensor, std::string name,
+                       DType dtype, ExpertValues how) {
+  return {std::move(name), dtype, tensor.shape,
+          [&input, &tensor, dtype, how](const std::function<void(Bytes)>& emit) {
+            emit_values(input, tensor, dtype, how, emit);
+          }};
+}
+
+/// True for a tensor that the experts replace.
+bool is_dense_mlp(std::string_view name) {
+  return std::ranges::any_of(kDense, [&](std::string_view part) { return name.ends_with(part); });
+}
+
+}  // namespace
+
+Moe::Moe(MoeRecipe recipe, std::uint64_t seed) : recipe_(std::move(recipe)), seed_(seed) {
+  open_inputs();
+  if (recipe_.gate == GateMode::kCheapEmbed) embed_prompts();
+  add_base();
+  for (std::int64_t layer = 0; layer < layers_; ++layer) add_layer(layer);
+}
+
+std::uint64_t Moe::bytes() const {
+  std::uint64_t sum = 0;
+  for (const OutputTensor& tensor : tensors_) {
+    std::uint64_t elements = 1;
+    for (const std::int64_t dim : tensor.shape) elements *= static_cast<std::uint64_t>(dim);
+    sum += dtype_bytes(tensor.dtype, elements).value_or(0);
+  }
+  return sum;
+}
+
+std::map<std::string, std::string> Moe::side_files() const {
+  auto files = base_->side_files();
+  Json config =
+      moe_config(*family_, base_->config(), recipe_.experts.size(), recipe_.experts_per_token);
+  if (recipe_.dtype) {
+    const std::string name = *recipe_.dtype == DType::kBF16  ? "bfloat16"
+                             : *recipe_.dtype == DType::kF16 ? "float16"
+                                                             : "float32";
+    config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name;
+  }
+  files["config.json"] = dump_json(config, 2) + "\n";
+  files["mergekit_moe_config.yml"] = recipe_.text;
+  return files;
+}
+
+void Moe::open_inputs() {
+  base_ = open_input(recipe_.base, recipe_.directory);
+  const Json& config = base_->config();
+  if (!config.is_object() || !config.contains("num_hidden_layers")) {
+    refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+           fmt::format("'{}' has no config.json with num_hidden_layers",
+                       printable(recipe_.base.text, 200)));
+  }
+  const std::string type = config.value("model_type", "");
+  family_ =
+      recipe_.architecture.empty() ? moe_family_of(type) : find_moe_family(recipe_.architecture);
+  const bool fits =
+      family_ != nullptr && std::ranges::find(family_->bases, type) != family_->bases.end();
+  if (!fits) {
+    refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+           fmt::format(
+               "expected a base of model_type llama, mistral, qwen2 or qwen3{}, found '{}'",
+               family_ == nullptr ? std::string() : fmt::format(" that fits {}", family_->name),
+               printable(type)));
+  }
+  const std::size_t shared = family_->shared_gate.empty() ? 0 : 1;
+  if (recipe_.shared.size() != shared) {
+    refuse(recipe_, recipe_.base.place, ErrorKind::kUsage,
+           fmt::format("{}: expected {} shared experts, found {}", family_->name, shared,
+                       recipe_.shared.size()),
+           shared == 1 ? "list it under shared_experts:" : "leave shared_experts out");
+  }
+  layers_ = config.at("num_hidden_layers").get<std::int64_t>();
+  for (const MoeExpert& expert : recipe_.experts)
+    experts_.push_back(open_input(expert.model, recipe_.directory));
+  for (const MoeExpert& expert : recipe_.shared)
+    shared_.push_back(open_input(expert.model, recipe_.directory));
+  const InputTensor* embedding = base_->find("model.embed_tokens.weight");
+  if (embedding == nullptr || embedding->shape.size() != 2) {
+    refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+           fmt::format("'{}' has no model.embed_tokens.weight", printable(recipe_.base.text, 200)));
+  }
+  width_ = embedding->shape[1];
+}
+
+void Moe::embed_prompts() {
+  const fs::path path = recipe_.base.model;
+  const Tokenizer tokenizer = Tokenizer::open(path.is_absolute() ? path : recipe_.directory / path);
+  const InputTensor& table = *base_->find("model.embed_tokens.weight");
+  const auto reader = base_->reader(table);
+  const auto width = static_cast<std::size_t>(width_);
+  std::vector<double> row(width);
+  const auto add = [&](const std::vector<std::string>& prompts, double sign,
+                       std::vector<double>& sum) {
+    for (const std::string& prompt : prompts) {
+      for (const TokenId id : tokenizer.encode(prompt).ids) {
+        if (id >= table.shape[0]) continue;
+        reader->read(static_cast<std::uint64_t>(id) * width, row);
+        for (std::size_t i = 0; i < width; ++i) sum[i] += sign * row[i];
+      }
+    }
+  };
+  for (const auto* list : {&recipe_.experts, &recipe_.shared}) {
+    for (const MoeExpert& expert : *list) {
+      std::vector<double> sum(width);
+      add(expert.positive, 1, sum);
+      add(expert.negative, -1, sum);
+      double norm = 0;
+      for (const double value : sum) norm += value * value;
+      if (!(norm > 0)) {
+        refuse(recipe_, expert.place, ErrorKind::kNumeric,
+               "the embeddings of its prompts sum to zero", "give it other positive_prompts");
+      }
+      for (double& value : sum) value /= std::sqrt(norm);
+      prompt_rows_.push_back(std::move(sum));
+    }
+  }
+}
+
+DType Moe::dtype_of(const InputTensor& tensor) const {
+  if (dtype_info(tensor.dtype).quantized) return recipe_.dtype.value_or(DType::kF32);
+  return recipe_.dtype.value_or(tensor.dtype);
+}
+
+void Moe::add_base() {
+  for (const InputTensor& tensor : base_->tensors()) {
+    if (is_dense_mlp(tensor.name)) continue;
+    if (tensor.name.find(".mlp.") != tensor.name.npos) {
+      refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+             fmt::format("tensor '{}': {} has no place for it", printable(tensor.name),
+                         family_->name));
+    }
+    tensors_.push_back(
+        tensor_of(*base_, tensor, tensor.name, dtype_of(tensor), {1, 0, Random(seed_, "")}));
+  }
+}
+
+void Moe::add_layer(std::int64_t layer) {
+  const std::string prefix = layer_prefix(layer);
+  const auto name = [&](std::string_view pattern, std::size_t expert) {
+    return prefix + fmt::format(fmt::runtime(pattern), expert);
+  };
+  for (std::size_t e = 0; e < experts_.size(); ++e) {
+    add_mlps(*experts_[e], recipe_.experts[e], layer,
+             {name(family_->gate, e), name(family_->up, e), name(family_->down, e)},
+             static_cast<std::uint32_t>(e));
+  }
+  add_router(prefix + std::string(family_->router), 0, experts_.size(), layer);
+  if (shared_.empty()) return;
+  add_mlps(
+      *shared_[0], recipe_.shared[0], layer,
+      {name(family_->shared_gate, 0), name(family_->shared_up, 0), name(family_->shared_down, 0)},
+      static_cast<std::uint32_t>(experts_.size()));
+  add_router(prefix + std::string(family_->shared_router), experts_.size(), 1, layer);
+}
+
+void Moe::add_mlps(const MergeInput& input, const MoeExpert& expert, std::int64_t layer,
+                   const std::array<std::string, 3>& names, std::uint32_t number) {
+  for (std::size_t part = 0; part < 3; ++part) {
+    const std::string dense = layer_prefix(layer) + std::string(kDense[part]);
+    const InputTensor* own = base_->find(dense);
+    const InputTensor* tensor = input.find(dense);
+    if (tensor == nullptr || own == nullptr || tensor->shape != own->shape) {
+      refuse(recipe_, expert.place, ErrorKind::kMismatch,
+             fmt::format("tensor '{}': expected [{}] as in the base '{}', found {} in '{}'", dense,
+                         own == nullptr ? std::string("none")
+                                        : fmt::format("{}", fmt::join(own->shape, ", ")),
+                         printable(base_->text(), 200),
+                         tensor == nullptr ? std::string("none")
+                                           : fmt::format("[{}]", fmt::join(tensor->shape, ", ")),
+                         printable(input.text(), 200)),
+             "experts are fine-tunes of one model: same layers, same sizes");
+    }
+    tensors_.push_back(tensor_of(input, *tensor, names[part], dtype_of(*tensor),
+                                 {part == kDown ? expert.residual_scale : 1, expert.noise_scale,
+                                  Random(seed_, names[part], number)}));
+  }
+}
+
+void Moe::add_router(std::string name, std::size_t first, std::size_t count, std::int64_t layer) {
+  const DType dtype = dtype_of(*base_->find(layer_prefix(layer) + std::string(kDense[kGate])));
+  const std::vector<std::int64_t> shape{static_cast<std::int64_t>(count), width_};
+  const Random random(seed_, name);
+  tensors_.push_back({std::move(name), dtype, shape,
+                      [this, dtype, first, count, random](const std::function<void(Bytes)>& emit) {
+                        const auto width = static_cast<std::size_t>(width_);
+                        std::vector<double> values;
+                        for (std::size_t e = 0; e < count; ++e) {
+                          for (std::size_t i = 0; i < width; ++i) {
+                            const std::uint64_t at = e * width + i;
+                            const double bound = 1 / std::sqrt(static_cast<double>(width_));
+                            values.push_back(recipe_.gate == GateMode::kCheapEmbed
+                                                 ? prompt_rows_[first + e][i]
+                                             : recipe_.gate == GateMode::kRandom
+                                                 ? static_cast<double>(random.normal(at))
+                                                 : bound * (2 * random.uniform64(at) - 1));
+                          }
+                        }
+                        std::vector<std::byte> bytes(dtype_bytes(dtype, values.size()).value());
+                        if (!ops::store_values(dtype, values, bytes))
+                          fail(ErrorKind::kInternal, "moe", "a router is not finite");
+                        emit(bytes);
+                      }});
+}
+
+}  // namespace lancet
