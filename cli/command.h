@@ -19,7 +19,7 @@ namespace lancet {
 struct CommonOptions {
   bool json = false, plan = false, force = false, quiet = false, verbose = false,
        no_progress = false;
-  std::string memory = "2GiB";
+  std::string memory = "1GiB";
   RuntimeOptions runtime;
 };
 

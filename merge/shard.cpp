@@ -253,7 +253,7 @@ void check_memory(const MergePlan& plan, const ShardLimits& limits) {
 }
 
 std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) {
-  constexpr std::uint64_t kFixed = 20ULL << 20;  // program, libraries, headers
+  constexpr std::uint64_t kFixed = 10ULL << 20;  // program, libraries, headers
   constexpr std::uint64_t kChunk = 1ULL << 19;
   std::uint64_t largest = 0, before = 0;
   for (const PlannedTensor& tensor : plan.tensors) {
@@ -261,7 +261,9 @@ std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) 
     const std::uint64_t chunks =
         std::min<std::uint64_t>(slots_of(limits), (n + kChunk - 1) / kChunk);
     const std::uint64_t flowing = (input_bytes(tensor) + tensor.bytes()) / n * std::min(n, kChunk);
-    const std::uint64_t held = held_bytes(plan, tensor, limits);
+    std::uint64_t held = held_bytes(plan, tensor, limits);
+    // What is collected or marked, about a byte for eight elements of a model.
+    if (held > 0) held += std::min(scratch_limit(limits), n * tensor.models.size() / 8);
     largest = std::max({largest, chunks * flowing, held});
     if (may_overlap(before, held, limits)) largest = std::max(largest, before + held);
     largest = std::max(largest, whole_memory(plan, tensor));

@@ -159,7 +159,7 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
                  .restart = arguments.restart,
                  .join = arguments.join,
                  .hash_inputs = arguments.hash_inputs};
-  run.memory = parse_bytes(common.memory.empty() ? "1GiB" : common.memory);
+  run.memory = parse_bytes(common.memory);
   run.command = command_json("merge", common);
   set_part(arguments.part, run);
   if (!writes) {

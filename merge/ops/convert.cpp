@@ -34,7 +34,18 @@ constexpr std::uint64_t kBits64 = 0x7FF0000000000000ULL;
 
 // Each returns the number of values that are not finite.
 struct LoadBf16 {
+  static constexpr Size kLine = 32;   ///< values of a cache line
+  static constexpr Size kAhead = 64;  ///< lines: models are read side by side, each a little ahead
   LANCET_BODY std::uint32_t run(const std::byte* __restrict in, double* __restrict out, Size n) {
+    std::uint32_t bad = 0;
+    Size at = 0;
+    for (; at + kLine <= n; at += kLine) {
+      __builtin_prefetch(in + 2 * at + 2 * kLine * kAhead);
+      bad += part(in + 2 * at, out + at, kLine);
+    }
+    return bad + part(in + 2 * at, out + at, n - at);
+  }
+  LANCET_BODY std::uint32_t part(const std::byte* __restrict in, double* __restrict out, Size n) {
     std::uint32_t bad = 0;
     for (Size i = 0; i < n; ++i) {
       const std::uint32_t bits = load<std::uint16_t>(in, i);

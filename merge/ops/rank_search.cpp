@@ -46,7 +46,12 @@ class WindowSearch {
   WindowSearch(const MergeTask& task, const Series& series, std::vector<RankQuery>& queries)
       : task_(task), series_(series), queries_(queries), places_(queries.size()) {
     for (Place& place : places_) place.chunks.resize(task.chunks());
-    if (task.elements() > kSmall) place_windows();
+    if (task.elements() <= kSmall) return;
+    place_windows();
+    const double expected = 2.2 * kMargin * static_cast<double>(task.max_chunk());
+    for (Place& place : places_) {
+      for (Found& found : place.chunks) found.keys.reserve(static_cast<std::size_t>(expected));
+    }
   }
 
   /// False when a window has missed its rank or there was too much to collect.

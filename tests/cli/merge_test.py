@@ -151,20 +151,44 @@ class Merging(unittest.TestCase):
             shutil.rmtree(self.work / "out")
         self.assertGreater(resumed, 0)
 
+    def sparse(self, name, rows, columns, dtype="BF16", block=b""):
+        """A model of one 16-bit tensor: `block` again and again, or a hole on disk."""
+        (self.work / name).mkdir()
+        size = rows * columns * 2
+        text = json.dumps({"model.embed_tokens.weight": {"dtype": dtype, "shape": [rows, columns], "data_offsets": [0, size]}}).encode()
+        text += b" " * (-len(text) % 8)
+        with open(self.work / name / "model.safetensors", "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for _ in range(size // len(block) if block else 0):
+                file.write(block)
+            file.truncate(8 + len(text) + size)
+        (self.work / name / "config.json").write_text('{"model_type": "llama"}')
+
     def test_memory_is_bounded_whatever_the_size_of_a_tensor(self):
-        rows, columns = 16384, 16384   # 512 MiB of bfloat16 a model, holes on disk
         for name in ("x", "y", "z"):
-            (self.work / name).mkdir()
-            size = rows * columns * 2
-            text = json.dumps({"model.embed_tokens.weight": {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [0, size]}}).encode()
-            text += b" " * (-len(text) % 8)
-            with open(self.work / name / "model.safetensors", "wb") as file:
-                file.write(struct.pack("<Q", len(text)) + text)
-                file.truncate(8 + len(text) + size)
-            (self.work / name / "config.json").write_text('{"model_type": "llama"}')
+            self.sparse(name, 16384, 16384)   # 512 MiB each
         self.recipe("merge_method: ties\nbase_model: x\nparameters: {weight: 1, density: 0.5}\nmodels: [{model: y}, {model: z}]\n")
         result = self.json("merge", "r.yml", "out", "--memory", "256MiB")
         self.assertLessEqual(result["peak_memory"], 256 << 20)
+
+    def test_the_plan_tells_the_memory_that_is_used_and_asks_how_long_by_trying(self):
+        for name in ("x", "y", "z"):   # 64 MiB each, held mapped between the passes of ties
+            rng = random.Random(name)
+            self.sparse(name, 4096, 8192, "F16", struct.pack("<65536e", *[rng.gauss(0, 0.02) for _ in range(65536)]))
+        self.recipe("merge_method: ties\nbase_model: x\nparameters: {weight: 1, density: 0.5}\nmodels: [{model: y}, {model: z}]\n")
+        plan = self.json("merge", "r.yml", "out", "--plan")
+        self.assertEqual(sorted(p.name for p in self.work.iterdir()), ["r.yml", "x", "y", "z"])
+        self.assertGreater(plan["seconds"], 0)
+        done = self.json("merge", "r.yml", "out")
+        self.assertAlmostEqual(plan["peak_memory"] / done["peak_memory"], 1, delta=0.05)
+        self.assertEqual(plan["bytes_read"], done["bytes_read"])
+
+    def test_hash_inputs_puts_the_hashes_of_all_inputs_into_the_manifest(self):
+        self.run_lancet("merge", self.linear(), "out", "--hash-inputs")
+        inputs = json.loads((self.work / "out" / "lancet.json").read_text())["inputs"]
+        for name, entry in zip("ab", inputs):
+            file = self.root / name / entry["files"][0]["file"]
+            self.assertEqual(entry["files"][0]["sha256"], hashlib.sha256(file.read_bytes()).hexdigest())
 
 
 if __name__ == "__main__":
