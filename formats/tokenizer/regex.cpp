@@ -44,23 +44,33 @@ std::string pcre2_message(int code) {
   return text;
 }
 
-/// Per call of split: PCRE2's working memory, never shared between threads.
-struct MatchState {
-  MatchDataPtr data;
+/// PCRE2's limits and the stack that its compiled patterns run on, one for each thread: making a
+/// stack asks the system for memory. A match is over before a sink may start another one.
+struct MatchSettings {
   MatchContextPtr context;
   JitStackPtr stack;
 
-  explicit MatchState(const pcre2_code* code)
-      : data(pcre2_match_data_create_from_pattern(code, nullptr)),
-        context(pcre2_match_context_create(nullptr)),
+  MatchSettings()
+      : context(pcre2_match_context_create(nullptr)),
         stack(pcre2_jit_stack_create(32U << 10U, kJitStackBytes, nullptr)) {
-    if (!data || !context || !stack) throw std::bad_alloc();
+    if (!context || !stack) throw std::bad_alloc();
     pcre2_set_match_limit(context.get(), kMatchLimit);
     pcre2_set_depth_limit(context.get(), kDepthLimit);
     pcre2_set_heap_limit(context.get(), kHeapLimitKib);
     pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
   }
 };
+
+pcre2_match_context* match_context() {
+  thread_local const MatchSettings settings;
+  return settings.context.get();
+}
+
+MatchDataPtr make_match_data(const pcre2_code* code) {
+  MatchDataPtr data(pcre2_match_data_create_from_pattern(code, nullptr));
+  if (!data) throw std::bad_alloc();
+  return data;
+}
 
 /// The time that all matches in one text may take together.
 class Budget {
@@ -124,14 +134,15 @@ void Regex::split(std::string_view text, SpanSink sink) const {
   const std::optional<std::string> shadow = shadow_for_regex(text);
   const std::string_view subject = shadow ? std::string_view(*shadow) : text;
   const auto* raw = reinterpret_cast<PCRE2_SPTR8>(subject.data());
-  MatchState state(code_->code.get());
+  pcre2_match_context* const context = match_context();
+  const MatchDataPtr data = make_match_data(code_->code.get());
   Budget budget(text.size());
   std::size_t search = 0;
   std::size_t covered = 0;
   std::optional<std::size_t> last_end;
   while (search <= subject.size()) {
     const int found = pcre2_match(code_->code.get(), raw, subject.size(), search,
-                                  PCRE2_NO_UTF_CHECK, state.data.get(), state.context.get());
+                                  PCRE2_NO_UTF_CHECK, data.get(), context);
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0 || budget.spent()) {
       fail(ErrorKind::kInput, "tokenizer",
@@ -139,7 +150,7 @@ void Regex::split(std::string_view text, SpanSink sink) const {
                        printable(where_, 300), search,
                        found < 0 ? pcre2_message(found) : "time limit"));
     }
-    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(state.data.get());
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data.get());
     const std::size_t begin = range[0];
     const std::size_t end = std::max(range[1], begin);
     if (begin == end && last_end == end) {

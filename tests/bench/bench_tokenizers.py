@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Tokenizing beside the `tokenizers` library in one run, by processor time: encoding long text and lines on one thread,
-batches over threads, decoding, loading.
+"""Tokenizing beside the `tokenizers` library in one run, by processor time: encoding long text and short lines on one
+thread, decoding, loading; by the clock: batches of lines over one and two threads.
 
     bench_tokenizers.py BENCH FOLDER... [--mb 4] [--rounds 3]      BENCH: the program bench_tokenizers; FOLDER has tokenizer.json
 
-Texts: prose (share/texts), code (this tree), many scripts (nasty strings without controls). Prints a Markdown table.
+Texts: prose (share/texts), code (this tree), many scripts (nasty strings without controls). Prints two Markdown tables.
 """
 import argparse
 import json
@@ -55,6 +55,29 @@ def library(folder, text, lines, rounds):
     return out
 
 
+BATCH = """
+import sys, time
+from tokenizers import Tokenizer
+tokenizer = Tokenizer.from_file(sys.argv[1])
+tokenizer.no_truncation()
+lines = open(sys.argv[2], newline="").read().split("\\n")
+best = 1e9
+for _ in range(int(sys.argv[3])):
+    start = time.perf_counter()
+    tokenizer.encode_batch_fast(lines)
+    best = min(best, time.perf_counter() - start)
+print(best)
+"""
+
+
+def library_batch(folder, path, size, rounds, threads):
+    """MB/s by the clock; the library fixes its threads when it starts."""
+    environment = {**os.environ, "RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true"}
+    command = [sys.executable, "-c", BATCH, str(folder / "tokenizer.json"), path, str(rounds)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return size / float(done.stdout) / 1e6
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bench")
@@ -65,14 +88,17 @@ def main():
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread
     print("| tokenizer, text | encode MB/s | library | ratio | lines MB/s | library | ratio | decode MB/s | library | ratio | load ms | library |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    batches = []
     for folder in args.folders:
         for name, text in texts(args.mb).items():
             lines = text.split("\n")
-            with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            with tempfile.NamedTemporaryFile("w", suffix=".txt", newline="") as file:
                 file.write(text)
                 file.flush()
                 ours = json.loads(subprocess.run([args.bench, str(folder), file.name, str(args.rounds)], check=True,
                                                  capture_output=True, text=True).stdout)
+                batches.append((f"{folder.name}, {name}", ours, [
+                    library_batch(folder, file.name, len(text.encode()), args.rounds, threads) for threads in (1, 2)]))
             theirs = library(folder, text, lines, args.rounds)
             if ours["tokens"] != theirs["tokens"]:
                 sys.exit(f"{folder.name}, {name}: {ours['tokens']} tokens, the library {theirs['tokens']}")
@@ -81,6 +107,13 @@ def main():
                 cells += [f"{ours[key]:.1f}", f"{theirs[key]:.2f}", f"{ours[key] / theirs[key]:.1f}"]
             cells += [f"{ours['load'] * 1e3:.0f}", f"{theirs['load'] * 1e3:.0f}"]
             print("| " + " | ".join(cells) + " |", flush=True)
+    print("\n| batch of lines, by the clock | 1 thread MB/s | library | ratio | 2 threads MB/s | library | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for name, ours, theirs in batches:
+        cells = [name]
+        for mine, other in zip((ours["batch1"], ours["batch2"]), theirs):
+            cells += [f"{mine:.1f}", f"{other:.2f}", f"{mine / other:.1f}"]
+        print("| " + " | ".join(cells) + " |")
 
 
 main()
