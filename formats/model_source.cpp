@@ -181,12 +181,12 @@ void ModelSource::read_adapted(const TensorInfo& base, std::uint64_t begin,
     overlay_->read_replacement(base.name, row(first), row(last), rows);
   } else {
     read_rows(base, row(first), row(last), rows);
-    const std::uint64_t grain = std::max<std::uint64_t>(1, kChunkElements / width);
-    parallel::for_chunks(last - first, grain, [&](std::size_t a, std::size_t b) {
-      overlay_->apply(base.name, row(first + a), row(width),
-                      rows.subspan(a * width, (b - a) * width));
-    });
   }
+  const std::uint64_t grain = std::max<std::uint64_t>(1, kChunkElements / width);
+  parallel::for_chunks(last - first, grain, [&](std::size_t a, std::size_t b) {
+    overlay_->apply(base.name, row(first + a), row(width),
+                    rows.subspan(a * width, (b - a) * width));
+  });
   if (!whole) std::ranges::copy(rows.subspan(begin - first * width, out.size()), out.begin());
 }
 

@@ -25,7 +25,6 @@ const TensorInfo* find_in(const std::vector<TensorInfo>& tensors, std::string_vi
 AdapterOverlay::AdapterOverlay(std::shared_ptr<const Adapter> adapter,
                                const std::vector<TensorInfo>& tensors)
     : adapter_(std::move(adapter)) {
-  for (const LoraModule& module : adapter_->modules()) add_module(module, tensors);
   for (const SavedTensor& saved : adapter_->saved()) {
     const std::string name = land(saved.name, tensors);
     const TensorInfo& own = *find_in(tensors, name);
@@ -40,6 +39,8 @@ AdapterOverlay::AdapterOverlay(std::shared_ptr<const Adapter> adapter,
     landed_[saved.name] = name;
     changes_[name].saved = saved.stored;
   }
+  // After what is saved: an adapted embedding may stand in the adapter whole, under its factors.
+  for (const LoraModule& module : adapter_->modules()) add_module(module, tensors);
 }
 
 /// The name in the model: as it stands, or with or without the outermost module's name.
@@ -70,15 +71,17 @@ void AdapterOverlay::add_module(const LoraModule& module, const std::vector<Tens
   const std::vector<std::int64_t> needed =
       linear ? std::vector<std::int64_t>{module.b->shape[0], module.a->shape[1]}
              : std::vector<std::int64_t>{module.a->shape[1], module.b->shape[0]};
-  if (own.shape != needed) {
+  Change& change = changes_[name];
+  const auto& shape = change.saved != nullptr ? change.saved->shape : own.shape;
+  if (shape != needed) {
     fail(ErrorKind::kMismatch, "adapter",
          fmt::format("{}: module '{}': expected the shape [{}] in the model, found [{}]",
                      printable(adapter_->path().string(), 400), printable(module.name),
-                     fmt::join(needed, ", "), fmt::join(own.shape, ", ")),
+                     fmt::join(needed, ", "), fmt::join(shape, ", ")),
          "the adapter was made for another model");
   }
   landed_[module.name] = name;
-  changes_[name].module = &module;
+  change.module = &module;
 }
 
 const AdapterOverlay::Change* AdapterOverlay::find(std::string_view tensor) const {

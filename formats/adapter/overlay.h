@@ -44,8 +44,8 @@ class AdapterOverlay {
     bool left_by_rank = false;  ///< left is stored [rank, rows]
   };
   struct Change {
-    const LoraModule* module = nullptr;  ///< or
-    const TensorInfo* saved = nullptr;
+    const TensorInfo* saved = nullptr;   ///< instead of the model's, then
+    const LoraModule* module = nullptr;  ///< its product added
   };
   std::shared_ptr<const Adapter> adapter_;
   std::map<std::string, Change, std::less<>> changes_;

@@ -139,6 +139,16 @@ TEST_CASE_METHOD(Fixture,
             Approx(e[6 * v + c] + 2 * (b[2 * c] * a[v] + b[2 * c + 1] * a[7 + v])));
   }
   CHECK(adapted("both", "model.norm.weight") == norm);
+  // peft saves an adapted embedding whole beside its factors: they are added to it.
+  const Values whole = random_values(42, 11);
+  save("whole",
+       {{prefix + "embed.lora_embedding_A", {{2, 7}, a}},
+        {prefix + "embed.lora_embedding_B", {{6, 2}, b}},
+        {prefix + "embed.base_layer.weight", {{7, 6}, whole}}},
+       {});
+  const Values sum = adapted("whole", "model.embed.weight");
+  for (std::size_t i = 0; i < 42; ++i)
+    CHECK(sum[i] == Approx(whole[i] + found[i] - e[i]).margin(1e-6));
 }
 
 TEST_CASE_METHOD(Fixture, "adapter: what does not fit its model is refused by name") {

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""lancet adapter, MODEL+ADAPTER and spectral merges at the shell. Usage: adapter_test.py LANCET [unittest args]."""
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import tiny_model  # noqa: E402
+
+LANCET = pathlib.Path(sys.argv[1]).resolve()
+
+
+class Adapters(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="lancet-adapter-"))
+        for seed, name in enumerate(("base", "a", "b")):
+            tiny_model.write_model(cls.root / name, seed=seed)
+        cls.run_in(cls.root, "adapter", "extract", "base", "a", "--rank", "64", "--save-rest", "-o", "to_a")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.root, ignore_errors=True)
+
+    @staticmethod
+    def run_in(folder, *args, code=0, **environment):
+        done = subprocess.run([str(LANCET), *map(str, args), "--device", "cpu"], capture_output=True, text=True, cwd=folder,
+                              timeout=300, env=os.environ | environment)
+        assert done.returncode == code, f"lancet {args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(dir=self.root))
+
+    def lancet(self, *args, code=0, **environment):
+        return self.run_in(self.work, *args, code=code, **environment)
+
+    def weights(self, name):
+        return hashlib.sha256((self.work / name / "model.safetensors").read_bytes()).hexdigest()
+
+    def test_an_adapter_of_full_rank_is_the_tuned_model_wherever_a_model_is_named(self):
+        both = "../base+../to_a"
+        self.lancet("convert", both, "out")
+        far = [t for t in json.loads(self.lancet("diff", "out", "../a", "--json").stdout)["tensors"] if t["rel_norm"] > 1e-5]
+        self.assertEqual(far, [])
+        self.assertEqual(json.loads(self.lancet("diff", "out", both, "--json").stdout)["identical"], True)
+        self.lancet("adapter", "merge", "../base", "../to_a", "-o", "folded")
+        self.assertEqual(self.weights("out"), self.weights("folded"))
+        manifest = json.loads((self.work / "folded" / "lancet.json").read_text())
+        self.assertEqual(len(manifest["inputs"]), 2)
+        self.lancet("merge", "--method", "linear", "--models", both, "--set", "weight=1", "merged")
+        self.assertEqual(self.weights("out"), self.weights("merged"))
+        for model in ("out", both):
+            self.lancet("forward", model, "--ids", "1,2,3", "--out", f"{len(model)}.safetensors")
+        self.assertEqual((self.work / "3.safetensors").read_bytes(), (self.work / f"{len(both)}.safetensors").read_bytes())
+
+    def test_check_names_what_lands_and_what_does_not(self):
+        found = json.loads(self.lancet("adapter", "check", "../base", "../to_a", "--json").stdout)
+        self.assertTrue(found["ok"])
+        self.assertEqual(len(found["modules"]), 14)
+        tiny_model.write_model(self.work / "other", d_model=48, d_ff=96, seed=5)
+        error = self.lancet("adapter", "check", "other", "../to_a", code=4).stderr
+        self.assertIn("does not have the shape of the model's", error)
+        self.assertIn("no adapter_config.json", self.lancet("adapter", "check", "../base", "../a", code=3).stderr)
+        self.lancet("inspect", "../base+nowhere", code=3)
+
+    def test_combine_refuses_what_has_no_meaning(self):
+        self.lancet("adapter", "extract", "../base", "../a", "--rank", "4", "-o", "x")
+        self.lancet("adapter", "extract", "../base", "../b", "--rank", "3", "-o", "y")
+        self.lancet("adapter", "combine", "x", "y", "-o", "z")
+        self.lancet("adapter", "combine", "x", "y", "-o", "z", code=2)  # exists
+        found = json.loads(self.lancet("adapter", "check", "../base", "z", "--json").stdout)
+        self.assertEqual({m["rank"] for m in found["modules"]}, {7})
+        self.assertIn("equal ranks", self.lancet("adapter", "combine", "x", "y", "--method", "linear", "-o", "w", code=4).stderr)
+        for bad in (["--weights", "1"], ["--rank", "2"], ["--method", "svd"], ["--inner", "linear"], ["--set", "densty=1"],
+                    ["--inner", "ties", "--set", "density=2"]):
+            self.lancet("adapter", "combine", "x", "y", *bad, "-o", "w", code=2)
+        self.lancet("adapter", "combine", "x", "../to_a", "-o", "w", code=4)  # whole tensors
+        self.assertFalse((self.work / "w").exists())
+
+    def test_element_wise_merges_need_no_libtorch_and_spectral_ones_say_so(self):
+        models = ["--models", "../base", "../a", "../b"]
+        for method in ("consensus", "stitch", "widen", "pcb"):
+            self.lancet("merge", "--method", method, *models, method, LANCET_LIBTORCH="/nowhere")
+        self.lancet("merge", "--method", "tsv_m", *models, "none", code=6, LANCET_LIBTORCH="/nowhere")
+        self.lancet("merge", "--method", "tsv_m", *models, "none", "--plan", LANCET_LIBTORCH="/nowhere")
+        self.assertFalse((self.work / "none").exists())
+
+    def test_spectral_merges_do_not_depend_on_threads_and_keep_to_the_memory_that_is_given(self):
+        recipe = "merge_method: {}\nbase_model: ../base\nmodels: [{{model: ../a}}, {{model: ../b}}]\n"
+        for method in ("tsv_m", "iso_cts", "resmerge", "regmean_free"):
+            (self.work / "r.yml").write_text(recipe.format(method))
+            for threads in (1, 2, 5):
+                self.lancet("merge", "r.yml", f"{method}{threads}", "--threads", threads)
+            self.assertEqual(len({self.weights(f"{method}{threads}") for threads in (1, 2, 5)}), 1)
+        error = self.lancet("merge", "r.yml", "small", "--memory", "100KiB", code=6).stderr
+        self.assertIn("--memory", error)
+        self.assertIn("holds whole matrices", error)
+
+    def test_expressions_at_the_shell(self):
+        (self.work / "e.yml").write_text("expression: base + 0.5*(tuned - base)\nmodels: {base: ../base, tuned: ../base+../to_a}\n")
+        self.lancet("merge", "e.yml", "out")
+        (self.work / "l.yml").write_text("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: ../base}, {model: ../base+../to_a}]\n")
+        self.lancet("merge", "l.yml", "out2")
+        self.assertEqual(self.weights("out"), self.weights("out2"))
+        (self.work / "e.yml").write_text("expression: base + 0.5*(tuend - base)\nmodels: {base: ../base, tuned: ../a}\n")
+        self.assertIn("did you mean 'tuned'", self.lancet("merge", "e.yml", "out3", code=2).stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=1)
