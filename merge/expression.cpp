@@ -215,8 +215,8 @@ class Parser {
     std::string base;
     if (sums[0].factors.size() != 2) return base;
     for (const auto& [name, factor] : sums[0].factors) {
-      const bool shared =
-          std::ranges::all_of(sums, [&](const Affine& sum) { return sum.factors.contains(name); });
+      const bool shared = std::ranges::all_of(
+          sums, [&wanted = name](const Affine& sum) { return sum.factors.contains(wanted); });
       if (shared && (base.empty() || factor < 0)) base = name;
     }
     return base;

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "model/intraop.h"
 #include "model/rowwise.h"
 #include "model/sampling.h"
 #include "model/session.h"
@@ -69,6 +70,7 @@ class GrowingText {
 /// One prompt on its way.
 struct Sequence {
   std::size_t index;
+  std::int64_t max_tokens;
   Sampler sampler;
   GrowingText text;
   Generation out;
@@ -95,7 +97,7 @@ struct Run {
       sequence.sampler.see(id);
       stopped = sequence.text.push(id);
     }
-    const bool full = std::cmp_greater_equal(out.ids.size(), options.max_tokens);
+    const bool full = std::cmp_greater_equal(out.ids.size(), sequence.max_tokens);
     if (!stopped && !full) {
       emit(sequence, false);
       return true;
@@ -119,11 +121,13 @@ void run_batch(const Decoder& model, const Run& run, std::span<Sequence> sequenc
     std::vector<std::int64_t> going;
     const std::int64_t vocab = session.logits().size(1);
     auto* logits = session.logits().mutable_data_ptr<float>();
+    intraop_for(std::ssize(active), [&](std::int64_t row) {
+      const auto i = static_cast<std::size_t>(row);
+      if (active[i] != nullptr)
+        next[i] = active[i]->sampler.next({logits + row * vocab, static_cast<std::size_t>(vocab)});
+    });
     for (std::size_t row = 0; row < active.size(); ++row) {
       if (active[row] == nullptr) continue;
-      const std::span<float> mine(logits + static_cast<std::int64_t>(row) * vocab,
-                                  static_cast<std::size_t>(vocab));
-      next[row] = active[row]->sampler.next(mine);
       if (run.step(*active[row], next[row])) {
         going.push_back(static_cast<std::int64_t>(row));
       } else {
@@ -167,7 +171,9 @@ std::vector<Generation> generate(const Decoder& model, const Tokenizer& tokenize
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     ids.push_back(tokenizer.encode(prompts[i].text, prompts[i].special).ids);
     longest = std::max(longest, ids[i].size());
+    const std::int64_t own = prompts[i].max_tokens;
     sequences.push_back({i,
+                         own > 0 ? std::min(own, options.max_tokens) : options.max_tokens,
                          Sampler(options, seed, static_cast<std::uint32_t>(i)),
                          GrowingText(tokenizer, options.stop),
                          {}});

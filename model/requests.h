@@ -48,6 +48,7 @@ struct Prompt {
   std::string id;
   std::string text;     ///< rendered prompt
   bool special = true;  ///< let the tokenizer add its own special tokens (false after a template)
+  std::int64_t max_tokens = 0;  ///< 0 = as the options say; never more than that
 };
 
 struct GenerateRequest {

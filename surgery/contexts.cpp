@@ -13,7 +13,7 @@ namespace lancet {
 namespace {
 
 constexpr std::array<std::string_view, 5> kStarters{"The", "Therefore", "Because", "I", "You"};
-constexpr std::size_t kShort = 5;  ///< tokens of the first half of the texts
+constexpr std::int64_t kShort = 5;  ///< tokens of the first half of the texts
 constexpr std::int64_t kLong = 10;
 constexpr std::int64_t kTopK = 5;
 
@@ -33,7 +33,8 @@ std::vector<std::string> sample_contexts(const Decoder& model, const Tokenizer& 
   std::vector<Prompt> prompts;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::string starter(kStarters[static_cast<std::size_t>(i) % kStarters.size()]);
-    prompts.push_back({std::to_string(i), starter, true});
+    const bool is_short = i < (count + 1) / 2;
+    prompts.push_back({std::to_string(i), starter, true, is_short ? kShort : kLong});
   }
   SamplingOptions options;
   options.max_tokens = kLong;
@@ -42,9 +43,7 @@ std::vector<std::string> sample_contexts(const Decoder& model, const Tokenizer& 
   std::vector<std::string> contexts{"{}"};
   const auto texts = generate(model, tokenizer, prompts, options, seed);
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    std::vector<TokenId> ids = texts[i].ids;
-    if (i < (texts.size() + 1) / 2) ids.resize(std::min(ids.size(), kShort));
-    contexts.push_back(as_template(prompts[i].text + tokenizer.decode(ids)));
+    contexts.push_back(as_template(prompts[i].text + tokenizer.decode(texts[i].ids)));
   }
   return contexts;
 }

@@ -200,10 +200,9 @@ std::shared_ptr<Tokenizer::Impl> build(const GgufHeader& header) {
   if (model == "bert") return make_tokenizer(bert_from_gguf(header), "GGUF metadata");
   if (model != "gpt2") {
     fail(ErrorKind::kMismatch, "tokenizer",
-         fmt::format(
-             "tokenizer.ggml.model: the kind '{}' is not supported, expected 'gpt2', "
-             "'llama', 't5' or 'bert'",
-             printable(model, 60)));
+         fmt::format("tokenizer.ggml.model: the kind '{}' is not supported, expected 'gpt2', "
+                     "'llama', 't5' or 'bert'",
+                     printable(model, 60)));
   }
   const Recipe& recipe = find_recipe(header.string("tokenizer.ggml.pre", "default"));
   const auto& tokens = required_strings(header, "tokenizer.ggml.tokens");

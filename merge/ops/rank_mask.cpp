@@ -87,8 +87,7 @@ void keep_by_rank(Out x, std::span<const std::uint32_t> keys, std::span<const st
     scratch.sorted[place] = keys[i];
     scratch.found[2 * unsure] = static_cast<std::uint32_t>(i);
     scratch.found[2 * unsure + 1] = place;
-    const bool open = (word >= low[bin]) & (word < high[bin]) & (keys[i] != 0);
-    unsure += open ? 1U : 0U;
+    unsure += Size{word >= low[bin]} & Size{word < high[bin]} & Size{keys[i] != 0};
     // Without a branch, which would be guessed wrong half of the time.
     const std::uint64_t stays = 0 - std::uint64_t{word < high[bin]};
     x[i] = std::bit_cast<double>(std::bit_cast<std::uint64_t>(x[i]) & stays);

@@ -21,6 +21,8 @@ constexpr std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a
 struct Block {
   std::int64_t count, chains, length;
   bool add;  ///< add to C (always but for the first block of a product that does not accumulate)
+  std::int64_t step = kPanel;                     ///< from one element of a panel to the next
+  std::int64_t panel = chains * length * kPanel;  ///< from one panel to the next
 };
 
 struct Output {
@@ -53,11 +55,11 @@ LANCET_KERNEL void micro_tile(const Block& block, const float* rows, const float
     const float* x = rows + chain;
     const float* y = panel + chain * block.length * kPanel;
     const float* const end = rows + block.count;
-    for (; x < end; x += block.chains, y += kPanel) {
+    for (; x < end; x += block.chains, y += block.step) {
       const V y0 = load(y);
       const V y1 = load(y + kLanes);
-      __builtin_prefetch(y + 4 * kPanel);
-      if (kPanel > 16) __builtin_prefetch(y + 4 * kPanel + 16);
+      __builtin_prefetch(y + 4 * block.step);
+      if (kPanel > 16) __builtin_prefetch(y + 4 * block.step + 16);
 #pragma GCC unroll 16
       for (int i = 0; i < kMr; ++i) {
         const V xi = broadcast(x + i * kRowStride);
@@ -94,9 +96,9 @@ constexpr std::array<MicroTile, sizeof...(kMr)> micro_tiles(std::integer_sequenc
 }
 constexpr auto kMicroTiles = micro_tiles(std::make_integer_sequence<int, kRows>{});
 
-/// All rows of a tile against the packed panels: C[rows, columns] (+)= a[rows, count] x panels.
+/// All rows of a tile against the panels: C[rows, columns] (+)= a[rows, count] x panels.
 LANCET_KERNEL void multiply(const Block& block, const float* a, std::int64_t lda, std::int64_t rows,
-                            Scratch& buffers, const Output& out) {
+                            const float* panels, Scratch& buffers, const Output& out) {
   const std::int64_t groups = (rows + kRows - 1) / kRows;
   for (std::int64_t group = 0, i = 0; group < groups; ++group) {
     const std::int64_t taken = rows / groups + (group < rows % groups ? 1 : 0);
@@ -115,7 +117,7 @@ LANCET_KERNEL void multiply(const Block& block, const float* a, std::int64_t lda
                 following * lines,
                 (following * lines + slots - 1) / slots};
     for (std::int64_t j = 0; j < out.columns; j += kPanel) {
-      tile(block, buffers.rows, buffers.panel + j * block.chains * block.length, buffers.total,
+      tile(block, buffers.rows, panels + j / kPanel * block.panel, buffers.total,
            {out.c + i * out.ldc + j, out.ldc, min_of(kPanel, out.columns - j)}, ahead);
     }
     i += taken;
@@ -191,21 +193,35 @@ LANCET_KERNEL void linear_of(const LinearJob& job, const Tile& tile) {
     const Block block{count, kChains, (count + kChains - 1) / kChains, job.accumulate || k > 0};
     pack_linear(static_cast<const T*>(job.w) + tile.n0 * job.ldw + k, job.ldw, tile.n1 - tile.n0,
                 block, buffers.panel);
-    multiply(block, job.a + tile.m0 * job.lda + k, job.lda, tile.m1 - tile.m0, buffers,
-             {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.n1 - tile.n0});
+    multiply(block, job.a + tile.m0 * job.lda + k, job.lda, tile.m1 - tile.m0, buffers.panel,
+             buffers, {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.n1 - tile.n0});
   }
 }
+
+constexpr std::int64_t kDirectRows = 4 * kRows;
+
+LANCET_INLINE const float* unpacked(const float* w) { return w; }
+LANCET_INLINE const float* unpacked(const std::uint16_t*) { return nullptr; }
 
 template <typename T>
 LANCET_KERNEL void input_grad_of(const InputGradJob& job, const Tile& tile) {
   Scratch& buffers = scratch();
   const std::int64_t longest = block_length(job.n, kGradBlock);
+  // Few rows do not pay for packing: float32 weights already lie as a panel does, further apart.
+  const bool is_direct = tile.m1 - tile.m0 <= kDirectRows && (tile.n1 - tile.n0) % kPanel == 0;
   for (std::int64_t n = 0; n < job.n; n += longest) {
     const std::int64_t count = min_of(longest, job.n - n);
-    const Block block{count, 1, count, job.accumulate || n > 0};
-    pack_grad(static_cast<const T*>(job.w) + n * job.ldw + tile.n0, job.ldw, tile.n1 - tile.n0,
-              block, buffers.panel);
-    multiply(block, job.g + tile.m0 * job.ldg + n, job.ldg, tile.m1 - tile.m0, buffers,
+    const T* const w = static_cast<const T*>(job.w) + n * job.ldw + tile.n0;
+    Block block{count, 1, count, job.accumulate || n > 0};
+    const float* panels = buffers.panel;
+    if (const float* plain = unpacked(w); plain != nullptr && is_direct) {
+      block.step = job.ldw;
+      block.panel = kPanel;
+      panels = plain;
+    } else {
+      pack_grad(w, job.ldw, tile.n1 - tile.n0, block, buffers.panel);
+    }
+    multiply(block, job.g + tile.m0 * job.ldg + n, job.ldg, tile.m1 - tile.m0, panels, buffers,
              {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.n1 - tile.n0});
   }
 }
