@@ -62,7 +62,8 @@ class Merging(unittest.TestCase):
         self.run_lancet("merge", "--method", "linear", "--models", self.root / "a", self.root / "b", "--set", "weight=0.5,0.5", "out2")
         self.assertEqual(weights(self.work / "out"), weights(self.work / "out2"))
         self.assertEqual(sorted(p.name for p in (self.work / "out").iterdir()),
-                         ["config.json", "lancet.json", "mergekit_config.yml", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+                         ["README.md", "config.json", "lancet.json", "mergekit_config.yml", "model.safetensors", "tokenizer.json",
+                          "tokenizer_config.json"])
         self.run_lancet("verify", "out")
 
     def test_the_first_model_is_the_base_where_one_is_needed(self):
