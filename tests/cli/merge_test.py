@@ -25,7 +25,7 @@ def weights(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(pathlib.Path(folder).glob("*.safetensors"))}
 
 
-class Merging(unittest.TestCase):
+class Shell(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.root = pathlib.Path(tempfile.mkdtemp(prefix="lancet-merge-"))
@@ -55,6 +55,8 @@ class Merging(unittest.TestCase):
     def json(self, *args, code=0):
         return json.loads(self.run_lancet(*args, "--json", code=code).stdout)
 
+
+class Merging(Shell):
     def test_a_recipe_and_the_same_by_options_give_the_same_weights(self):
         result = self.json("merge", self.linear(), "out")
         self.assertEqual(set(result), {"output", "complete", "tensors", "bytes_read", "bytes_written", "seconds", "read_gb_s",
@@ -190,6 +192,42 @@ class Merging(unittest.TestCase):
         for name, entry in zip("ab", inputs):
             file = self.root / name / entry["files"][0]["file"]
             self.assertEqual(entry["files"][0]["sha256"], hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+class Mixtures(Shell):
+    EXPERTS = "experts:\n  - {source_model: ../a, positive_prompts: [France]}\n  - {source_model: ../b, positive_prompts: [Rome]}\n"
+
+    def refused(self, code, pattern, text):
+        done = self.run_lancet("moe", self.recipe(text), "out", code=code)
+        self.assertRegex(done.stderr, pattern)
+        self.assertFalse((self.work / "out").exists())
+
+    def test_a_mixture_has_experts_router_and_config_and_the_same_seed_gives_the_same_bytes(self):
+        recipe = self.recipe("base_model: ../base\ngate_mode: random\n" + self.EXPERTS)
+        result = self.json("moe", recipe, "out", "--seed", "7")
+        self.assertEqual(result["architecture"], "MixtralForCausalLM")
+        config = json.loads((self.work / "out" / "config.json").read_text())
+        self.assertEqual((config["model_type"], config["num_local_experts"], config["num_experts_per_tok"]), ("mixtral", 2, 2))
+        names = {t["name"] for t in self.json("inspect", "out", "--tensors")["tensors"]}
+        self.assertIn("model.layers.0.block_sparse_moe.experts.1.w2.weight", names)
+        self.assertFalse([n for n in names if ".mlp." in n])
+        self.run_lancet("verify", "out")
+        self.run_lancet("moe", recipe, "again", "--seed", "7", "--threads", "1")
+        self.run_lancet("moe", recipe, "other", "--seed", "8")
+        self.assertEqual(weights(self.work / "out"), weights(self.work / "again"))
+        self.assertNotEqual(weights(self.work / "out"), weights(self.work / "other"))
+
+    def test_recipes_are_strict_and_plans_write_nothing(self):
+        base = "base_model: ../base\ngate_mode: cheap_embed\n"
+        self.refused(2, r"r\.yml:2:1: unknown key 'gate_mod'", "base_model: ../base\ngate_mod: random\n" + self.EXPERTS)
+        self.refused(2, "gate_mode.*'hidden'", "base_model: ../base\ngate_mode: hidden\n" + self.EXPERTS)
+        self.refused(2, "experts_per_token: expected at most the 2", base + "experts_per_token: 3\n" + self.EXPERTS)
+        self.refused(2, "positive_prompts", base + "experts: [{source_model: ../a}]\n")
+        self.refused(2, "0 shared experts", base + "shared_experts: [{source_model: ../a, positive_prompts: [x]}]\n" + self.EXPERTS)
+        self.refused(3, "expected the model", "base_model: ../nowhere\ngate_mode: random\n" + self.EXPERTS)
+        plan = self.json("moe", self.recipe(base + self.EXPERTS), "out", "--plan")
+        self.assertTrue(plan["plan"] and plan["bytes"] > 0)
+        self.assertFalse((self.work / "out").exists())
 
 
 if __name__ == "__main__":
