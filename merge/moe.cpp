@@ -41,8 +41,17 @@ void emit_values(const MergeInput& input, const InputTensor& tensor, DType dtype
                  const ExpertValues& how, const std::function<void(Bytes)>& emit) {
   const Bytes raw = input.raw(tensor);
   const bool plain = how.scale == 1 && how.noise == 0;
-  if (plain && tensor.dtype == dtype && !raw.empty()) return emit(raw);
   const auto reader = input.reader(tensor);
+  if (plain && tensor.dtype == dtype && !raw.empty()) {
+    const std::uint64_t whole = reader->elements();
+    for (std::uint64_t at = 0; at < whole; at += kChunk) {
+      check_interrupted();
+      const std::uint64_t count = std::min(kChunk, whole - at);
+      emit(raw.subspan(dtype_bytes(dtype, at).value(), dtype_bytes(dtype, count).value()));
+      reader->release(at, at + count);
+    }
+    return;
+  }
   std::vector<double> values;
   std::vector<float> noise;
   std::vector<std::byte> bytes;
@@ -117,6 +126,14 @@ std::map<std::string, std::string> Moe::side_files() const {
   return files;
 }
 
+Json Moe::identities() const {
+  Json out = Json::array({base_->identity()});
+  for (const auto* list : {&experts_, &shared_}) {
+    for (const auto& input : *list) out.push_back(input->identity());
+  }
+  return out;
+}
+
 void Moe::open_inputs() {
   base_ = open_input(recipe_.base, recipe_.directory);
   const Json& config = base_->config();
@@ -125,7 +142,8 @@ void Moe::open_inputs() {
            fmt::format("'{}' has no config.json with num_hidden_layers",
                        printable(recipe_.base.text, 200)));
   }
-  const std::string type = config.value("model_type", "");
+  const std::string where = base_->text() + "/config.json";
+  const std::string type = json_string(config, "model_type", where);
   family_ =
       recipe_.architecture.empty() ? moe_family_of(type) : find_moe_family(recipe_.architecture);
   const bool fits =
@@ -144,7 +162,8 @@ void Moe::open_inputs() {
                        recipe_.shared.size()),
            shared == 1 ? "list it under shared_experts:" : "leave shared_experts out");
   }
-  layers_ = config.at("num_hidden_layers").get<std::int64_t>();
+  layers_ = json_int(config, "num_hidden_layers", where);
+  static_cast<void>(json_int(config, "intermediate_size", where));  // moe_config() needs it
   for (const MoeExpert& expert : recipe_.experts)
     experts_.push_back(open_input(expert.model, recipe_.directory));
   for (const MoeExpert& expert : recipe_.shared)
@@ -158,8 +177,15 @@ void Moe::open_inputs() {
 }
 
 void Moe::embed_prompts() {
-  const fs::path path = recipe_.base.model;
-  const Tokenizer tokenizer = Tokenizer::open(path.is_absolute() ? path : recipe_.directory / path);
+  const auto files = base_->side_files();
+  const auto file = files.find("tokenizer.json");
+  if (file == files.end()) {
+    refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+           fmt::format("expected a tokenizer in '{}', found none", printable(base_->text(), 200)),
+           "gate_mode: cheap_embed needs the base's tokenizer; random does not");
+  }
+  const std::string where = base_->text() + "/tokenizer.json";
+  const Tokenizer tokenizer = Tokenizer::from_json(parse_json(file->second, where), where);
   const InputTensor& table = *base_->find("model.embed_tokens.weight");
   const auto reader = base_->reader(table);
   const auto width = static_cast<std::size_t>(width_);
@@ -168,7 +194,11 @@ void Moe::embed_prompts() {
                        std::vector<double>& sum) {
     for (const std::string& prompt : prompts) {
       for (const TokenId id : tokenizer.encode(prompt).ids) {
-        if (id >= table.shape[0]) continue;
+        if (id >= table.shape[0]) {
+          refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+                 fmt::format("'{}': its tokenizer gives token {}, its embedding has {} rows",
+                             printable(base_->text(), 200), id, table.shape[0]));
+        }
         reader->read(static_cast<std::uint64_t>(id) * width, row);
         for (std::size_t i = 0; i < width; ++i) sum[i] += sign * row[i];
       }

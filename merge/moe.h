@@ -66,6 +66,9 @@ class Moe {
   /// Tensors with Hugging Face names; valid as long as this.
   [[nodiscard]] std::vector<OutputTensor> take_tensors() { return std::move(tensors_); }
   [[nodiscard]] std::map<std::string, std::string> side_files() const;
+  /// MergeInput::identity of the base, the experts and the shared ones, for lancet.json.
+  [[nodiscard]] Json identities() const;
+  [[nodiscard]] const std::string& recipe_text() const noexcept { return recipe_.text; }
 
  private:
   MoeRecipe recipe_;

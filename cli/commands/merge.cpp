@@ -145,6 +145,8 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
     fail(ErrorKind::kUsage, "merge", "expected --report without --part: a part is no whole model",
          "give --report with --join");
   }
+  if (!arguments.report.empty() && !arguments.check && !common.plan)
+    check_output("merge", arguments.report, common.force);
   const RecipeFile recipe = recipe_of(arguments);
   MergeOptions options{.semantics = parse_semantics(arguments.semantics),
                        .seed = common.runtime.seed};

@@ -41,7 +41,8 @@ int run(const MoeArguments& arguments, const CommonOptions& common) {
   WriteOptions write{.shard_size = parse_bytes(arguments.shard_size),
                      .force = common.force,
                      .manifest = command_json("moe", common)};
-  write.manifest["recipe"] = arguments.recipe;
+  write.manifest["recipe"] = moe.recipe_text();
+  write.manifest["inputs"] = moe.identities();
   static_cast<void>(write_model(arguments.out, moe.take_tensors(), moe.side_files(), write));
   result["seconds"] =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

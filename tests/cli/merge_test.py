@@ -229,6 +229,31 @@ class Mixtures(Shell):
         self.assertTrue(plan["plan"] and plan["bytes"] > 0)
         self.assertFalse((self.work / "out").exists())
 
+    def test_damaged_models_are_refused_and_leave_nothing(self):
+        base = "base_model: ../base\ngate_mode: random\n"
+        for key, value in (("num_hidden_layers", "two"), ("intermediate_size", None), ("model_type", 7)):
+            broken = self.work / "broken"
+            shutil.copytree(self.root / "base", broken)
+            config = json.loads((broken / "config.json").read_text())
+            config[key] = value
+            if value is None:
+                del config[key]
+            (broken / "config.json").write_text(json.dumps(config))
+            self.refused(3, key, "base_model: broken\ngate_mode: random\n" + self.EXPERTS)
+            shutil.rmtree(broken)
+        shutil.copytree(self.root / "a", self.work / "cut")
+        weights_file = self.work / "cut" / "model.safetensors"
+        weights_file.write_bytes(weights_file.read_bytes()[:-8])
+        self.refused(3, "model.safetensors", base + "experts: [{source_model: cut}, {source_model: ../b}]\n")
+        self.refused(2, "'no_such_key'", base + self.EXPERTS + "no_such_key: 1\n")
+
+    def test_a_report_that_exists_is_refused_before_the_merge(self):
+        (self.work / "map.html").write_text("mine")
+        recipe = self.recipe("merge_method: linear\nparameters: {weight: 1}\nmodels:\n  - model: ../a\n  - model: ../b\n")
+        self.run_lancet("merge", recipe, "out", "--report", "map.html", code=2)
+        self.assertFalse((self.work / "out").exists())
+        self.assertEqual((self.work / "map.html").read_text(), "mine")
+
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=1)
