@@ -253,6 +253,13 @@ const at::Tensor& Decoder::weight(std::string_view name) const {
        did_you_mean(name, known));
 }
 
+std::vector<std::string> Decoder::weight_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : weights_) names.push_back(name);
+  std::ranges::sort(names);
+  return names;
+}
+
 Decoder Decoder::with_weight(std::string_view name, at::Tensor value) const {
   const at::Tensor& old = weight(name);
   if (value.sizes() != old.sizes() || value.scalar_type() != old.scalar_type() ||

@@ -97,6 +97,8 @@ class Decoder {
 
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer) const;
   [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
+  /// Names of all weights, sorted.
+  [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
 

@@ -64,6 +64,9 @@ struct EditInput {
   std::function<at::Tensor(std::int64_t layer)> covariance;
   const Parameters& parameters;
   std::uint64_t seed;
+  /// sample_contexts() of the model with this seed, where somebody keeps them; else the editor
+  /// samples.
+  std::function<std::vector<std::string>(std::int64_t count)> contexts = {};
 };
 
 /// delta W = left right^T for the mathematical W [d_out, d_in], whatever the stored layout.

@@ -195,17 +195,20 @@ Decoder with_edit(const Decoder& model, const MatrixRef& down, const OneEdit& ed
       down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
 }
 
+std::vector<std::string> contexts_of(const EditInput& input) {
+  if (!is_sampled(input.parameters)) return read_contexts(input.parameters.word("contexts"));
+  const std::int64_t count = input.parameters.integer("context_count");
+  return input.contexts ? input.contexts(count)
+                        : sample_contexts(input.model, input.tokenizer, count, input.seed);
+}
+
 EditPlan plan(const EditInput& input) {
   if (input.layers.size() != 1) {
     fail(ErrorKind::kUsage, "edit",
          fmt::format("rome: expected one layer, found {}", input.layers.size()), "give --layers N");
   }
   const std::int64_t layer = input.layers.front();
-  const std::string& file = input.parameters.word("contexts");
-  const auto contexts = file == "auto"
-                            ? sample_contexts(input.model, input.tokenizer,
-                                              input.parameters.integer("context_count"), input.seed)
-                            : read_contexts(file);
+  const std::vector<std::string> contexts = contexts_of(input);
   trim_memory();
   const SpdSolver solver(input.covariance(layer));
   Decoder model = input.model;
