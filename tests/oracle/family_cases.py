@@ -9,6 +9,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
+transformers.utils.logging.disable_progress_bar()
 TOKENS, PROMPT, GREEDY = 48, 12, 16
 
 
