@@ -14,6 +14,7 @@
 #include "core/progress.h"
 #include "formats/containers/safetensors.h"
 #include "model/linear.h"
+#include "model/names.h"
 #include "surgery/key.h"
 
 namespace lancet {
@@ -28,37 +29,17 @@ void hash_tensor(Sha256& hash, const std::string& name, const at::Tensor& value)
   hash.update(Bytes(static_cast<const std::byte*>(plain.data_ptr()), plain.nbytes()));
 }
 
-/// Names of the weights that a key of `layer` depends on.
-std::vector<std::string> weights_below(const Decoder& model, std::int64_t layer) {
-  const NameSpec& names = model.spec().names;
-  std::vector<std::string> out{names.embed};
-  for (std::int64_t l = 0; l <= layer; ++l) {
-    for (const std::string* pattern :
-         {&names.attn_norm, &names.q, &names.k, &names.v, &names.o, &names.q_norm, &names.k_norm,
-          &names.mlp_norm, &names.gate, &names.up, &names.down}) {
-      if (pattern->empty() || (l == layer && pattern == &names.down)) continue;
-      out.push_back(fill_template(*pattern, std::to_string(l)));
-    }
-  }
-  return out;
-}
-
-/// A weight or bias if the model has it.
-at::Tensor maybe_weight(const Decoder& model, const std::string& name) {
-  try {
-    return model.weight(name);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::kMismatch) return {};
-    throw;
-  }
-}
-
+/// Of the weights that a key of `layer` depends on.
 std::string hash_weights(const Decoder& model, std::int64_t layer) {
+  const DecoderSpec& spec = model.spec();
   Sha256 hash;
-  for (const std::string& name : weights_below(model, layer)) {
-    for (const char* suffix : {".weight", ".bias"}) {
-      const at::Tensor value = maybe_weight(model, name + suffix);
-      if (value.defined()) hash_tensor(hash, name + suffix, value);
+  const std::string embed = spec.names.embed + ".weight";
+  hash_tensor(hash, embed, model.weight(embed));
+  for (std::int64_t l = 0; l <= layer; ++l) {
+    const std::string down = layer_name(spec.names.mlp.down, l);
+    for (const ExpectedTensor& tensor : block_tensors(spec, l)) {
+      if (l < layer || !tensor.name.starts_with(down))
+        hash_tensor(hash, tensor.name, model.weight(tensor.name));
     }
   }
   return hash.hex();
