@@ -192,17 +192,22 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
 }  // namespace
 
 Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) {
-  const Editor& editor = find_editor(request.method);
+  const Editor& editor = editor_of(request);
   check_request(request, editor);
   if (request.plan) return plan_edit(request, runtime);
   const Parameters parameters(editor.numbers, editor.words, request.method_options);
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   watch.lap("load");
-  const LayerChoice choice =
-      choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
-        return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
-      });
+  LayerChoice choice = choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
+    return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
+  });
+  if (editor.spreads) choice = spread_layers(std::move(choice), model.decoder.spec());
+  if (!editor.spreads && choice.layers.size() != 1) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected one layer, found {}", editor.name, choice.layers.size()),
+         "give --layers N, or take an editor of several layers (lancet list editors)");
+  }
   log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
   watch.lap("layers");
   Baseline baseline(model.decoder, model.tokenizer, model.source.config());
@@ -212,10 +217,11 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
     CovarianceSource covariance(model, request.covariance);
     for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
     watch.lap("covariance");
-    plan = editor.plan(
-        {model.decoder, model.tokenizer, request.facts, choice.layers,
-         [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters, runtime.seed,
-         [&](std::int64_t count) { return baseline.contexts(count, runtime.seed); }});
+    plan =
+        editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
+                     [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters,
+                     runtime.seed, request.batch,
+                     [&](std::int64_t count) { return baseline.contexts(count, runtime.seed); }});
     second_moments = covariance.identities();
   }
   watch.lap("plan");
@@ -232,7 +238,7 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
   const Proof proof = prove(request, edited, questions, before, after);
   const GuardVerdict verdict = guard(request, plan, edited, before, after, proof);
   Json result{
-      {"method", request.method},        {"layers", choice.layers}, {"layer_reason", choice.reason},
+      {"method", editor.name},           {"layers", choice.layers}, {"layer_reason", choice.reason},
       {"parameters", parameters.json()}, {"seconds", 0.0},          {"edits", proof.edits},
       {"guards", verdict.json},          {"outputs", Json::array()}};
   if (!choice.sweep.is_null()) result["sweep"] = choice.sweep;

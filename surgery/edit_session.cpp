@@ -25,7 +25,7 @@ StageRecord stage_record(const EditRequest& request, const RuntimeOptions& runti
                          const EditPlan& plan, const std::vector<std::int64_t>& layers,
                          const Json& parameters, const Json& covariance) {
   StageRecord stage;
-  stage.method = request.method;
+  stage.method = editor_of(request).name;
   stage.parameters = parameters;
   stage.seed = runtime.seed;
   stage.layers = layers;

@@ -15,20 +15,21 @@ namespace {
 struct Preset {
   std::string_view model_type;
   std::int64_t layers, d_model, layer;
+  std::int64_t first, last;  ///< of an editor of several layers
   std::string_view reason;
 };
-// The others are the released configurations of EasyEdit for r-ROME (editing reference 1.12).
+// The others are the released configurations of ROME, MEMIT and EasyEdit (editing reference 1.12).
 constexpr Preset kPresets[] = {
-    {"llama", 30, 576, 3, "SmolLM2-135M, measured on known facts (docs/editing.md)"},
-    {"llama", 32, 4096, 5, "Llama 2 7B and Llama 3 8B, published configuration"},
-    {"llama", 28, 3072, 5, "Llama 3.2 3B, published configuration"},
-    {"mistral", 32, 4096, 5, "Mistral 7B, published configuration"},
-    {"qwen2", 28, 3584, 5, "Qwen2.5 7B, published configuration"},
-    {"gpt2", 24, 1024, 8, "GPT-2 medium, published configuration"},
-    {"gpt2", 36, 1280, 12, "GPT-2 large, published configuration"},
-    {"gpt2", 48, 1600, 17, "GPT-2 XL, published configuration"},
-    {"gptj", 28, 4096, 5, "GPT-J 6B, published configuration"},
-    {"gpt_neox", 44, 6144, 15, "GPT-NeoX 20B, published configuration"},
+    {"llama", 30, 576, 3, 2, 4, "SmolLM2-135M, measured on known facts (docs/editing.md)"},
+    {"llama", 32, 4096, 5, 4, 8, "Llama 2 7B and Llama 3 8B, published configuration"},
+    {"llama", 28, 3072, 5, 4, 8, "Llama 3.2 3B, published configuration"},
+    {"mistral", 32, 4096, 5, 4, 8, "Mistral 7B, published configuration"},
+    {"qwen2", 28, 3584, 5, 4, 8, "Qwen2.5 7B, published configuration"},
+    {"gpt2", 24, 1024, 8, 7, 9, "GPT-2 medium, published configuration"},
+    {"gpt2", 36, 1280, 12, 11, 13, "GPT-2 large, published configuration"},
+    {"gpt2", 48, 1600, 17, 13, 17, "GPT-2 XL, published configuration"},
+    {"gptj", 28, 4096, 5, 3, 8, "GPT-J 6B, published configuration"},
+    {"gpt_neox", 44, 6144, 15, 6, 10, "GPT-NeoX 20B, published configuration"},
 };
 
 std::int64_t parse_layer(std::string_view text, const std::string& whole, std::int64_t layers) {
@@ -40,6 +41,15 @@ std::int64_t parse_layer(std::string_view text, const std::string& whole, std::i
                      layers - 1, printable(whole)));
   }
   return value;
+}
+
+const Preset* find_preset(const DecoderSpec& spec) {
+  for (const Preset& preset : kPresets) {
+    if (preset.model_type == spec.model_type && preset.layers == spec.layers &&
+        preset.d_model == spec.d_model)
+      return &preset;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -59,13 +69,23 @@ std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t lay
 }
 
 std::optional<LayerChoice> preset_layers(const DecoderSpec& spec) {
-  for (const Preset& preset : kPresets) {
-    if (preset.model_type != spec.model_type || preset.layers != spec.layers ||
-        preset.d_model != spec.d_model)
-      continue;
-    return LayerChoice{{preset.layer}, fmt::format("preset: {}", preset.reason), {}};
-  }
-  return std::nullopt;
+  const Preset* preset = find_preset(spec);
+  if (preset == nullptr) return std::nullopt;
+  return LayerChoice{{preset->layer}, fmt::format("preset: {}", preset->reason), {}};
+}
+
+LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec) {
+  if (one.reason == "given") return one;
+  const Preset* preset = find_preset(spec);
+  const std::int64_t centre = one.layers.front();
+  const std::int64_t first =
+                         preset != nullptr ? preset->first : std::max<std::int64_t>(0, centre - 1),
+                     last =
+                         preset != nullptr ? preset->last : std::min(spec.layers - 1, centre + 1);
+  one.layers.clear();
+  for (std::int64_t layer = first; layer <= last; ++layer) one.layers.push_back(layer);
+  if (preset == nullptr) one.reason += fmt::format("; with its neighbours, {} to {}", first, last);
+  return one;
 }
 
 std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {

@@ -30,6 +30,10 @@ struct LayerTrial {
 [[nodiscard]] std::optional<LayerChoice> preset_layers(const DecoderSpec& spec);
 /// Early to middle layers, where facts are edited with the least drift: at most six.
 [[nodiscard]] std::vector<std::int64_t> sweep_candidates(std::int64_t layers);
+/// The range that an editor of several layers takes where `one` was chosen for it by preset or
+/// sweep: the published range of a known model, else the layer with its neighbours. A given choice
+/// stays.
+[[nodiscard]] LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec);
 /// `wish` "auto": the preset, else the candidate that works with the smallest drift.
 [[nodiscard]] LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
                                         const std::function<LayerTrial(std::int64_t)>& trial);

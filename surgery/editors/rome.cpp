@@ -70,10 +70,6 @@ struct Keys {
   at::Tensor output;     ///< W key
 };
 
-/// Without contexts of one's own the editor does what was measured to be best; with them, what was
-/// published.
-bool is_sampled(const Parameters& parameters) { return parameters.word("contexts") == "auto"; }
-
 /// Weights of the rewriting rows in the mean key.
 at::Tensor key_weights(std::int64_t rows, const Parameters& parameters) {
   std::string keys = parameters.word("keys");
@@ -195,18 +191,7 @@ Decoder with_edit(const Decoder& model, const MatrixRef& down, const OneEdit& ed
       down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
 }
 
-std::vector<std::string> contexts_of(const EditInput& input) {
-  if (!is_sampled(input.parameters)) return read_contexts(input.parameters.word("contexts"));
-  const std::int64_t count = input.parameters.integer("context_count");
-  return input.contexts ? input.contexts(count)
-                        : sample_contexts(input.model, input.tokenizer, count, input.seed);
-}
-
 EditPlan plan(const EditInput& input) {
-  if (input.layers.size() != 1) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("rome: expected one layer, found {}", input.layers.size()), "give --layers N");
-  }
   const std::int64_t layer = input.layers.front();
   const std::vector<std::string> contexts = contexts_of(input);
   trim_memory();
@@ -238,6 +223,7 @@ const Editor editor_rome{.name = "rome",
                          .numbers = kNumbers,
                          .words = words(),
                          .max_facts = 0,
+                         .spreads = false,
                          .plan = plan};
 
 }  // namespace lancet
