@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "cli/engine.h"
+#include "cli/library.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -14,8 +15,6 @@
 
 namespace lancet {
 namespace {
-
-fs::path executable_dir() { return fs::read_symlink("/proc/self/exe").parent_path(); }
 
 /// The torch folder that `python3 -c "import torch"` would use; empty when there is none.
 fs::path python_torch() {
@@ -102,19 +101,9 @@ fs::path find_libtorch() {
 }
 
 void* load(const fs::path& library, int flags) {
-  void* handle = dlopen(library.c_str(), flags);
-  if (handle == nullptr) {
-    fail(ErrorKind::kResource, "engine",
-         fmt::format("could not load {}: {}", library.string(), dlerror()),
-         "the CPU half of LibTorch also needs nvidia-cuda-runtime and nvidia-cuda-cupti beside it");
-  }
-  return handle;
-}
-
-fs::path our_library(const char* name) {
-  const fs::path beside = executable_dir() / name;
-  std::error_code ignored;
-  return fs::exists(beside, ignored) ? beside : executable_dir() / ".." / "lib" / name;
+  return load_library(
+      library, flags, "engine",
+      "the CPU half of LibTorch also needs nvidia-cuda-runtime and nvidia-cuda-cupti beside it");
 }
 
 /// CUDA is wanted when it was asked for, or under auto where a device node exists.
@@ -133,20 +122,20 @@ Engine& open_engine(const RuntimeOptions& runtime) {
   // Read when libgomp is loaded: LibTorch's threads sleep between its operators instead of taking
   // the processors from ours.
   ::setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
-  load(torch / "lib" / "libc10.so", RTLD_NOW | RTLD_GLOBAL);
-  load(torch / "lib" / "libtorch_cpu.so", RTLD_NOW | RTLD_GLOBAL);
+  load(torch / "lib" / "libc10.so", RTLD_GLOBAL);
+  load(torch / "lib" / "libtorch_cpu.so", RTLD_GLOBAL);
   if (wants_cuda(runtime.device)) {
     const fs::path unit = our_library("liblancet_cuda.so");
     std::error_code ignored;
     if (fs::exists(unit, ignored)) {
-      load(torch / "lib" / "libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL);
-      load(unit, RTLD_NOW | RTLD_GLOBAL);
+      load(torch / "lib" / "libtorch_cuda.so", RTLD_GLOBAL);
+      load(unit, RTLD_GLOBAL);
     } else if (runtime.device != "auto") {
       fail(ErrorKind::kResource, "engine", "expected liblancet_cuda.so beside lancet, found none",
            "this build has no CUDA unit: build where nvcc 13 is found");
     }
   }
-  void* handle = load(our_library("liblancet_engine.so"), RTLD_NOW | RTLD_LOCAL);
+  void* handle = load(our_library("liblancet_engine.so"), RTLD_LOCAL);
   using Instance = Engine* (*)();
   const auto instance = reinterpret_cast<Instance>(dlsym(handle, "lancet_engine_instance"));
   if (instance == nullptr)

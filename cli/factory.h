@@ -1,0 +1,22 @@
+#pragma once
+// The door between the executable and liblancet_factory: teacher client, data recipes, verification
+// and filters. It links libcurl with its thirty libraries, which no other command should wait for.
+
+#include "core/json.h"
+#include "distill/requests.h"
+
+namespace lancet {
+
+class Factory {
+ public:
+  virtual ~Factory() = default;
+  /// The JSON of `synthesize --json`.
+  [[nodiscard]] virtual Json synthesize(const SynthesizeRequest& request) = 0;
+  /// The JSON of `curate --json`.
+  [[nodiscard]] virtual Json curate(const CurateRequest& request) = 0;
+};
+
+/// Loads liblancet_factory beside the executable. Missing: Error(kResource).
+[[nodiscard]] Factory& open_factory();
+
+}  // namespace lancet
