@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <limits>
 
 #include <fmt/format.h>
 
@@ -98,22 +97,30 @@ std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
   return out;
 }
 
+std::size_t best_trial(const std::vector<LayerTrial>& trials) {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < trials.size(); ++i) {
+    const LayerTrial &now = trials[i], &found = trials[best];
+    if (now.works != found.works ? now.works : now.drift < found.drift) best = i;
+  }
+  return best;
+}
+
 LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
                           const std::function<LayerTrial(std::int64_t)>& trial) {
   if (wish != "auto") return {parse_layers(wish, spec.layers), "given", {}};
   if (auto preset = preset_layers(spec)) return *preset;
+  const std::vector<std::int64_t> candidates = sweep_candidates(spec.layers);
   Json tried = Json::array();
-  std::int64_t best = -1;
-  LayerTrial found;
-  for (const std::int64_t layer : sweep_candidates(spec.layers)) {
+  std::vector<LayerTrial> trials;
+  for (const std::int64_t layer : candidates) {
     const LayerTrial now = trial(layer);
     tried.push_back({{"layer", layer}, {"works", now.works}, {"drift", now.drift}});
-    const bool better = best < 0 || (now.works && !found.works) ||
-                        (now.works == found.works && now.drift < found.drift);
-    if (!better) continue;
-    best = layer;
-    found = now;
+    trials.push_back(now);
   }
+  const std::size_t chosen = best_trial(trials);
+  const std::int64_t best = candidates[chosen];
+  const LayerTrial& found = trials[chosen];
   return {{best},
           fmt::format(
               "sweep: layer {} {} with the smallest drift ({:.4f} nats over same-template prompts)",
