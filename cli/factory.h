@@ -12,6 +12,8 @@ class Factory {
   virtual ~Factory() = default;
   /// The JSON of `synthesize --json`.
   [[nodiscard]] virtual Json synthesize(const SynthesizeRequest& request) = 0;
+  /// The data recipes, for `list`.
+  [[nodiscard]] virtual Json recipes() = 0;
   /// The JSON of `curate --json`.
   [[nodiscard]] virtual Json curate(const CurateRequest& request) = 0;
 };

@@ -1,7 +1,9 @@
 #pragma once
 // What the commands of the teacher's side hand to liblancet_factory (cli/factory.h).
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,7 +11,15 @@ namespace lancet {
 
 /// `lancet synthesize`: a job file, or seeds and a teacher.
 struct SynthesizeRequest {
-  std::filesystem::path job;  ///< JOB.yml; empty when seeds and teacher are given
+  std::filesystem::path job;          ///< JOB.yml; empty: `text` is the job
+  std::string text;                   ///< a job as YAML, relative to the working directory
+  std::filesystem::path output;       ///< *.jsonl; empty: what the job says
+  std::filesystem::path batch_files;  ///< folder of OpenAI batch files instead of live requests
+  unsigned part = 1, parts = 1;       ///< of the seeds, by the hash of their content
+  bool plan = false, force = false;
+  bool finish = false;                ///< ask nothing more: write what is complete
+  bool retry_failed = false;          ///< ask again what ended in a typed failure
+  std::optional<std::uint64_t> seed;  ///< overrides the job's
 };
 
 /// `lancet curate`: rows in, rows that passed out.

@@ -3,15 +3,16 @@
 #include "cli/factory.h"
 
 #include "core/error.h"
+#include "distill/recipe.h"
+#include "distill/synthesize.h"
 
 namespace lancet {
 namespace {
 
 class FactoryInstance final : public Factory {
  public:
-  Json synthesize(const SynthesizeRequest&) override {
-    fail(ErrorKind::kInternal, "synthesize", "not built yet");
-  }
+  Json synthesize(const SynthesizeRequest& request) override { return lancet::synthesize(request); }
+  Json recipes() override { return describe_data_recipes(); }
   Json curate(const CurateRequest&) override {
     fail(ErrorKind::kInternal, "curate", "not built yet");
   }
