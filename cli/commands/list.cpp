@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cli/engine.h"
+#include "cli/factory.h"
 #include "cli/output.h"
 #include "core/table.h"
 #include "merge/method.h"
@@ -51,12 +52,13 @@ Json methods_json() {
   return rows;
 }
 
-/// Recipes and losses have no tables of their own yet; they are not named rather than shown empty.
-const std::vector<std::string> kKinds{"methods", "editors", "architectures", "formats"};
+/// Losses have no table of their own yet; they are not named rather than shown empty.
+const std::vector<std::string> kKinds{"methods", "editors", "architectures", "formats", "filters"};
 
 Json rows_of(const std::string& kind, const RuntimeOptions& runtime) {
   if (kind == "formats") return formats_json();
   if (kind == "methods") return methods_json();
+  if (kind == "filters") return open_factory().filters();
   return open_engine(runtime).list(kind);
 }
 
@@ -68,7 +70,8 @@ std::string table_text(const Json& rows) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto what = std::make_shared<std::string>();
-  app.add_option("WHAT", *what, "methods, editors, architectures or formats (default: all)")
+  app.add_option("WHAT", *what,
+                 "methods, editors, architectures, formats or filters (default: all)")
       ->check(CLI::IsMember(kKinds));
   return [what, &common] {
     Json document = Json::object();
@@ -91,7 +94,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
 extern const Command command_list{
     .name = "list",
     .group = "Help",
-    .summary = "Merge methods, editors, architectures and formats of this build",
+    .summary = "Merge methods, editors, architectures, formats and filters of this build",
     .examples = "  lancet list\n  lancet list editors --json",
     .declare = declare};
 

@@ -3,6 +3,8 @@
 #include "cli/factory.h"
 
 #include "core/error.h"
+#include "distill/curate.h"
+#include "distill/filter.h"
 
 namespace lancet {
 namespace {
@@ -12,9 +14,8 @@ class FactoryInstance final : public Factory {
   Json synthesize(const SynthesizeRequest&) override {
     fail(ErrorKind::kInternal, "synthesize", "not built yet");
   }
-  Json curate(const CurateRequest&) override {
-    fail(ErrorKind::kInternal, "curate", "not built yet");
-  }
+  Json filters() override { return filters_json(); }
+  Json curate(const CurateRequest& request) override { return lancet::curate(request); }
 };
 
 }  // namespace
