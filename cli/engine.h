@@ -26,6 +26,10 @@ class Engine {
                                                          const TextSink& sink) = 0;
   [[nodiscard]] virtual ScoreResult score(const ScoreRequest& request,
                                           const RuntimeOptions& runtime) = 0;
+  /// Each text on its own; the model stays loaded until another one is asked for.
+  [[nodiscard]] virtual std::vector<TextScore> score_texts(const fs::path& model,
+                                                           const std::vector<std::string>& texts,
+                                                           const RuntimeOptions& runtime) = 0;
   /// The JSON of `edit --json` (or of --plan). Writes outputs itself; throws kGoal after filling
   /// `partial` when a fact fails or a guard stops the write.
   [[nodiscard]] virtual Json edit(const EditRequest& request, const RuntimeOptions& runtime,

@@ -88,6 +88,12 @@ struct ScoreResult {
   std::vector<TokenScore> per_token;
 };
 
+/// Negative log likelihood of one text in nats, and the tokens that it sums (0 for a text of one).
+struct TextScore {
+  double nll = 0;
+  std::int64_t tokens = 0;
+};
+
 /// Receives text as it is generated: (prompt index, new text).
 using TextSink = std::function<void(std::size_t, const std::string&)>;
 

@@ -170,6 +170,23 @@ ScoreResult score(const Decoder& model, const Tokenizer& tokenizer, const ScoreR
   return result;
 }
 
+std::vector<TextScore> score_each(const Decoder& model, const Tokenizer& tokenizer,
+                                  const std::vector<std::string>& texts) {
+  const auto [window, stride] = window_of(model, {});
+  std::vector<Row> rows;
+  for (std::size_t i = 0; i < texts.size(); ++i)
+    add_windows(tokenizer.encode(texts[i]).ids, window, stride, i, rows);
+  std::vector<TextScore> out(texts.size());
+  if (rows.empty()) return out;
+  const auto scores = run_rows(model, rows, nullptr);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    TextScore& text = out[rows[i].text];
+    for (const TargetScore& score : scores[i]) text.nll -= score.logprob;
+    text.tokens += static_cast<std::int64_t>(scores[i].size());
+  }
+  return out;
+}
+
 std::vector<ContinuationScore> score_continuations(
     const Decoder& model,
     const std::vector<std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>>& pairs) {

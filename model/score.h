@@ -17,6 +17,10 @@ namespace lancet {
 [[nodiscard]] ScoreResult score(const Decoder& model, const Tokenizer& tokenizer,
                                 const ScoreRequest& request);
 
+/// The same for each text on its own, in windows of the model's maximum, at most 2048 tokens.
+[[nodiscard]] std::vector<TextScore> score_each(const Decoder& model, const Tokenizer& tokenizer,
+                                                const std::vector<std::string>& texts);
+
 /// Log probabilities of `target` after `context`, teacher-forced, and whether each is the arg max,
 /// for many pairs in one batch. Used by probes: nll(s|p) is the mean of -logprob.
 struct ContinuationScore {

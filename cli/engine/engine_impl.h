@@ -2,6 +2,7 @@
 // The engine behind the door of cli/engine.h: one file for each kind of work, this class for what
 // they share.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,12 +38,17 @@ class EngineImpl final : public Engine {
   std::vector<Generation> generate(const GenerateRequest& request, const RuntimeOptions& runtime,
                                    const TextSink& sink) override;
   ScoreResult score(const ScoreRequest& request, const RuntimeOptions& runtime) override;
+  std::vector<TextScore> score_texts(const fs::path& model, const std::vector<std::string>& texts,
+                                     const RuntimeOptions& runtime) override;
   Json edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) override;
   Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) override;
   Json locate(const LocateRequest& request, const RuntimeOptions& runtime) override;
   Json covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) override;
   const Linalg& linalg(const RuntimeOptions& runtime) override;
   Json list(const std::string& what) override;
+
+ private:
+  std::optional<std::pair<fs::path, LoadedModel>> student_;  ///< of score_texts
 };
 
 }  // namespace lancet

@@ -22,4 +22,11 @@ ScoreResult EngineImpl::score(const ScoreRequest& request, const RuntimeOptions&
   return lancet::score(loaded.decoder, loaded.tokenizer, request);
 }
 
+std::vector<TextScore> EngineImpl::score_texts(const fs::path& model,
+                                               const std::vector<std::string>& texts,
+                                               const RuntimeOptions& runtime) {
+  if (!student_ || student_->first != model) student_.emplace(model, load_model(model, runtime));
+  return score_each(student_->second.decoder, student_->second.tokenizer, texts);
+}
+
 }  // namespace lancet

@@ -2,7 +2,8 @@
 
 #include "cli/factory.h"
 
-#include "core/error.h"
+#include "distill/curate.h"
+#include "distill/filter.h"
 #include "distill/recipe.h"
 #include "distill/synthesize.h"
 
@@ -13,9 +14,8 @@ class FactoryInstance final : public Factory {
  public:
   Json synthesize(const SynthesizeRequest& request) override { return lancet::synthesize(request); }
   Json recipes() override { return describe_data_recipes(); }
-  Json curate(const CurateRequest&) override {
-    fail(ErrorKind::kInternal, "curate", "not built yet");
-  }
+  Json curate(const CurateRequest& request) override { return lancet::curate(request); }
+  Json filters() override { return filters_json(); }
 };
 
 }  // namespace

@@ -1,0 +1,64 @@
+#include "distill/rows/row_files.h"
+
+#include <cstring>
+
+namespace lancet {
+namespace {
+
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+/// Start of the first line that begins at or after `at`.
+std::size_t line_start(std::string_view text, std::size_t at) {
+  if (at == 0) return 0;
+  const std::size_t newline = text.find('\n', at - 1);
+  return newline == std::string_view::npos ? text.size() : newline + 1;
+}
+
+}  // namespace
+
+RowFiles::RowFiles(const std::vector<fs::path>& paths) {
+  for (const fs::path& path : paths) {
+    const auto source = static_cast<std::uint32_t>(files_.size());
+    files_.emplace_back(path);
+    const std::uint64_t size = files_.back().size();
+    for (std::uint64_t at = 0; at < size; at += kBatchBytes)
+      batches_.push_back({source, at, std::min(at + kBatchBytes, size)});
+  }
+}
+
+std::uint64_t RowFiles::bytes() const noexcept {
+  std::uint64_t total = 0;
+  for (const MappedFile& file : files_) total += file.size();
+  return total;
+}
+
+void RowFiles::for_each_line(
+    std::size_t batch,
+    const std::function<void(std::uint32_t source, std::string_view line)>& each) const {
+  const Batch& range = batches_[batch];
+  const std::string_view text = text_of(files_[range.source]);
+  const std::size_t stop = range.end;
+  for (std::size_t at = line_start(text, range.begin); at < stop;) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    std::string_view line = text.substr(at, end - at);
+    while (!line.empty() && std::strchr(" \t\r", line.back()) != nullptr) line.remove_suffix(1);
+    each(range.source, line);
+    at = end + 1;
+  }
+}
+
+std::uint64_t RowFiles::batch_bytes(std::size_t batch) const noexcept {
+  return batches_[batch].end - batches_[batch].begin;
+}
+
+void RowFiles::release(std::size_t batch) const noexcept {
+  files_[batches_[batch].source].release(batches_[batch].begin, batch_bytes(batch));
+}
+
+void RowFiles::check_unchanged() const {
+  for (const MappedFile& file : files_) file.check_unchanged();
+}
+
+}  // namespace lancet
