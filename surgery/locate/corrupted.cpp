@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/text.h"
 #include "surgery/locate/average.h"
 
 namespace lancet {
@@ -131,10 +133,14 @@ Located locate_corrupted(const SurgeryModel& model, const LocateRequest& request
   const double sigma = measured_sigma(model, request);
   Located out;
   out.json = {{"samples", request.samples}, {"noise", request.noise}, {"sigma", sigma}};
+  std::set<std::string> ids;
   std::vector<Answered> answered;
   Json facts = Json::array(), skipped = Json::array();
   for (const Fact& fact : request.facts) {
     check_interrupted();
+    if (!ids.insert(fact.id).second)
+      fail(ErrorKind::kUsage, "locate", "two facts have the id '" + printable(fact.id) + "'",
+           "give each record its own id");
     try {
       Answered now{read_prompt(model.tokenizer, fact, true), {}};
       answer_by_model(model.decoder, model.tokenizer, now.prompt);

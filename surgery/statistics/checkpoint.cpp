@@ -66,16 +66,16 @@ Moments load_moments(const fs::path& path, const std::vector<std::int64_t>& laye
   }
 }
 
-void save_covariances(const fs::path& path, const Moments& moments,
-                      const std::vector<std::string>& names, const Json& identity) {
+std::string save_covariances(const fs::path& path, const Moments& moments,
+                             const std::vector<std::string>& names, const Json& identity) {
   std::vector<OutputTensor> tensors;
   for (std::size_t i = 0; i < names.size(); ++i)
     tensors.push_back(matrix_output(names[i] + ".second_moment",
                                     moments.sums[i] / static_cast<double>(moments.tokens)));
-  (void)save_safetensors(path, std::move(tensors),
-                         {{"identity", dump_json(identity)},
-                          {"tokens", std::to_string(moments.tokens)},
-                          {"documents", std::to_string(moments.documents)}});
+  return save_safetensors(path, std::move(tensors),
+                          {{"identity", dump_json(identity)},
+                           {"tokens", std::to_string(moments.tokens)},
+                           {"documents", std::to_string(moments.documents)}});
 }
 
 std::vector<fs::path> export_covariances(const fs::path& folder, const Moments& moments,

@@ -14,9 +14,10 @@ void save_moments(const fs::path& path, const Moments& moments, const Json& iden
                                    const Json& identity);
 
 /// E[k k^T] of each layer as a float64 tensor "NAME.second_moment" with `names` the modules' names;
-/// metadata: tokens, documents, identity. `edit --covariance` finds a layer by its name.
-void save_covariances(const fs::path& path, const Moments& moments,
-                      const std::vector<std::string>& names, const Json& identity);
+/// metadata: tokens, documents, identity. `edit --covariance` finds a layer by its name. Returns
+/// the file's SHA-256.
+std::string save_covariances(const fs::path& path, const Moments& moments,
+                             const std::vector<std::string>& names, const Json& identity);
 /// ROME's statistics, one file for each layer: NAME_float32_mom2_DOCUMENTS.npz with the sums.
 [[nodiscard]] std::vector<fs::path> export_covariances(const fs::path& folder,
                                                        const Moments& moments,

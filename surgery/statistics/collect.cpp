@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -99,7 +100,7 @@ Moments collect_moments(const Decoder& model, const Tokenizer& tokenizer,
   Progress progress("second moments", static_cast<std::uint64_t>(options.max_tokens),
                     Progress::Unit::kTokens);
   progress.advance(static_cast<std::uint64_t>(moments.tokens));
-  auto saved = Clock::now();
+  std::optional<Clock::time_point> saved;
   double cost = 0;  // seconds of the last checkpoint
   while (options.max_tokens == 0 || moments.tokens < options.max_tokens) {
     const std::vector<std::string> documents = corpus.next();
@@ -108,7 +109,8 @@ Moments collect_moments(const Decoder& model, const Tokenizer& tokenizer,
     add_group(model, tokenizer, documents, options.window,
               options.max_tokens == 0 ? 0 : options.max_tokens - moments.tokens, moments);
     progress.advance(static_cast<std::uint64_t>(moments.tokens - before));
-    if (!keeps || since(saved) < std::max(options.checkpoint_seconds, 20 * cost)) continue;
+    const bool fresh = saved && since(*saved) < std::max(options.checkpoint_seconds, 20 * cost);
+    if (!keeps || fresh) continue;
     const auto start = Clock::now();
     save_moments(options.checkpoint, moments, identity);
     cost = since(start);

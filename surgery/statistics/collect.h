@@ -23,10 +23,10 @@ struct Moments {
 };
 
 struct CollectOptions {
-  std::int64_t window = 512;    ///< tokens at which a document is cut
-  std::int64_t max_tokens = 0;  ///< 0 = to the end of the corpus
-  fs::path checkpoint;          ///< kept while collecting, removed at the end; empty = none
-  double checkpoint_seconds = 30;
+  std::int64_t window = 512;       ///< tokens at which a document is cut
+  std::int64_t max_tokens = 0;     ///< 0 = to the end of the corpus
+  fs::path checkpoint;             ///< kept while collecting, removed at the end; empty = none
+  double checkpoint_seconds = 30;  ///< between two; the first comes after the first group
 };
 
 /// Keys of every token of every document, cut into windows. With a checkpoint of the same

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "formats/model_writer.h"
 #include "surgery/edit_session.h"
 #include "surgery/statistics/checkpoint.h"
 
@@ -82,6 +83,20 @@ Json plan_covariance(const CovarianceRequest& request) {
           {"d_ff", spec.mlp.d_ff}, {"output_bytes", bytes},          {"matrices_memory", bytes}};
 }
 
+/// The statistics, and OUT.lancet.json beside them.
+void write_outputs(const CovarianceRequest& request, const RuntimeOptions& runtime,
+                   const Moments& moments, const std::vector<std::string>& names,
+                   const Json& identity) {
+  const std::string sha256 = save_covariances(request.out, moments, names, identity);
+  write_manifest(request.out.string() + ".lancet.json",
+                 {{"command", {{"command", "covariance"}, {"layers", request.layers}}},
+                  {"seed", runtime.seed},
+                  {"inputs", Json::array({{{"path", request.model.string()}}})},
+                  {"tokens", moments.tokens},
+                  {"identity", identity}},
+                 {{request.out, fs::file_size(request.out), sha256}});
+}
+
 }  // namespace
 
 Json run_covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) {
@@ -113,7 +128,7 @@ Json run_covariance(const CovarianceRequest& request, const RuntimeOptions& runt
                               resumed);
   }
   watch.lap("collect");
-  save_covariances(request.out, moments, names, identity);
+  write_outputs(request, runtime, moments, names, identity);
   Json exported = Json::array();
   if (request.npz) {
     for (const fs::path& path : export_covariances(*request.npz, moments, names))

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """lancet locate and covariance at the shell. Usage: locate_test.py LANCET [unittest args]."""
 import ast
+import hashlib
 import json
 import pathlib
 import shutil
@@ -168,6 +169,9 @@ class Locate(unittest.TestCase):
         self.assertAlmostEqual(last["effect"][-1], mean)
         self.check_page("b.html", 6)
         self.assertIn("b.scores", read_npz(self.work / "b.npz"))
+        (self.work / "twice.jsonl").write_text("\n".join(json.dumps(records[0]) for _ in range(2)))
+        self.assertIn("two facts have the id 'a'",
+                      self.lancet("locate", "trace", "../m", "--requests", "twice.jsonl", code=2).stderr)
         everything = self.found("trace", "../m", "--requests", "f.jsonl", "--samples", 1, "--kind", "hidden", "--all-facts")
         self.assertEqual(len(everything["facts"]), 3)
 
@@ -190,13 +194,19 @@ class Locate(unittest.TestCase):
         self.assertEqual(sums["mom2.count"], ((), [whole["tokens"]]))
         self.assertEqual(self.lancet(*command, "-o", "a.safetensors", code=2).returncode, 2)
         killed = subprocess.Popen([str(LANCET), *command, "-o", "b.safetensors"], cwd=self.work, stderr=subprocess.PIPE)
-        time.sleep(0.7)
-        killed.send_signal(signal.SIGTERM)
+        while not (self.work / "b.safetensors.partial").exists():
+            self.assertIsNone(killed.poll(), "it ended before its first checkpoint")
+            time.sleep(0.005)
+        killed.send_signal(signal.SIGKILL)
         killed.communicate(timeout=60)
-        self.assertIn(killed.returncode, (0, 130))
-        self.lancet(*command, "-o", "b.safetensors", "--force")
+        self.assertFalse((self.work / "b.safetensors").exists())
+        rest = json.loads(self.lancet(*command, "-o", "b.safetensors", "--json").stdout)
+        self.assertTrue(0 < rest["resumed_tokens"] < rest["tokens"])
         self.assertFalse((self.work / "b.safetensors.partial").exists())
         self.assertEqual((self.work / "a.safetensors").read_bytes(), (self.work / "b.safetensors").read_bytes())
+        manifest = json.loads((self.work / "a.safetensors.lancet.json").read_text())
+        self.assertEqual(manifest["outputs"][0]["sha256"],
+                         hashlib.sha256((self.work / "a.safetensors").read_bytes()).hexdigest())
         plan = json.loads(self.lancet(*command, "-o", "c.safetensors", "--plan", "--json").stdout)
         self.assertEqual(plan["layers"], [0, 1])
         self.assertFalse((self.work / "c.safetensors").exists())
