@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """A full three-kind causal trace and second moments: lancet beside the way of working of the published code, in one run.
 
-    bench_locate_plain.py LANCET MODEL_DIR TEXT [--threads 2] [--cells 12] [--tokens 20000]
+    bench_locate_plain.py LANCET MODEL_DIR TEXT [--prompt P --subject S] [--threads 2] [--cells 12] [--tokens 20000]
 
 The plain way over transformers: one forward pass of the clean row and 10 corrupted rows for each cell (token, layer) of
 hidden, mlp and attention (windows of 10 layers), all positions through the head; second moments of one layer at length
-512, the forward stopped behind the layer. A trace is timed on --cells evenly spaced cells and projected to all of them.
+512, the forward stopped behind the layer. A trace is timed on --cells cells drawn at random and projected to all of them.
 lancet runs whole commands, loading included. Scores of the timed hidden cells are compared: both sides draw their own
 noise, so they agree only within its spread. Prints seconds by the clock and by processor, and the share of the
 processors that each side had.
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import random
 import subprocess
 import tempfile
 import time
@@ -21,7 +22,7 @@ import time
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-PROMPT, SUBJECT, SAMPLES, WINDOW = "The Eiffel Tower is located in the city of", "Eiffel Tower", 10, 10
+SAMPLES, WINDOW = 10, 10
 
 
 class Timer:
@@ -109,6 +110,8 @@ parser = argparse.ArgumentParser()
 parser.add_argument("lancet")
 parser.add_argument("model")
 parser.add_argument("text")
+parser.add_argument("--prompt", default="The Eiffel Tower is located in the city of")
+parser.add_argument("--subject", default="Eiffel Tower")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--cells", type=int, default=12)
 parser.add_argument("--tokens", type=int, default=20000)
@@ -117,14 +120,14 @@ torch.set_num_threads(args.threads)
 common = ["--threads", str(args.threads)]
 
 with Timer() as ours:
-    trace = run(args.lancet, "locate", "trace", args.model, "--prompt", PROMPT, "--subject", SUBJECT, *common)
+    trace = run(args.lancet, "locate", "trace", args.model, "--prompt", args.prompt, "--subject", args.subject, *common)
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
 tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(pathlib.Path(args.model) / "tokenizer.json"))
-ids = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+ids = torch.tensor([tokenizer(args.prompt)["input_ids"]])
 subject = (trace["subject_tokens"][0], trace["subject_tokens"][1] + 1)
 kinds = ["hidden", "mlp", "attention"]
 every = [(k, t, l) for k in kinds for t in range(ids.shape[1]) for l in range(model.config.num_hidden_layers)]
-picks = every[::max(1, len(every) // args.cells)]
+picks = sorted(random.Random(1).sample(every, min(args.cells, len(every))))
 with Timer() as plain:
     scores = plain_cells(model, ids, subject, trace["sigma"], picks)
 whole = plain.wall * len(every) / len(picks)
