@@ -39,6 +39,8 @@ class EngineImpl final : public Engine {
   ScoreResult score(const ScoreRequest& request, const RuntimeOptions& runtime) override;
   Json edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) override;
   Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) override;
+  std::vector<Matrix> prompt_states(const fs::path& model, const std::vector<std::string>& prompts,
+                                    bool average, const RuntimeOptions& runtime) override;
   const Linalg& linalg(const RuntimeOptions& runtime) override;
   Json list(const std::string& what) override;
 };
