@@ -454,7 +454,7 @@ TEST_CASE("sce: of a large tensor the share of positions that differ, whatever m
   for (std::size_t i = 0; i < kMany; ++i) {
     // Every third position is the same in both models; the others are all different.
     changed[i] = i % 3 == 0 ? 0.0 : 0x1p-30 * static_cast<double>((i * 7919) % kMany + 1);
-    nonzero += changed[i] != 0 ? 1 : 0;
+    nonzero += changed[i] != 0 ? 1U : 0U;
   }
   merge.models = {plus(merge.base, changed), merge.base};
   merge.given["select_topk"] = {0.4};
@@ -463,7 +463,7 @@ TEST_CASE("sce: of a large tensor the share of positions that differ, whatever m
   double least_kept = 1, most_dropped = 0;
   for (std::size_t i = 0; i < kMany; ++i) {
     const bool is_kept = out[i] != 1.0;
-    kept += is_kept ? 1 : 0;
+    kept += is_kept ? 1U : 0U;
     least_kept = is_kept ? std::min(least_kept, changed[i]) : least_kept;
     most_dropped = is_kept ? most_dropped : std::max(most_dropped, changed[i]);
   }
