@@ -41,6 +41,12 @@ class Engine {
   /// The JSON of `covariance --json` (or of --plan). Writes the statistics itself.
   [[nodiscard]] virtual Json covariance(const CovarianceRequest& request,
                                         const RuntimeOptions& runtime) = 0;
+  /// For each text [layers, d_model]: the residual stream that enters every layer, of the last
+  /// token or as the mean over all tokens.
+  [[nodiscard]] virtual std::vector<Matrix> prompt_states(const fs::path& model,
+                                                          const std::vector<std::string>& prompts,
+                                                          bool average,
+                                                          const RuntimeOptions& runtime) = 0;
   /// Linear algebra on the device of `runtime`; lives as long as the engine.
   [[nodiscard]] virtual const Linalg& linalg(const RuntimeOptions& runtime) = 0;
   /// Names, titles, papers and parameters of a registry: "architectures" or "editors".

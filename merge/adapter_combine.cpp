@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
-#include "merge/task.h"
+#include "merge/inner.h"
 
 namespace lancet {
 namespace {
@@ -33,21 +33,6 @@ Matrix to_matrix(const Adapter& adapter, const TensorInfo& tensor) {
   out.values.assign(values.begin(), values.end());
   return out;
 }
-
-class MatrixReader final : public TensorReader {
- public:
-  explicit MatrixReader(Matrix matrix)
-      : TensorReader("factor", {static_cast<std::int64_t>(matrix.rows),
-                                static_cast<std::int64_t>(matrix.columns)}),
-        matrix_(std::move(matrix)) {}
-  void read(std::uint64_t begin, std::span<double> out) const override {
-    std::copy_n(matrix_.values.begin() + static_cast<std::ptrdiff_t>(begin), out.size(),
-                out.begin());
-  }
-
- private:
-  Matrix matrix_;
-};
 
 /// sqrt(w s) with the sign of w on B alone.
 double root_of(const Part& part, bool signed_root) {
@@ -207,30 +192,15 @@ class Combiner {
   /// The inner method (task_arithmetic where none is given) on deltas from zero.
   Matrix inner(const std::string& name, const std::vector<Matrix>& matrices,
                const std::vector<double>& weights) const {
-    const Method& method = *options_.inner;
-    std::vector<std::unique_ptr<MatrixReader>> readers;
-    std::vector<TaskModel> models;
     const auto value = [&](const MergeParameter& parameter, std::size_t i) {
       for (const auto& [key, number] : options_.settings) {
         if (key == parameter.name) return number;
       }
       return parameter.name == "weight" ? weights[i] : parameter.fallback;
     };
-    for (std::size_t i = 0; i < matrices.size(); ++i) {
-      readers.push_back(std::make_unique<MatrixReader>(matrices[i]));
-      models.push_back({readers.back().get(), std::to_string(i), {}});
-      for (const MergeParameter& each : method.parameters)
-        models.back().values.push_back(value(each, i));
-    }
-    std::vector<double> of_tensor;
-    for (const MergeParameter& each : method.parameters) of_tensor.push_back(value(each, 0));
-    const MatrixReader zero(Matrix(matrices[0].rows, matrices[0].columns));
-    MergeTask task(method, name, std::move(models), &zero, of_tensor, Semantics::kFixed,
-                   options_.seed);
-    task.set_context({.linalg = linalg_, .embedding = false, .survey = {}});
-    Matrix out(matrices[0].rows, matrices[0].columns);
-    task.emit_values(method.prepare(task), 0, out.values);
-    return out;
+    return merge_matrices(
+        {.method = options_.inner, .value = value, .linalg = linalg_, .seed = options_.seed}, name,
+        matrices);
   }
 
   /// Cut to options.rank, where that is less: B A = Q_b (R_b R_a^T) Q_a^T.

@@ -7,6 +7,7 @@
 #include "core/hash.h"
 #include "core/parallel.h"
 #include "core/stream_file.h"
+#include "formats/containers/safetensors.h"
 
 namespace lancet {
 namespace {
@@ -56,11 +57,19 @@ double seconds_per_byte(const MergePlan& plan, const PlannedTensor& tensor) {
          arithmetic / static_cast<double>(dtype_bytes(tensor.dtype, elements).value());
 }
 
+/// A file of this name in the nearest folder that is there: a plan makes none.
+fs::path trial_path(const fs::path& out, const char* name) {
+  std::error_code ignored;
+  fs::path parent = fs::absolute(out).parent_path();
+  while (!fs::exists(parent, ignored) && parent.has_relative_path()) parent = parent.parent_path();
+  return parent / (out.filename().string() + name);
+}
+
 double seconds_per_written_byte(const fs::path& out) {
   const std::vector<std::byte> block(4ULL << 20);
   try {
     const double seconds = seconds_of([&] {
-      StreamFile file(out.string() + ".lancet-trial");  // never committed
+      StreamFile file(trial_path(out, ".lancet-trial"));  // never committed
       file.reserve(kTrial);
       for (std::uint64_t at = 0; at < kTrial; at += block.size()) file.write(block);
     });
@@ -72,11 +81,35 @@ double seconds_per_written_byte(const fs::path& out) {
 
 }  // namespace
 
-double expected_seconds(const MergePlan& plan, const fs::path& out) {
+double seconds_at(const TrialRates& rates, std::uint64_t bytes) noexcept {
+  return static_cast<double>(bytes) * std::max(rates.work, rates.write);
+}
+
+TrialRates try_merge(const MergePlan& plan, const fs::path& out) {
   const PlannedTensor* tensor = typical_tensor(plan);
-  const double work = tensor == nullptr ? 0 : seconds_per_byte(plan, *tensor);
-  const double bytes = static_cast<double>(plan.bytes_written());
-  return bytes * std::max(work, seconds_per_written_byte(out));
+  return {tensor == nullptr ? 0 : seconds_per_byte(plan, *tensor), seconds_per_written_byte(out)};
+}
+
+TrialRates try_writing(const fs::path& out) {
+  const fs::path trial = trial_path(out, ".lancet-trial.safetensors");
+  const std::vector<std::byte> block(4ULL << 20);
+  std::vector<OutputTensor> tensors;
+  tensors.push_back({"trial",
+                     DType::kI8,
+                     {static_cast<std::int64_t>(kTrial)},
+                     [&](const std::function<void(Bytes)>& emit) {
+                       for (std::uint64_t at = 0; at < kTrial; at += block.size()) emit(block);
+                     }});
+  double seconds = 0;
+  try {
+    seconds =
+        seconds_of([&] { static_cast<void>(save_safetensors(trial, std::move(tensors), {})); });
+  } catch (const Error&) {
+    seconds = 0;  // the run itself will say why
+  }
+  std::error_code ignored;
+  fs::remove(trial, ignored);
+  return {0, seconds / static_cast<double>(kTrial)};
 }
 
 }  // namespace lancet

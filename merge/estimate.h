@@ -7,8 +7,20 @@
 
 namespace lancet {
 
-/// Seconds. Reads up to a few hundred MB of one tensor; writes 32 MB beside `out` and removes them
-/// (where nothing can be written there, the disk counts as infinitely fast).
-[[nodiscard]] double expected_seconds(const MergePlan& plan, const fs::path& out);
+/// What a little of the work took, in seconds per byte of the result.
+struct TrialRates {
+  double work = 0;   ///< reading, arithmetic and hashing, with all threads
+  double write = 0;  ///< of the disk
+};
+/// Work and writing go on side by side.
+[[nodiscard]] double seconds_at(const TrialRates& rates, std::uint64_t bytes) noexcept;
+
+/// Reads up to a few hundred MB of one tensor; writes 32 MB beside `out` and removes them (where
+/// nothing can be written there, the disk counts as infinitely fast).
+[[nodiscard]] TrialRates try_merge(const MergePlan& plan, const fs::path& out);
+
+/// Of a result that is copied or made tensor by tensor by write_model: hashing and writing one
+/// after the other, tried beside `out` with 32 MB that are removed.
+[[nodiscard]] TrialRates try_writing(const fs::path& out);
 
 }  // namespace lancet

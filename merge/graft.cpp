@@ -133,10 +133,6 @@ void Graft::choose_rows() {
   }
 }
 
-std::uint64_t Graft::row_of(std::size_t id) const {
-  return static_cast<std::uint64_t>(matches_[id].row);
-}
-
 std::vector<RowSums::Term> Graft::made_row(std::size_t id) const {
   const TokenTable::Token& token = donor_tokens_.tokens()[id];
   std::vector<RowSums::Term> out;
@@ -165,15 +161,25 @@ void Graft::solve() {
   for (Table& table : tables_) solve_table(table, [&](std::size_t done) { bar.advance(done); });
 }
 
+std::optional<std::uint32_t> Graft::prefix_of(const Table& table, std::size_t id) const {
+  if (!table.prefix) return std::nullopt;
+  const auto found = model_tokens_.longest_prefix(donor_tokens_.tokens()[id].bytes, true);
+  if (!found || *found >= table.model->shape[0]) return std::nullopt;
+  return static_cast<std::uint32_t>(*found);
+}
+
+std::vector<RowSums::Term> Graft::unfitted_row(const Table& table, std::size_t id) const {
+  const TokenMatch& match = matches_[id];
+  if (match.origin == TokenOrigin::kPadding) return {{RowSums::kMean, 1}};
+  if (match.origin != TokenOrigin::kMade) return {{static_cast<std::uint32_t>(match.row), 1}};
+  if (const auto prefix = prefix_of(table, id)) return {{*prefix, 1}};
+  return made_row(id);
+}
+
 void Graft::solve_table(Table& table, const std::function<void(std::size_t)>& progress) const {
   std::vector<std::uint32_t> targets;
-  const auto prefix_of = [&](std::size_t id) {
-    const std::string& bytes = donor_tokens_.tokens()[id].bytes;
-    const auto found = table.prefix ? model_tokens_.longest_prefix(bytes, true) : std::nullopt;
-    return found && *found < table.model->shape[0] ? found : std::nullopt;
-  };
   for (const std::uint32_t id : targets_) {
-    if (!prefix_of(id)) targets.push_back(id);
+    if (!prefix_of(table, id)) targets.push_back(id);
   }
   std::vector<SparseRow> fitted;
   if (!targets.empty()) {
@@ -185,24 +191,15 @@ void Graft::solve_table(Table& table, const std::function<void(std::size_t)>& pr
   for (std::size_t id = 0; id < matches_.size(); ++id) {
     std::vector<RowSums::Term> row;
     double residual = -1;
-    const bool is_target = next < targets.size() && targets[next] == id;
-    if (is_target) {
+    if (next < targets.size() && targets[next] == id) {
       const SparseRow& fit = fitted[next++];
-      for (std::size_t i = 0; i < fit.atoms.size(); ++i)
-        row.push_back({static_cast<std::uint32_t>(row_of(atoms_[fit.atoms[i]])), fit.weights[i]});
+      for (std::size_t i = 0; i < fit.atoms.size(); ++i) {
+        const TokenId own = matches_[atoms_[fit.atoms[i]]].row;
+        row.push_back({static_cast<std::uint32_t>(own), fit.weights[i]});
+      }
       if (!row.empty()) residual = fit.residual;
     }
-    if (row.empty()) {
-      if (matches_[id].origin == TokenOrigin::kPadding) {
-        row = {{RowSums::kMean, 1}};
-      } else if (matches_[id].origin != TokenOrigin::kMade) {
-        row = {{static_cast<std::uint32_t>(matches_[id].row), 1}};
-      } else if (const auto prefix = prefix_of(id)) {
-        row = {{static_cast<std::uint32_t>(*prefix), 1}};
-      } else {
-        row = made_row(id);
-      }
-    }
+    if (row.empty()) row = unfitted_row(table, id);  // also where the donor's row is zero
     table.sums.add(row, residual);
   }
 }

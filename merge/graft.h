@@ -60,7 +60,8 @@ class Graft {
   /// without a tokenizer, kUsage for `given` that names no token.
   Graft(const fs::path& model, const fs::path& donor, GraftOptions options);
 
-  /// {tokens, rows, shared, special, given, made, padding, atoms, tables, peak_memory, seconds}.
+  /// {tokens, rows, shared, special, given, made, padding, atoms, tables, peak_memory,
+  /// fitting_seconds}.
   [[nodiscard]] Json plan() const;
   [[nodiscard]] std::uint64_t bytes() const;
 
@@ -105,7 +106,8 @@ class Graft {
   void find_tables();
   void choose_rows();
   [[nodiscard]] std::map<std::string, std::string> make_side_files();
-  [[nodiscard]] std::uint64_t row_of(std::size_t id) const;
+  [[nodiscard]] std::optional<std::uint32_t> prefix_of(const Table& table, std::size_t id) const;
+  [[nodiscard]] std::vector<RowSums::Term> unfitted_row(const Table& table, std::size_t id) const;
   void solve_table(Table& table, const std::function<void(std::size_t)>& progress) const;
   [[nodiscard]] std::vector<RowSums::Term> made_row(std::size_t id) const;
   [[nodiscard]] OutputTensor output(const Table& table, const TensorInfo& tensor) const;

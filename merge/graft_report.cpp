@@ -9,7 +9,6 @@ namespace {
 
 constexpr std::uint64_t kFixedMemory = 40ULL << 20;
 constexpr std::uint64_t kTokenMemory = 512;  ///< of a token of either vocabulary, about
-constexpr double kWriteRate = 0.8e9;         ///< bytes a second, with hashing
 constexpr std::size_t kWorst = 20;
 
 std::uint64_t count(const std::vector<TokenMatch>& matches, TokenOrigin origin) {
@@ -36,7 +35,7 @@ std::uint64_t Graft::peak_memory() const {
 }
 
 Json Graft::plan() const {
-  double seconds = static_cast<double>(bytes()) / kWriteRate;
+  double seconds = 0;
   Json tables = Json::array();
   for (const Table& table : tables_) {
     tables.push_back({{"table", table.name}, {"tensor", table.model->name}});
@@ -54,7 +53,7 @@ Json Graft::plan() const {
           {"tables", tables},
           {"bytes", bytes()},
           {"peak_memory", peak_memory()},
-          {"seconds", seconds}};
+          {"fitting_seconds", seconds}};
 }
 
 Json Graft::residuals() const {

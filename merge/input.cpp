@@ -21,6 +21,7 @@ class FileInput final : public MergeInput {
   FileInput(std::string text, const ModelPath& path)
       : MergeInput(std::move(text)),
         path_(path.model),
+        adapter_(path.adapter),
         source_(ModelSource::open(path.model, path.adapter)) {
     for (const TensorInfo& tensor : source_.tensors())
       tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
@@ -63,6 +64,10 @@ class FileInput final : public MergeInput {
     for (std::size_t i = 0; i < files.size(); ++i) identity["files"][i]["sha256"] = hashes[i];
   }
 
+  fs::path path() const override {
+    return adapter_.empty() ? path_ : fs::path(path_.string() + "+" + adapter_.string());
+  }
+
   std::string card() const override {
     const fs::path card = path_ / "README.md";
     std::error_code ignored;
@@ -70,7 +75,7 @@ class FileInput final : public MergeInput {
   }
 
  private:
-  fs::path path_;
+  fs::path path_, adapter_;
   ModelSource source_;
   std::vector<InputTensor> tensors_;
   Json config_;

@@ -10,7 +10,7 @@
 #include "core/interrupt.h"
 #include "core/rng.h"
 #include "core/text.h"
-#include "formats/tokenizer/tokenizer.h"
+#include "merge/moe_gates.h"
 #include "merge/ops/convert.h"
 
 namespace lancet {
@@ -22,14 +22,6 @@ constexpr std::array<std::string_view, 3> kDense{"mlp.gate_proj.weight", "mlp.up
 enum Part : std::size_t { kGate, kUp, kDown };
 
 std::string layer_prefix(std::int64_t layer) { return fmt::format("model.layers.{}.", layer); }
-
-[[noreturn]] void refuse(const MoeRecipe& recipe, Place place, ErrorKind kind,
-                         const std::string& message, std::string hint = {}) {
-  fail(
-      kind, "moe",
-      fmt::format("{}:{}:{}: {}", printable(recipe.source, 400), place.line, place.column, message),
-      std::move(hint));
-}
 
 /// scale * x + noise * normal, encoded; noise is drawn by element.
 struct ExpertValues {
@@ -94,9 +86,16 @@ bool is_dense_mlp(std::string_view name) {
 
 }  // namespace
 
+void refuse_moe(const MoeRecipe& recipe, Place place, ErrorKind kind, const std::string& message,
+                std::string hint) {
+  fail(
+      kind, "moe",
+      fmt::format("{}:{}:{}: {}", printable(recipe.source, 400), place.line, place.column, message),
+      std::move(hint));
+}
+
 Moe::Moe(MoeRecipe recipe, std::uint64_t seed) : recipe_(std::move(recipe)), seed_(seed) {
   open_inputs();
-  if (recipe_.gate == GateMode::kCheapEmbed) embed_prompts();
   add_base();
   for (std::int64_t layer = 0; layer < layers_; ++layer) add_layer(layer);
 }
@@ -113,8 +112,8 @@ std::uint64_t Moe::bytes() const {
 
 std::map<std::string, std::string> Moe::side_files() const {
   auto files = base_->side_files();
-  Json config =
-      moe_config(*family_, base_->config(), recipe_.experts.size(), recipe_.experts_per_token);
+  Json config = moe_config(*family_, base_->config(), recipe_.experts.size(), recipe_.shared.size(),
+                           recipe_.experts_per_token);
   if (recipe_.dtype) {
     const std::string name = *recipe_.dtype == DType::kBF16  ? "bfloat16"
                              : *recipe_.dtype == DType::kF16 ? "float16"
@@ -138,9 +137,9 @@ void Moe::open_inputs() {
   base_ = open_input(recipe_.base, recipe_.directory);
   const Json& config = base_->config();
   if (!config.is_object() || !config.contains("num_hidden_layers")) {
-    refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
-           fmt::format("'{}' has no config.json with num_hidden_layers",
-                       printable(recipe_.base.text, 200)));
+    refuse_moe(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+               fmt::format("'{}' has no config.json with num_hidden_layers",
+                           printable(recipe_.base.text, 200)));
   }
   const std::string where = base_->text() + "/config.json";
   const std::string type = json_string(config, "model_type", where);
@@ -149,18 +148,20 @@ void Moe::open_inputs() {
   const bool fits =
       family_ != nullptr && std::ranges::find(family_->bases, type) != family_->bases.end();
   if (!fits) {
-    refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
-           fmt::format(
-               "expected a base of model_type llama, mistral, qwen2 or qwen3{}, found '{}'",
-               family_ == nullptr ? std::string() : fmt::format(" that fits {}", family_->name),
-               printable(type)));
+    refuse_moe(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+               fmt::format(
+                   "expected a base of model_type llama, mistral, qwen2 or qwen3{}, found '{}'",
+                   family_ == nullptr ? std::string() : fmt::format(" that fits {}", family_->name),
+                   printable(type)));
   }
   const std::size_t shared = family_->shared_gate.empty() ? 0 : 1;
-  if (recipe_.shared.size() != shared) {
-    refuse(recipe_, recipe_.base.place, ErrorKind::kUsage,
-           fmt::format("{}: expected {} shared experts, found {}", family_->name, shared,
-                       recipe_.shared.size()),
-           shared == 1 ? "list it under shared_experts:" : "leave shared_experts out");
+  const std::size_t least = family_->shared_optional ? 0 : shared;
+  if (recipe_.shared.size() < least || recipe_.shared.size() > shared) {
+    refuse_moe(recipe_, recipe_.base.place, ErrorKind::kUsage,
+               fmt::format("{}: expected {}{} shared experts, found {}", family_->name,
+                           least < shared ? "at most " : "", shared, recipe_.shared.size()),
+               recipe_.shared.size() < least ? "list it under shared_experts:"
+                                             : "leave the others out of shared_experts");
   }
   layers_ = json_int(config, "num_hidden_layers", where);
   static_cast<void>(json_int(config, "intermediate_size", where));  // moe_config() needs it
@@ -170,55 +171,11 @@ void Moe::open_inputs() {
     shared_.push_back(open_input(expert.model, recipe_.directory));
   const InputTensor* embedding = base_->find("model.embed_tokens.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
-    refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
-           fmt::format("'{}' has no model.embed_tokens.weight", printable(recipe_.base.text, 200)));
+    refuse_moe(
+        recipe_, recipe_.base.place, ErrorKind::kMismatch,
+        fmt::format("'{}' has no model.embed_tokens.weight", printable(recipe_.base.text, 200)));
   }
   width_ = embedding->shape[1];
-}
-
-void Moe::embed_prompts() {
-  const auto files = base_->side_files();
-  const auto file = files.find("tokenizer.json");
-  if (file == files.end()) {
-    refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
-           fmt::format("expected a tokenizer in '{}', found none", printable(base_->text(), 200)),
-           "gate_mode: cheap_embed needs the base's tokenizer; random does not");
-  }
-  const std::string where = base_->text() + "/tokenizer.json";
-  const Tokenizer tokenizer = Tokenizer::from_json(parse_json(file->second, where), where);
-  const InputTensor& table = *base_->find("model.embed_tokens.weight");
-  const auto reader = base_->reader(table);
-  const auto width = static_cast<std::size_t>(width_);
-  std::vector<double> row(width);
-  const auto add = [&](const std::vector<std::string>& prompts, double sign,
-                       std::vector<double>& sum) {
-    for (const std::string& prompt : prompts) {
-      for (const TokenId id : tokenizer.encode(prompt).ids) {
-        if (id >= table.shape[0]) {
-          refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
-                 fmt::format("'{}': its tokenizer gives token {}, its embedding has {} rows",
-                             printable(base_->text(), 200), id, table.shape[0]));
-        }
-        reader->read(static_cast<std::uint64_t>(id) * width, row);
-        for (std::size_t i = 0; i < width; ++i) sum[i] += sign * row[i];
-      }
-    }
-  };
-  for (const auto* list : {&recipe_.experts, &recipe_.shared}) {
-    for (const MoeExpert& expert : *list) {
-      std::vector<double> sum(width);
-      add(expert.positive, 1, sum);
-      add(expert.negative, -1, sum);
-      double norm = 0;
-      for (const double value : sum) norm += value * value;
-      if (!(norm > 0)) {
-        refuse(recipe_, expert.place, ErrorKind::kNumeric,
-               "the embeddings of its prompts sum to zero", "give it other positive_prompts");
-      }
-      for (double& value : sum) value /= std::sqrt(norm);
-      prompt_rows_.push_back(std::move(sum));
-    }
-  }
 }
 
 DType Moe::dtype_of(const InputTensor& tensor) const {
@@ -230,9 +187,9 @@ void Moe::add_base() {
   for (const InputTensor& tensor : base_->tensors()) {
     if (is_dense_mlp(tensor.name)) continue;
     if (tensor.name.find(".mlp.") != tensor.name.npos) {
-      refuse(recipe_, recipe_.base.place, ErrorKind::kMismatch,
-             fmt::format("tensor '{}': {} has no place for it", printable(tensor.name),
-                         family_->name));
+      refuse_moe(recipe_, recipe_.base.place, ErrorKind::kMismatch,
+                 fmt::format("tensor '{}': {} has no place for it", printable(tensor.name),
+                             family_->name));
     }
     tensors_.push_back(
         tensor_of(*base_, tensor, tensor.name, dtype_of(tensor), {1, 0, Random(seed_, "")}));
@@ -255,6 +212,7 @@ void Moe::add_layer(std::int64_t layer) {
       *shared_[0], recipe_.shared[0], layer,
       {name(family_->shared_gate, 0), name(family_->shared_up, 0), name(family_->shared_down, 0)},
       static_cast<std::uint32_t>(experts_.size()));
+  if (family_->shared_router.empty()) return;
   add_router(prefix + std::string(family_->shared_router), experts_.size(), 1, layer);
 }
 
@@ -265,15 +223,16 @@ void Moe::add_mlps(const MergeInput& input, const MoeExpert& expert, std::int64_
     const InputTensor* own = base_->find(dense);
     const InputTensor* tensor = input.find(dense);
     if (tensor == nullptr || own == nullptr || tensor->shape != own->shape) {
-      refuse(recipe_, expert.place, ErrorKind::kMismatch,
-             fmt::format("tensor '{}': expected [{}] as in the base '{}', found {} in '{}'", dense,
-                         own == nullptr ? std::string("none")
-                                        : fmt::format("{}", fmt::join(own->shape, ", ")),
-                         printable(base_->text(), 200),
-                         tensor == nullptr ? std::string("none")
-                                           : fmt::format("[{}]", fmt::join(tensor->shape, ", ")),
-                         printable(input.text(), 200)),
-             "experts are fine-tunes of one model: same layers, same sizes");
+      refuse_moe(
+          recipe_, expert.place, ErrorKind::kMismatch,
+          fmt::format(
+              "tensor '{}': expected [{}] as in the base '{}', found {} in '{}'", dense,
+              own == nullptr ? std::string("none") : fmt::format("{}", fmt::join(own->shape, ", ")),
+              printable(base_->text(), 200),
+              tensor == nullptr ? std::string("none")
+                                : fmt::format("[{}]", fmt::join(tensor->shape, ", ")),
+              printable(input.text(), 200)),
+          "experts are fine-tunes of one model: same layers, same sizes");
     }
     tensors_.push_back(tensor_of(input, *tensor, names[part], dtype_of(*tensor),
                                  {part == kDown ? expert.residual_scale : 1, expert.noise_scale,
@@ -285,26 +244,37 @@ void Moe::add_router(std::string name, std::size_t first, std::size_t count, std
   const DType dtype = dtype_of(*base_->find(layer_prefix(layer) + std::string(kDense[kGate])));
   const std::vector<std::int64_t> shape{static_cast<std::int64_t>(count), width_};
   const Random random(seed_, name);
-  tensors_.push_back({std::move(name), dtype, shape,
-                      [this, dtype, first, count, random](const std::function<void(Bytes)>& emit) {
-                        const auto width = static_cast<std::size_t>(width_);
-                        std::vector<double> values;
-                        for (std::size_t e = 0; e < count; ++e) {
-                          for (std::size_t i = 0; i < width; ++i) {
-                            const std::uint64_t at = e * width + i;
-                            const double bound = 1 / std::sqrt(static_cast<double>(width_));
-                            values.push_back(recipe_.gate == GateMode::kCheapEmbed
-                                                 ? prompt_rows_[first + e][i]
-                                             : recipe_.gate == GateMode::kRandom
-                                                 ? static_cast<double>(random.normal(at))
-                                                 : bound * (2 * random.uniform64(at) - 1));
-                          }
-                        }
-                        std::vector<std::byte> bytes(dtype_bytes(dtype, values.size()).value());
-                        if (!ops::store_values(dtype, values, bytes))
-                          fail(ErrorKind::kInternal, "moe", "a router is not finite");
-                        emit(bytes);
-                      }});
+  tensors_.push_back(
+      {std::move(name), dtype, shape,
+       [this, dtype, first, count, random, layer](const std::function<void(Bytes)>& emit) {
+         const std::vector<double> values =
+             router_values(first, count, static_cast<std::size_t>(layer), random);
+         std::vector<std::byte> bytes(dtype_bytes(dtype, values.size()).value());
+         if (!ops::store_values(dtype, values, bytes))
+           fail(ErrorKind::kInternal, "moe", "a router is not finite");
+         emit(bytes);
+       }});
+}
+
+void Moe::set_gates(GateRows gates) {
+  warn_of_equal_gates(gates, experts_.size(), recipe_.warnings);
+  gates_ = std::move(gates);
+}
+
+std::vector<double> Moe::router_values(std::size_t first, std::size_t count, std::size_t layer,
+                                       const Random& random) const {
+  std::vector<double> values;
+  const double bound = 1 / std::sqrt(static_cast<double>(width_));
+  const bool drawn = recipe_.gate == GateMode::kRandom || recipe_.gate == GateMode::kUniformRandom;
+  for (std::size_t e = first; !drawn && e < first + count; ++e) {
+    const std::vector<double>& row = gates_.at(gates_.size() > 1 ? layer : 0).at(e);
+    values.insert(values.end(), row.begin(), row.end());
+  }
+  for (std::uint64_t at = 0; drawn && at < count * width(); ++at) {
+    values.push_back(recipe_.gate == GateMode::kRandom ? static_cast<double>(random.normal(at))
+                                                       : bound * (2 * random.uniform64(at) - 1));
+  }
+  return values;
 }
 
 }  // namespace lancet

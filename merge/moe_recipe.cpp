@@ -10,6 +10,9 @@ namespace lancet {
 namespace {
 
 constexpr std::pair<std::string_view, GateMode> kGates[] = {
+    {"hidden", GateMode::kHidden},
+    {"hidden_last", GateMode::kHidden},
+    {"hidden_avg", GateMode::kHiddenAverage},
     {"cheap_embed", GateMode::kCheapEmbed},
     {"random", GateMode::kRandom},
     {"uniform_random", GateMode::kUniformRandom},
@@ -55,19 +58,17 @@ class Parser {
   void parse_gate() {
     const Node* node = given("gate_mode");
     const std::string name = node == nullptr ? "hidden" : reader_.text(*node, "gate_mode");
+    std::vector<std::string_view> names;
     for (const auto& [known, mode] : kGates) {
+      names.push_back(known);
       if (name != known) continue;
       out_.gate = mode;
       return;
     }
-    const bool hidden = name == "hidden" || name == "hidden_last" || name == "hidden_avg";
-    reader_.refuse(node == nullptr ? node_ : *node,
-                   fmt::format("gate_mode: expected cheap_embed, random or uniform_random, found "
-                               "'{}'{}",
-                               printable(name), node == nullptr ? ", mergekit's default" : ""),
-                   hidden ? "gates from hidden states need a forward pass, which this version does "
-                            "not make here: cheap_embed also works from the prompts"
-                          : did_you_mean(name, {"cheap_embed", "random", "uniform_random"}));
+    reader_.refuse(*node,
+                   fmt::format("gate_mode: expected one of {}, found '{}'", fmt::join(names, ", "),
+                               printable(name)),
+                   did_you_mean(name, names));
   }
 
   std::vector<std::string> prompts(const Node& mapping, std::string_view key) const {
@@ -106,9 +107,10 @@ class Parser {
                   .noise_scale = number(node, kNoise),
                   .residual_scale = number(node, kResidual),
                   .place = place_of(node)};
-    if (out_.gate == GateMode::kCheapEmbed && out.positive.empty()) {
+    const bool drawn = out_.gate == GateMode::kRandom || out_.gate == GateMode::kUniformRandom;
+    if (!drawn && out.positive.empty()) {
       reader_.refuse(node, "expected positive_prompts, found none",
-                     "gate_mode: cheap_embed makes the router from them; random needs none");
+                     "the router is made from them; gate_mode: random needs none");
     }
     return out;
   }

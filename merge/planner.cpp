@@ -42,6 +42,7 @@ class Planner final : TensorPlanner {
     }
     std::ranges::sort(plan_->tensors, {}, &PlannedTensor::name);
     scale_layers();
+    warn_of_stacked_matrices();
     warn_idle_values(recipe_, plan_->tensors,
                      [&](Place place, const std::string& message) { warn(place, message); });
     finish_config();
@@ -56,6 +57,17 @@ class Planner final : TensorPlanner {
 
   const LayerFamilies& families(const MergeInput& model) {
     return families_.try_emplace(&model, model.tensors()).first->second;
+  }
+  /// Fused experts [experts, d_out, d_in] are no matrix to a method of matrices.
+  void warn_of_stacked_matrices() {
+    if (!plan_->method->needs_linalg) return;
+    const auto stacked = [](const PlannedTensor& t) { return !t.copied && t.shape.size() > 2; };
+    const auto first = std::ranges::find_if(plan_->tensors, stacked);
+    if (first == plan_->tensors.end()) return;
+    warn({}, fmt::format("{} works on matrices: {} tensors of more dimensions ('{}' [{}], ...) get "
+                         "the mean of their changes, as vectors do",
+                         plan_->method->name, std::ranges::count_if(plan_->tensors, stacked),
+                         printable(first->name), fmt::join(first->shape, ", ")));
   }
   void check_architectures() {
     const auto type = [](const MergeInput& model) {

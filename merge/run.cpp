@@ -273,7 +273,7 @@ Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions
                 {"shards", split_shards(plan, options.shard_size).size()},
                 {"peak_memory", expected_memory(plan, {options.memory})},
                 {"warnings", plan.warnings}};
-  if (timed) document["seconds"] = expected_seconds(plan, out);
+  if (timed) document["seconds"] = seconds_at(try_merge(plan, out), plan.bytes_written());
   return document;
 }
 

@@ -62,6 +62,7 @@ class MergeTask {
   [[nodiscard]] Semantics semantics() const noexcept { return semantics_; }
   [[nodiscard]] const std::vector<std::int64_t>& shape() const noexcept { return shape_; }
   [[nodiscard]] std::uint64_t elements() const noexcept { return elements_; }
+  [[nodiscard]] std::uint64_t seed() const noexcept { return seed_; }
   /// Elements of the last dimension (1 for a scalar; all of a vector).
   [[nodiscard]] std::uint64_t width() const noexcept { return width_; }
 

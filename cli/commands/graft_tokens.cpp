@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "merge/estimate.h"
 #include "merge/graft.h"
 
 namespace lancet {
@@ -94,6 +95,8 @@ int run(const GraftArguments& arguments, const CommonOptions& common) {
   result["output"] = arguments.out;
   if (common.plan) {
     result["plan"] = true;
+    result["seconds"] = result["fitting_seconds"].get<double>() +
+                        seconds_at(try_writing(arguments.out), graft.bytes());
     common.json ? print_json(result)
                 : print_text(summary(result) +
                              fmt::format("would write {} to {}, peak memory {}, about {:.0f} s\n",

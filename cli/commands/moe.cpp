@@ -3,9 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 
+#include "cli/engine.h"
 #include "cli/output.h"
 #include "core/log.h"
-#include "merge/moe.h"
+#include "merge/estimate.h"
+#include "merge/moe_gates.h"
 
 namespace lancet {
 namespace {
@@ -14,11 +16,43 @@ struct MoeArguments {
   std::string recipe, out, shard_size = "5GB";
 };
 
+/// Gates from prompts; those from hidden states run the base, which a plan does not.
+void make_gates(Moe& moe, const CommonOptions& common) {
+  const GateMode gate = moe.recipe().gate;
+  if (gate == GateMode::kCheapEmbed) moe.set_gates(cheap_embed_gates(moe.recipe(), moe.base()));
+  const bool hidden = gate == GateMode::kHidden || gate == GateMode::kHiddenAverage;
+  if (!hidden || common.plan) return;
+  RuntimeOptions runtime = common.runtime;
+  runtime.dtype = "auto";  // --dtype is that of the mixture
+  Engine& engine = open_engine(runtime);
+  moe.set_gates(hidden_gates(moe.recipe(), moe.layers(), moe.width(),
+                             [&](const std::vector<std::string>& prompts, bool average) {
+                               return engine.prompt_states(moe.base().path(), prompts, average,
+                                                           runtime);
+                             }));
+}
+
+/// Streams; gates from hidden states hold the base in float32, and LibTorch.
+std::uint64_t peak_memory(const Moe& moe) {
+  constexpr std::uint64_t kStreaming = 128ULL << 20, kEngine = 256ULL << 20;
+  const GateMode gate = moe.recipe().gate;
+  if (gate != GateMode::kHidden && gate != GateMode::kHiddenAverage) return kStreaming;
+  std::uint64_t held = 0;
+  for (const InputTensor& tensor : moe.base().tensors()) {
+    std::uint64_t elements = 1;
+    for (const std::int64_t dim : tensor.shape) elements *= static_cast<std::uint64_t>(dim);
+    held += elements * sizeof(float);
+  }
+  return kEngine + held;
+}
+
 int run(const MoeArguments& arguments, const CommonOptions& common) {
   if (!common.plan) check_output("moe", arguments.out, common.force);
   MoeRecipe recipe = read_moe_recipe(arguments.recipe);
   if (common.runtime.dtype != "auto") recipe.dtype = parse_dtype(common.runtime.dtype);
   Moe moe(std::move(recipe), common.runtime.seed);
+  if (!common.plan) check_space(arguments.out, moe.bytes());
+  make_gates(moe, common);
   for (const std::string& warning : moe.warnings()) log::warn(warning);
   const std::uint64_t bytes = moe.bytes();
   Json result{{"output", arguments.out},
@@ -28,8 +62,8 @@ int run(const MoeArguments& arguments, const CommonOptions& common) {
               {"warnings", moe.warnings()}};
   if (common.plan) {
     result["plan"] = true;
-    result["peak_memory"] = 128ULL << 20;
-    result["seconds"] = static_cast<double>(bytes) / 0.8e9;
+    result["peak_memory"] = peak_memory(moe);
+    result["seconds"] = seconds_at(try_writing(arguments.out), bytes);
     common.json ? print_json(result)
                 : print_text(fmt::format("would write {}: {} tensors, {}, to {}\n",
                                          moe.family().architecture, moe.tensors(),
@@ -37,7 +71,6 @@ int run(const MoeArguments& arguments, const CommonOptions& common) {
     return 0;
   }
   const auto start = std::chrono::steady_clock::now();
-  check_space(arguments.out, bytes);
   WriteOptions write{.shard_size = parse_bytes(arguments.shard_size),
                      .force = common.force,
                      .manifest = command_json("moe", common)};

@@ -58,14 +58,17 @@ void check_hashes(const fs::path& model, std::vector<Problem>& problems) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto model = std::make_shared<std::string>();
-  app.add_option("MODEL", *model, "Any readable model")->required();
+  app.add_option("MODEL", *model, "Any readable model; of MODEL+ADAPTER also that the adapter fits")
+      ->required();
   return [model, &common] {
     std::vector<Problem> problems;
     try {
       const auto source = ModelSource::open(*model);
       if (source.checkpoint().form() != CheckpointForm::kSafetensors)
         static_cast<void>(source.config());
-      check_hashes(*model, problems);
+      const ModelPath path = split_model_path(*model);
+      check_hashes(path.model, problems);
+      if (!path.adapter.empty()) check_hashes(path.adapter, problems);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kInput) throw;
       problems.push_back({error.kind(), error.what()});
@@ -93,7 +96,9 @@ extern const Command command_verify{
     .name = "verify",
     .group = "Checkpoints",
     .summary = "Strict structural check of every file, and of the hashes in lancet.json",
-    .examples = "  lancet verify model/\n  lancet verify downloaded.gguf --json",
+    .examples =
+        "  lancet verify model/\n  lancet verify downloaded.gguf --json\n  lancet verify "
+        "model/+adapter/",
     .declare = declare};
 
 }  // namespace lancet

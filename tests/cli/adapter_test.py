@@ -44,6 +44,17 @@ class Adapters(unittest.TestCase):
     def weights(self, name):
         return hashlib.sha256((self.work / name / "model.safetensors").read_bytes()).hexdigest()
 
+    def test_verify_of_a_model_with_an_adapter_checks_both_and_that_they_fit(self):
+        self.assertEqual(self.lancet("verify", "../base+../to_a").stdout, "ok\n")
+        shutil.copytree(self.root / "to_a", self.work / "cut")
+        file = self.work / "cut" / "adapter_model.safetensors"
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+        self.assertIn("adapter_model.safetensors", self.lancet("verify", "../base+cut", code=7).stdout)
+        file.write_bytes(data[:-8])
+        self.assertIn("adapter_model.safetensors", self.lancet("verify", "../base+cut", code=3).stdout)
+
     def test_an_adapter_of_full_rank_is_the_tuned_model_wherever_a_model_is_named(self):
         both = "../base+../to_a"
         self.lancet("convert", both, "out")

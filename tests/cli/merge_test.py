@@ -194,6 +194,29 @@ class Merging(Shell):
             self.assertEqual(entry["files"][0]["sha256"], hashlib.sha256(file.read_bytes()).hexdigest())
 
 
+class Grafts(Shell):
+    def test_a_plan_writes_nothing_and_the_same_vocabulary_changes_nothing(self):
+        plan = self.json("graft-tokens", "../a", "../b", "-o", "out", "--plan")
+        self.assertEqual((plan["made"], plan["shared"] + plan["special"]), (0, plan["tokens"]))
+        self.assertGreater(plan["seconds"], 0)
+        self.assertEqual(list(self.work.iterdir()), [])
+        self.run_lancet("graft-tokens", "../a", "../b", "-o", "out", "--report", "rows.jsonl")
+        self.assertEqual(weights(self.work / "out"), weights(self.root / "a"))
+        lines = [json.loads(line) for line in (self.work / "rows.jsonl").read_text().splitlines()]
+        self.assertEqual(len(lines), plan["rows"])
+        self.run_lancet("verify", "out")
+        self.assertEqual(len(json.loads((self.work / "out" / "lancet.json").read_text())["inputs"]), 2)
+
+    def test_wrong_options_are_named(self):
+        for arguments, pattern in [(["--method", "opm"], "did you mean 'omp'"), (["--method", "zero"], "mean is the neutral choice"),
+                                   (["--k", "0"], "--k"), (["--map", "x"], "DONOR_TOKEN=MODEL_TOKEN"), (["--prefix-match", "maybe"], "embedding"),
+                                   (["--map", "nowhere=a"], "nowhere"), (["--report", "there.jsonl"], "there.jsonl")]:
+            (self.work / "there.jsonl").write_text("mine")
+            done = self.run_lancet("graft-tokens", "../a", "../b", "-o", "out", *arguments, code=2)
+            self.assertIn(pattern, done.stderr)
+            self.assertEqual([p.name for p in self.work.iterdir()], ["there.jsonl"])
+
+
 class Mixtures(Shell):
     EXPERTS = "experts:\n  - {source_model: ../a, positive_prompts: [France]}\n  - {source_model: ../b, positive_prompts: [Rome]}\n"
 
@@ -220,14 +243,24 @@ class Mixtures(Shell):
     def test_recipes_are_strict_and_plans_write_nothing(self):
         base = "base_model: ../base\ngate_mode: cheap_embed\n"
         self.refused(2, r"r\.yml:2:1: unknown key 'gate_mod'", "base_model: ../base\ngate_mod: random\n" + self.EXPERTS)
-        self.refused(2, "gate_mode.*'hidden'", "base_model: ../base\ngate_mode: hidden\n" + self.EXPERTS)
+        self.refused(2, r"gate_mode.*'hiden'\n.*hidden", "base_model: ../base\ngate_mode: hiden\n" + self.EXPERTS)
+        self.refused(2, "at most 1 shared", "base_model: ../base\ngate_mode: random\narchitecture: deepseek\nshared_experts: "
+                     "[{source_model: ../a}, {source_model: ../b}]\n" + self.EXPERTS)
         self.refused(2, "experts_per_token: expected at most the 2", base + "experts_per_token: 3\n" + self.EXPERTS)
         self.refused(2, "positive_prompts", base + "experts: [{source_model: ../a}]\n")
         self.refused(2, "0 shared experts", base + "shared_experts: [{source_model: ../a, positive_prompts: [x]}]\n" + self.EXPERTS)
         self.refused(3, "expected the model", "base_model: ../nowhere\ngate_mode: random\n" + self.EXPERTS)
-        plan = self.json("moe", self.recipe(base + self.EXPERTS), "out", "--plan")
-        self.assertTrue(plan["plan"] and plan["bytes"] > 0)
-        self.assertFalse((self.work / "out").exists())
+        for mode in ("", "gate_mode: cheap_embed\n"):   # hidden states are not computed for a plan
+            plan = self.json("moe", self.recipe("base_model: ../base\n" + mode + self.EXPERTS), "out", "--plan")
+            self.assertTrue(plan["plan"] and plan["bytes"] > 0 and plan["seconds"] > 0)
+            self.assertEqual([p.name for p in self.work.iterdir()], ["r.yml"])
+
+    def test_gates_from_hidden_states_are_mergekits_default_and_warn_of_experts_that_look_alike(self):
+        done = self.run_lancet("moe", self.recipe("base_model: ../base\n" + self.EXPERTS), "out", "--device", "cpu")
+        self.assertNotIn("apart", done.stderr)
+        same = self.EXPERTS.replace("Rome", "France")
+        done = self.run_lancet("moe", self.recipe("base_model: ../base\ngate_mode: hidden_avg\n" + same), "out2", "--device", "cpu")
+        self.assertIn("hardly tells experts 0 and 1 apart (cosine 1.000", done.stderr)
 
     def test_damaged_models_are_refused_and_leave_nothing(self):
         base = "base_model: ../base\ngate_mode: random\n"

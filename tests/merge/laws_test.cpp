@@ -199,7 +199,8 @@ TEST_CASE("law: twice the inputs and the base give twice the result, where promi
 
 TEST_CASE("law: density 1 is no sparsifier") {
   for_each_method([](const Method& method) {
-    if (find_parameter(method, "density") == nullptr) return;
+    // knots sparsifies in a basis of its own: published_test.cpp.
+    if (find_parameter(method, "density") == nullptr || method.name == "knots") return;
     TensorMerge merge = example(method);
     merge.given["density"] = {1};
     const Values sparse = merge.run();

@@ -345,10 +345,18 @@ TEST_CASE("resmerge: golden values with consensus and without") {
         {.0127841, .1002754, -.0300627, -.0277797, .0006226, .0355807, -.0144779, -.0024989});
 }
 
+TEST_CASE("knots: with a sum inside it is task arithmetic, of one model the model itself") {
+  Values sum(8);
+  for (std::size_t i = 0; i < 8; ++i) sum[i] = 0.4 * kDelta1[i] + 0.9 * kDelta2[i];
+  check(merged("knots", {kDelta1, kDelta2}, {{"inner", {1}}, {"weight", {0.4, 0.9}}}), sum, 1e-12);
+  check(merged("knots", {kDelta1}), kDelta1, 1e-12);
+}
+
 TEST_CASE("spectral methods take the mean of embeddings and vectors") {
   Values mean(8);
   for (std::size_t i = 0; i < 8; ++i) mean[i] = (kDelta1[i] + kDelta2[i]) / 2;
-  for (const std::string method : {"tsv_m", "iso_c", "iso_cts", "regmean_free", "resmerge"}) {
+  for (const std::string method :
+       {"tsv_m", "iso_c", "iso_cts", "regmean_free", "resmerge", "knots"}) {
     INFO(method);
     TensorMerge merge{.method = method,
                       .shape = kShape,
@@ -364,7 +372,7 @@ TEST_CASE("spectral methods take the mean of embeddings and vectors") {
 
 TEST_CASE("spectral methods: low-rank deltas bring no direction of their own from rounding") {
   // Rank-one deltas: the merged delta has the rank of their span.
-  for (const std::string method : {"tsv_m", "iso_c", "iso_cts"}) {
+  for (const std::string method : {"tsv_m", "iso_c", "iso_cts", "knots"}) {
     INFO(method);
     TensorMerge merge{.method = method, .shape = {9, 11}, .base = random_values(99, 1)};
     for (unsigned i = 0; i < 2; ++i) {
@@ -435,4 +443,32 @@ TEST_CASE("linalg: a truncated SVD by a random range has the error that it repor
   for (std::size_t k = 0; k < 5; ++k)
     CHECK(std::fabs(random.values[k] - exact.values[k]) <= random.bound * exact.values[0] + 1e-14);
   CHECK(random.error >= exact.error);
+}
+
+TEST_CASE("sce: of a large tensor the share of positions that differ, whatever memory there is") {
+  constexpr std::size_t kMany = (1U << 20) + 1234;  // more than what is collected whole
+  TensorMerge merge{.method = "sce", .shape = {static_cast<std::int64_t>(kMany)}};
+  merge.base = Values(kMany, 1.0);
+  Values changed(kMany);
+  std::size_t nonzero = 0;
+  for (std::size_t i = 0; i < kMany; ++i) {
+    // Every third position is the same in both models; the others are all different.
+    changed[i] = i % 3 == 0 ? 0.0 : 0x1p-30 * static_cast<double>((i * 7919) % kMany + 1);
+    nonzero += changed[i] != 0 ? 1U : 0U;
+  }
+  merge.models = {plus(merge.base, changed), merge.base};
+  merge.given["select_topk"] = {0.4};
+  const Values out = merge.run();
+  std::size_t kept = 0;
+  double least_kept = 1, most_dropped = 0;
+  for (std::size_t i = 0; i < kMany; ++i) {
+    const bool is_kept = out[i] != 1.0;
+    kept += is_kept ? 1U : 0U;
+    least_kept = is_kept ? std::min(least_kept, changed[i]) : least_kept;
+    most_dropped = is_kept ? most_dropped : std::max(most_dropped, changed[i]);
+  }
+  CHECK(kept == static_cast<std::size_t>(0.4 * static_cast<double>(nonzero)));
+  CHECK(least_kept >= most_dropped);  // variances are ranked as float32
+  merge.scratch = 1;                  // histograms instead of a window, no marks
+  CHECK(merge.run() == out);
 }

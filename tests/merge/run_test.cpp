@@ -1,6 +1,8 @@
 // From recipe to files: what is written, refused, resumed and repeated bit for bit.
 #include "merge/run.h"
 
+#include "merge/estimate.h"
+
 #include "core/hash.h"
 #include "core/parallel.h"
 #include "merge/journal.h"
@@ -446,4 +448,14 @@ TEST_CASE_METHOD(Fixture,
   });
   REQUIRE(error);
   CHECK(error->kind() == ErrorKind::kUsage);
+}
+
+TEST_CASE("estimate: the slower of work and disk decides, and a trial leaves nothing behind") {
+  CHECK(seconds_at({.work = 2e-9, .write = 1e-9}, 3'000'000'000) == Approx(6));
+  CHECK(seconds_at({.work = 1e-9, .write = 4e-9}, 500'000'000) == Approx(2));
+  const Scratch scratch;
+  CHECK(try_writing(scratch / "out").write > 0);
+  CHECK(try_writing(scratch / "no" / "folder" / "out").write > 0);
+  CHECK(fs::is_empty(scratch.path()));
+  CHECK(try_writing("/proc/out").write == 0);
 }

@@ -5,7 +5,7 @@
 
 Equal experts under any router must give the dense model's logits (the routing weights sum to one); different experts must
 stand where transformers looks for them, scaled as the recipe says; cheap_embed routers are the normalised sums of the
-prompts' embeddings. Exit 1 with a list of differences, 0 otherwise.
+prompts' embeddings; hidden ones are made of transformers' hidden_states. Exit 1 with a list of differences, 0 otherwise.
 """
 import json
 import subprocess
@@ -103,6 +103,85 @@ def shared_expert(lancet, folder):
         check(torch.isfinite(logits(model)).all().item(), "qwen2_moe: logits")
 
 
+def hidden_gates(lancet, folder):
+    """Routers from what enters every layer, against transformers' hidden_states; also negative prompts and a shared expert."""
+    experts = [{"source_model": "a", **PROMPTS}, {"source_model": "a", "positive_prompts": ["Paris", "the capital"]}]
+    for kind, config in (("llama", DENSE["llama"]), ("qwen2", Qwen2Config(**COMMON))):
+        place = folder / kind
+        place.mkdir()
+        known = subprocess.run([lancet, "list", "architectures", "--json"], capture_output=True, text=True).stdout
+        runs = kind in {a["name"] for a in json.loads(known)["architectures"]}
+        model = dense(config, place / "a", 4).eval()
+        tokenizer = Tokenizer.from_file(str(place / "a" / "tokenizer.json"))
+        shared = [{"source_model": "a", "positive_prompts": ["of"]}] if kind == "qwen2" else []
+
+        def states(prompt, average):
+            with torch.no_grad():
+                hidden = model(torch.tensor([tokenizer.encode(prompt).ids]), output_hidden_states=True).hidden_states
+            return torch.stack([h[0].double().mean(0) if average else h[0, -1].double() for h in hidden[:-1]])
+
+        for mode in (None, "hidden", "hidden_last", "hidden_avg"):
+            recipe = {"base_model": "a", "experts": experts, **({"shared_experts": shared} if shared else {}),
+                      **({"gate_mode": mode} if mode else {})}
+            out = place / str(mode)
+            if not runs:   # a base that lancet cannot run is refused by name, with nothing left behind
+                (place / "moe.yml").write_text(json.dumps(recipe))
+                done = subprocess.run([lancet, "moe", place / "moe.yml", out], capture_output=True, text=True)
+                check(done.returncode == 4 and kind in done.stderr and not out.exists(), f"{kind} {mode}: {done.stderr}")
+                continue
+            if not moe(lancet, place, recipe, out):
+                continue
+            tensors = load_file(out / "model.safetensors")
+            for layer in range(COMMON["num_hidden_layers"]):
+                where = f"model.layers.{layer}." + ("block_sparse_moe.gate.weight" if kind == "llama" else "mlp.gate.weight")
+                rows = list(tensors[where].double())
+                if shared:
+                    rows += list(tensors[f"model.layers.{layer}.mlp.shared_expert_gate.weight"].double())
+                check(len(rows) == len(experts + shared), f"{kind} {mode}: {len(rows)} rows")
+                for row, expert in zip(rows, experts + shared):
+                    mean = [torch.stack([states(p, mode == "hidden_avg")[layer] for p in expert.get(key, [])]).mean(0)
+                            for key in ("positive_prompts", "negative_prompts") if expert.get(key)]
+                    wanted = mean[0] - mean[1] if len(mean) == 2 else mean[0]
+                    gap = (row - wanted / wanted.norm()).abs().max().item()
+                    check(gap < 2e-5, f"{kind} {mode}: router of layer {layer} differs by {gap}")   # two float32 forward passes
+
+
+def deepseek(lancet, folder):
+    """DeepSeek-MoE is not in transformers: its layout by its published code, run here with the dense model's attention."""
+    model = dense(DENSE["llama"], folder / "a", 6).eval()
+    reference = logits(model)
+    for shared in (0, 1):
+        recipe = {"base_model": "a", "architecture": "deepseek", "gate_mode": "random", "experts": [{"source_model": "a"}] * 4,
+                  **({"shared_experts": [{"source_model": "a", "residual_scale": 0}]} if shared else {})}
+        if not moe(lancet, folder, recipe, folder / f"out{shared}"):
+            continue
+        tensors = load_file(folder / f"out{shared}" / "model.safetensors")
+        config = json.loads((folder / f"out{shared}" / "config.json").read_text())
+        check((config["n_routed_experts"], config["n_shared_experts"], config["moe_intermediate_size"], config["norm_topk_prob"]) ==
+              (4, 1 if shared else None, COMMON["intermediate_size"], True), f"deepseek: {config}")
+
+        class Mixture(torch.nn.Module):
+            def __init__(self, prefix):
+                super().__init__()
+                self.prefix = prefix
+
+            def mlp(self, name, x):
+                gate, up, down = (tensors[f"{self.prefix}{name}.{p}_proj.weight"] for p in ("gate", "up", "down"))
+                return (torch.nn.functional.silu(x @ gate.T) * (x @ up.T)) @ down.T
+
+            def forward(self, x):
+                chances, chosen = (x @ tensors[self.prefix + "gate.weight"].T).softmax(-1).topk(config["num_experts_per_tok"])
+                chances = chances / chances.sum(-1, keepdim=True)
+                every = torch.stack([self.mlp(f"experts.{e}", x) for e in range(4)], -2)
+                out = (chances.unsqueeze(-1) * every.gather(-2, chosen.unsqueeze(-1).expand(*chosen.shape, x.shape[-1]))).sum(-2)
+                return out + self.mlp("shared_experts", x) if shared else out
+
+        for layer, block in enumerate(model.model.layers):
+            block.mlp = Mixture(f"model.layers.{layer}.mlp.")
+        worst = (logits(model) - reference).abs().max().item()
+        check(worst < 1e-5, f"deepseek with {shared} shared: logits differ by {worst}")
+
+
 def main():
     lancet = sys.argv[1]
     with tempfile.TemporaryDirectory() as scratch:
@@ -110,7 +189,7 @@ def main():
             folder = Path(scratch) / name
             folder.mkdir()
             equal_experts(lancet, name, config, folder)
-        for name, step in (("different", different_experts), ("shared", shared_expert)):
+        for name, step in (("different", different_experts), ("shared", shared_expert), ("hidden", hidden_gates), ("deepseek", deepseek)):
             folder = Path(scratch) / name
             folder.mkdir()
             step(lancet, folder)

@@ -102,7 +102,25 @@ def boosted(merged, threshold):
     return u * np.maximum(s, cut) @ v
 
 
-METHODS = {"tsv_m": tsv_m, "iso_c": iso_c, "iso_cts": iso_cts, "regmean_free": regmean_free, "resmerge": resmerge}
+def ties(parts, density):
+    kept = []
+    for p in parts:
+        k = max(1, int(density * p.size))
+        bound = np.sort(np.abs(p).astype(np.float32).ravel())[-k]
+        kept.append(np.where(np.abs(p).astype(np.float32) >= bound, p, 0))
+    sign = np.where(sum(kept) >= 0, 1.0, -1.0)
+    agree = [(np.sign(p) == sign) & (p != 0) for p in kept]
+    count = sum(a.astype(float) for a in agree)
+    return sum(p * a for p, a in zip(kept, agree)) / np.where(count == 0, 1, count)
+
+
+def knots(deltas, density=1.0, inner=ties):
+    u, s, v = np.linalg.svd(np.concatenate(deltas, 1), full_matrices=False)
+    width = deltas[0].shape[1]
+    return u * s @ inner([v[:, i * width:(i + 1) * width] for i in range(len(deltas))], density)
+
+
+METHODS = {"knots": knots, "tsv_m": tsv_m, "iso_c": iso_c, "iso_cts": iso_cts, "regmean_free": regmean_free, "resmerge": resmerge}
 
 
 def cases():
@@ -113,6 +131,8 @@ def cases():
         if name not in ("iso_c", "regmean_free"):
             yield name + " exact", f"merge_method: {name}\nparameters: {{svd: exact, lambda: 0.5}}\n", \
                 (lambda ds, rule=rule: rule(ds) / 2), (lambda ds: sum(ds) / len(ds) / 2)
+    yield "knots 0.4", "merge_method: knots\nparameters: {density: 0.4}\n", (lambda ds: knots(ds, 0.4)), mean
+    yield "knots sum", "merge_method: knots\nparameters: {inner: task_arithmetic}\n", sum, mean
     add = "merge_method: task_arithmetic\nparameters: {weight: 0.7}\n"
     plain = lambda ds: 0.7 * sum(ds)  # noqa: E731
     yield "svc", add + "post: svc\n", (lambda ds: svc(ds, 0.7 * sum(ds))), plain

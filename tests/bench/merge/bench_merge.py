@@ -16,6 +16,7 @@ import os
 import pathlib
 import shutil
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -223,6 +224,9 @@ def bench(args, folder, size, cold):
                     continue   # minutes long: once
                 runs[name].append(timed(body, paths))
         reference = best(runs[f"{method}: floor"])["wall"]
+        plan = subprocess.run([args.lancet, "merge", folder / "recipe.yml", out, "--plan", "--json"], capture_output=True, text=True)
+        walls = sorted(run["wall"] for run in runs[f"{method} lancet"])
+        print(f"{method}: the plan says {json.loads(plan.stdout)['seconds']:.2f} s, runs took {walls[0]:.2f} to {walls[-1]:.2f}", file=sys.stderr)
         for name in commands:
             row(name, best(runs[name]), reference)
 
