@@ -8,7 +8,9 @@
 #include "core/json.h"
 #include "merge/linalg.h"
 #include "model/requests.h"
+#include "surgery/locate/requests.h"
 #include "surgery/requests.h"
+#include "surgery/statistics/requests.h"
 
 namespace lancet {
 
@@ -33,6 +35,12 @@ class Engine {
   [[nodiscard]] virtual Json edit(const EditRequest& request, const RuntimeOptions& runtime,
                                   Json& partial) = 0;
   [[nodiscard]] virtual Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) = 0;
+  /// The JSON of `locate ... --json`. Writes --report and --npz itself.
+  [[nodiscard]] virtual Json locate(const LocateRequest& request,
+                                    const RuntimeOptions& runtime) = 0;
+  /// The JSON of `covariance --json` (or of --plan). Writes the statistics itself.
+  [[nodiscard]] virtual Json covariance(const CovarianceRequest& request,
+                                        const RuntimeOptions& runtime) = 0;
   /// Linear algebra on the device of `runtime`; lives as long as the engine.
   [[nodiscard]] virtual const Linalg& linalg(const RuntimeOptions& runtime) = 0;
   /// Names, titles, papers and parameters of a registry: "architectures" or "editors".

@@ -3,6 +3,8 @@
 set(LANCET_INSTALL_RPATH "$ORIGIN/../lib:$ORIGIN")
 set_target_properties(lancet PROPERTIES INSTALL_RPATH "${LANCET_INSTALL_RPATH}")
 set_target_properties(lancet_base lancet_factory PROPERTIES INSTALL_RPATH "$ORIGIN")
+# libcurl's own dependencies lie beside it: only the old tag is looked up for those, too.
+target_link_options(lancet_factory PRIVATE -Wl,--disable-new-dtags)
 install(TARGETS lancet RUNTIME DESTINATION bin)
 install(TARGETS lancet_base lancet_factory LIBRARY DESTINATION lib)
 install(TARGETS lancet_cell RUNTIME DESTINATION lib)  # no command: liblancet_factory looks for it beside itself
@@ -18,7 +20,7 @@ install(DIRECTORY share/ DESTINATION share/lancet)
 install(FILES LICENSE README.md DESTINATION share/doc/lancet)
 install(CODE [[
   file(GET_RUNTIME_DEPENDENCIES
-    LIBRARIES "${CMAKE_INSTALL_PREFIX}/lib/liblancet_base.so"
+    LIBRARIES "${CMAKE_INSTALL_PREFIX}/lib/liblancet_base.so" "${CMAKE_INSTALL_PREFIX}/lib/liblancet_factory.so"
     RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing
     PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|gcc_s)\\.so")
   foreach(library IN LISTS found)

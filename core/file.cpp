@@ -20,6 +20,9 @@ namespace lancet {
 namespace {
 
 constexpr std::uint64_t kReadBlock = 1U << 20;
+/// A fault maps what is cached around it, up to a large folio: what the neighbours of a range have
+/// mapped of it, or it of them, is released with it (they fault again at no cost to speak of).
+constexpr std::uint64_t kFaultAround = 2U << 20;
 
 struct Descriptor {
   int fd;
@@ -109,12 +112,11 @@ void MappedFile::prefetch(std::uint64_t offset, std::uint64_t length) const noex
 }
 
 void MappedFile::release(std::uint64_t offset, std::uint64_t length) const noexcept {
-  static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   if (data_ == nullptr || offset >= size_) return;
   const std::uint64_t end = offset + std::min(length, size_ - offset);
-  const std::uint64_t first = offset / page * page;
-  const std::uint64_t last = end == size_ ? size_ : end / page * page;
-  if (last <= first) return;
+  const std::uint64_t first = offset / kFaultAround * kFaultAround;
+  const std::uint64_t last =
+      std::min(size_, (end + kFaultAround - 1) / kFaultAround * kFaultAround);
   ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
 }
 

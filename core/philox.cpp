@@ -37,7 +37,7 @@ constexpr std::uint32_t high(std::uint64_t v) { return static_cast<std::uint32_t
   const __m512i front = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0);
   const __m512i back = _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4);
   const __m512i factor0 = all_of(kFactor0), factor1 = all_of(kFactor1), halves = all_of(0xFFFFFFFF);
-  for (std::size_t g = 0; g < groups; ++g, first += 8 * kSide) {
+  for (std::size_t g = 0; g < groups; ++g, first += std::uint64_t{8} * kSide) {
     __m512i c0[kSide], c1[kSide], c2[kSide], c3[kSide];
     for (int s = 0; s < kSide; ++s) {
       c0[s] = _mm512_add_epi64(all_of(first + 8 * static_cast<std::uint64_t>(s)), lanes);
@@ -73,7 +73,7 @@ constexpr std::uint32_t high(std::uint64_t v) { return static_cast<std::uint32_t
   const __m256i lanes = _mm256_set_epi64x(3, 2, 1, 0);
   const __m256i factor0 = all_of4(kFactor0), factor1 = all_of4(kFactor1),
                 halves = all_of4(0xFFFFFFFF);
-  for (std::size_t g = 0; g < groups; ++g, first += 4 * kSide) {
+  for (std::size_t g = 0; g < groups; ++g, first += std::uint64_t{4} * kSide) {
     __m256i c0[kSide], c1[kSide], c2[kSide], c3[kSide];
     for (int s = 0; s < kSide; ++s) {
       c0[s] = _mm256_add_epi64(all_of4(first + 4 * static_cast<std::uint64_t>(s)), lanes);

@@ -85,6 +85,11 @@ void Progress::advance(std::uint64_t amount) {
   draw(false);
 }
 
+void Progress::set_note(std::string note) {
+  const std::lock_guard lock(mutex_);
+  note_ = std::move(note);
+}
+
 void Progress::finish() {
   const std::lock_guard lock(mutex_);
   if (std::exchange(finished_, true) || !drawn_ || !is_shown()) return;
@@ -105,6 +110,7 @@ void Progress::draw(bool last) {
     line += unit_word(unit_);
   }
   line += fmt::format(", {}/s", amount(rate, unit_));
+  if (!note_.empty()) line += ", " + note_;
   if (last) {
     line += fmt::format(", in {}", clock_text(seconds));
   } else if (total_ > 0 && rate > 0) {

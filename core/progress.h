@@ -20,6 +20,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void advance(std::uint64_t amount);
+  /// Words after the rate, e.g. what it has cost so far; shown from the next redraw on.
+  void set_note(std::string note);
   void finish();
   static void enable(bool on) noexcept;  ///< --no-progress
 
@@ -31,6 +33,7 @@ class Progress {
   std::chrono::steady_clock::time_point start_;
   std::chrono::steady_clock::time_point last_;
   std::mutex mutex_;
+  std::string note_;
   bool drawn_ = false;
   bool finished_ = false;
   void draw(bool last);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,7 +15,15 @@ namespace lancet {
 
 /// `lancet synthesize`: a job file, or seeds and a teacher.
 struct SynthesizeRequest {
-  std::filesystem::path job;  ///< JOB.yml; empty when seeds and teacher are given
+  std::filesystem::path job;          ///< JOB.yml; empty: `text` is the job
+  std::string text;                   ///< a job as YAML, relative to the working directory
+  std::filesystem::path output;       ///< *.jsonl; empty: what the job says
+  std::filesystem::path batch_files;  ///< folder of OpenAI batch files instead of live requests
+  unsigned part = 1, parts = 1;       ///< of the seeds, by the hash of their content
+  bool plan = false, force = false;
+  bool finish = false;                ///< ask nothing more: write what is complete
+  bool retry_failed = false;          ///< ask again what ended in a typed failure
+  std::optional<std::uint64_t> seed;  ///< overrides the job's
 };
 
 /// The student asked for many texts at a time; comes from the engine.

@@ -219,7 +219,7 @@ void ModelSource::open_gguf() {
     TensorInfo& out = mapped.back().first;
     out.name = name->name;
     const std::int32_t permuted = mapped.back().second;
-    if (permuted > 0 && (out.shape.empty() || out.shape[0] % (2 * permuted) != 0)) {
+    if (permuted > 0 && (out.shape.empty() || out.shape[0] % (std::int64_t{2} * permuted) != 0)) {
       fail(ErrorKind::kInput, kOperation,
            fmt::format("{}: tensor '{}': expected rows for {} heads of even width, found {}",
                        shown(*checkpoint_), printable(tensor.name), permuted,

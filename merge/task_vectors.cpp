@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "merge/kept_marks.h"
 #include "merge/ops/rank_mask.h"
 #include "merge/ops/select.h"
 
@@ -25,32 +26,6 @@ struct Family {
   TaskVectorRule rule;
 };
 
-/// Which elements the sparsifier has kept, a bit each: so that a mask is drawn once, not in both
-/// passes.
-class KeptMarks {
- public:
-  explicit KeptMarks(const MergeTask& task)
-      : block_((task.block_size() + 7) / 8),
-        model_(block_ * task.blocks()),
-        bits_(model_ * task.models() <= task.scratch_memory() ? model_ * task.models() : 0) {}
-
-  [[nodiscard]] bool fits() const { return !bits_.empty(); }
-  void mark(const Block& block, std::size_t model) {
-    if (fits()) ops::mark_nonzero(of(block, model), block.models[model]);
-  }
-  void keep(const Block& block, std::size_t model) {
-    ops::keep_marked(block.models[model], of(block, model));
-  }
-
- private:
-  std::size_t block_, model_;  ///< bytes of a block and of a model; blocks share no byte
-  std::vector<std::uint8_t> bits_;
-
-  std::span<std::uint8_t> of(const Block& block, std::size_t model) {
-    return std::span(bits_).subspan(model * model_ + block.number * block_, block_);
-  }
-};
-
 /// |d_i|_1 / |sparsify(d_i)|_1; leaves in `marks` what was kept.
 std::vector<double> measure_rescale(const MergeTask& task, const Sparsify& sparsify,
                                     KeptMarks& marks) {
@@ -59,7 +34,7 @@ std::vector<double> measure_rescale(const MergeTask& task, const Sparsify& spars
     for (std::size_t i = 0; i < n; ++i) {
       sums[2 * i] += ops::abs_sum(block.models[i]);
       sparsify(block, i, block.models[i]);
-      marks.mark(block, i);
+      marks.mark(block, i, block.models[i]);
       sums[2 * i + 1] += ops::abs_sum(block.models[i]);
     }
   });
@@ -100,11 +75,11 @@ Emit merge_task_vectors(const MergeTask& task, const TaskVectorRule& rule) {
   Family family{task.numbers("weight"), std::vector<double>(task.models(), 1.0),
                 task.number("lambda"), task.flag("normalize"), rule};
   if (rule.measure_rescale && rule.sparsify) {
-    auto marks = std::make_shared<KeptMarks>(task);
+    auto marks = std::make_shared<KeptMarks>(task, task.models());
     family.rescale = measure_rescale(task, rule.sparsify, *marks);
     if (marks->fits()) {
       family.rule.sparsify = [marks](const Block& block, std::size_t model, ops::Out) {
-        marks->keep(block, model);
+        marks->keep(block, model, block.models[model]);
       };
     }
   }
@@ -158,17 +133,6 @@ void check_ranked(const MergeTask& task, double density, double epsilon) {
 /// A scratch buffer as integers, two for each value.
 std::span<std::uint32_t> words_of(ops::Out scratch) {
   return {reinterpret_cast<std::uint32_t*>(scratch.data()), 2 * scratch.size()};
-}
-
-/// keep_by_rank, what is kept divided by its probability.
-void keep_by_rank_unbiased(ops::Out x, std::span<const std::uint32_t> keys,
-                           std::span<const std::uint32_t> words, const ops::RankChance& chance) {
-  std::vector<std::uint32_t> ranks(x.size());
-  ops::rank_row(keys, ranks);
-  for (std::size_t j = 0; j < x.size(); ++j) {
-    const double keep = chance.least + chance.step * ranks[j];
-    x[j] = words[j] >> 8 < ops::chance_limit(keep) ? x[j] / keep : 0;
-  }
 }
 
 bool keeps_everything(const std::vector<double>& densities) {
@@ -240,7 +204,7 @@ Sparsify keep_ranked(const MergeTask& task, bool unbiased) {
     for (std::size_t row = 0; row < delta.size(); row += width) {
       const ops::Out values = delta.subspan(row, width);
       const auto keys = block.keys.subspan(row, width), chances = words.subspan(row, width);
-      unbiased ? keep_by_rank_unbiased(values, keys, chances, chance)
+      unbiased ? ops::keep_by_rank_unbiased(values, keys, chances, chance)
                : ops::keep_by_rank(values, keys, chances, chance, scratch);
     }
   };

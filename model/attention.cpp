@@ -24,21 +24,26 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   return kept.size(-1) == 0 ? out : at::cat({out, kept}, -1);
 }
 
-/// True where query i of row b (position starts[b] + i) sees the key: [batch, 1, tokens, longest +
-/// tokens]. The first `longest` keys are the prefix, valid up to starts[b]; then come the pass's
-/// own.
-at::Tensor visible_keys(const at::Tensor& starts, std::int64_t longest, std::int64_t tokens,
-                        std::int64_t window) {
+/// Positions of a pass's keys: [batch, longest + tokens]. The first `longest` keys are the prefix,
+/// valid up to starts[b] and far below zero behind it; then come the pass's own.
+at::Tensor key_positions(const at::Tensor& starts, std::int64_t longest, std::int64_t tokens) {
   const auto options = starts.options();
-  const at::Tensor start = starts.view({-1, 1, 1});
-  const at::Tensor query = start + at::arange(tokens, options).view({1, -1, 1});
-  const at::Tensor slot = at::arange(longest, options).view({1, 1, -1});
+  const at::Tensor start = starts.view({-1, 1});
+  const at::Tensor slot = at::arange(longest, options).view({1, -1});
   const at::Tensor prefix =
       at::where(slot < start, slot, at::full_like(slot, -1) - longest - tokens);
-  const at::Tensor own = start + at::arange(tokens, options).view({1, 1, -1});
-  const at::Tensor key = at::cat({prefix.expand({-1, 1, -1}), own}, 2);
+  return at::cat({prefix.expand({starts.size(0), -1}), start + at::arange(tokens, options)}, 1);
+}
+
+/// True where query i of row b (position starts[b] + i) sees the key: [batch, 1, tokens, keys].
+at::Tensor visible_keys(const at::Tensor& starts, const at::Tensor& key_position,
+                        std::int64_t tokens, const AttentionPass& pass) {
+  const at::Tensor query =
+      (starts.view({-1, 1}) + at::arange(tokens, starts.options())).unsqueeze(2);
+  const at::Tensor key = key_position.unsqueeze(1);
   at::Tensor visible = at::logical_and(key >= 0, key <= query);
-  if (window > 0) visible = at::logical_and(visible, key > query - window);
+  if (pass.window > 0) visible = at::logical_and(visible, key > query - pass.window);
+  if (pass.chunk > 0) visible = at::logical_and(visible, key >= query - query % pass.chunk);
   return visible.unsqueeze(1);
 }
 
@@ -50,14 +55,47 @@ at::Tensor valid_prefix(const at::Tensor& cache, const at::Tensor& starts, std::
   return at::where(slot < starts.view({-1, 1, 1, 1}), part, at::zeros({}, part.options()));
 }
 
-/// softmax(cap * tanh(scale q k^T / cap)) v with explicit scores; q [batch, kv_heads, group,
-/// tokens, d].
-at::Tensor attend_capped(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                         const at::Tensor& mask, const AttentionSpec& spec) {
-  const at::Tensor scores = at::matmul(q, k.unsqueeze(2).transpose(-1, -2)) * spec.scale;
-  const at::Tensor capped = at::tanh(scores / spec.softcap) * spec.softcap;
-  const at::Tensor masked = capped.masked_fill(at::logical_not(mask.unsqueeze(2)), -1e30);
-  return at::matmul(at::softmax(masked, -1, at::kFloat).to(v.scalar_type()), v.unsqueeze(2));
+/// slope * key position for each head: [batch, heads, 1, keys].
+at::Tensor alibi_bias(const AttentionSpec& spec, const at::Tensor& key_position) {
+  at::Tensor slopes =
+      at::tensor(at::ArrayRef<float>(spec.alibi), at::kFloat).to(key_position.device());
+  at::Tensor position = key_position.to(at::kFloat);
+  if (spec.alibi_bfloat16) {
+    slopes = slopes.to(at::kBFloat16);
+    position = position.to(at::kBFloat16);
+  }
+  const at::Tensor bias = slopes.view({1, -1, 1, 1}) * position.view({position.size(0), 1, 1, -1});
+  return bias.to(at::kFloat) * spec.alibi_scale;
+}
+
+/// Attention with explicit scores: softmax(cap * tanh(scale q k^T / cap) + alibi) v, with a sink
+/// beside the keys. q [batch, heads, tokens, d], k and v [batch, kv_heads, keys, d].
+at::Tensor attend_scored(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                         const at::Tensor& mask, const at::Tensor& key_position,
+                         const AttentionPass& pass) {
+  const AttentionSpec& spec = *pass.spec;
+  const std::int64_t batch = q.size(0);
+  const std::int64_t tokens = q.size(2);
+  const at::Tensor grouped =
+      q.reshape({batch, spec.kv_heads, spec.heads / spec.kv_heads, tokens, spec.d_head});
+  at::Tensor scores = (at::matmul(grouped, k.unsqueeze(2).transpose(-1, -2)) * spec.scale)
+                          .view({batch, spec.heads, tokens, k.size(2)})
+                          .to(at::kFloat);
+  if (spec.softcap > 0) scores = at::tanh(scores / spec.softcap) * spec.softcap;
+  if (!spec.alibi.empty()) scores = scores + alibi_bias(spec, key_position);
+  scores = scores.masked_fill(at::logical_not(mask), -1e30);
+  if (spec.sinks) {
+    const at::Tensor sink =
+        pass.sinks.to(at::kFloat).view({1, -1, 1, 1}).expand({batch, -1, tokens, 1});
+    scores = at::cat({scores, sink}, -1);
+  }
+  const at::Tensor weights = at::softmax(scores, -1).narrow(-1, 0, k.size(2)).to(v.scalar_type());
+  return at::matmul(weights.reshape({batch, spec.kv_heads, -1, tokens, k.size(2)}), v.unsqueeze(2))
+      .view({batch, spec.heads, tokens, spec.d_head});
+}
+
+bool is_plain(const AttentionSpec& spec) {
+  return spec.softcap == 0 && spec.alibi.empty() && !spec.sinks;
 }
 
 }  // namespace
@@ -67,9 +105,9 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
   const AttentionSpec& spec = *pass.spec;
   const std::int64_t batch = q.size(0);
   const std::int64_t tokens = q.size(1);
-  at::Tensor queries = q.view({batch, tokens, spec.heads, spec.d_head});
-  at::Tensor keys = k.view({batch, tokens, spec.kv_heads, spec.d_head});
-  at::Tensor values = v.view({batch, tokens, spec.kv_heads, spec.d_head}).transpose(1, 2);
+  at::Tensor queries = q.reshape({batch, tokens, spec.heads, spec.d_head});
+  at::Tensor keys = k.reshape({batch, tokens, spec.kv_heads, spec.d_head});
+  at::Tensor values = v.reshape({batch, tokens, spec.kv_heads, spec.d_head}).transpose(1, 2);
   const at::Tensor starts = at::tensor(pass.starts, at::kLong).to(q.device());
   if (pass.rope->kind != RopeKind::kNone) {
     const at::Tensor positions = starts.view({-1, 1}) + at::arange(tokens, starts.options());
@@ -87,23 +125,25 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
     keys = at::cat({valid_prefix(pass.prefix_keys, starts, longest), keys}, 2);
     values = at::cat({valid_prefix(pass.prefix_values, starts, longest), values}, 2);
   }
-  const at::Tensor mask = visible_keys(starts, longest, tokens, pass.window);
-  at::Tensor out;
-  if (spec.softcap > 0) {
-    const at::Tensor grouped =
-        queries.view({batch, spec.kv_heads, spec.heads / spec.kv_heads, tokens, spec.d_head});
-    out = attend_capped(grouped, keys, values, mask, spec)
-              .view({batch, spec.heads, tokens, spec.d_head});
-  } else {
-    out = at::scaled_dot_product_attention(queries, keys, values, mask, 0.0, false, spec.scale,
-                                           spec.heads != spec.kv_heads);
-  }
+  const at::Tensor position = key_positions(starts, longest, tokens);
+  const at::Tensor mask = visible_keys(starts, position, tokens, pass);
+  const at::Tensor out =
+      is_plain(spec) ? at::scaled_dot_product_attention(queries, keys, values, mask, 0.0, false,
+                                                        spec.scale, spec.heads != spec.kv_heads)
+                     : attend_scored(queries, keys, values, mask, position, pass);
   return out.transpose(1, 2).reshape({batch, tokens, spec.heads * spec.d_head});
+}
+
+std::int64_t first_seen(const AttentionPass& pass, std::int64_t position) {
+  const std::int64_t by_window =
+      pass.window > 0 ? std::max<std::int64_t>(0, position + 1 - pass.window) : 0;
+  const std::int64_t by_chunk = pass.chunk > 0 ? position - position % pass.chunk : 0;
+  return std::max(by_window, by_chunk);
 }
 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const AttentionPass& pass) {
-  const bool native = is_native(q) && pass.spec->softcap == 0;
+  const bool native = is_native(q) && is_plain(*pass.spec);
   return native ? attend_native(q, k, v, pass) : attend_composed(q, k, v, pass);
 }
 

@@ -7,9 +7,9 @@
 
 #include <ATen/ATen.h>
 
-#include "model/architecture.h"
 #include "model/kv_cache.h"
 #include "model/rope.h"
+#include "model/spec.h"
 
 namespace lancet {
 
@@ -18,7 +18,9 @@ struct AttentionPass {
   const AttentionSpec* spec = nullptr;
   const RopeSpec* rope = nullptr;
   RopeTable table;
-  std::int64_t window = 0;  ///< keys seen by a query, its own among them; 0 = all before it
+  std::int64_t window = 0;  ///< as in LayerSpec
+  std::int64_t chunk = 0;   ///< as in LayerSpec
+  at::Tensor sinks;         ///< float32 [heads] where the spec has them
   std::vector<std::int64_t>
       starts;  ///< position of each row's first token = tokens of it in the cache
   at::Tensor prefix_keys, prefix_values;  ///< [batch, kv_heads, capacity, d_head], valid up to
@@ -29,13 +31,16 @@ struct AttentionPass {
   std::int64_t layer = 0;
 };
 
+/// First position that the query at `position` sees.
+[[nodiscard]] std::int64_t first_seen(const AttentionPass& pass, std::int64_t position);
+
 /// q [batch, tokens, heads * d_head], k and v [batch, tokens, kv_heads * d_head] -> as q.
 /// Query i of row b sees keys up to position starts[b] + i.
 [[nodiscard]] at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const AttentionPass& pass);
 
-/// The two forms of `attend`: our kernels (float32 on the CPU, no softcap), and LibTorch's
-/// operators.
+/// The two forms of `attend`: our kernels (float32 on the CPU; no softcap, ALiBi or sinks), and
+/// LibTorch's operators.
 [[nodiscard]] at::Tensor attend_native(const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v, const AttentionPass& pass);
 [[nodiscard]] at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k,

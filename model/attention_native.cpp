@@ -102,9 +102,9 @@ std::int64_t block_rows(std::int64_t keys) {
 
 /// Keys [first, second) that query row `row` of a task sees.
 std::pair<std::int64_t, std::int64_t> seen(std::int64_t row, std::int64_t start,
-                                           const AttentionShape& s, std::int64_t window) {
-  const std::int64_t end = start + row / s.group + 1;
-  return {window > 0 ? std::max<std::int64_t>(0, end - window) : 0, end};
+                                           const AttentionShape& s, const AttentionPass& pass) {
+  const std::int64_t position = start + row / s.group;
+  return {first_seen(pass, position), position + 1};
 }
 
 /// scores[0, keys) become softmax over [begin, end) and zero elsewhere.
@@ -117,7 +117,7 @@ void softmax_seen(float* scores, std::int64_t begin, std::int64_t end, std::int6
 /// One token: no products of matrices.
 void forward_one(const float* q, const Context& context, const AttentionShape& s,
                  const AttentionPass& pass, std::int64_t b, std::int64_t g, float* out) {
-  const auto [begin, end] = seen(0, position_of(pass, b, 0), s, pass.window);
+  const auto [begin, end] = seen(0, position_of(pass, b, 0), s, pass);
   kernels::decode_attention({.q = q,
                              .q_stride = s.d,
                              .k = context.keys.data + begin * context.keys.stride,
@@ -141,12 +141,12 @@ void forward_task(const float* q, const Context& context, const AttentionShape& 
   const std::int64_t block = block_rows(start + s.tokens);
   for (std::int64_t first = 0; first < rows; first += block) {
     const std::int64_t m = std::min(block, rows - first);
-    const std::int64_t keys = seen(first + m - 1, start, s, pass.window).second;
+    const std::int64_t keys = seen(first + m - 1, start, s, pass).second;
     float* scores = sized(scratch().scores, m * keys);
     float* result = sized(scratch().rows, m * s.d);
     times_transposed(q + first * s.d, m, context.keys, keys, s.d, scores, keys);
     for (std::int64_t r = 0; r < m; ++r) {
-      const auto [begin, end] = seen(first + r, start, s, pass.window);
+      const auto [begin, end] = seen(first + r, start, s, pass);
       softmax_seen(scores + r * keys, begin, end, keys);
     }
     times(scores, keys, m, context.values, keys, s.d, result, s.d, false);
@@ -194,7 +194,7 @@ void backward_task(const float* q, const Context& context, const AttentionShape&
   const std::int64_t block = block_rows(start + s.tokens);
   for (std::int64_t first = 0; first < rows; first += block) {
     const std::int64_t m = std::min(block, rows - first);
-    const std::int64_t keys = seen(first + m - 1, start, s, pass.window).second;
+    const std::int64_t keys = seen(first + m - 1, start, s, pass).second;
     const std::int64_t own = keys - start;
     float* p = sized(scratch().scores, m * keys);
     float* ds = sized(scratch().gradient, m * keys);
@@ -209,7 +209,7 @@ void backward_task(const float* q, const Context& context, const AttentionShape&
     times_transposed(q_rows, m, context.keys, keys, s.d, p, keys);
     times_transposed(d_rows, m, context.values, keys, s.d, ds, keys);
     for (std::int64_t r = 0; r < m; ++r) {
-      const auto [begin, end] = seen(first + r, start, s, pass.window);
+      const auto [begin, end] = seen(first + r, start, s, pass);
       softmax_seen(p + r * keys, begin, end, keys);
       rowwise::softmax_backward(p + r * keys, ds + r * keys, keys);
     }

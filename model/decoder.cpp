@@ -1,6 +1,7 @@
 #include "model/decoder.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include <c10/core/GradMode.h>
@@ -12,7 +13,6 @@
 #include "model/attention.h"
 #include "model/decoder_parts.h"
 #include "model/intraop.h"
-#include "model/mlp.h"
 #include "model/names.h"
 
 namespace lancet {
@@ -20,6 +20,7 @@ namespace lancet {
 namespace {
 
 constexpr std::int64_t kGrain = 32768;  ///< elements of one parallel chunk
+constexpr double kMaskedLogit = std::numeric_limits<float>::lowest();
 
 at::Tensor call(const Hook& hook, std::int64_t layer, Place place, const at::Tensor& value) {
   if (!hook) return value;
@@ -65,107 +66,74 @@ at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
   return out;
 }
 
-/// RMS norm of each head of [batch, tokens, heads * d_head].
-at::Tensor norm_heads(const Norm& norm, const at::Tensor& x, std::int64_t d_head) {
-  return apply_norm(norm, x.view({x.size(0), x.size(1), -1, d_head})).view(x.sizes());
-}
-
-/// Starts of the rows and the RoPE table of one pass; the per-layer fields are filled in by the
-/// loop.
-AttentionPass begin_pass(const DecoderSpec& spec, const RopeCache& rope, const at::Tensor& hidden,
-                         const Pass& pass) {
-  const std::int64_t batch = hidden.size(0);
-  const std::int64_t tokens = hidden.size(1);
-  AttentionPass out;
-  out.spec = &spec.attention;
-  out.rope = &spec.rope;
-  out.starts.assign(static_cast<std::size_t>(batch), 0);
-  if (pass.cache != nullptr) out.starts = pass.cache->lengths();
-  if (std::cmp_not_equal(out.starts.size(), batch) ||
+/// Position of the first token of each row.
+std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
+  std::vector<std::int64_t> starts(static_cast<std::size_t>(batch), 0);
+  if (pass.cache != nullptr) starts = pass.cache->lengths();
+  if (std::cmp_not_equal(starts.size(), batch) ||
       (!pass.lengths.empty() && std::cmp_not_equal(pass.lengths.size(), batch))) {
     fail(ErrorKind::kInternal, "model",
          "expected cache and lengths of " + std::to_string(batch) + " rows");
   }
-  std::int64_t longest = 0;
-  for (std::size_t b = 0; b < out.starts.size(); ++b) {
-    longest = std::max(longest, out.starts[b] + (pass.lengths.empty() ? tokens : pass.lengths[b]));
-  }
-  const std::int64_t positions = *std::max_element(out.starts.begin(), out.starts.end()) + tokens;
-  if (spec.rope.kind != RopeKind::kNone)
-    out.table = rope.table(longest, positions, hidden.device());
-  if (pass.append) out.append_to = pass.cache;
-  return out;
+  return starts;
 }
 
-void enter_layer(const DecoderSpec& spec, const Pass& pass, std::int64_t layer,
-                 AttentionPass& attention) {
-  attention.layer = layer;
-  attention.window = spec.attention.window[static_cast<std::size_t>(layer)];
-  const bool cached =
-      std::ranges::any_of(attention.starts, [](std::int64_t start) { return start > 0; });
-  if (cached) {
-    attention.prefix_keys = pass.cache->keys(layer);
-    attention.prefix_values = pass.cache->values(layer);
+/// One pass through the blocks: what of attention is the same for all of them.
+class PassState {
+ public:
+  PassState(const DecoderSpec& spec, const std::vector<RopeCache>& ropes, const at::Tensor& hidden,
+            const Pass& pass)
+      : spec_(spec), pass_(pass) {
+    const std::int64_t batch = hidden.size(0);
+    const std::int64_t tokens = hidden.size(1);
+    attention_.spec = &spec.attention;
+    attention_.starts = starts_of(pass, batch);
+    std::int64_t longest = 0;
+    for (std::size_t b = 0; b < attention_.starts.size(); ++b) {
+      longest = std::max(longest,
+                         attention_.starts[b] + (pass.lengths.empty() ? tokens : pass.lengths[b]));
+    }
+    const std::int64_t positions = *std::ranges::max_element(attention_.starts) + tokens;
+    for (const RopeCache& rope : ropes)
+      tables_.push_back(rope.table(longest, positions, hidden.device()));
+    if (pass.append) attention_.append_to = pass.cache;
+    cached_ = positions > tokens;
   }
-}
+
+  const AttentionPass& enter(std::int64_t layer, const at::Tensor& sinks) {
+    static const RopeSpec no_rope{.kind = RopeKind::kNone};
+    const LayerSpec& each = spec_.layer[static_cast<std::size_t>(layer)];
+    attention_.layer = layer;
+    attention_.window = each.window;
+    attention_.chunk = each.chunk;
+    attention_.sinks = sinks;
+    const auto rope = static_cast<std::size_t>(each.rope);
+    attention_.rope = each.rope < 0 ? &no_rope : &spec_.ropes[rope];
+    attention_.table = each.rope < 0 ? RopeTable() : tables_[rope];
+    if (cached_) {
+      attention_.prefix_keys = pass_.cache->keys(layer);
+      attention_.prefix_values = pass_.cache->values(layer);
+    }
+    return attention_;
+  }
+
+ private:
+  const DecoderSpec& spec_;
+  const Pass& pass_;
+  AttentionPass attention_;
+  std::vector<RopeTable> tables_;
+  bool cached_ = false;
+};
 
 /// The CPU keeps activations in float32 also over bf16 weights; a GPU computes in one dtype.
 at::ScalarType activation_dtype(at::Device device, at::ScalarType dtype) {
   return device.is_cpu() ? at::kFloat : dtype;
 }
 
-/// The weights of a model by the name of their module.
-struct WeightViews {
-  const std::unordered_map<std::string, at::Tensor>& weights;
-  const DecoderSpec& spec;
-
-  [[nodiscard]] at::Tensor get(const std::string& name) const {
-    const auto at = weights.find(name);
-    return at == weights.end() ? at::Tensor() : at->second;
-  }
-  [[nodiscard]] Linear linear(const std::string& name) const {
-    return {get(name + ".weight"), get(name + ".bias"), spec.layout};
-  }
-  [[nodiscard]] Norm norm(const std::string& name) const {
-    const at::Tensor weight = get(name + ".weight");
-    const double offset = spec.norm.weight_offset;
-    return {spec.norm, offset == 0 ? weight : weight + offset, get(name + ".bias")};
-  }
-};
-
 }  // namespace
 
 at::TensorOptions Decoder::options() const noexcept {
   return at::TensorOptions(activation_dtype(device_, dtype_)).device(device_);
-}
-
-void Decoder::bind() {
-  const c10::InferenceMode weights_are_normal_tensors(false);
-  const NameSpec& names = spec_->names;
-  const WeightViews views{weights_, *spec_};
-  blocks_.clear();
-  for (std::int64_t layer = 0; layer < spec_->layers; ++layer) {
-    const auto at = [layer](const std::string& pattern) { return layer_name(pattern, layer); };
-    Block block{
-        .attn_norm = views.norm(at(names.attn_norm)),
-        .mlp_norm = views.norm(at(names.mlp_norm)),
-        .q_norm = {},
-        .k_norm = {},
-        .qkv = {views.linear(at(names.q)), views.linear(at(names.k)), views.linear(at(names.v))},
-        .out = views.linear(at(names.o)),
-        .inner = {views.linear(at(names.up))},
-        .down = views.linear(at(names.down))};
-    if (spec_->mlp.gated) block.inner.insert(block.inner.begin(), views.linear(at(names.gate)));
-    if (spec_->attention.qk_norm) {
-      block.q_norm = views.norm(at(names.q_norm));
-      block.k_norm = views.norm(at(names.k_norm));
-    }
-    blocks_.push_back(std::make_shared<const Block>(std::move(block)));
-  }
-  embed_ = views.get(names.embed + ".weight");
-  const at::Tensor head = spec_->tied_head ? embed_ : views.get(names.head + ".weight");
-  ends_ = std::make_shared<const Ends>(
-      Ends{views.norm(names.final_norm), {head, {}, MatrixLayout::kOutIn}});
 }
 
 at::Tensor Decoder::embed(const at::Tensor& ids) const {
@@ -178,9 +146,64 @@ at::Tensor Decoder::embed(const at::Tensor& ids) const {
                std::to_string(id[i]) + " at position " + std::to_string(i));
     }
   }
-  const at::Tensor rows =
+  at::Tensor rows =
       device_.is_cpu() ? gather_rows(embed_, cpu) : at::embedding(embed_, cpu.to(device_));
-  return spec_->embed_scale == 1 ? rows : rows * spec_->embed_scale;
+  if (spec_->embed_scale != 1) rows = rows * spec_->embed_scale;
+  if (ends_->project_in.weight.defined()) rows = apply_linear(ends_->project_in, rows);
+  return ends_->embed_norm.weight.defined() ? apply_norm(ends_->embed_norm, rows) : rows;
+}
+
+at::Tensor Decoder::add_positions(const at::Tensor& hidden, const Pass& pass) const {
+  if (!ends_->positions.defined()) return hidden;
+  const at::Tensor starts = at::tensor(starts_of(pass, hidden.size(0)), at::kLong);
+  const at::Tensor position = starts.view({-1, 1}) + at::arange(hidden.size(1), at::kLong);
+  // Tokens behind a row's length are padding: any position does for them.
+  const at::Tensor row =
+      (position + spec_->position_offset).clamp_max(ends_->positions.size(0) - 1);
+  for (std::int64_t b = 0; b < hidden.size(0); ++b) {
+    const std::int64_t count =
+        pass.lengths.empty() ? hidden.size(1) : pass.lengths[static_cast<std::size_t>(b)];
+    const std::int64_t end = starts[b].item<std::int64_t>() + count;
+    if (end <= spec_->max_positions) continue;
+    fail(ErrorKind::kInput, "model",
+         "expected at most " + std::to_string(spec_->max_positions) +
+             " tokens, the learned positions of this model, found " + std::to_string(end));
+  }
+  return hidden + (device_.is_cpu() ? gather_rows(ends_->positions, row)
+                                    : at::embedding(ends_->positions, row.to(device_)));
+}
+
+at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden,
+                              const AttentionPass& attention, const Hook& hook) const {
+  const DecoderSpec& spec = *spec_;
+  const Block& block = *blocks_[static_cast<std::size_t>(layer)];
+  const auto normed = [](const Norm& norm, const at::Tensor& x) {
+    return norm.weight.defined() ? apply_norm(norm, x) : x;
+  };
+  const auto add = [&](const at::Tensor& stream, const at::Tensor& update) {
+    return add_to_stream(stream, spec.residual_scale == 1 ? update : update * spec.residual_scale);
+  };
+  const at::Tensor input = normed(block.attn_norm, hidden);
+  const at::Tensor mixed =
+      apply_linear(block.attention.out,
+                   run_attention(block.attention, spec.layer[static_cast<std::size_t>(layer)],
+                                 input, attention));
+  const at::Tensor heard =
+      normed(block.attn_post_norm, call(hook, layer, Place::kAttentionOutput, mixed));
+  const at::Tensor middle =
+      normed(block.attn_add_norm, add(spec.normed_residual ? input : hidden, heard));
+  const at::Tensor read =
+      block.shared_norm ? input : normed(block.mlp_norm, spec.parallel ? hidden : middle);
+  at::Tensor written;
+  if (block.moe.experts.empty()) {
+    const at::Tensor key = call(hook, layer, Place::kMlpKey, mlp_key(block.mlp, read));
+    written = apply_linear(block.mlp.down, key);
+  } else {
+    written = run_experts(block.moe, spec.moe, read);
+  }
+  const at::Tensor said =
+      normed(block.mlp_post_norm, call(hook, layer, Place::kMlpOutput, written));
+  return normed(block.mlp_add_norm, add(spec.normed_residual ? read : middle, said));
 }
 
 at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last,
@@ -190,29 +213,15 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
          "expected hidden states [batch, tokens, d_model] and layers of the model");
   }
   if (hidden.numel() == 0) return hidden;
-  AttentionPass attention = begin_pass(*spec_, *rope_, hidden, pass);
-  const Hook& hook = pass.hook;
+  PassState state(*spec_, *ropes_, hidden, pass);
+  if (first == 0 && last > 0) hidden = add_positions(hidden, pass);
   try {
     for (std::int64_t layer = first; layer < last; ++layer) {
       check_interrupted();
-      const Block& block = *blocks_[static_cast<std::size_t>(layer)];
-      enter_layer(*spec_, pass, layer, attention);
-      hidden = call(hook, layer, Place::kBlockInput, hidden);
-      auto qkv = apply_linears(block.qkv, apply_norm(block.attn_norm, hidden));
-      if (spec_->attention.qk_norm) {
-        qkv[0] = norm_heads(block.q_norm, qkv[0], spec_->attention.d_head);
-        qkv[1] = norm_heads(block.k_norm, qkv[1], spec_->attention.d_head);
-      }
-      const at::Tensor mixed = apply_linear(block.out, attend(qkv[0], qkv[1], qkv[2], attention));
-      const at::Tensor middle =
-          add_to_stream(hidden, call(hook, layer, Place::kAttentionOutput, mixed));
-      const auto inner = apply_linears(block.inner, apply_norm(block.mlp_norm, middle));
-      const at::Tensor active = apply_activation(spec_->mlp.activation, inner[0],
-                                                 inner.size() == 2 ? inner[1] : at::Tensor());
-      const at::Tensor key = call(hook, layer, Place::kMlpKey, active);
-      const at::Tensor written =
-          call(hook, layer, Place::kMlpOutput, apply_linear(block.down, key));
-      hidden = call(hook, layer, Place::kBlockOutput, add_to_stream(middle, written));
+      const at::Tensor& sinks = blocks_[static_cast<std::size_t>(layer)]->attention.sinks;
+      hidden = call(pass.hook, layer, Place::kBlockInput, hidden);
+      hidden = call(pass.hook, layer, Place::kBlockOutput,
+                    run_block(layer, hidden, state.enter(layer, sinks), pass.hook));
     }
   } catch (const StopPass&) {
   }
@@ -221,26 +230,52 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
 
 at::Tensor Decoder::head(const at::Tensor& hidden) const {
   at::Tensor logits = apply_linear(ends_->head, final_norm(hidden)).to(at::kFloat);
-  if (spec_->logit_softcap == 0) return logits;
-  return at::tanh(logits / spec_->logit_softcap) * spec_->logit_softcap;
+  if (spec_->logit_scale != 1) logits = logits * spec_->logit_scale;
+  if (spec_->logit_softcap != 0)
+    logits = at::tanh(logits / spec_->logit_softcap) * spec_->logit_softcap;
+  for (const auto& [begin, end] : spec_->masked_ids) {
+    const at::Tensor id = at::arange(spec_->vocab, logits.options().dtype(at::kLong));
+    logits = logits.masked_fill(at::logical_and(id >= begin, id < end), kMaskedLogit);
+  }
+  return logits;
 }
 
 at::Tensor Decoder::final_norm(const at::Tensor& hidden) const {
-  return apply_norm(ends_->final_norm, hidden);
+  const at::Tensor normed =
+      ends_->final_norm.weight.defined() ? apply_norm(ends_->final_norm, hidden) : hidden;
+  return ends_->project_out.weight.defined() ? apply_linear(ends_->project_out, normed) : normed;
 }
 
 at::Tensor Decoder::forward(const at::Tensor& ids, const Pass& pass) const {
   return head(run(embed(ids), 0, spec_->layers, pass));
 }
 
-MatrixRef Decoder::mlp_down(std::int64_t layer) const {
+MatrixRef Decoder::mlp_down(std::int64_t layer, std::int64_t expert) const {
   if (layer < 0 || layer >= spec_->layers) {
     fail(ErrorKind::kUsage, "model",
          "expected a layer from 0 to " + std::to_string(spec_->layers - 1) + ", found " +
              std::to_string(layer));
   }
-  const std::string name = layer_name(spec_->names.down, layer) + ".weight";
-  return {name, weight(name), spec_->layout};
+  const MoeSpec& moe = spec_->moe;
+  const bool mixture = spec_->layer[static_cast<std::size_t>(layer)].moe;
+  if (expert >= (mixture ? moe.experts : 0)) {
+    fail(ErrorKind::kUsage, "model",
+         "expected an expert below " + std::to_string(mixture ? moe.experts : 0) + " of layer " +
+             std::to_string(layer) + ", found " + std::to_string(expert));
+  }
+  if (mixture && expert < 0) {
+    fail(ErrorKind::kMismatch, "model",
+         "expected a layer with one MLP, found " + std::to_string(moe.experts) +
+             " experts in layer " + std::to_string(layer));
+  }
+  if (!mixture) {
+    const std::string name = layer_name(spec_->names.mlp.down, layer) + ".weight";
+    return {name, weight(name), spec_->layout};
+  }
+  const std::string name = layer_name(spec_->names.expert.down, layer, expert);
+  if (moe.layout == ExpertLayout::kStacked)
+    return {name, weight(name).select(0, expert), moe.matrix, expert};
+  return {name + ".weight", weight(name + ".weight"), moe.matrix};
 }
 
 const at::Tensor& Decoder::weight(std::string_view name) const {
@@ -251,6 +286,13 @@ const at::Tensor& Decoder::weight(std::string_view name) const {
   fail(ErrorKind::kMismatch, "model",
        "expected a tensor of the model, found '" + printable(name) + "'",
        did_you_mean(name, known));
+}
+
+std::vector<std::string> Decoder::weight_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : weights_) names.push_back(name);
+  std::ranges::sort(names);
+  return names;
 }
 
 Decoder Decoder::with_weight(std::string_view name, at::Tensor value) const {

@@ -24,13 +24,17 @@
 
 namespace lancet {
 
+struct AttentionPass;
+
 /// Where a hook sees (and may replace) a value, in the order of one block.
 enum class Place {
   kBlockInput,       ///< residual stream entering the block            [batch, tokens, d_model]
-  kAttentionOutput,  ///< output of o_proj, before the residual add     [batch, tokens, d_model]
-  kMlpKey,           ///< input of the down projection: the "key" k     [batch, tokens, d_ff]
-  kMlpOutput,        ///< output of the down projection, before the add [batch, tokens, d_model]
-  kBlockOutput       ///< residual stream leaving the block             [batch, tokens, d_model]
+  kAttentionOutput,  ///< output of o_proj, before norm and add         [batch, tokens, d_model]
+  kMlpKey,           ///< input of the down projection: the "key" k     [batch, tokens, d_ff];
+                     ///< not in a layer of experts, which have a key each
+  kMlpOutput,   ///< output of the down projection (of all experts), before a norm of it and the
+                ///< add                                           [batch, tokens, d_model]
+  kBlockOutput  ///< residual stream leaving the block             [batch, tokens, d_model]
 };
 
 /// Returns the value to go on with (the same tensor to leave it). Runs on the thread of the pass.
@@ -61,6 +65,7 @@ struct MatrixRef {
   std::string name;   ///< Hugging Face tensor name
   at::Tensor weight;  ///< as stored in the layout
   MatrixLayout layout;
+  std::int64_t expert = -1;  ///< `weight` is this slice of the stacked tensor `name`
 };
 
 struct TargetScore {
@@ -79,13 +84,14 @@ class Decoder {
   /// ids int64 [batch, tokens] -> [batch, tokens, d_model]. Ids outside the vocabulary are
   /// Error(kInput).
   [[nodiscard]] at::Tensor embed(const at::Tensor& ids) const;
-  /// Blocks [first, last): hidden states entering block `first` -> leaving block `last - 1`.
+  /// Blocks [first, last): hidden states entering block `first` -> leaving block `last - 1`. What
+  /// enters block 0 is embed()'s result; a pass that begins there adds learned positions to it.
   /// Differentiable with respect to `hidden` and to whatever hooks put in (weights are constants).
   [[nodiscard]] at::Tensor run(at::Tensor hidden, std::int64_t first, std::int64_t last,
                                const Pass& pass = {}) const;
   /// Final norm and head: [..., d_model] -> float32 logits [..., vocab]. Differentiable.
   [[nodiscard]] at::Tensor head(const at::Tensor& hidden) const;
-  /// The final norm alone, as the head applies it first.
+  /// What the head multiplies: the final norm (and, where the family has it, projection) alone.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& hidden) const;
   /// Log probability and rank of targets[i] after hidden[i], hidden [count, d_model] leaving the
   /// last block. The logits of one block of positions and one slice of the vocabulary exist at a
@@ -95,8 +101,11 @@ class Decoder {
   /// embed + run + head over all positions.
   [[nodiscard]] at::Tensor forward(const at::Tensor& ids, const Pass& pass = {}) const;
 
-  [[nodiscard]] MatrixRef mlp_down(std::int64_t layer) const;
+  /// In a layer of experts, of one of them; kMismatch where none is named.
+  [[nodiscard]] MatrixRef mlp_down(std::int64_t layer, std::int64_t expert = -1) const;
   [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
+  /// Names of all weights, sorted.
+  [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
 
@@ -105,6 +114,9 @@ class Decoder {
   struct Ends;
   Decoder() = default;
   void bind();
+  [[nodiscard]] at::Tensor add_positions(const at::Tensor& hidden, const Pass& pass) const;
+  [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden,
+                                     const AttentionPass& attention, const Hook& hook) const;
   std::shared_ptr<const DecoderSpec> spec_;
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
@@ -112,7 +124,7 @@ class Decoder {
   std::vector<std::shared_ptr<const Block>> blocks_;
   at::Tensor embed_;
   std::shared_ptr<const Ends> ends_;
-  std::shared_ptr<const RopeCache> rope_;
+  std::shared_ptr<const std::vector<RopeCache>> ropes_;
 };
 
 }  // namespace lancet

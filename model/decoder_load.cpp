@@ -1,8 +1,12 @@
 // Weights from any ModelSource into the tensors the pass computes with.
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include <sys/mman.h>
@@ -12,6 +16,7 @@
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/text.h"
 #include "model/decoder.h"
 #include "model/names.h"
 
@@ -39,6 +44,40 @@ const TensorInfo& expect_tensor(const ModelSource& source, const ExpectedTensor&
              shape_text(info->shape) + " (" + source.checkpoint().path().string() + ")");
   }
   return *info;
+}
+
+/// The spec of the model, with names as this file has them.
+DecoderSpec spec_of(const ModelSource& source) {
+  DecoderSpec spec = describe_decoder(source.config());
+  const std::string embed = spec.names.embed + ".weight";
+  if (!spec.optional_prefix.empty() && source.find(embed) == nullptr &&
+      source.find(embed.substr(spec.optional_prefix.size())) != nullptr) {
+    drop_prefix(spec);
+  }
+  return spec;
+}
+
+/// A tensor that the config has no place for means that config and weights belong to different
+/// models. Buffers that older versions of transformers stored mean nothing.
+void check_nothing_else(const ModelSource& source, const DecoderSpec& spec,
+                        const std::vector<ExpectedTensor>& tensors) {
+  std::unordered_set<std::string_view> known;
+  for (const ExpectedTensor& tensor : tensors) known.insert(tensor.name);
+  const std::string tied = spec.names.head + ".weight";
+  std::vector<std::string_view> extra;
+  for (const TensorInfo& tensor : source.tensors()) {
+    const bool buffer = tensor.name.ends_with(".rotary_emb.inv_freq");
+    if (!known.contains(tensor.name) && !buffer && !(spec.tied_head && tensor.name == tied) &&
+        !is_ignored(spec, tensor.name)) {
+      extra.push_back(tensor.name);
+    }
+  }
+  if (extra.empty()) return;
+  fail(ErrorKind::kMismatch, "model",
+       "expected the " + std::to_string(tensors.size()) + " tensors of a " + spec.model_type +
+           " of " + std::to_string(spec.layers) + " layers, found " + std::to_string(extra.size()) +
+           " more, '" + printable(extra[0]) + "' among them (" +
+           source.checkpoint().path().string() + ")");
 }
 
 /// One allocation for all weights, in huge pages where the system has them: a token reads every
@@ -74,6 +113,22 @@ std::size_t aligned_bytes(const ExpectedTensor& tensor, at::ScalarType dtype) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+/// Position of the first value whose exponent bits are all set, or `count`.
+template <class Word>
+std::int64_t first_not_finite(const Word* bits, std::int64_t count, Word exponent) {
+  constexpr std::int64_t kBlock = 1024;
+  for (std::int64_t first = 0; first < count; first += kBlock) {
+    const std::int64_t last = std::min(count, first + kBlock);
+    Word found = 0;
+    for (std::int64_t i = first; i < last; ++i)
+      found = static_cast<Word>(found | ((bits[i] & exponent) == exponent ? 1 : 0));
+    for (std::int64_t i = first; found != 0 && i < last; ++i) {
+      if ((bits[i] & exponent) == exponent) return i;
+    }
+  }
+  return count;
+}
+
 /// Rows [first, last) as `out` wants them: stored bytes where they are of its dtype, else decoded.
 void read_rows(const ModelSource& source, const TensorInfo& info, std::int64_t first,
                std::int64_t last, std::int64_t width, const at::Tensor& out) {
@@ -95,14 +150,35 @@ void read_rows(const ModelSource& source, const TensorInfo& info, std::int64_t f
   }
 }
 
+/// Weights that are NaN or infinite make every logit NaN: better said where they are.
+void check_finite(const ModelSource& source, const TensorInfo& info, const at::Tensor& out,
+                  std::int64_t first, std::int64_t last, std::int64_t width) {
+  const at::Tensor flat = out.view({-1}).narrow(0, first * width, (last - first) * width);
+  const auto* data = flat.const_data_ptr();
+  const bool wide = out.scalar_type() == at::kFloat;
+  const std::int64_t at =
+      wide ? first_not_finite(static_cast<const std::uint32_t*>(data), flat.numel(), 0x7f800000U)
+           : first_not_finite(static_cast<const std::uint16_t*>(data), flat.numel(),
+                              std::uint16_t{0x7f80});
+  if (at == flat.numel()) return;
+  fail(ErrorKind::kInput, "model",
+       "expected finite weights, found " +
+           std::string(std::isnan(flat[at].item<double>()) ? "NaN" : "an infinity") +
+           " at element " + std::to_string(first * width + at) + " of '" + info.name + "' (" +
+           source.checkpoint().path().string() + ")",
+       "lancet inspect --stats lists such tensors");
+}
+
 void read_tensor(const ModelSource& source, const TensorInfo& info, const at::Tensor& out) {
   const std::int64_t rows = out.size(0);
   const std::int64_t width = out.numel() / rows;
   const auto grain = static_cast<std::size_t>(kDecodeElements / width + 1);
   parallel::for_chunks(static_cast<std::size_t>(rows), grain,
                        [&](std::size_t begin, std::size_t end) {
-                         read_rows(source, info, static_cast<std::int64_t>(begin),
-                                   static_cast<std::int64_t>(end), width, out);
+                         const auto first = static_cast<std::int64_t>(begin);
+                         const auto last = static_cast<std::int64_t>(end);
+                         read_rows(source, info, first, last, width, out);
+                         check_finite(source, info, out, first, last, width);
                        });
   source.release(info, 0, info.bytes);
 }
@@ -115,7 +191,7 @@ Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
   }
   const c10::InferenceMode weights_are_normal_tensors(false);
   Decoder model;
-  model.spec_ = std::make_shared<const DecoderSpec>(describe_decoder(source.config()));
+  model.spec_ = std::make_shared<const DecoderSpec>(spec_of(source));
   model.dtype_ = options.dtype;
   model.device_ = options.device;
   // Everything is checked before anything is allocated.
@@ -124,6 +200,7 @@ Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
     const bool vector_on_cpu = tensor.shape.size() == 1 && options.device.is_cpu();
     return vector_on_cpu ? at::kFloat : options.dtype;
   };
+  check_nothing_else(source, *model.spec_, tensors);
   std::size_t bytes = 0;
   for (const ExpectedTensor& tensor : tensors) {
     static_cast<void>(expect_tensor(source, tensor));
@@ -139,7 +216,10 @@ Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
     read_tensor(source, expect_tensor(source, tensor), weight);
     model.weights_.emplace(tensor.name, weight.to(options.device));
   }
-  model.rope_ = std::make_shared<const RopeCache>(model.spec_->rope, model.spec_->max_positions);
+  std::vector<RopeCache> ropes;
+  for (const RopeSpec& rope : model.spec_->ropes)
+    ropes.emplace_back(rope, model.spec_->max_positions);
+  model.ropes_ = std::make_shared<const std::vector<RopeCache>>(std::move(ropes));
   model.bind();
   return model;
 }

@@ -101,4 +101,14 @@ KvCache KvCache::select(const std::vector<std::int64_t>& rows) const {
   return out;
 }
 
+KvCache KvCache::front(std::int64_t rows) const {
+  KvCache out = *this;
+  out.lengths_.resize(static_cast<std::size_t>(rows));
+  for (auto& [keys, values] : out.layers_) {
+    keys = keys.narrow(0, 0, rows);
+    values = values.narrow(0, 0, rows);
+  }
+  return out;
+}
+
 }  // namespace lancet

@@ -8,7 +8,7 @@
 
 #include <ATen/ATen.h>
 
-#include "model/architecture.h"
+#include "model/spec.h"
 
 namespace lancet {
 
@@ -36,6 +36,8 @@ class KvCache {
   void truncate(const std::vector<std::int64_t>& lengths);
   /// The rows `rows` (repeats allowed) as a cache of their own.
   [[nodiscard]] KvCache select(const std::vector<std::int64_t>& rows) const;
+  /// The first `rows` rows, as a view that shares memory with this cache: for reading.
+  [[nodiscard]] KvCache front(std::int64_t rows) const;
 
  private:
   std::int64_t first_layer_ = 0;

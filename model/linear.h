@@ -6,7 +6,7 @@
 
 #include <ATen/ATen.h>
 
-#include "model/architecture.h"
+#include "model/spec.h"
 
 namespace lancet {
 

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "model/decoder_parts.h"
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/linear.h"
@@ -59,21 +60,47 @@ at::Tensor activate(Activation kind, const at::Tensor& x) {
       return at::gelu(x);
     case Activation::kGeluTanh:
       return at::gelu(x, "tanh");
+    case Activation::kQuickGelu:
+      return x * at::sigmoid(1.702 * x);
     case Activation::kRelu:
       return at::relu(x);
     case Activation::kRelu2:
       return at::relu(x).square();
+    case Activation::kClampedSwiglu:
+      break;  // has two inputs: clamped_swiglu()
   }
   return x;
+}
+
+at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  constexpr double kLimit = 7;
+  const at::Tensor g = gate.clamp_max(kLimit);
+  return (up.clamp(-kLimit, kLimit) + 1) * (g * at::sigmoid(g * 1.702));
 }
 
 }  // namespace
 
 at::Tensor apply_activation(Activation kind, const at::Tensor& gate, const at::Tensor& up) {
   if (!up.defined()) return activate(kind, gate);
+  if (kind == Activation::kClampedSwiglu) return clamped_swiglu(gate, up);
   if (kind != Activation::kSilu || !is_native(gate)) return activate(kind, gate) * up;
-  const bool grad = at::GradMode::is_enabled() && (gate.requires_grad() || up.requires_grad());
-  return grad ? SiluMulFunction::apply(gate, up) : silu_mul(gate, up);
+  const at::Tensor g = gate.contiguous();
+  const at::Tensor u = up.contiguous();
+  const bool grad = at::GradMode::is_enabled() && (g.requires_grad() || u.requires_grad());
+  return grad ? SiluMulFunction::apply(g, u) : silu_mul(g, u);
+}
+
+at::Tensor mlp_key(const MlpPart& part, const at::Tensor& x) {
+  const auto inner = apply_linears(part.inner, x);
+  if (!part.fused) {
+    return apply_activation(part.activation, inner[0], inner.size() == 2 ? inner[1] : at::Tensor());
+  }
+  if (part.interleaved) {
+    return apply_activation(part.activation, inner[0].slice(-1, 0, std::nullopt, 2),
+                            inner[0].slice(-1, 1, std::nullopt, 2));
+  }
+  const auto halves = inner[0].chunk(2, -1);
+  return apply_activation(part.activation, halves[0], halves[1]);
 }
 
 }  // namespace lancet

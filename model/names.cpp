@@ -1,5 +1,7 @@
 #include "model/names.h"
 
+#include <utility>
+
 namespace lancet {
 namespace {
 
@@ -8,66 +10,261 @@ class Collector {
  public:
   explicit Collector(const DecoderSpec& spec) : spec_(spec) {}
 
+  void ends_before() {
+    const NameSpec& names = spec_.names;
+    const std::int64_t width = spec_.d_embed == 0 ? spec_.d_model : spec_.d_embed;
+    table(names.embed, spec_.vocab, width);
+    if (!names.positions.empty())
+      table(names.positions, spec_.max_positions + spec_.position_offset, spec_.d_model);
+    if (!names.embed_norm.empty()) norm(names.embed_norm, spec_.norm, spec_.d_model);
+    if (!names.project_in.empty()) table(names.project_in, spec_.d_model, width);
+  }
+
+  void ends_after() {
+    const NameSpec& names = spec_.names;
+    const std::int64_t width = spec_.d_embed == 0 ? spec_.d_model : spec_.d_embed;
+    if (!names.final_norm.empty()) norm(names.final_norm, spec_.norm, spec_.d_model);
+    if (!names.project_out.empty()) table(names.project_out, width, spec_.d_model);
+    if (!spec_.tied_head) table(names.head, spec_.vocab, width);
+    if (spec_.head_bias) tensors_.push_back({names.head + ".bias", {spec_.vocab}});
+  }
+
+  void block(std::int64_t layer) {
+    layer_ = layer;
+    const NameSpec& names = spec_.names;
+    block_norm(names.attn_norm);
+    if (spec_.attention.latent) {
+      latent_attention();
+    } else {
+      attention();
+    }
+    block_norm(names.attn_post_norm);
+    block_norm(names.attn_add_norm);
+    if (names.mlp_norm != names.attn_norm) block_norm(names.mlp_norm);
+    if (spec_.layer[static_cast<std::size_t>(layer)].moe) {
+      experts();
+    } else {
+      mlp(names.mlp, 0, spec_.mlp.d_ff, spec_.mlp.bias);
+    }
+    block_norm(names.mlp_post_norm);
+    block_norm(names.mlp_add_norm);
+  }
+
+  [[nodiscard]] std::vector<ExpectedTensor> take() { return std::move(tensors_); }
+
+ private:
+  void add(const std::string& pattern, std::string_view suffix, std::vector<std::int64_t> shape) {
+    tensors_.push_back({layer_name(pattern, layer_).append(suffix), std::move(shape)});
+  }
+
   void matrix(const std::string& name, std::int64_t out, std::int64_t in, bool bias) {
     if (spec_.layout == MatrixLayout::kOutIn) {
-      tensors_.push_back({name + ".weight", {out, in}});
+      add(name, ".weight", {out, in});
     } else {
-      tensors_.push_back({name + ".weight", {in, out}});
+      add(name, ".weight", {in, out});
     }
-    if (bias) tensors_.push_back({name + ".bias", {out}});
+    if (bias) add(name, ".bias", {out});
   }
 
   void table(const std::string& name, std::int64_t rows, std::int64_t width) {
     tensors_.push_back({name + ".weight", {rows, width}});
   }
 
-  void norm(const std::string& name, std::int64_t width) {
-    tensors_.push_back({name + ".weight", {width}});
-    if (spec_.norm.kind == NormKind::kLayer) tensors_.push_back({name + ".bias", {width}});
+  void norm(const std::string& name, const NormSpec& spec, std::int64_t width) {
+    if (spec.weight) add(name, ".weight", {width});
+    if (spec.kind == NormKind::kLayer && spec.bias) add(name, ".bias", {width});
   }
 
-  void block(std::int64_t layer) {
+  void block_norm(const std::string& pattern) {
+    if (!pattern.empty()) norm(pattern, spec_.norm, spec_.d_model);
+  }
+
+  void qk_norm(const std::string& pattern, std::int64_t heads) {
+    const AttentionSpec& a = spec_.attention;
+    const NormSpec& norm_spec = a.qk_norm_spec;
+    if (a.qk_norm == QkNormWidth::kNone || pattern.empty()) return;
+    if (a.qk_norm != QkNormWidth::kEachHead) {
+      norm(pattern, norm_spec, a.qk_norm == QkNormWidth::kHead ? a.d_head : heads * a.d_head);
+    } else if (pattern.find("{}") == pattern.rfind("{}")) {
+      add(pattern, ".weight", {heads, a.d_head});
+      if (norm_spec.kind == NormKind::kLayer && norm_spec.bias)
+        add(pattern, ".bias", {heads, a.d_head});
+    } else {
+      for (std::int64_t h = 0; h < heads; ++h)
+        norm(layer_name(pattern, layer_, h), norm_spec, a.d_head);
+    }
+  }
+
+  void attention() {
     const NameSpec& names = spec_.names;
     const AttentionSpec& a = spec_.attention;
-    const auto at = [layer](const std::string& pattern) { return layer_name(pattern, layer); };
-    norm(at(names.attn_norm), spec_.d_model);
-    matrix(at(names.q), a.heads * a.d_head, spec_.d_model, a.qkv_bias);
-    matrix(at(names.k), a.kv_heads * a.d_head, spec_.d_model, a.qkv_bias);
-    matrix(at(names.v), a.kv_heads * a.d_head, spec_.d_model, a.qkv_bias);
-    if (a.qk_norm) {
-      norm(at(names.q_norm), a.d_head);
-      norm(at(names.k_norm), a.d_head);
+    if (a.qkv == QkvLayout::kSeparate) {
+      matrix(names.q, a.heads * a.d_head, spec_.d_model, a.qkv_bias);
+      matrix(names.k, a.kv_heads * a.d_head, spec_.d_model, a.qkv_bias);
+      matrix(names.v, a.kv_heads * a.d_head, spec_.d_model, a.qkv_bias);
+    } else {
+      matrix(names.qkv, (a.heads + 2 * a.kv_heads) * a.d_head, spec_.d_model, a.qkv_bias);
     }
-    matrix(at(names.o), spec_.d_model, a.heads * a.d_head, a.out_bias);
-    norm(at(names.mlp_norm), spec_.d_model);
-    if (spec_.mlp.gated) matrix(at(names.gate), spec_.mlp.d_ff, spec_.d_model, spec_.mlp.bias);
-    matrix(at(names.up), spec_.mlp.d_ff, spec_.d_model, spec_.mlp.bias);
-    matrix(at(names.down), spec_.d_model, spec_.mlp.d_ff, spec_.mlp.bias);
+    qk_norm(names.q_norm, a.heads);
+    qk_norm(names.k_norm, a.kv_heads);
+    if (a.sinks) add(names.sinks, "", {a.heads});
+    matrix(names.o, spec_.d_model, a.heads * a.d_head, a.out_bias);
   }
 
-  [[nodiscard]] std::vector<ExpectedTensor> take() { return std::move(tensors_); }
+  void latent_attention() {
+    const NameSpec& names = spec_.names;
+    const AttentionSpec& a = spec_.attention;
+    const LatentSpec& mla = a.mla;
+    if (mla.q_rank == 0) {
+      matrix(names.q, a.heads * a.d_head, spec_.d_model, false);
+    } else {
+      matrix(names.q_a, mla.q_rank, spec_.d_model, mla.bias);
+      norm(names.q_a_norm, mla.norm, mla.q_rank);
+      matrix(names.q_b, a.heads * a.d_head, mla.q_rank, false);
+    }
+    matrix(names.kv_a, mla.kv_rank + mla.d_rope, spec_.d_model, mla.bias);
+    norm(names.kv_a_norm, mla.norm, mla.kv_rank);
+    matrix(names.kv_b, a.heads * (mla.d_plain + mla.d_value), mla.kv_rank, false);
+    matrix(names.o, spec_.d_model, a.heads * mla.d_value, a.out_bias);
+  }
 
- private:
+  void mlp(const MlpNames& names, std::int64_t expert, std::int64_t d_ff, bool bias) {
+    const auto at = [&](const std::string& pattern) { return layer_name(pattern, layer_, expert); };
+    if (!names.gate_up.empty()) {
+      matrix(at(names.gate_up), 2 * d_ff, spec_.d_model, bias);
+    } else {
+      if (spec_.mlp.gated) matrix(at(names.gate), d_ff, spec_.d_model, bias);
+      matrix(at(names.up), d_ff, spec_.d_model, bias);
+    }
+    matrix(at(names.down), spec_.d_model, d_ff, bias);
+  }
+
+  void stacked(const std::string& name, std::int64_t out, std::int64_t in) {
+    const MoeSpec& moe = spec_.moe;
+    const bool out_in = moe.matrix == MatrixLayout::kOutIn;
+    add(name, "", {moe.experts, out_in ? out : in, out_in ? in : out});
+    if (moe.bias) add(name, "_bias", {moe.experts, out});
+  }
+
+  void experts() {
+    const NameSpec& names = spec_.names;
+    const MoeSpec& moe = spec_.moe;
+    matrix(names.router, moe.experts, spec_.d_model, moe.router_bias);
+    if (moe.correction) add(names.correction, "", {moe.experts});
+    if (moe.layout == ExpertLayout::kStacked) {
+      stacked(names.expert.gate_up, 2 * moe.d_ff, spec_.d_model);
+      stacked(names.expert.down, spec_.d_model, moe.d_ff);
+    } else {
+      for (std::int64_t e = 0; e < moe.experts; ++e) mlp(names.expert, e, moe.d_ff, moe.bias);
+    }
+    if (moe.shared_d_ff > 0) mlp(names.shared, 0, moe.shared_d_ff, false);
+    if (moe.shared_gate) matrix(names.shared_gate, 1, spec_.d_model, false);
+  }
+
   const DecoderSpec& spec_;
+  std::int64_t layer_ = 0;
   std::vector<ExpectedTensor> tensors_;
 };
 
+/// Every name of a spec.
+std::vector<std::string*> all_names(NameSpec& n) {
+  return {&n.embed,
+          &n.positions,
+          &n.embed_norm,
+          &n.project_in,
+          &n.project_out,
+          &n.final_norm,
+          &n.head,
+          &n.attn_norm,
+          &n.attn_post_norm,
+          &n.attn_add_norm,
+          &n.q,
+          &n.k,
+          &n.v,
+          &n.qkv,
+          &n.o,
+          &n.q_norm,
+          &n.k_norm,
+          &n.sinks,
+          &n.q_a,
+          &n.q_a_norm,
+          &n.q_b,
+          &n.kv_a,
+          &n.kv_a_norm,
+          &n.kv_b,
+          &n.mlp_norm,
+          &n.mlp_post_norm,
+          &n.mlp_add_norm,
+          &n.mlp.gate,
+          &n.mlp.up,
+          &n.mlp.gate_up,
+          &n.mlp.down,
+          &n.expert.gate,
+          &n.expert.up,
+          &n.expert.gate_up,
+          &n.expert.down,
+          &n.shared.gate,
+          &n.shared.up,
+          &n.shared.gate_up,
+          &n.shared.down,
+          &n.router,
+          &n.correction,
+          &n.shared_gate};
+}
+
+bool matches(std::string_view pattern, std::string_view text) {
+  const std::size_t hole = pattern.find("{}");
+  if (hole == std::string_view::npos) return pattern == text;
+  if (!text.starts_with(pattern.substr(0, hole))) return false;
+  for (std::size_t end = hole; end <= text.size(); ++end) {
+    if (matches(pattern.substr(hole + 2), text.substr(end))) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
-std::string layer_name(std::string_view pattern, std::int64_t layer) {
+std::string layer_name(std::string_view pattern, std::int64_t layer, std::int64_t second) {
   std::string out(pattern);
-  const auto at = out.find("{}");
-  if (at != std::string::npos) out.replace(at, 2, std::to_string(layer));
+  std::size_t from = 0;
+  for (const std::int64_t number : {layer, second}) {
+    const auto at = out.find("{}", from);
+    if (at == std::string::npos) break;
+    const std::string text = std::to_string(number);
+    out.replace(at, 2, text);
+    from = at + text.size();
+  }
   return out;
 }
 
 std::vector<ExpectedTensor> expected_tensors(const DecoderSpec& spec) {
   Collector collect(spec);
-  collect.table(spec.names.embed, spec.vocab, spec.d_model);
+  collect.ends_before();
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) collect.block(layer);
-  collect.norm(spec.names.final_norm, spec.d_model);
-  if (!spec.tied_head) collect.table(spec.names.head, spec.vocab, spec.d_model);
+  collect.ends_after();
   return collect.take();
+}
+
+std::vector<ExpectedTensor> block_tensors(const DecoderSpec& spec, std::int64_t layer) {
+  Collector collect(spec);
+  collect.block(layer);
+  return collect.take();
+}
+
+bool is_ignored(const DecoderSpec& spec, std::string_view name) {
+  for (const std::string& pattern : spec.ignored) {
+    if (matches(pattern, name)) return true;
+  }
+  return false;
+}
+
+void drop_prefix(DecoderSpec& spec) {
+  for (std::string* name : all_names(spec.names)) {
+    if (name->starts_with(spec.optional_prefix)) name->erase(0, spec.optional_prefix.size());
+  }
+  for (std::string& name : spec.ignored) {
+    if (name.starts_with(spec.optional_prefix)) name.erase(0, spec.optional_prefix.size());
+  }
 }
 
 }  // namespace lancet

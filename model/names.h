@@ -6,19 +6,30 @@
 #include <string_view>
 #include <vector>
 
-#include "model/architecture.h"
+#include "model/spec.h"
 
 namespace lancet {
 
 struct ExpectedTensor {
   std::string name;                 ///< Hugging Face name
-  std::vector<std::int64_t> shape;  ///< as stored, in spec.layout
+  std::vector<std::int64_t> shape;  ///< as stored
 };
 
 /// Every tensor of the model, in the order of the pass.
 [[nodiscard]] std::vector<ExpectedTensor> expected_tensors(const DecoderSpec& spec);
+/// Those of one block.
+[[nodiscard]] std::vector<ExpectedTensor> block_tensors(const DecoderSpec& spec,
+                                                        std::int64_t layer);
 
-/// "model.layers.{}.mlp.down_proj" -> "model.layers.7.mlp.down_proj".
-[[nodiscard]] std::string layer_name(std::string_view pattern, std::int64_t layer);
+/// "model.layers.{}.mlp.experts.{}.down_proj" -> "model.layers.7.mlp.experts.2.down_proj"; the
+/// second number only where there is a second hole.
+[[nodiscard]] std::string layer_name(std::string_view pattern, std::int64_t layer,
+                                     std::int64_t second = 0);
+
+/// Whether `name` is one of spec.ignored, whose "{}" stands for any run of characters.
+[[nodiscard]] bool is_ignored(const DecoderSpec& spec, std::string_view name);
+
+/// Drops spec.optional_prefix from every name that begins with it.
+void drop_prefix(DecoderSpec& spec);
 
 }  // namespace lancet

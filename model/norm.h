@@ -3,14 +3,15 @@
 
 #include <ATen/ATen.h>
 
-#include "model/architecture.h"
+#include "model/spec.h"
 
 namespace lancet {
 
 struct Norm {
   NormSpec spec;
-  at::Tensor weight;  ///< [d]; float32 on the CPU, with spec.weight_offset already added
-  at::Tensor bias;    ///< [d] of a layer norm, else undefined
+  at::Tensor weight;  ///< [d]; float32 on the CPU, with spec.weight_offset already added; ones
+                      ///< where the norm has none
+  at::Tensor bias;  ///< [d] of a layer norm, or undefined
 };
 
 /// RMS: x / sqrt(mean(x^2) + eps) in float32, times the weight after the cast back to x's dtype

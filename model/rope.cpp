@@ -109,6 +109,7 @@ RopeCache::RopeCache(const RopeSpec& spec, std::int64_t trained)
   state_->trained = trained;
 }
 
+RopeCache::RopeCache(RopeCache&&) noexcept = default;
 RopeCache::~RopeCache() = default;
 
 RopeTable RopeCache::table(std::int64_t length, std::int64_t positions,

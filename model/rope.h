@@ -7,7 +7,7 @@
 
 #include <ATen/ATen.h>
 
-#include "model/architecture.h"
+#include "model/spec.h"
 
 namespace lancet {
 
@@ -24,6 +24,7 @@ struct RopeTable {
 class RopeCache {
  public:
   RopeCache(const RopeSpec& spec, std::int64_t trained);
+  RopeCache(RopeCache&&) noexcept;
   ~RopeCache();
   /// A table of at least `positions` rows for a pass after which the longest row has `length`
   /// tokens.

@@ -97,7 +97,9 @@ std::vector<TargetScore> Decoder::score_targets(const at::Tensor& hidden,
     }
   }
   std::vector<TargetScore> out(targets.size());
-  const bool native = is_native(hidden) && spec_->logit_softcap == 0;
+  const bool plain = spec_->logit_softcap == 0 && spec_->logit_scale == 1 && !spec_->head_bias &&
+                     spec_->masked_ids.empty();
+  const bool native = is_native(hidden) && plain;
   const at::Tensor normed = native ? final_norm(hidden).contiguous() : at::Tensor();
   const auto block = [&](std::int64_t index) {
     check_interrupted();
@@ -107,7 +109,7 @@ std::vector<TargetScore> Decoder::score_targets(const at::Tensor& hidden,
         targets.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows));
     TargetScore* to = out.data() + first;
     if (native) {
-      score_block(ends_->head, normed.const_data_ptr<float>() + first * spec_->d_model, rows, some,
+      score_block(ends_->head, normed.const_data_ptr<float>() + first * normed.size(1), rows, some,
                   to);
       return;
     }

@@ -75,4 +75,13 @@ std::vector<std::string> read_contexts(const fs::path& path) {
   return contexts;
 }
 
+bool is_sampled(const Parameters& parameters) { return parameters.word("contexts") == "auto"; }
+
+std::vector<std::string> contexts_of(const EditInput& input) {
+  if (!is_sampled(input.parameters)) return read_contexts(input.parameters.word("contexts"));
+  const std::int64_t count = input.parameters.integer("context_count");
+  return input.contexts ? input.contexts(count)
+                        : sample_contexts(input.model, input.tokenizer, count, input.seed);
+}
+
 }  // namespace lancet

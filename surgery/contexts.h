@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "model/decoder.h"
+#include "surgery/editor.h"
 
 namespace lancet {
 
@@ -22,5 +23,11 @@ namespace lancet {
 /// One literal template with "{}" a line, empty lines left out; "{}" itself is put first where it
 /// is missing. kUsage for a line without "{}" or with several; kInput when the file is missing.
 [[nodiscard]] std::vector<std::string> read_contexts(const fs::path& path);
+
+/// Whether the parameter `contexts` is auto: without contexts of one's own an editor does what was
+/// measured to be best; with them, what was published.
+[[nodiscard]] bool is_sampled(const Parameters& parameters);
+/// The contexts of an editor whose parameters have `contexts` and `context_count`.
+[[nodiscard]] std::vector<std::string> contexts_of(const EditInput& input);
 
 }  // namespace lancet

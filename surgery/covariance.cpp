@@ -13,14 +13,14 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "formats/containers/safetensors.h"
-#include "model/linear.h"
+#include "model/names.h"
 #include "surgery/key.h"
+#include "surgery/statistics/moment.h"
 
 namespace lancet {
 namespace {
 
 constexpr std::int64_t kChunkTokens = 1024;  ///< padded tokens of one pass
-constexpr std::int64_t kTileRows = 256;      ///< rows of the matrix that are summed at a time
 
 void hash_tensor(Sha256& hash, const std::string& name, const at::Tensor& value) {
   const at::Tensor plain = value.detach().to(at::kCPU).contiguous();
@@ -28,37 +28,17 @@ void hash_tensor(Sha256& hash, const std::string& name, const at::Tensor& value)
   hash.update(Bytes(static_cast<const std::byte*>(plain.data_ptr()), plain.nbytes()));
 }
 
-/// Names of the weights that a key of `layer` depends on.
-std::vector<std::string> weights_below(const Decoder& model, std::int64_t layer) {
-  const NameSpec& names = model.spec().names;
-  std::vector<std::string> out{names.embed};
-  for (std::int64_t l = 0; l <= layer; ++l) {
-    for (const std::string* pattern :
-         {&names.attn_norm, &names.q, &names.k, &names.v, &names.o, &names.q_norm, &names.k_norm,
-          &names.mlp_norm, &names.gate, &names.up, &names.down}) {
-      if (pattern->empty() || (l == layer && pattern == &names.down)) continue;
-      out.push_back(fill_template(*pattern, std::to_string(l)));
-    }
-  }
-  return out;
-}
-
-/// A weight or bias if the model has it.
-at::Tensor maybe_weight(const Decoder& model, const std::string& name) {
-  try {
-    return model.weight(name);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::kMismatch) return {};
-    throw;
-  }
-}
-
+/// Of the weights that a key of `layer` depends on.
 std::string hash_weights(const Decoder& model, std::int64_t layer) {
+  const DecoderSpec& spec = model.spec();
   Sha256 hash;
-  for (const std::string& name : weights_below(model, layer)) {
-    for (const char* suffix : {".weight", ".bias"}) {
-      const at::Tensor value = maybe_weight(model, name + suffix);
-      if (value.defined()) hash_tensor(hash, name + suffix, value);
+  const std::string embed = spec.names.embed + ".weight";
+  hash_tensor(hash, embed, model.weight(embed));
+  for (std::int64_t l = 0; l <= layer; ++l) {
+    const std::string down = layer_name(spec.names.mlp.down, l);
+    for (const ExpectedTensor& tensor : block_tensors(spec, l)) {
+      if (l < layer || !tensor.name.starts_with(down))
+        hash_tensor(hash, tensor.name, model.weight(tensor.name));
     }
   }
   return hash.hex();
@@ -119,28 +99,6 @@ at::Tensor chunk_keys(const Decoder& model, const std::vector<Row>& pieces, std:
   };
   (void)model.run(model.embed(ids), 0, layer + 1, pass);
   return keys;
-}
-
-/// sum += K K^T for K [d_ff, tokens], on and above the diagonal of tiles; one tile's rows at a
-/// time.
-void add_moment(const at::Tensor& keys, at::Tensor& sum) {
-  const std::int64_t d = keys.size(0);
-  for (std::int64_t r = 0; r < d; r += kTileRows) {
-    const at::Tensor right = keys.narrow(0, r, d - r);
-    const at::Tensor left = keys.narrow(0, r, std::min(kTileRows, d - r));
-    sum.narrow(0, r, left.size(0))
-        .narrow(1, r, d - r)
-        .add_(apply_linear({right, {}, MatrixLayout::kOutIn}, left).to(at::kCPU));
-  }
-}
-
-/// Copies what add_moment() filled below the diagonal.
-void mirror(at::Tensor& sum) {
-  const std::int64_t d = sum.size(0);
-  for (std::int64_t r = kTileRows; r < d; r += kTileRows) {
-    const std::int64_t rows = std::min(kTileRows, d - r);
-    sum.narrow(0, r, rows).narrow(1, 0, r).copy_(sum.narrow(0, 0, r).narrow(1, r, rows).t());
-  }
 }
 
 fs::path cache_path(const CovarianceIdentity& identity) {
@@ -244,7 +202,7 @@ at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenize
     add_moment(keys, sum);
     progress.advance(static_cast<std::uint64_t>(keys.size(1)));
   }
-  mirror(sum);
+  mirror_moment(sum);
   progress.finish();
   return sum.div_(static_cast<double>(tokens));
 }

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "surgery/baseline.h"
 #include "surgery/edit_session.h"
 #include "surgery/files/facts.h"
 #include "surgery/files/lora.h"
@@ -43,13 +44,13 @@ struct Side {
 };
 
 Side probe_side(const Decoder& decoder, const SurgeryModel& model, const std::vector<Fact>& facts,
-                const std::vector<Question>& questions) {
+                const std::vector<Question>& questions, double perplexity) {
   Side side;
   side.answers = ask(decoder, questions);
   std::vector<std::string> prompts;
   for (const Fact& fact : facts) prompts.push_back(fill_template(fact.prompt, fact.subject));
   side.texts = greedy_texts(decoder, model.tokenizer, prompts, kTextTokens);
-  side.perplexity = shipped_perplexity(decoder, model.tokenizer, kGuardTokens);
+  side.perplexity = perplexity;
   return side;
 }
 
@@ -191,28 +192,36 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
 }  // namespace
 
 Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) {
-  const Editor& editor = find_editor(request.method);
+  const Editor& editor = editor_of(request);
   check_request(request, editor);
   if (request.plan) return plan_edit(request, runtime);
   const Parameters parameters(editor.numbers, editor.words, request.method_options);
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   watch.lap("load");
-  const LayerChoice choice =
-      choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
-        return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
-      });
+  LayerChoice choice = choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
+    return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
+  });
+  if (editor.spreads) choice = spread_layers(std::move(choice), model.decoder.spec());
+  if (!editor.spreads && choice.layers.size() != 1) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected one layer, found {}", editor.name, choice.layers.size()),
+         "give --layers N, or take an editor of several layers (lancet list editors)");
+  }
   log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
   watch.lap("layers");
+  Baseline baseline(model.decoder, model.tokenizer, model.source.config());
   EditPlan plan;
   Json second_moments;  // which; the matrices are let go before the model is asked
   {
     CovarianceSource covariance(model, request.covariance);
     for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
     watch.lap("covariance");
-    plan = editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
-                        [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters,
-                        runtime.seed});
+    plan =
+        editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
+                     [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters,
+                     runtime.seed, request.batch,
+                     [&](std::int64_t count) { return baseline.contexts(count, runtime.seed); }});
     second_moments = covariance.identities();
   }
   watch.lap("plan");
@@ -220,14 +229,16 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
       realise(model, request, runtime, plan, choice.layers, parameters.json(), second_moments);
   watch.lap("apply");
   const auto questions = make_questions(&model.decoder, model.tokenizer, request.facts);
-  const Side before = probe_side(model.decoder, model, request.facts, questions);
-  const Side after = probe_side(edited.decoder, model, request.facts, questions);
+  const Side before =
+      probe_side(model.decoder, model, request.facts, questions, baseline.perplexity(kGuardTokens));
+  const Side after = probe_side(edited.decoder, model, request.facts, questions,
+                                shipped_perplexity(edited.decoder, model.tokenizer, kGuardTokens));
   watch.lap("probe");
 
   const Proof proof = prove(request, edited, questions, before, after);
   const GuardVerdict verdict = guard(request, plan, edited, before, after, proof);
   Json result{
-      {"method", request.method},        {"layers", choice.layers}, {"layer_reason", choice.reason},
+      {"method", editor.name},           {"layers", choice.layers}, {"layer_reason", choice.reason},
       {"parameters", parameters.json()}, {"seconds", 0.0},          {"edits", proof.edits},
       {"guards", verdict.json},          {"outputs", Json::array()}};
   if (!choice.sweep.is_null()) result["sweep"] = choice.sweep;

@@ -39,18 +39,20 @@ Json plan_fact(const Tokenizer& tokenizer, const Fact& fact) {
 }  // namespace
 
 Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
-  const Editor& editor = find_editor(request.method);
+  const Editor& editor = editor_of(request);
   const Parameters parameters(editor.numbers, editor.words, request.method_options);
   const ModelSource source = ModelSource::open(request.model);
   const Tokenizer tokenizer = Tokenizer::open(source);
   const DecoderSpec spec = describe_decoder(source.config());
-  Json result{{"plan", true}, {"method", request.method}, {"parameters", parameters.json()}};
+  Json result{{"plan", true}, {"method", editor.name}, {"parameters", parameters.json()}};
   const auto preset = request.layers == "auto" ? preset_layers(spec) : std::nullopt;
   if (request.layers == "auto" && !preset) {
     result["layers"] = sweep_candidates(spec.layers);
     result["layer_reason"] = "sweep: the best of these";
   } else {
-    result["layers"] = preset ? preset->layers : parse_layers(request.layers, spec.layers);
+    result["layers"] = !preset          ? parse_layers(request.layers, spec.layers)
+                       : editor.spreads ? spread_layers(*preset, spec).layers
+                                        : preset->layers;
     result["layer_reason"] = preset ? preset->reason : "given";
   }
   result["edits"] = Json::array();

@@ -1,6 +1,7 @@
 #include "surgery/edit_session.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -25,7 +26,7 @@ StageRecord stage_record(const EditRequest& request, const RuntimeOptions& runti
                          const EditPlan& plan, const std::vector<std::int64_t>& layers,
                          const Json& parameters, const Json& covariance) {
   StageRecord stage;
-  stage.method = request.method;
+  stage.method = editor_of(request).name;
   stage.parameters = parameters;
   stage.seed = runtime.seed;
   stage.layers = layers;
@@ -180,7 +181,8 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& editor, const Fact
   bare.neighbors.clear();
   bare.unrelated.clear();
   const auto answers = ask(edited, make_questions(nullptr, model.tokenizer, {bare}));
-  return {answers.front().says_target, (p.exp() * (p - q)).sum(-1).mean().item<double>()};
+  return {answers.front().says_target, (p.exp() * (p - q)).sum(-1).mean().item<double>(),
+          std::exp(-answers.front().nll_target)};
 }
 
 void save_dump(const fs::path& path, const EditPlan& plan) {

@@ -64,6 +64,11 @@ struct EditInput {
   std::function<at::Tensor(std::int64_t layer)> covariance;
   const Parameters& parameters;
   std::uint64_t seed;
+  /// Facts that an editor of many writes together; 0 = all. Later batches see the earlier ones.
+  std::int64_t batch = 0;
+  /// sample_contexts() of the model with this seed, where somebody keeps them; else the editor
+  /// samples.
+  std::function<std::vector<std::string>(std::int64_t count)> contexts = {};
 };
 
 /// delta W = left right^T for the mathematical W [d_out, d_in], whatever the stored layout.
@@ -98,11 +103,14 @@ struct Editor {
   std::span<const Parameter> numbers;
   std::span<const WordParameter> words;
   std::int64_t max_facts;  ///< per call; 0 = any number
+  bool spreads = false;    ///< writes a range of layers; else one
   EditPlan (*plan)(const EditInput& input);
 };
 
 [[nodiscard]] std::span<const Editor* const> editor_registry();
 /// kUsage with "did you mean".
 [[nodiscard]] const Editor& find_editor(std::string_view name);
+/// The editor that a request names, or the one for so many facts.
+[[nodiscard]] const Editor& editor_of(const EditRequest& request);
 
 }  // namespace lancet

@@ -78,9 +78,9 @@ void read_chunk(const Decoder& model, const std::vector<Row>& rows, std::int64_t
 
 }  // namespace
 
-std::vector<std::pair<std::int64_t, std::int64_t>> row_chunks(std::int64_t count) {
+std::vector<RowRange> row_chunks(std::int64_t count) {
   const std::int64_t chunks = std::clamp<std::int64_t>(count / kSmallestChunk, 1, kChunks);
-  std::vector<std::pair<std::int64_t, std::int64_t>> out;
+  std::vector<RowRange> out;
   for (std::int64_t c = 0; c < chunks; ++c)
     out.emplace_back(c * count / chunks, (c + 1) * count / chunks);
   return out;
@@ -102,14 +102,14 @@ at::Tensor pad_rows(const std::vector<Row>& rows, std::int64_t first, std::int64
 }
 
 RowStates read_rows(const Decoder& model, const std::vector<Row>& rows, std::int64_t layer,
-                    bool tails) {
+                    bool tails, std::vector<RowRange> ranges) {
   const auto count = static_cast<std::int64_t>(rows.size());
   const MatrixRef down = model.mlp_down(layer);
   const bool out_in = down.layout == MatrixLayout::kOutIn;
   RowStates out;
   out.keys = at::empty({count, down.weight.size(out_in ? 1 : 0)}, model.options());
   out.values = at::empty({count, down.weight.size(out_in ? 0 : 1)}, model.options());
-  const auto chunks = row_chunks(count);
+  const std::vector<RowRange> chunks = ranges.empty() ? row_chunks(count) : std::move(ranges);
   out.chunks.resize(chunks.size());
   for_each_chunk(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t c) {
     check_interrupted();

@@ -29,12 +29,17 @@ struct RowStates {
   std::vector<RowChunk> chunks;
 };
 
-/// With `tails` false only keys and values are computed.
+/// Rows [first, last) of one chunk.
+using RowRange = std::pair<std::int64_t, std::int64_t>;
+
+/// With `tails` false only keys and values are computed. `ranges`: consecutive chunks that cover
+/// all rows; empty = row_chunks().
 [[nodiscard]] RowStates read_rows(const Decoder& model, const std::vector<Row>& rows,
-                                  std::int64_t layer, bool tails = true);
+                                  std::int64_t layer, bool tails = true,
+                                  std::vector<RowRange> ranges = {});
 
 /// Rows [first, last) of each chunk for `count` rows.
-[[nodiscard]] std::vector<std::pair<std::int64_t, std::int64_t>> row_chunks(std::int64_t count);
+[[nodiscard]] std::vector<RowRange> row_chunks(std::int64_t count);
 
 /// ids padded to the right with 0, int64 [rows, longest], and the true lengths.
 [[nodiscard]] at::Tensor pad_rows(const std::vector<Row>& rows, std::int64_t first,

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <limits>
 
 #include <fmt/format.h>
 
@@ -15,20 +14,21 @@ namespace {
 struct Preset {
   std::string_view model_type;
   std::int64_t layers, d_model, layer;
+  std::int64_t first, last;  ///< of an editor of several layers
   std::string_view reason;
 };
-// The others are the released configurations of EasyEdit for r-ROME (editing reference 1.12).
+// The others are the released configurations of ROME, MEMIT and EasyEdit (editing reference 1.12).
 constexpr Preset kPresets[] = {
-    {"llama", 30, 576, 3, "SmolLM2-135M, measured on known facts (docs/editing.md)"},
-    {"llama", 32, 4096, 5, "Llama 2 7B and Llama 3 8B, published configuration"},
-    {"llama", 28, 3072, 5, "Llama 3.2 3B, published configuration"},
-    {"mistral", 32, 4096, 5, "Mistral 7B, published configuration"},
-    {"qwen2", 28, 3584, 5, "Qwen2.5 7B, published configuration"},
-    {"gpt2", 24, 1024, 8, "GPT-2 medium, published configuration"},
-    {"gpt2", 36, 1280, 12, "GPT-2 large, published configuration"},
-    {"gpt2", 48, 1600, 17, "GPT-2 XL, published configuration"},
-    {"gptj", 28, 4096, 5, "GPT-J 6B, published configuration"},
-    {"gpt_neox", 44, 6144, 15, "GPT-NeoX 20B, published configuration"},
+    {"llama", 30, 576, 3, 2, 4, "SmolLM2-135M, measured on known facts (docs/editing.md)"},
+    {"llama", 32, 4096, 5, 4, 8, "Llama 2 7B and Llama 3 8B, published configuration"},
+    {"llama", 28, 3072, 5, 4, 8, "Llama 3.2 3B, published configuration"},
+    {"mistral", 32, 4096, 5, 4, 8, "Mistral 7B, published configuration"},
+    {"qwen2", 28, 3584, 5, 4, 8, "Qwen2.5 7B, published configuration"},
+    {"gpt2", 24, 1024, 8, 7, 9, "GPT-2 medium, published configuration"},
+    {"gpt2", 36, 1280, 12, 11, 13, "GPT-2 large, published configuration"},
+    {"gpt2", 48, 1600, 17, 13, 17, "GPT-2 XL, published configuration"},
+    {"gptj", 28, 4096, 5, 3, 8, "GPT-J 6B, published configuration"},
+    {"gpt_neox", 44, 6144, 15, 6, 10, "GPT-NeoX 20B, published configuration"},
 };
 
 std::int64_t parse_layer(std::string_view text, const std::string& whole, std::int64_t layers) {
@@ -40,6 +40,15 @@ std::int64_t parse_layer(std::string_view text, const std::string& whole, std::i
                      layers - 1, printable(whole)));
   }
   return value;
+}
+
+const Preset* find_preset(const DecoderSpec& spec) {
+  for (const Preset& preset : kPresets) {
+    if (preset.model_type == spec.model_type && preset.layers == spec.layers &&
+        preset.d_model == spec.d_model)
+      return &preset;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -59,13 +68,23 @@ std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t lay
 }
 
 std::optional<LayerChoice> preset_layers(const DecoderSpec& spec) {
-  for (const Preset& preset : kPresets) {
-    if (preset.model_type != spec.model_type || preset.layers != spec.layers ||
-        preset.d_model != spec.d_model)
-      continue;
-    return LayerChoice{{preset.layer}, fmt::format("preset: {}", preset.reason), {}};
-  }
-  return std::nullopt;
+  const Preset* preset = find_preset(spec);
+  if (preset == nullptr) return std::nullopt;
+  return LayerChoice{{preset->layer}, fmt::format("preset: {}", preset->reason), {}};
+}
+
+LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec) {
+  if (one.reason == "given") return one;
+  const Preset* preset = find_preset(spec);
+  const std::int64_t centre = one.layers.front();
+  const std::int64_t first =
+                         preset != nullptr ? preset->first : std::max<std::int64_t>(0, centre - 1),
+                     last =
+                         preset != nullptr ? preset->last : std::min(spec.layers - 1, centre + 1);
+  one.layers.clear();
+  for (std::int64_t layer = first; layer <= last; ++layer) one.layers.push_back(layer);
+  if (preset == nullptr) one.reason += fmt::format("; with its neighbours, {} to {}", first, last);
+  return one;
 }
 
 std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
@@ -78,22 +97,30 @@ std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
   return out;
 }
 
+std::size_t best_trial(const std::vector<LayerTrial>& trials) {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < trials.size(); ++i) {
+    const LayerTrial &now = trials[i], &found = trials[best];
+    if (now.works != found.works ? now.works : now.drift < found.drift) best = i;
+  }
+  return best;
+}
+
 LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
                           const std::function<LayerTrial(std::int64_t)>& trial) {
   if (wish != "auto") return {parse_layers(wish, spec.layers), "given", {}};
   if (auto preset = preset_layers(spec)) return *preset;
+  const std::vector<std::int64_t> candidates = sweep_candidates(spec.layers);
   Json tried = Json::array();
-  std::int64_t best = -1;
-  LayerTrial found;
-  for (const std::int64_t layer : sweep_candidates(spec.layers)) {
+  std::vector<LayerTrial> trials;
+  for (const std::int64_t layer : candidates) {
     const LayerTrial now = trial(layer);
     tried.push_back({{"layer", layer}, {"works", now.works}, {"drift", now.drift}});
-    const bool better = best < 0 || (now.works && !found.works) ||
-                        (now.works == found.works && now.drift < found.drift);
-    if (!better) continue;
-    best = layer;
-    found = now;
+    trials.push_back(now);
   }
+  const std::size_t chosen = best_trial(trials);
+  const std::int64_t best = candidates[chosen];
+  const LayerTrial& found = trials[chosen];
   return {{best},
           fmt::format(
               "sweep: layer {} {} with the smallest drift ({:.4f} nats over same-template prompts)",

@@ -20,8 +20,9 @@ struct LayerChoice {
 
 /// One layer tried by the sweep.
 struct LayerTrial {
-  bool works = false;  ///< the edited model says the target
-  double drift = 0;    ///< mean KL(before || after) over same-template prompts, nats
+  bool works = false;      ///< the edited model says the target
+  double drift = 0;        ///< mean KL(before || after) over same-template prompts, nats
+  double probability = 0;  ///< of the target after the edit, per token (geometric mean)
 };
 
 /// "5", "4-8" -> the layers (kUsage for another spelling or a layer the model does not have).
@@ -30,6 +31,12 @@ struct LayerTrial {
 [[nodiscard]] std::optional<LayerChoice> preset_layers(const DecoderSpec& spec);
 /// Early to middle layers, where facts are edited with the least drift: at most six.
 [[nodiscard]] std::vector<std::int64_t> sweep_candidates(std::int64_t layers);
+/// The range that an editor of several layers takes where `one` was chosen for it by preset or
+/// sweep: the published range of a known model, else the layer with its neighbours. A given choice
+/// stays.
+[[nodiscard]] LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec);
+/// Index of the trial that works with the smallest drift (where none works: the smallest drift).
+[[nodiscard]] std::size_t best_trial(const std::vector<LayerTrial>& trials);
 /// `wish` "auto": the preset, else the candidate that works with the smallest drift.
 [[nodiscard]] LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
                                         const std::function<LayerTrial(std::int64_t)>& trial);

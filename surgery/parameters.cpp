@@ -103,4 +103,9 @@ const Editor& find_editor(std::string_view name) {
        did_you_mean(name, known));
 }
 
+const Editor& editor_of(const EditRequest& request) {
+  if (!request.method.empty()) return find_editor(request.method);
+  return find_editor(request.facts.size() > 1 ? "memit" : "rome");
+}
+
 }  // namespace lancet

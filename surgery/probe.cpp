@@ -221,9 +221,11 @@ Json metrics_to_json(const FactMetrics& metrics) {
   return json;
 }
 
+fs::path shipped_perplexity_text() { return share_dir() / "texts" / "perplexity.txt"; }
+
 double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer,
                           std::int64_t max_tokens) {
-  const std::string text = read_file(share_dir() / "texts" / "perplexity.txt", 1 << 24);
+  const std::string text = read_file(shipped_perplexity_text(), 1 << 24);
   ScoreRequest request;
   std::int64_t tokens = 0;
   for (std::size_t at = 0; at < text.size() && (max_tokens == 0 || tokens < max_tokens);) {

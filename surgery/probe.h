@@ -65,6 +65,8 @@ struct FactMetrics {
 [[nodiscard]] FactMetrics mean_metrics(const std::vector<FactMetrics>& facts);
 [[nodiscard]] Json metrics_to_json(const FactMetrics& metrics);
 
+/// The text that ships for perplexity.
+[[nodiscard]] fs::path shipped_perplexity_text();
 /// Perplexity of the text that ships for it: its first `max_tokens` tokens (0 = all), each
 /// paragraph on its own.
 [[nodiscard]] double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer,

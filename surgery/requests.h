@@ -37,7 +37,8 @@ struct Fact {
 struct EditRequest {
   fs::path model;
   std::vector<Fact> facts;
-  std::string method = "rome";
+  std::string method;               ///< empty = rome for one fact, memit for several
+  std::int64_t batch = 0;           ///< facts written together; 0 = all
   std::string layers = "auto";      ///< auto, "5", "4-8"
   std::string covariance = "auto";  ///< auto, none, or a file
   std::map<std::string, std::string> method_options;

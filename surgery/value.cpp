@@ -1,6 +1,8 @@
 #include "surgery/value.h"
 
 #include <cmath>
+#include <memory>
+#include <optional>
 
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -11,93 +13,6 @@
 
 namespace lancet {
 namespace {
-
-/// What one chunk adds to the loss and its gradient.
-struct Part {
-  double nll = 0, kl = 0, probability = 0;  ///< sums over rows
-  double worst_nll = 0;                     ///< of its rows
-  bool all_first = true;                    ///< every target token is the arg max
-  at::Tensor gradient;                      ///< float64 [d_model]
-};
-
-struct Problem {
-  const Decoder& model;
-  const FactRows& rows;
-  const RowStates& states;
-  std::int64_t layer;
-  double kl_factor;
-  at::Tensor kl_before;  ///< log probabilities of the unedited model [vocab]
-};
-
-/// Hidden states that predict: T positions of every rewriting row, then the KL position if the
-/// chunk has it.
-at::Tensor predicting(const Problem& problem, const RowChunk& chunk, const at::Tensor& hidden,
-                      bool& has_kl) {
-  const auto targets = static_cast<std::int64_t>(problem.rows.target.size());
-  const auto rewriting = static_cast<std::int64_t>(problem.rows.rewriting.size());
-  std::vector<at::Tensor> parts;
-  for (std::int64_t r = 0; r < hidden.size(0); ++r) {
-    has_kl = chunk.first + r == rewriting;
-    const std::int64_t length = chunk.lengths[static_cast<std::size_t>(r)];
-    parts.push_back(has_kl ? hidden[r].narrow(0, 0, 1)
-                           : hidden[r].narrow(0, length - targets, targets));
-  }
-  return at::cat(parts);
-}
-
-Part run_chunk(Problem& problem, const RowChunk& chunk, const at::Tensor& delta,
-               bool with_gradient) {
-  c10::AutoGradMode grad_mode(with_gradient);
-  Part part;
-  const at::Tensor leaf = delta.to(chunk.tail.options()).clone().set_requires_grad(with_gradient);
-  // delta goes to the first position of every tail: the subject's last token.
-  at::Tensor shift =
-      at::constant_pad_nd(leaf.reshape({1, 1, -1}), {0, 0, 0, chunk.tail.size(1) - 1});
-  Pass pass;
-  pass.cache = chunk.prefix.get();
-  pass.lengths = chunk.lengths;
-  const at::Tensor hidden =
-      problem.model.run(chunk.tail + shift, problem.layer + 1, problem.model.spec().layers, pass);
-  bool has_kl = false;
-  const at::Tensor log_p =
-      at::log_softmax(problem.model.head(predicting(problem, chunk, hidden, has_kl)), -1);
-
-  const auto targets = static_cast<std::int64_t>(problem.rows.target.size());
-  const std::int64_t rows = hidden.size(0) - (has_kl ? 1 : 0);
-  const auto all_rows = static_cast<double>(problem.rows.rewriting.size());
-  at::Tensor loss = at::zeros({}, log_p.options());
-  if (rows > 0) {
-    const at::Tensor target = at::tensor(std::vector<std::int64_t>(problem.rows.target.begin(),
-                                                                   problem.rows.target.end()),
-                                         at::TensorOptions(at::kLong))
-                                  .to(log_p.device())
-                                  .repeat({rows});
-    const at::Tensor predicted = log_p.narrow(0, 0, rows * targets);
-    const at::Tensor nll =
-        -predicted.gather(1, target.unsqueeze(1)).reshape({rows, targets}).mean(1);
-    loss = loss + nll.sum() / all_rows;
-    const at::Tensor values = nll.detach().to(at::kCPU, at::kDouble);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const double row = values[r].item<double>();
-      part.nll += row;
-      part.probability += std::exp(-row);
-      part.worst_nll = std::max(part.worst_nll, row);
-    }
-    part.all_first = at::equal(predicted.detach().argmax(1), target);
-  }
-  if (has_kl) {
-    const at::Tensor now = log_p.select(0, log_p.size(0) - 1);
-    if (!problem.kl_before.defined()) problem.kl_before = now.detach().clone();
-    const at::Tensor kl = (now.exp() * (now - problem.kl_before)).sum();
-    loss = loss + problem.kl_factor * kl;
-    part.kl = kl.detach().item<double>();
-  }
-  if (with_gradient) {
-    loss.backward();
-    part.gradient = leaf.grad().to(at::kCPU, at::kDouble);
-  }
-  return part;
-}
 
 /// Adam on one vector, in float64.
 class Adam {
@@ -119,52 +34,234 @@ class Adam {
   at::Tensor m_, v_;
 };
 
+/// One fact's search.
+struct Search {
+  const FactRows* rows;
+  at::Tensor start;  ///< v_0, float64 [d_model]
+  double norm;       ///< |v_0|
+  at::Tensor delta;
+  Adam adam;
+  at::Tensor kl_before;  ///< log p of the unedited model at the subject alone [vocab]
+  std::vector<at::Tensor> losses;
+
+  [[nodiscard]] std::int64_t rewriting() const {
+    return static_cast<std::int64_t>(rows->rewriting.size());
+  }
+  [[nodiscard]] std::int64_t targets() const {
+    return static_cast<std::int64_t>(rows->target.size());
+  }
+};
+
+/// What one pass says of one fact.
+struct Part {
+  double nll = 0, kl = 0, probability = 0;  ///< means over rows
+  double worst_nll = 0;                     ///< of its rows
+  bool all_first = true;                    ///< every target token is the arg max
+};
+
+/// The rows of the facts that are still searched, a chunk of its own after some have left.
+struct Batch {
+  std::vector<Search*> facts;
+  std::vector<std::int64_t> lengths;
+  at::Tensor tail;
+  KvCache* prefix;
+  std::unique_ptr<KvCache> own_prefix;
+};
+
+/// Keeps the facts whose flag is set.
+void compact(Batch& batch, const std::vector<bool>& keep) {
+  std::vector<Search*> facts;
+  std::vector<std::int64_t> rows, lengths;
+  std::int64_t row = 0;
+  for (std::size_t f = 0; f < batch.facts.size(); ++f) {
+    const std::int64_t count = batch.facts[f]->rewriting() + 1;
+    for (std::int64_t r = row; keep[f] && r < row + count; ++r) {
+      rows.push_back(r);
+      lengths.push_back(batch.lengths[static_cast<std::size_t>(r)]);
+    }
+    if (keep[f]) facts.push_back(batch.facts[f]);
+    row += count;
+  }
+  batch.facts = std::move(facts);
+  batch.lengths = std::move(lengths);
+  if (batch.facts.empty()) return;
+  batch.tail = batch.tail.index_select(0, at::tensor(rows, at::kLong).to(batch.tail.device()))
+                   .narrow(1, 0, *std::ranges::max_element(batch.lengths))
+                   .contiguous();
+  batch.own_prefix = std::make_unique<KvCache>(batch.prefix->select(rows));
+  batch.prefix = batch.own_prefix.get();
+}
+
+/// Index of the fact that each row belongs to.
+at::Tensor owners(const Batch& batch) {
+  std::vector<std::int64_t> out;
+  for (std::size_t f = 0; f < batch.facts.size(); ++f)
+    out.insert(out.end(), static_cast<std::size_t>(batch.facts[f]->rewriting() + 1),
+               static_cast<std::int64_t>(f));
+  return at::tensor(out, at::kLong).to(batch.tail.device());
+}
+
+/// Hidden states that predict, fact by fact: T positions of every rewriting row, then the one of
+/// the subject alone.
+at::Tensor predicting(const Batch& batch, const at::Tensor& hidden) {
+  std::vector<at::Tensor> parts;
+  std::int64_t row = 0;
+  for (const Search* fact : batch.facts) {
+    for (std::int64_t r = 0; r < fact->rewriting(); ++r, ++row) {
+      const std::int64_t length = batch.lengths[static_cast<std::size_t>(row)];
+      parts.push_back(hidden[row].narrow(0, length - fact->targets(), fact->targets()));
+    }
+    parts.push_back(hidden[row++].narrow(0, 0, 1));
+  }
+  return at::cat(parts);
+}
+
+/// The loss of one fact from its log probabilities [rows * targets + 1, vocab].
+at::Tensor fact_loss(Search& fact, const at::Tensor& log_p, double kl_factor, Part& part) {
+  const std::int64_t rows = fact.rewriting(), targets = fact.targets();
+  const at::Tensor target =
+      at::tensor(std::vector<std::int64_t>(fact.rows->target.begin(), fact.rows->target.end()),
+                 at::TensorOptions(at::kLong))
+          .to(log_p.device())
+          .repeat({rows});
+  const at::Tensor predicted = log_p.narrow(0, 0, rows * targets);
+  const at::Tensor nll = -predicted.gather(1, target.unsqueeze(1)).reshape({rows, targets}).mean(1);
+  const at::Tensor values = nll.detach().to(at::kCPU, at::kDouble);
+  const auto count = static_cast<double>(rows);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const double row = values[r].item<double>();
+    part.nll += row;
+    part.probability += std::exp(-row);
+    part.worst_nll = std::max(part.worst_nll, row);
+  }
+  part.nll /= count;
+  part.probability /= count;
+  part.all_first = at::equal(predicted.detach().argmax(1), target);
+  const at::Tensor now = log_p.select(0, rows * targets);
+  if (!fact.kl_before.defined()) fact.kl_before = now.detach().clone();
+  const at::Tensor kl = (now.exp() * (now - fact.kl_before)).sum();
+  part.kl = kl.detach().item<double>();
+  return nll.sum() / count + kl_factor * kl;
+}
+
+/// One pass over the batch: what it says of each fact, and the gradients [facts, d_model].
+std::vector<Part> run_pass(const Decoder& model, Batch& batch, std::int64_t layer, double kl_factor,
+                           bool with_gradient, at::Tensor& gradients) {
+  c10::AutoGradMode grad_mode(with_gradient);
+  std::vector<at::Tensor> deltas;
+  for (const Search* fact : batch.facts) deltas.push_back(fact->delta);
+  const at::Tensor leaf =
+      at::stack(deltas).to(batch.tail.options()).clone().set_requires_grad(with_gradient);
+  // A delta goes to the first position of its rows' tails: the subject's last token.
+  const at::Tensor shift = at::constant_pad_nd(leaf.index_select(0, owners(batch)).unsqueeze(1),
+                                               {0, 0, 0, batch.tail.size(1) - 1});
+  Pass pass;
+  pass.cache = batch.prefix;
+  pass.lengths = batch.lengths;
+  const at::Tensor hidden = model.run(batch.tail + shift, layer + 1, model.spec().layers, pass);
+  const at::Tensor log_p = at::log_softmax(model.head(predicting(batch, hidden)), -1);
+  at::Tensor loss = at::zeros({}, log_p.options());
+  std::vector<Part> parts(batch.facts.size());
+  std::int64_t at = 0;
+  for (std::size_t f = 0; f < batch.facts.size(); ++f) {
+    Search& fact = *batch.facts[f];
+    const std::int64_t count = fact.rewriting() * fact.targets() + 1;
+    loss = loss + fact_loss(fact, log_p.narrow(0, at, count), kl_factor, parts[f]);
+    at += count;
+  }
+  if (with_gradient) {
+    loss.backward();
+    gradients = leaf.grad().to(at::kCPU, at::kDouble);
+  }
+  return parts;
+}
+
+/// Notes the losses of a pass and says whether the search goes on.
+bool goes_on(Search& fact, const Part& part, std::int64_t step, std::int64_t layer,
+             const ValueOptions& options) {
+  const double decay =
+      options.weight_decay * fact.delta.norm().item<double>() / (fact.norm * fact.norm);
+  const double kl = options.kl * part.kl, total = part.nll + kl + decay;
+  fact.losses.push_back(at::tensor({total, part.nll, kl, decay, part.probability}, at::kDouble));
+  if (!std::isfinite(total)) {
+    fail(ErrorKind::kNumeric, "edit",
+         fmt::format("the loss is not finite at step {} of layer {}", step, layer));
+  }
+  const bool sure = options.stop_nll > 0 && part.all_first && part.worst_nll < options.stop_nll;
+  return step + 1 < options.steps && total >= options.stop_loss && !sure;
+}
+
+void take_step(Search& fact, at::Tensor gradient, const ValueOptions& options) {
+  const double size = fact.delta.norm().item<double>();
+  if (size > 0)
+    gradient = gradient + options.weight_decay / (fact.norm * fact.norm) / size * fact.delta;
+  fact.adam.step(fact.delta, gradient);
+  const double grown = fact.delta.norm().item<double>();
+  if (grown > options.clamp * fact.norm)
+    fact.delta = fact.delta * (options.clamp * fact.norm / grown);
+}
+
+void search_chunk(const Decoder& model, Batch& batch, std::int64_t layer,
+                  const ValueOptions& options) {
+  for (std::int64_t step = 0; !batch.facts.empty(); ++step) {
+    check_interrupted();
+    at::Tensor gradients;
+    const auto parts =
+        run_pass(model, batch, layer, options.kl, step + 1 < options.steps, gradients);
+    std::vector<bool> keep;
+    for (std::size_t f = 0; f < parts.size(); ++f) {
+      keep.push_back(goes_on(*batch.facts[f], parts[f], step, layer, options));
+      if (keep.back()) take_step(*batch.facts[f], gradients[static_cast<std::int64_t>(f)], options);
+    }
+    if (!std::ranges::all_of(keep, std::identity{})) compact(batch, keep);
+  }
+}
+
 }  // namespace
+
+void append_rows(const FactRows& fact, std::vector<Row>& rows) {
+  rows.insert(rows.end(), fact.rewriting.begin(), fact.rewriting.end());
+  rows.push_back(fact.subject_only);
+}
+
+std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRows> facts,
+                                   const RowStates& states, std::int64_t layer,
+                                   const ValueOptions& options) {
+  std::vector<Search> searches;
+  searches.reserve(facts.size());
+  std::vector<Batch> batches;
+  std::int64_t row = 0;
+  auto chunk = states.chunks.begin();
+  for (const FactRows& fact : facts) {
+    if (batches.empty() || row == chunk->first + chunk->tail.size(0)) {
+      if (!batches.empty()) ++chunk;
+      batches.push_back({{}, chunk->lengths, chunk->tail, chunk->prefix.get(), nullptr});
+    }
+    const at::Tensor& start =
+        options.at_stream ? chunk->tail[row - chunk->first][0] : states.values[row];
+    const at::Tensor plain = start.to(at::kCPU, at::kDouble);
+    searches.push_back({&fact,
+                        plain,
+                        plain.norm().item<double>(),
+                        at::zeros_like(plain),
+                        Adam(plain.size(0), options.lr),
+                        {},
+                        {}});
+    batches.back().facts.push_back(&searches.back());
+    row += searches.back().rewriting() + 1;
+  }
+  for_each_chunk(static_cast<std::int64_t>(batches.size()), [&](std::int64_t c) {
+    search_chunk(model, batches[static_cast<std::size_t>(c)], layer, options);
+  });
+  std::vector<Value> out;
+  for (const Search& fact : searches)
+    out.push_back({fact.start + fact.delta, fact.delta, at::stack(fact.losses)});
+  return out;
+}
 
 Value optimise_value(const Decoder& model, const FactRows& rows, const RowStates& states,
                      std::int64_t layer, const ValueOptions& options) {
-  Problem problem{model, rows, states, layer, options.kl, {}};
-  const at::Tensor start = states.values[0].to(at::kCPU, at::kDouble);
-  const double norm = start.norm().item<double>();
-  at::Tensor delta = at::zeros_like(start);
-  Adam adam(delta.size(0), options.lr);
-  std::vector<at::Tensor> losses;
-  for (std::int64_t step = 0; step < options.steps; ++step) {
-    const bool last = step + 1 == options.steps;
-    std::vector<Part> parts(states.chunks.size());
-    for_each_chunk(static_cast<std::int64_t>(parts.size()), [&](std::int64_t c) {
-      check_interrupted();
-      const auto i = static_cast<std::size_t>(c);
-      parts[i] = run_chunk(problem, states.chunks[i], delta, !last);
-    });
-    Part sum;
-    sum.gradient = at::zeros_like(delta);
-    for (const Part& part : parts) {
-      sum.nll += part.nll;
-      sum.kl += part.kl;
-      sum.probability += part.probability;
-      sum.worst_nll = std::max(sum.worst_nll, part.worst_nll);
-      sum.all_first = sum.all_first && part.all_first;
-      if (!last) sum.gradient += part.gradient;
-    }
-    const auto count = static_cast<double>(rows.rewriting.size());
-    const double size = delta.norm().item<double>();
-    const double nll = sum.nll / count, kl = options.kl * sum.kl,
-                 decay = options.weight_decay * size / (norm * norm);
-    const double total = nll + kl + decay;
-    losses.push_back(at::tensor({total, nll, kl, decay, sum.probability / count}, at::kDouble));
-    if (!std::isfinite(total)) {
-      fail(ErrorKind::kNumeric, "edit",
-           fmt::format("the loss is not finite at step {} of layer {}", step, layer));
-    }
-    const bool sure = options.stop_nll > 0 && sum.all_first && sum.worst_nll < options.stop_nll;
-    if (last || total < options.stop_loss || sure) break;
-    if (size > 0) sum.gradient += options.weight_decay / (norm * norm) / size * delta;
-    adam.step(delta, sum.gradient);
-    const double grown = delta.norm().item<double>();
-    if (grown > options.clamp * norm) delta = delta * (options.clamp * norm / grown);
-  }
-  return {start + delta, delta, at::stack(losses)};
+  return std::move(optimise_values(model, {&rows, 1}, states, layer, options).front());
 }
 
 }  // namespace lancet

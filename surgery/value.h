@@ -1,13 +1,16 @@
 #pragma once
-// v*: the output of the down projection at the subject's last token that makes the model say the
-// target (ROME §3.1, as coded: editing reference 1.0).
+// v*: what the model must hold at the subject's last token to say the target (ROME §3.1, MEMIT
+// §4.2, as coded: editing reference 1.0). One vector a fact, all facts of a chunk in one batch.
 //   loss(delta) = mean_rows mean_t -log p(target_t)                      NLL, rows = contexts
 //               + kl * KL(p_now || p_before) at the subject alone        keeps the subject's
 //               essence
 //               + weight_decay * |delta| / |v_0|^2
 //   Adam on delta (start 0), then |delta| <= clamp * |v_0|;  v* = v_0 + delta, v_0 on the bare row.
+// delta joins the residual stream behind the edit layer at the subject's last token; v_0 is the
+// output of the down projection there (ROME) or the stream itself (MEMIT).
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -27,6 +30,7 @@ struct ValueOptions {
   double stop_loss = 0.05;  ///< stop when the loss is below
   double stop_nll =
       0;  ///< stop when every target token is the arg max and the NLL of every row is below
+  bool at_stream = false;  ///< v_0 is the residual stream, not the down projection's output
 };
 
 struct Value {
@@ -36,9 +40,17 @@ struct Value {
       losses;  ///< float64 [passes, 5]: total, NLL, KL * factor, weight decay, mean probability
 };
 
-/// `states` are read_rows() of the rewriting rows followed by the subject alone. Only delta is
-/// differentiated; gradients of the chunks are added in their order: the same bits for any thread
-/// count. kNumeric on NaN.
+/// The rows of a fact in the order that optimise_values() reads: rewriting, then the subject alone.
+void append_rows(const FactRows& fact, std::vector<Row>& rows);
+
+/// `states` are read_rows() of append_rows() of all facts; a chunk holds whole facts. A fact that
+/// has reached its goal leaves the batch. Only delta is differentiated; what belongs to a fact does
+/// not depend on the thread count. kNumeric on NaN.
+[[nodiscard]] std::vector<Value> optimise_values(const Decoder& model,
+                                                 std::span<const FactRows> facts,
+                                                 const RowStates& states, std::int64_t layer,
+                                                 const ValueOptions& options);
+/// Of one fact.
 [[nodiscard]] Value optimise_value(const Decoder& model, const FactRows& rows,
                                    const RowStates& states, std::int64_t layer,
                                    const ValueOptions& options);

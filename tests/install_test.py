@@ -22,11 +22,14 @@ with tempfile.TemporaryDirectory(prefix="lancet-install-") as folder:
     problems = []
     if size > 60 * 2**20:
         problems.append(f"expected under 60 MiB, found {size / 2**20:.1f} MiB")
-    links = subprocess.run(["ldd", str(tree / "lib" / "liblancet_base.so")], capture_output=True, text=True).stdout
-    for name in ("libtbb", "libfmt", "libspdlog", "libyaml-cpp", "libpcre2", "libutf8proc", "libcrypto"):
-        line = next((x for x in links.splitlines() if name in x), "")
-        if str(tree) not in line:
-            problems.append(f"{name} does not come from the tree: {line.strip()}")
+    for library, names in (
+            ("liblancet_base.so", ("libtbb", "libfmt", "libspdlog", "libyaml-cpp", "libpcre2", "libutf8proc", "libcrypto")),
+            ("liblancet_factory.so", ("libcurl", "libseccomp", "libnghttp2", "libssl"))):
+        links = subprocess.run(["ldd", str(tree / "lib" / library)], capture_output=True, text=True).stdout
+        for name in names:
+            line = next((x for x in links.splitlines() if name in x), "")
+            if str(tree) not in line:
+                problems.append(f"{library}: {name} does not come from the tree: {line.strip()}")
     if (done := run("--version")).returncode != 0:
         problems.append(f"--version: {done.stderr}")
     if (done := run("score", model, "--text", "The capital of France is Paris.", LANCET_LIBTORCH=torch)).returncode != 0:

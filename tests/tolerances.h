@@ -27,4 +27,8 @@ constexpr double kLogProbability = 2e-5;
 // Chi-square with 4 degrees of freedom: exceeded by chance once in a million.
 constexpr double kChiSquare4 = 35.0;
 
+/// Weights of a matching pursuit in float64 against normal equations in long double: the systems
+/// have condition numbers up to about 1e5.
+constexpr double kPursuit = 1e-9;
+
 }  // namespace lancet::tolerance

@@ -18,7 +18,7 @@ struct EditOptions {
   std::string out, delta, lora, report, dump;
   std::vector<std::string> method_options;
   EditRequest request;
-  bool no_guards = false;
+  bool no_guards = false, sequential = false;
 };
 
 std::vector<Fact> facts(const EditOptions& o) {
@@ -78,7 +78,9 @@ EditRequest resolve(const EditOptions& o, const CommonOptions& common) {
   r.plan = common.plan;
   r.force = common.force;
   r.command = command_json("edit", common);
-  r.command["method"] = r.method;
+  if (o.sequential) r.batch = 1;
+  r.command["method"] = r.method.empty() ? "auto" : r.method;
+  r.command["batch"] = r.batch;
   r.command["layers"] = r.layers;
   r.command["covariance"] = r.covariance;
   check_outputs(r, common);
@@ -142,8 +144,15 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("-o,--out", o->out, "Write the edited model");
   app.add_option("--delta", o->delta, "Write only the low-rank change (safetensors)");
   app.add_option("--lora", o->lora, "Write the change as a PEFT adapter");
-  app.add_option("--method", o->request.method, "Editor (default rome); see lancet list editors");
+  app.add_option("--method", o->request.method,
+                 "Editor (default rome for one fact, memit for several); see lancet list editors");
   app.add_option("--layers", o->request.layers, "auto, 5 or 4-8 (default auto)");
+  auto* batch =
+      app.add_option("--batch", o->request.batch,
+                     "Facts that memit, emmet and alphaedit write together, each batch on "
+                     "the model that has the earlier ones (default all)")
+          ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  app.add_flag("--sequential", o->sequential, "One fact after another: --batch 1")->excludes(batch);
   app.add_option("--covariance", o->request.covariance,
                  "auto, none, or a file of second moments (default auto)");
   app.add_option("--report", o->report, "Write an HTML report");

@@ -53,11 +53,13 @@ Json methods_json() {
 }
 
 /// Losses have no table of their own yet; they are not named rather than shown empty.
-const std::vector<std::string> kKinds{"methods", "editors", "architectures", "formats", "filters"};
+const std::vector<std::string> kKinds{"methods", "editors", "architectures",
+                                      "formats", "recipes", "filters"};
 
 Json rows_of(const std::string& kind, const RuntimeOptions& runtime) {
   if (kind == "formats") return formats_json();
   if (kind == "methods") return methods_json();
+  if (kind == "recipes") return open_factory().recipes();
   if (kind == "filters") return open_factory().filters();
   return open_engine(runtime).list(kind);
 }
@@ -71,7 +73,7 @@ std::string table_text(const Json& rows) {
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto what = std::make_shared<std::string>();
   app.add_option("WHAT", *what,
-                 "methods, editors, architectures, formats or filters (default: all)")
+                 "methods, editors, architectures, formats, recipes or filters (default: all)")
       ->check(CLI::IsMember(kKinds));
   return [what, &common] {
     Json document = Json::object();
@@ -94,7 +96,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
 extern const Command command_list{
     .name = "list",
     .group = "Help",
-    .summary = "Merge methods, editors, architectures, formats and filters of this build",
+    .summary =
+        "Merge methods, editors, architectures, formats, data recipes and filters of this build",
     .examples = "  lancet list\n  lancet list editors --json",
     .declare = declare};
 

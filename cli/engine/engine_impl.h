@@ -42,6 +42,8 @@ class EngineImpl final : public Engine {
                                      const RuntimeOptions& runtime) override;
   Json edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) override;
   Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) override;
+  Json locate(const LocateRequest& request, const RuntimeOptions& runtime) override;
+  Json covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) override;
   const Linalg& linalg(const RuntimeOptions& runtime) override;
   Json list(const std::string& what) override;
 

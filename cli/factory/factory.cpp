@@ -2,20 +2,20 @@
 
 #include "cli/factory.h"
 
-#include "core/error.h"
 #include "distill/curate.h"
 #include "distill/filter.h"
+#include "distill/recipe.h"
+#include "distill/synthesize.h"
 
 namespace lancet {
 namespace {
 
 class FactoryInstance final : public Factory {
  public:
-  Json synthesize(const SynthesizeRequest&) override {
-    fail(ErrorKind::kInternal, "synthesize", "not built yet");
-  }
-  Json filters() override { return filters_json(); }
+  Json synthesize(const SynthesizeRequest& request) override { return lancet::synthesize(request); }
+  Json recipes() override { return describe_data_recipes(); }
   Json curate(const CurateRequest& request) override { return lancet::curate(request); }
+  Json filters() override { return filters_json(); }
 };
 
 }  // namespace

@@ -55,6 +55,7 @@ std::string AdapterOverlay::land(const std::string& name,
     if (find_in(tensors, candidate) != nullptr) return candidate;
   }
   std::vector<std::string_view> known;
+  known.reserve(tensors.size());
   for (const TensorInfo& tensor : tensors) known.push_back(tensor.name);
   const bool head = name.ends_with("lm_head.weight");
   fail(ErrorKind::kMismatch, "adapter",

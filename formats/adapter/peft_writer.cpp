@@ -41,10 +41,12 @@ void save_adapter(const fs::path& directory, AdapterFile file, bool force) {
     targets.insert(each.module);
     ranks[each.module] = each.rank;
     largest = std::max(largest, each.rank);
-    const std::string name = kPrefix + each.module + (embedding ? ".lora_embedding_" : ".lora_");
-    const std::string end = embedding ? "" : ".weight";
-    tensors.push_back(output_f32(name + "A" + end, {each.rank, each.d_in}, std::move(each.a)));
-    tensors.push_back(output_f32(name + "B" + end, {each.d_out, each.rank}, std::move(each.b)));
+    const auto name = [&, &module = each.module](char factor) {
+      return embedding ? fmt::format("{}{}.lora_embedding_{}", kPrefix, module, factor)
+                       : fmt::format("{}{}.lora_{}.weight", kPrefix, module, factor);
+    };
+    tensors.push_back(output_f32(name('A'), {each.rank, each.d_in}, std::move(each.a)));
+    tensors.push_back(output_f32(name('B'), {each.d_out, each.rank}, std::move(each.b)));
   }
   for (OutputTensor& each : file.saved) {
     saved.insert(last_module(each.name));

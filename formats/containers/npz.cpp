@@ -244,6 +244,7 @@ std::vector<NpyArray> parse_npz(Bytes file, std::string_view source) {
     }
   }
   std::vector<NpyArray> arrays;
+  arrays.reserve(members.size());
   for (const Member& member : members) arrays.push_back(parse_npy(in, member));
   return arrays;
 }

@@ -30,4 +30,16 @@ struct NpyArray {
 /// Element `i` of a little-endian f4, f8, i4 or i8 array as a number (kInput for another type).
 [[nodiscard]] double npy_number(const NpyArray& array, std::uint64_t i, std::string_view source);
 
+/// An array to write: little-endian data in C order, which must live until it is written.
+struct NpyOutput {
+  std::string name;   ///< member name without ".npy"
+  std::string descr;  ///< "<f4", "<f8", "<i8", "<U12", ...
+  std::vector<std::int64_t> shape;
+  Bytes data;
+};
+
+/// Writes what numpy.savez would: stored members with ZIP64 local headers, npy version 1.0. The
+/// bytes depend on the arrays only. kInternal when the data do not fill the shape.
+void save_npz(const fs::path& path, const std::vector<NpyOutput>& arrays);
+
 }  // namespace lancet

@@ -138,10 +138,10 @@ fs::path resolve_in_directory(const fs::path& directory, std::string_view name) 
     fail(ErrorKind::kInput, kOperation,
          fmt::format("{}: {}", printable(directory.string(), 400), problem));
   }
-  const fs::path path = directory / name;
+  fs::path path = directory / name;
   std::error_code error;
   if (!fs::is_symlink(path, error)) return path;
-  const fs::path target = fs::canonical(path, error);
+  fs::path target = fs::canonical(path, error);
   if (error) {
     fail(ErrorKind::kInput, kOperation,
          fmt::format("{}: expected a file, found a broken link", printable(path.string(), 400)));

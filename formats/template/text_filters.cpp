@@ -208,7 +208,7 @@ Value absolute(Runtime& rt, const Value& value, const Arguments& arguments) {
 
 Value to_int(Runtime& rt, const Value& value, const Arguments& arguments) {
   const Parameters given(rt, arguments, "int", {"default", "base"});
-  const Value otherwise = given[0] != nullptr ? *given[0] : Value::integer(0);
+  Value otherwise = given[0] != nullptr ? *given[0] : Value::integer(0);
   if (value.is_undefined()) fail_undefined(rt, value);
   if (value.is_integral()) return Value::integer(value.as_int());
   double number = 0;

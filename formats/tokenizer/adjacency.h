@@ -44,7 +44,7 @@ class Adjacency {
   std::vector<std::uint64_t> joined_;  ///< hash set of pairs that some merge brings together
   std::size_t mask_ = 0;
   std::vector<bool> known_;  ///< by code point: a token of its own
-  std::bitset<kFrequent * kFrequent> near_;
+  std::bitset<std::size_t{kFrequent} * kFrequent> near_;
 };
 
 }  // namespace lancet

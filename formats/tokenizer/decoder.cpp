@@ -68,7 +68,8 @@ class Fuse : public Decoder {
   void apply(std::vector<std::string>& pieces) const override {
     std::string all;
     for (const std::string& piece : pieces) all += piece;
-    pieces.assign(1, std::move(all));
+    pieces.clear();
+    pieces.push_back(std::move(all));
   }
 };
 
@@ -313,7 +314,8 @@ std::string Decoders::fragment(std::string_view piece, bool first) const {
 
 std::string Decoders::finish(std::string text) const {
   if (whole_ == steps_.size()) return text;
-  std::vector<std::string> pieces(1, std::move(text));
+  std::vector<std::string> pieces;
+  pieces.push_back(std::move(text));
   for (std::size_t i = whole_; i < steps_.size(); ++i) steps_[i]->apply(pieces);
   std::string out;
   for (const std::string& piece : pieces) out += piece;

@@ -59,6 +59,7 @@ const Recipe& find_recipe(const std::string& name) {
                                   [&](const Recipe& r) { return r.name == name; });
   if (found != kRecipes.end()) return *found;
   std::vector<std::string_view> names;
+  names.reserve(std::size(kRecipes));
   for (const Recipe& recipe : kRecipes) names.push_back(recipe.name);
   fail(ErrorKind::kMismatch, "tokenizer",
        fmt::format("tokenizer.ggml.pre: the pre-tokenizer '{}' is not known", printable(name, 60)),

@@ -15,8 +15,8 @@ class FunctionRef<Result(Arguments...)> {
  public:
   template <typename Callable>
   requires(!std::is_same_v<std::remove_cvref_t<Callable>, FunctionRef>)
-      FunctionRef(Callable&& callable)
-  noexcept  // NOLINT: implicit on purpose
+      FunctionRef(Callable&& callable)  // NOLINT: implicit on purpose, never for a FunctionRef
+  noexcept
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, Arguments... arguments) -> Result {
           return (*static_cast<std::remove_reference_t<Callable>*>(object))(

@@ -113,6 +113,23 @@ std::string Tokenizer::token(TokenId id) const {
        fmt::format("no token has the id {} (vocabulary of {})", id, vocab_size()));
 }
 
+std::optional<std::string> Tokenizer::spelling(TokenId id) const {
+  const auto piece = impl_->piece(id);
+  if (!piece) return std::nullopt;
+  const Decoders& decoders = impl_->decoders;
+  std::string out;
+  if (decoders.is_byte_level()) {
+    append_piece_bytes(*piece, out);
+  } else if (!decoders.is_simple()) {
+    out = *piece;
+  } else {
+    out = decoders.fragment(*piece, false);
+    const auto byte = decoders.has_byte_fallback() ? byte_token(out) : std::nullopt;
+    if (byte) out.assign(1, *byte);
+  }
+  return out;
+}
+
 bool Tokenizer::is_special(TokenId id) const { return impl_->is_special(id); }
 std::optional<TokenId> Tokenizer::bos() const { return impl_->bos; }
 std::optional<TokenId> Tokenizer::eos() const { return impl_->eos; }

@@ -45,6 +45,9 @@ class Tokenizer {
   [[nodiscard]] std::int64_t vocab_size() const noexcept;  ///< largest id + 1
   [[nodiscard]] std::optional<TokenId> id(std::string_view token) const;
   [[nodiscard]] std::string token(TokenId id) const;  ///< the piece as stored ("Ġthe")
+  /// The bytes that a token adds to a text which it does not begin, perhaps not whole characters:
+  /// " the" of "Ġthe" and of "▁the", one byte of "<0x0A>". Nothing for an id that no token has.
+  [[nodiscard]] std::optional<std::string> spelling(TokenId id) const;
   [[nodiscard]] bool is_special(TokenId id) const;
   [[nodiscard]] std::optional<TokenId> bos() const;
   [[nodiscard]] std::optional<TokenId> eos() const;

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cmath>
 
+#include "merge/ops/elements.h"
 #include "merge/ops/select.h"
 
 namespace lancet {
@@ -16,25 +17,15 @@ namespace {
 
 constexpr double kEpsilon = 1e-8;
 
-void softmax(ops::Out out, ops::In row) {
-  const double largest = *std::ranges::max_element(row);
-  double sum = 0;
-  for (std::size_t j = 0; j < row.size(); ++j) sum += out[j] = std::exp(row[j] - largest);
-  for (double& v : out) v /= sum;
-}
-
 /// Into scratch[0]; scratch[1] and [2] are used.
 ops::In importance(const Block& block, std::uint64_t width) {
   const ops::Out out = block.scratch[0];
   for (std::size_t at = 0; at < block.size; at += width) {
     const ops::In a = block.base.subspan(at, width), b = block.models[0].subspan(at, width);
     const ops::Out p = block.scratch[1].first(width), q = block.scratch[2].first(width);
-    softmax(p, b);
-    softmax(q, a);
-    double divergence = 0;
-    for (std::size_t j = 0; j < width; ++j)
-      divergence += p[j] * (std::log(p[j] + kEpsilon) - std::log(q[j] + kEpsilon));
-    for (std::size_t j = 0; j < width; ++j) out[at + j] = std::fabs(b[j] - a[j]) * divergence;
+    ops::softmax(p, b);
+    ops::softmax(q, a);
+    ops::scaled_distance(out.subspan(at, width), b, a, ops::divergence(p, q, kEpsilon));
   }
   return out;
 }
@@ -66,11 +57,7 @@ Emit prepare(const MergeTask& task) {
   if (task.elements() == 0) return [](const Block&, ops::Out) {};
   return [threshold = threshold_of(task), width = task.width()](const Block& block, ops::Out out) {
     const ops::In important = importance(block, width);
-    for (std::size_t i = 0; i < block.size; ++i) {
-      const bool take =
-          static_cast<double>(static_cast<float>(std::fabs(important[i]))) >= threshold;
-      out[i] = take ? block.models[0][i] : block.base[i];
-    }
+    ops::choose_by(out, block.base, block.models[0], important, threshold);
   };
 }
 

@@ -4,8 +4,7 @@
 //   c   = sum_i M_i
 //   x   = b + lambda t where c >= k, else b    k = 2: neither selfish nor catastrophic weights
 // Precision: float64.
-#include <cmath>
-
+#include "merge/ops/elements.h"
 #include "merge/task_vectors.h"
 
 namespace lancet {
@@ -37,14 +36,7 @@ Emit prepare(const MergeTask& task) {
       ops::scale(block.models[i], weights[i]);
       ops::add(out, block.models[i]);
     }
-    for (std::size_t e = 0; e < block.size; ++e) {
-      int users = 0;
-      for (std::size_t i = 0; i < weights.size(); ++i) {
-        const double own = block.models[i][e];
-        users += std::fabs(own) >= bounds[i] * std::fabs(out[e] - own) ? 1 : 0;
-      }
-      out[e] = users >= least ? lambda * out[e] : 0;
-    }
+    ops::keep_used(out, block.models, bounds, least, lambda);
     ops::add(out, block.base);
   };
 }

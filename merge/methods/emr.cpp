@@ -6,9 +6,7 @@
 // The paper's result is one vector and, for each task, a mask and a rescaler that are applied while
 // the model runs: M_i = (d_i s > 0), r_i = sum |d_i| / sum |M_i s e|. One model has no place for
 // them: what is written is b + s e, the part that all tasks share. Precision: float64.
-#include <algorithm>
-#include <cmath>
-
+#include "merge/ops/elements.h"
 #include "merge/task_vectors.h"
 
 namespace lancet {
@@ -24,12 +22,7 @@ Emit prepare(const MergeTask& task) {
       ops::scale(block.models[i], weights[i]);
       ops::add(out, block.models[i]);
     }
-    for (std::size_t e = 0; e < block.size; ++e) {
-      const double sign = out[e] > 0 ? 1.0 : out[e] < 0 ? -1.0 : 0.0;
-      double largest = 0;
-      for (const ops::Out& model : block.models) largest = std::max(largest, sign * model[e]);
-      out[e] = lambda * sign * largest;
-    }
+    ops::largest_agreeing(out, block.models, lambda);
     ops::add(out, block.base);
   };
 }

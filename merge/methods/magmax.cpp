@@ -3,8 +3,7 @@
 //   x   = b + lambda d_j,  j = argmax_i |d_i|, for each element
 // Of opposite deltas of equal magnitude the positive one is taken, so that the order of the models
 // does not matter (the paper leaves it open). Precision: float64.
-#include <cmath>
-
+#include "merge/ops/elements.h"
 #include "merge/task_vectors.h"
 
 namespace lancet {
@@ -18,11 +17,7 @@ Emit prepare(const MergeTask& task) {
     ops::fill(out, 0);
     for (std::size_t i = 0; i < weights.size(); ++i) {
       ops::scale(block.models[i], weights[i]);
-      for (std::size_t e = 0; e < block.size; ++e) {
-        const double d = block.models[i][e];
-        const double size = std::fabs(d), best = std::fabs(out[e]);
-        out[e] = size > best || (size == best && d > out[e]) ? d : out[e];
-      }
+      ops::keep_larger(out, block.models[i]);
     }
     ops::scale(out, lambda);
     ops::add(out, block.base);

@@ -2,9 +2,7 @@
 // (mergekit).
 //   o = clamp(t / max(|a - b|, 1e-6), 0, 1),   x = o b + (1 - o) a       [any shape], a the base, b
 //   the other
-#include <algorithm>
-#include <cmath>
-
+#include "merge/ops/elements.h"
 #include "merge/task.h"
 
 namespace lancet {
@@ -22,11 +20,7 @@ constexpr double kSmallest = 1e-6;
 
 Emit prepare(const MergeTask& task) {
   return [t = task.number("t")](const Block& block, ops::Out out) {
-    for (std::size_t i = 0; i < block.size; ++i) {
-      const double a = block.base[i], b = block.models[0][i];
-      const double share = std::min(1.0, t / std::max(std::fabs(a - b), kSmallest));
-      out[i] = share * b + (1 - share) * a;
-    }
+    ops::swap_near(out, block.base, block.models[0], t, kSmallest);
   };
 }
 

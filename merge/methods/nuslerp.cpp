@@ -12,6 +12,7 @@
 #include <array>
 #include <cmath>
 
+#include "merge/ops/columns.h"
 #include "merge/ops/gram.h"
 
 namespace lancet {
@@ -82,27 +83,18 @@ Emit along_first(const MergeTask& task, double t) {
       task.shape().empty() ? 1
                            : static_cast<std::uint64_t>(std::max<std::int64_t>(1, task.shape()[0]));
   const std::uint64_t columns = task.elements() / rows;
+  const ops::ColumnGrid grid{ops::ColumnGrid::Axis::kColumns, columns};
   // For column j: sums [3j] = aa, [3j + 1] = bb, [3j + 2] = ab.
-  std::vector<double> k =
-      task.sum(3 * columns, [columns](const Block& block, std::span<double> sums) {
-        const ops::Out a = block.models[0], b = block.models[1];
-        for (std::size_t i = 0; i < block.size; ++i) {
-          double* s = sums.data() + 3 * ((block.begin + i) % columns);
-          s[0] += a[i] * a[i];
-          s[1] += b[i] * b[i];
-          s[2] += a[i] * b[i];
-        }
-      });
+  std::vector<double> k = task.sum(3 * columns, [grid](const Block& block, std::span<double> sums) {
+    ops::add_column_products(sums, block.models[0], block.models[1], grid, block.begin);
+  });
   for (std::uint64_t j = 0; j < columns; ++j) {
     const auto pair = arc(k[3 * j], k[3 * j + 1], k[3 * j + 2], t);
     k[3 * j] = pair[0];
     k[3 * j + 1] = pair[1];
   }
-  return [k = std::move(k), columns](const Block& block, ops::Out out) {
-    for (std::size_t i = 0; i < block.size; ++i) {
-      const double* pair = k.data() + 3 * ((block.begin + i) % columns);
-      out[i] = pair[0] * block.models[0][i] + pair[1] * block.models[1][i];
-    }
+  return [k = std::move(k), grid](const Block& block, ops::Out out) {
+    ops::combine_columns(out, block.models[0], block.models[1], k, grid, block.begin);
     add_base(block, out);
   };
 }

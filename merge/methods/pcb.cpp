@@ -8,8 +8,8 @@
 // Balanced tensor by tensor; the paper flattens the whole model. Softmaxes are taken without their
 // common factor 1/n, which cancels. Precision: float64; ranks by float32, the lower index first.
 #include <algorithm>
-#include <cmath>
 
+#include "merge/ops/elements.h"
 #include "merge/ops/select.h"
 #include "merge/task_vectors.h"
 
@@ -40,39 +40,27 @@ class Balance {
   ops::In beta(const Block& block, std::size_t i) const {
     const ops::Out out = block.scratch[0];
     const ops::In own = block.models[i];
-    for (std::size_t e = 0; e < block.size; ++e) {
-      double inter = 0;
-      for (std::size_t j = 0; j < models_; ++j)
-        inter += std::exp(norm(i, j, own[e] * block.models[j][e])) / divisors_[i * models_ + j];
-      const double n = static_cast<double>(models_);
-      out[e] = std::exp(n * norm(i, i, own[e] * own[e])) / intra_divisors_[i] * inter;
+    ops::fill(out, 0);
+    for (std::size_t j = 0; j < models_; ++j) {
+      const std::size_t k = i * models_ + j;
+      ops::add_softmax(out, own, block.models[j], ranges_[k], divisors_[k]);
     }
+    ops::scale_by_softmax(out, own, static_cast<double>(models_), ranges_[i * models_ + i],
+                          intra_divisors_[i]);
     return out;
   }
 
  private:
-  struct Range {
-    double low = HUGE_VAL, high = -HUGE_VAL;
-  };
   std::size_t models_;
-  std::vector<Range> ranges_;
+  std::vector<ops::Range> ranges_;
   std::vector<double> divisors_, intra_divisors_;
 
-  double norm(std::size_t i, std::size_t j, double product) const {
-    const Range& range = ranges_[i * models_ + j];
-    return range.high > range.low ? (product - range.low) / (range.high - range.low) : 0.0;
-  }
-
   void find_ranges(const MergeTask& task) {
-    const auto found = task.scan<std::vector<Range>>(
-        [&] { return std::vector<Range>(ranges_.size()); },
-        [&](const Block& block, std::vector<Range>& ranges) {
+    const auto found = task.scan<std::vector<ops::Range>>(
+        [&] { return std::vector<ops::Range>(ranges_.size()); },
+        [&](const Block& block, std::vector<ops::Range>& ranges) {
           for (std::size_t k = 0; k < ranges.size(); ++k) {
-            const ops::In a = block.models[k / models_], b = block.models[k % models_];
-            for (std::size_t e = 0; e < block.size; ++e) {
-              ranges[k].low = std::min(ranges[k].low, a[e] * b[e]);
-              ranges[k].high = std::max(ranges[k].high, a[e] * b[e]);
-            }
+            ops::widen_by_products(ranges[k], block.models[k / models_], block.models[k % models_]);
           }
         });
     for (const auto& ranges : found) {
@@ -90,12 +78,9 @@ class Balance {
         task.sum(pairs + models_, [&](const Block& block, std::span<double> parts) {
           for (std::size_t k = 0; k < pairs; ++k) {
             const std::size_t i = k / models_, j = k % models_;
-            const ops::In a = block.models[i], b = block.models[j];
-            for (std::size_t e = 0; e < block.size; ++e) {
-              const double value = norm(i, j, a[e] * b[e]);
-              parts[k] += std::exp(value);
-              if (i == j) parts[pairs + i] += std::exp(static_cast<double>(models_) * value);
-            }
+            ops::add_exponentials(parts[k], i == j ? &parts[pairs + i] : nullptr,
+                                  static_cast<double>(models_), ranges_[k], block.models[i],
+                                  block.models[j]);
           }
         });
     const double n = static_cast<double>(std::max<std::uint64_t>(1, task.elements()));

@@ -2,8 +2,7 @@
 //   d_i = x_i - b,  M_i = |d_i| > epsilon,  c = sum_i M_i                 [any shape]
 //   x = b + sum_i d_i M_i / max(c, 1): unique changes stay whole, shared ones are averaged
 // Precision: float64.
-#include <cmath>
-
+#include "merge/ops/elements.h"
 #include "merge/task.h"
 
 namespace lancet {
@@ -19,16 +18,7 @@ constexpr MergeParameter kParameters[] = {
 
 Emit prepare(const MergeTask& task) {
   return [epsilon = task.number("epsilon")](const Block& block, ops::Out out) {
-    for (std::size_t i = 0; i < block.size; ++i) {
-      double sum = 0;
-      int count = 0;
-      for (const ops::Out& model : block.models) {
-        if (!(std::fabs(model[i]) > epsilon)) continue;
-        sum += model[i];
-        ++count;
-      }
-      out[i] = block.base[i] + (count > 1 ? sum / count : sum);
-    }
+    ops::add_mean_change(out, block.base, block.models, epsilon);
   };
 }
 

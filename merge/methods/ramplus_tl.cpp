@@ -5,8 +5,8 @@
 //   c > 1 and c = 1 x = b + f_i d_i where c = 1,  b + sum_i d_i M_i / c where c > 1
 // Precision: float64.
 #include <algorithm>
-#include <cmath>
 
+#include "merge/ops/elements.h"
 #include "merge/task.h"
 
 namespace lancet {
@@ -26,25 +26,13 @@ constexpr MergeParameter kParameters[] = {
      .help = "largest ratio of shared to unique that counts"},
 };
 
-/// Models that change element i.
-int changed_by(const Block& block, std::size_t i, double epsilon) {
-  int count = 0;
-  for (const ops::Out& model : block.models) count += std::fabs(model[i]) > epsilon ? 1 : 0;
-  return count;
-}
-
 std::vector<double> factors_of(const MergeTask& task) {
   const std::size_t n = task.models();
   const double epsilon = task.number("epsilon");
   // Counts are exact in float64: [2k] unique, [2k + 1] shared.
   const std::vector<double> counts =
       task.sum(2 * n, [=](const Block& block, std::span<double> sums) {
-        for (std::size_t i = 0; i < block.size; ++i) {
-          const int count = changed_by(block, i, epsilon);
-          for (std::size_t k = 0; k < n; ++k) {
-            if (std::fabs(block.models[k][i]) > epsilon) sums[2 * k + (count > 1 ? 1 : 0)] += 1;
-          }
-        }
+        ops::count_changes(sums, block.models, epsilon);
       });
   std::vector<double> factors;
   for (std::size_t k = 0; k < n; ++k) {
@@ -57,15 +45,7 @@ std::vector<double> factors_of(const MergeTask& task) {
 Emit prepare(const MergeTask& task) {
   return [factors = factors_of(task), epsilon = task.number("epsilon")](const Block& block,
                                                                         ops::Out out) {
-    for (std::size_t i = 0; i < block.size; ++i) {
-      const int count = changed_by(block, i, epsilon);
-      double sum = 0;
-      for (std::size_t k = 0; k < factors.size(); ++k) {
-        const double delta = block.models[k][i];
-        if (std::fabs(delta) > epsilon) sum += count == 1 ? factors[k] * delta : delta / count;
-      }
-      out[i] = block.base[i] + sum;
-    }
+    ops::add_scaled_changes(out, block.base, block.models, factors, epsilon);
   };
 }
 

@@ -9,7 +9,10 @@
 // Precision: float64; positions are ranked by variances rounded to float32, the lower index first.
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <optional>
 
+#include "merge/kept_marks.h"
 #include "merge/ops/select.h"
 #include "merge/task_vectors.h"
 
@@ -35,30 +38,46 @@ ops::In variance(const Block& block) {
 }
 
 /// Zeroes the positions that are not selected, in all models.
-using Select = std::function<void(const Block&)>;
+class Selection {
+ public:
+  explicit Selection(const MergeTask& task) {
+    const double share = task.number("select_topk");
+    if (share >= 1) return;
+    const ops::Series series = [](const Block& block, std::size_t) { return variance(block); };
+    filter_ = ops::BandFilter::find(task, series, {{.of_nonzero = share}})[0];
+    marks_ = std::make_shared<KeptMarks>(task, 1);
+  }
 
-Select selection(const MergeTask& task) {
-  const double share = task.number("select_topk");
-  if (share >= 1) return [](const Block&) {};
-  const auto counts = task.scan<std::uint64_t>([] { return std::uint64_t{0}; },
-                                               [](const Block& block, std::uint64_t& count) {
-                                                 ops::magnitude_keys(block.keys, variance(block));
-                                                 count += ops::count_above(block.keys, 0);
-                                               });
-  std::uint64_t nonzero = 0;
-  for (const std::uint64_t count : counts) nonzero += count;
-  const auto keep = static_cast<std::uint64_t>(share * static_cast<double>(nonzero));
-  const ops::Series series = [](const Block& block, std::size_t) { return variance(block); };
-  return [filter = ops::BandFilter::find(task, series, {{0, keep}})[0]](const Block& block) {
-    const ops::In ranked = variance(block);
-    for (const ops::Out& model : block.models) filter.apply(block, ranked, model);
-  };
-}
+  /// Once for every block: finds what is selected.
+  void select(const Block& block) const {
+    if (!filter_) return;
+    const ops::Out mask = block.scratch[2];
+    ops::fill(mask, 1);
+    filter_->apply(block, variance(block), mask);
+    marks_->mark(block, 0, mask);
+    for (const ops::Out& model : block.models) {
+      if (marks_->fits()) {
+        marks_->keep(block, 0, model);
+      } else {
+        ops::multiply(model, mask);
+      }
+    }
+  }
+  /// The same of a block that select() has seen.
+  void select_again(const Block& block) const {
+    if (!filter_ || !marks_->fits()) return select(block);
+    for (const ops::Out& model : block.models) marks_->keep(block, 0, model);
+  }
 
-std::vector<double> weights_of(const MergeTask& task, const Select& select) {
+ private:
+  std::optional<ops::BandFilter> filter_;  ///< none: everything is selected
+  std::shared_ptr<KeptMarks> marks_;
+};
+
+std::vector<double> weights_of(const MergeTask& task, const Selection& selection) {
   const std::size_t n = task.models();
   std::vector<double> weights = task.sum(n, [&](const Block& block, std::span<double> sums) {
-    select(block);
+    selection.select(block);
     for (std::size_t i = 0; i < n; ++i) sums[i] += ops::dot(block.models[i], block.models[i]);
   });
   double total = 0;
@@ -70,9 +89,9 @@ std::vector<double> weights_of(const MergeTask& task, const Select& select) {
 }
 
 Emit prepare(const MergeTask& task) {
-  const Select select = selection(task);
-  return [select, weights = weights_of(task, select)](const Block& block, ops::Out out) {
-    select(block);
+  const Selection selection(task);
+  return [selection, weights = weights_of(task, selection)](const Block& block, ops::Out out) {
+    selection.select_again(block);
     std::vector<ops::Vote> votes;
     for (std::size_t i = 0; i < weights.size(); ++i)
       votes.push_back({.delta = block.models[i].data(), .weight = weights[i]});

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "merge/ops/elements.h"
 #include "merge/task_vectors.h"
 
 namespace lancet {
@@ -123,11 +124,7 @@ Emit prepare(const MergeTask& task) {
     ops::fill(count, 0);
     for (std::size_t i = 0; i < least.size(); ++i) {
       ops::magnitude_keys(block.keys, block.models[i]);
-      for (std::size_t e = 0; e < block.size; ++e) {
-        if (static_cast<double>(block.keys[e]) < least[i] || block.keys[e] == 0) continue;
-        out[e] += block.models[i][e];
-        count[e] += 1;
-      }
+      ops::add_from_key(out, count, block.models[i], block.keys, least[i]);
     }
     ops::divide_nonzero(out, count);
     ops::scale(out, lambda);

@@ -12,6 +12,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "merge/ops/columns.h"
+#include "merge/ops/elements.h"
 #include "merge/task_vectors.h"
 
 namespace lancet {
@@ -31,7 +33,7 @@ constexpr MergeParameter kParameters[] = {
 };
 
 using Columns = std::vector<double>;
-enum class Axis { kColumns, kRows, kElements };
+using Axis = ops::ColumnGrid::Axis;
 
 Axis axis_of(const MergeTask& task) {
   if (task.shape().size() != 2) return Axis::kElements;
@@ -73,20 +75,11 @@ std::vector<Columns> scores_of(const MergeTask& task, std::vector<Columns> diver
 
 /// For each model |x_c|^2 and <x_c, b_c>, and |b_c|^2 last.
 std::vector<double> column_sums(const MergeTask& task, Axis axis, std::size_t columns) {
-  const std::size_t models = task.models(), width = task.width();
-  return task.sum((2 * models + 1) * columns, [&](const Block& block, std::span<double> sums) {
-    for (std::size_t e = 0; e < block.size; ++e) {
-      const std::uint64_t at = block.begin + e;
-      const std::size_t c = axis == Axis::kRows ? at / width : at % width;
-      const double b = block.base[e];
-      for (std::size_t i = 0; i < models; ++i) {
-        const double x = block.models[i][e];
-        sums[2 * i * columns + c] += x * x;
-        sums[(2 * i + 1) * columns + c] += x * b;
-      }
-      sums[2 * models * columns + c] += b * b;
-    }
-  });
+  const ops::ColumnGrid grid{axis, task.width()};
+  return task.sum(
+      (2 * task.models() + 1) * columns, [&](const Block& block, std::span<double> sums) {
+        ops::add_column_sums(sums, block.base, block.models, columns, grid, block.begin);
+      });
 }
 
 std::vector<Columns> matrix_scores(const MergeTask& task, Axis axis) {
@@ -117,8 +110,8 @@ std::vector<Columns> element_scores(const MergeTask& task) {
   task.scan<int>([] { return 0; },
                  [&](const Block& block, int&) {
                    for (std::size_t i = 0; i < changes.size(); ++i) {
-                     for (std::size_t e = 0; e < block.size; ++e)
-                       changes[i][block.begin + e] = std::fabs(block.models[i][e] - block.base[e]);
+                     ops::distance(std::span(changes[i]).subspan(block.begin, block.size),
+                                   block.models[i], block.base);
                    }
                  });
   return scores_of(task, std::move(changes));
@@ -126,19 +119,10 @@ std::vector<Columns> element_scores(const MergeTask& task) {
 
 Emit prepare(const MergeTask& task) {
   const Axis axis = axis_of(task);
-  return [axis, width = task.width(),
+  return [grid = ops::ColumnGrid{axis, task.width()},
           scores = axis == Axis::kElements ? element_scores(task) : matrix_scores(task, axis)](
              const Block& block, ops::Out out) {
-    for (std::size_t e = 0; e < block.size; ++e) {
-      const std::uint64_t at = block.begin + e;
-      const std::size_t c = axis == Axis::kElements ? at
-                            : axis == Axis::kRows   ? at / width
-                                                    : at % width;
-      double delta = 0;
-      for (std::size_t i = 0; i < scores.size(); ++i)
-        delta += scores[i][c] * (block.models[i][e] - block.base[e]);
-      out[e] = block.base[e] + delta;
-    }
+    ops::add_scored_changes(out, block.base, block.models, scores, grid, block.begin);
   };
 }
 

@@ -65,42 +65,96 @@ struct BinLimits {
   }
 };
 
+/// x = 0 where the word is not below its bin's high limit; unsure = 1 where it is between both and
+/// the key not 0.
+struct Decide {
+  LANCET_BODY void run(double* __restrict x, std::uint32_t* __restrict unsure,
+                       const std::uint32_t* __restrict bins, const std::uint32_t* __restrict words,
+                       const std::uint32_t* __restrict keys, const std::uint32_t* __restrict low,
+                       const std::uint32_t* __restrict high, Size n) {
+    for (Size i = 0; i < n; ++i) {
+      const std::uint32_t word = words[i] >> 8;
+      const bool below = word < high[bins[i]];
+      unsure[i] = static_cast<std::uint32_t>(word >= low[bins[i]]) &
+                  static_cast<std::uint32_t>(below) & static_cast<std::uint32_t>(keys[i] != 0);
+      x[i] = below ? x[i] : 0.0;
+    }
+  }
+};
+
+/// Ranks of single elements of a row, asked for in order: elements of smaller keys, and equal ones
+/// before it. What a key has been asked for is kept.
+class RowRanks {
+ public:
+  explicit RowRanks(std::span<const std::uint32_t> keys) : keys_(keys) {}
+
+  std::uint32_t rank(Size i) {
+    const std::uint32_t key = keys_[i];
+    Known& known = known_[(key * 0x9E3779B1U) >> (32 - kKnownBits)];
+    if (!known.used || known.key != key) {
+      const std::uint64_t smaller = keys_.size() - count_above(keys_, key - 1);  // key > 0
+      known = {true, key, smaller, 0};
+    }
+    known.rank += count_equal(keys_.subspan(known.seen, i - known.seen), key);
+    known.seen = i;
+    return static_cast<std::uint32_t>(known.rank);
+  }
+
+ private:
+  static constexpr unsigned kKnownBits = 6;
+  struct Known {
+    bool used = false;
+    std::uint32_t key = 0;
+    std::uint64_t rank = 0;  ///< of the first element of the key at or behind `seen`
+    Size seen = 0;
+  };
+  std::span<const std::uint32_t> keys_;
+  std::array<Known, 1U << kKnownBits> known_{};
+};
+
 }  // namespace
 
 void keep_by_rank(Out x, std::span<const std::uint32_t> keys, std::span<const std::uint32_t> words,
                   const RankChance& chance, const RankScratch& scratch) {
   const Size n = x.size();
   const Bins shape = bins_of(keys);
-  const auto bin_of = scratch.sorted.subspan(n, n);
-  dispatch<BinOf>(bin_of.data(), keys.data(), shape.shift, shape.origin, n);
+  const auto bins = scratch.bins.first(n), unsure = scratch.bins.subspan(n, n);
+  dispatch<BinOf>(bins.data(), keys.data(), shape.shift, shape.origin, n);
   std::array<std::uint32_t, kMostBins + 1> begin;  // the first shape.count + 1 are used
   std::fill_n(begin.begin(), shape.count + 1, 0U);
-  for (const std::uint32_t bin : bin_of) ++begin[bin + 1];
+  for (const std::uint32_t bin : bins) ++begin[bin + 1];
   for (std::uint32_t b = 0; b < shape.count; ++b) begin[b + 1] += begin[b];
-  std::array<std::uint32_t, kMostBins> low, high, next;
-  std::copy_n(begin.begin(), shape.count, next.begin());
+  std::array<std::uint32_t, kMostBins> low, high;
   dispatch<BinLimits>(low.data(), high.data(), static_cast<const std::uint32_t*>(begin.data()),
                       chance.least, chance.step, Size{shape.count});
-  Size unsure = 0;
+  dispatch<Decide>(x.data(), unsure.data(), static_cast<const std::uint32_t*>(bins.data()),
+                   words.data(), keys.data(), static_cast<const std::uint32_t*>(low.data()),
+                   static_cast<const std::uint32_t*>(high.data()), n);
+  Size count = 0;
   for (Size i = 0; i < n; ++i) {
-    const std::uint32_t bin = bin_of[i], word = words[i] >> 8, place = next[bin]++;
-    scratch.sorted[place] = keys[i];
-    scratch.found[2 * unsure] = static_cast<std::uint32_t>(i);
-    scratch.found[2 * unsure + 1] = place;
-    unsure += Size{word >= low[bin]} & Size{word < high[bin]} & Size{keys[i] != 0};
-    // Without a branch, which would be guessed wrong half of the time.
-    const std::uint64_t stays = 0 - std::uint64_t{word < high[bin]};
-    x[i] = std::bit_cast<double>(std::bit_cast<std::uint64_t>(x[i]) & stays);
+    scratch.found[count] = static_cast<std::uint32_t>(i);
+    count += unsure[i];
   }
-  const auto sorted = std::span<const std::uint32_t>(scratch.sorted).first(n);
-  for (Size u = 0; u < unsure; ++u) {
-    const std::uint32_t i = scratch.found[2 * u], place = scratch.found[2 * u + 1];
-    const std::uint32_t first = begin[bin_of[i]], last = begin[bin_of[i] + 1];
-    const std::uint64_t not_smaller = count_above(sorted.subspan(first, last - first), keys[i] - 1);
-    const std::uint64_t rank =
-        last - not_smaller + count_equal(sorted.subspan(first, place - first), keys[i]);
-    if (words[i] >> 8 >= limit_of(chance.least, chance.step, static_cast<std::uint32_t>(rank)))
-      x[i] = 0;
+  const auto settle = [&](Size i, std::uint32_t rank) {
+    if (words[i] >> 8 >= limit_of(chance.least, chance.step, rank)) x[i] = 0;
+  };
+  if (count > n / 16 && n > kNarrow) {  // one by one would take longer than sorting
+    const auto ranks = unsure;
+    rank_row(keys, ranks);
+    for (Size u = 0; u < count; ++u) settle(scratch.found[u], ranks[scratch.found[u]]);
+    return;
+  }
+  RowRanks ranks(keys);
+  for (Size u = 0; u < count; ++u) settle(scratch.found[u], ranks.rank(scratch.found[u]));
+}
+
+void keep_by_rank_unbiased(Out x, std::span<const std::uint32_t> keys,
+                           std::span<const std::uint32_t> words, const RankChance& chance) {
+  std::vector<std::uint32_t> ranks(x.size());
+  rank_row(keys, ranks);
+  for (Size j = 0; j < x.size(); ++j) {
+    const double keep = chance.least + chance.step * ranks[j];
+    x[j] = words[j] >> 8 < chance_limit(keep) ? x[j] / keep : 0;
   }
 }
 

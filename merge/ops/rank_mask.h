@@ -16,13 +16,16 @@ struct RankChance {
 
 /// What keep_by_rank needs beside a row: twice its width each.
 struct RankScratch {
-  std::span<std::uint32_t> sorted, found;
+  std::span<std::uint32_t> bins, found;
 };
 
 /// x = 0 where words >> 8, of 2^24, is not below the element's chance. Ranks are those of `keys`
 /// (magnitude_keys of x), 0 the smallest, equal ones by index. Zeros stay zero.
 void keep_by_rank(Out x, std::span<const std::uint32_t> keys, std::span<const std::uint32_t> words,
                   const RankChance& chance, const RankScratch& scratch);
+/// The same, what is kept divided by its chance.
+void keep_by_rank_unbiased(Out x, std::span<const std::uint32_t> keys,
+                           std::span<const std::uint32_t> words, const RankChance& chance);
 
 /// Stable ascending ranks of the keys of one row: ranks[i] = how many keys are smaller, or equal
 /// and before i.

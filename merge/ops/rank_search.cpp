@@ -39,6 +39,13 @@ void for_queries(const Block& block, const Series& series, const std::vector<Ran
   }
 }
 
+/// The rank that a share of so many elements ends with.
+void set_rank(RankQuery& query, std::uint64_t nonzero) {
+  const auto count = static_cast<std::uint64_t>(query.of_nonzero * static_cast<double>(nonzero));
+  query.empty = count == 0;
+  query.rank = query.empty ? 0 : count - 1;
+}
+
 /// One pass that collects the keys of a window around each rank. The key that the sample has at the
 /// rank is only counted: deltas of 16-bit models lie on a coarse grid, where many are equal.
 class WindowSearch {
@@ -54,10 +61,14 @@ class WindowSearch {
     }
   }
 
-  /// False when a window has missed its rank or there was too much to collect.
+  /// False when a window has missed its rank or there was too much to collect. Ranks that are
+  /// shares are known then in either case.
   bool run() {
     task_.scan<Keys>([&] { return Keys(task_.block_size() + kSlack); },
                      [&](const Block& block, Keys& buffer) { collect(block, buffer); });
+    for (std::size_t q = 0; q < queries_.size(); ++q) {
+      if (queries_[q].of_nonzero >= 0) set_rank(queries_[q], places_[q].nonzero);
+    }
     if (collected_ > limit()) return false;
     for (std::size_t q = 0; q < queries_.size(); ++q) {
       if (!select(places_[q], queries_[q])) return false;
@@ -80,6 +91,7 @@ class WindowSearch {
   struct Place {
     Window window{0, kLargest, UINT32_MAX};
     std::vector<Found> chunks;
+    std::atomic<std::uint64_t> nonzero{0};  ///< of a query that is a share
   };
   const MergeTask& task_;
   const Series& series_;
@@ -99,8 +111,12 @@ class WindowSearch {
                   });
     });
     for (std::size_t q = 0; q < queries_.size(); ++q) {
+      const RankQuery& query = queries_[q];
       const double share =
-          static_cast<double>(queries_[q].rank) / static_cast<double>(task_.elements());
+          query.of_nonzero >= 0
+              ? query.of_nonzero * static_cast<double>(count_above(samples[q], 0)) /
+                    static_cast<double>(std::max<std::size_t>(1, samples[q].size()))
+              : static_cast<double>(query.rank) / static_cast<double>(task_.elements());
       places_[q].window = window_at(samples[q], share);
     }
   }
@@ -121,9 +137,14 @@ class WindowSearch {
   }
 
   void collect(const Block& block, Keys& buffer) {
-    if (collected_ > limit()) return;
+    const bool full = collected_ > limit();
+    const bool shares =
+        std::ranges::any_of(queries_, [](const RankQuery& query) { return query.of_nonzero >= 0; });
+    if (full && !shares) return;
     const std::uint64_t chunk = block.begin / task_.max_chunk();
     for_queries(block, series_, queries_, [&](std::span<const std::uint32_t> keys, std::size_t q) {
+      if (queries_[q].of_nonzero >= 0) places_[q].nonzero += count_above(keys, 0);
+      if (full) return;
       Found& found = places_[q].chunks[chunk];
       const Collected here = collect_window(keys, places_[q].window, buffer.data());
       found.above += here.above;
@@ -137,6 +158,7 @@ class WindowSearch {
   }
 
   static bool select(const Place& place, RankQuery& query) {
+    if (query.empty) return true;
     std::uint64_t above = 0, inside = 0;
     for (const Found& found : place.chunks) {
       above += found.above;

@@ -22,6 +22,10 @@ using Series = std::function<In(const Block& block, std::size_t s)>;
 struct RankQuery {
   std::size_t series = 0;
   std::uint64_t rank = 0;
+  /// Not negative: the rank is the last one of this share of the elements whose key is not 0, which
+  /// are counted on the way; `empty` where that is none.
+  double of_nonzero = -1;
+  bool empty = false;
   std::uint32_t key = 0;  ///< magnitude_keys of the element at `rank`
   /// Elements that equal `key` have ranks up to `rank` in blocks before `block`, in `block` the
   /// first `ties` of them do, and behind it none. UINT64_MAX: all of them do.

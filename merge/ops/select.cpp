@@ -30,10 +30,19 @@ std::vector<BandFilter> BandFilter::find(const MergeTask& task, const Series& se
   };
   for (std::size_t s = 0; s < bands.size(); ++s) {
     add(s, filters[s].inner_, bands[s].begin);
-    add(s, filters[s].outer_, bands[s].end);
+    if (bands[s].of_nonzero < 0) {
+      add(s, filters[s].outer_, bands[s].end);
+    } else if (task.elements() > 0) {
+      filters[s].outer_.none = false;
+      queries.push_back({.series = s, .of_nonzero = bands[s].of_nonzero});
+      cuts.push_back(&filters[s].outer_);
+    }
   }
   find_ranks(task, series, queries);
-  for (std::size_t q = 0; q < queries.size(); ++q) cuts[q]->last = queries[q];
+  for (std::size_t q = 0; q < queries.size(); ++q) {
+    cuts[q]->last = queries[q];
+    if (queries[q].empty) cuts[q]->none = true;
+  }
   return filters;
 }
 

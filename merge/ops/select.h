@@ -13,6 +13,7 @@ namespace lancet::ops {
 /// The band of ranks [begin, end) of one model's magnitudes, 0 = the largest.
 struct RankBand {
   std::uint64_t begin = 0, end = 0;
+  double of_nonzero = -1;  ///< not negative: the end is this share of the elements that are not 0
 };
 
 /// Series s is model s.

@@ -70,10 +70,6 @@ struct Keys {
   at::Tensor output;     ///< W key
 };
 
-/// Without contexts of one's own the editor does what was measured to be best; with them, what was
-/// published.
-bool is_sampled(const Parameters& parameters) { return parameters.word("contexts") == "auto"; }
-
 /// Weights of the rewriting rows in the mean key.
 at::Tensor key_weights(std::int64_t rows, const Parameters& parameters) {
   std::string keys = parameters.word("keys");
@@ -196,16 +192,8 @@ Decoder with_edit(const Decoder& model, const MatrixRef& down, const OneEdit& ed
 }
 
 EditPlan plan(const EditInput& input) {
-  if (input.layers.size() != 1) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("rome: expected one layer, found {}", input.layers.size()), "give --layers N");
-  }
   const std::int64_t layer = input.layers.front();
-  const std::string& file = input.parameters.word("contexts");
-  const auto contexts = file == "auto"
-                            ? sample_contexts(input.model, input.tokenizer,
-                                              input.parameters.integer("context_count"), input.seed)
-                            : read_contexts(file);
+  const std::vector<std::string> contexts = contexts_of(input);
   trim_memory();
   const SpdSolver solver(input.covariance(layer));
   Decoder model = input.model;
@@ -235,6 +223,7 @@ const Editor editor_rome{.name = "rome",
                          .numbers = kNumbers,
                          .words = words(),
                          .max_facts = 0,
+                         .spreads = false,
                          .plan = plan};
 
 }  // namespace lancet

@@ -127,7 +127,7 @@ std::vector<float> beside_columns(const std::vector<float>& a, std::int64_t ra,
 std::string unique_id(const Ledger& ledger, const std::string& wish) {
   if (ledger.find_edit(wish) == nullptr) return wish;
   for (int i = 2;; ++i) {
-    const std::string id = fmt::format("{}#{}", wish, i);
+    std::string id = fmt::format("{}#{}", wish, i);
     if (ledger.find_edit(id) == nullptr) return id;
   }
 }

@@ -61,6 +61,7 @@ std::vector<std::pair<fs::path, fs::path>> moves(const fs::path& fresh, const fs
                                                  const std::vector<WrittenFile>& files) {
   std::vector<std::pair<fs::path, fs::path>> out;
   std::vector<fs::path> paths;
+  paths.reserve(files.size() + 1);
   for (const WrittenFile& file : files) paths.push_back(file.path);
   const bool directory = fs::is_directory(fresh);
   paths.push_back(directory ? fresh / "lancet.json" : fs::path(fresh.string() + ".lancet.json"));

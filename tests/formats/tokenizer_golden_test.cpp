@@ -186,3 +186,17 @@ TEST_CASE("tokenizer: spans of byte-level tokens tile the text and hold the byte
   }
   CHECK(tokens > 50'000);
 }
+
+TEST_CASE("tokenizer: a token spells what it adds to a text, in both alphabets and as bytes") {
+  if (const std::string reason = missing_for_goldens(); !reason.empty()) {
+    WARN("SKIPPED: " + reason);
+    return;
+  }
+  const Tokenizer level = real_tokenizer("llama3");
+  CHECK(level.spelling(level.id("Ġthe").value()) == " the");
+  CHECK(level.spelling(level.id("Ã").value()) == "\xC3");
+  CHECK_FALSE(level.spelling(1 << 30).has_value());
+  const Tokenizer piece = load_tokenizer(unpacked("llama2") / "llama2" / "tokenizer.json");
+  CHECK(piece.spelling(piece.id("▁the").value()) == " the");
+  CHECK(piece.spelling(piece.id("<0x0A>").value()) == "\n");
+}

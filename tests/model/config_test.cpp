@@ -43,11 +43,11 @@ TEST_CASE("config: defaults are transformers' and null counts as absent") {
   CHECK(spec.attention.d_head == 16);
   CHECK(spec.attention.kv_heads == 2);
   CHECK(spec.norm.eps == 1e-6);
-  CHECK(spec.rope.theta == 10000);
-  CHECK(spec.rope.kind == RopeKind::kDefault);
+  CHECK(spec.ropes[0].theta == 10000);
+  CHECK(spec.ropes[0].kind == RopeKind::kDefault);
   CHECK_FALSE(spec.tied_head);
   CHECK_FALSE(spec.attention.qkv_bias);
-  CHECK(spec.names.down == "model.layers.{}.mlp.down_proj");
+  CHECK(spec.names.mlp.down == "model.layers.{}.mlp.down_proj");
 }
 
 TEST_CASE("config: rope options of both spellings give the same spec") {
@@ -60,8 +60,9 @@ TEST_CASE("config: rope options of both spellings give the same spec") {
   now["rope_theta"] = 5e5;
   Json before = options;
   before["type"] = "llama3";
-  const RopeSpec a = describe_decoder(with({{"rope_parameters", now}})).rope;
-  const RopeSpec b = describe_decoder(with({{"rope_theta", 5e5}, {"rope_scaling", before}})).rope;
+  const RopeSpec a = describe_decoder(with({{"rope_parameters", now}})).ropes[0];
+  const RopeSpec b =
+      describe_decoder(with({{"rope_theta", 5e5}, {"rope_scaling", before}})).ropes[0];
   for (const RopeSpec& rope : {a, b}) {
     CHECK(rope.kind == RopeKind::kLlama3);
     CHECK(rope.theta == 5e5);
@@ -73,13 +74,13 @@ TEST_CASE("config: rope options of both spellings give the same spec") {
 TEST_CASE("config: yarn scales attention by 0.1 ln(factor) + 1") {
   const Json yarn{
       {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 1024}};
-  CHECK(describe_decoder(with({{"rope_parameters", yarn}})).rope.attention_factor ==
+  CHECK(describe_decoder(with({{"rope_parameters", yarn}})).ropes[0].attention_factor ==
         Approx(0.1 * std::log(4.0) + 1));
 }
 
 TEST_CASE("config: what cannot be honoured is refused with key and value") {
-  CHECK_THAT(refusal({{"hidden_act", "quick_gelu"}}),
-             Catch::Contains("hidden_act") && Catch::Contains("quick_gelu"));
+  CHECK_THAT(refusal({{"hidden_act", "mish"}}),
+             Catch::Contains("hidden_act") && Catch::Contains("mish"));
   CHECK_THAT(refusal({{"rope_scaling", {{"type", "mrope"}}}}),
              Catch::Contains("rope_type") && Catch::Contains("mrope"));
   CHECK_THAT(refusal({{"partial_rotary_factor", 0.5}}),

@@ -11,21 +11,6 @@
 using namespace lancet;
 using namespace lancet::test;
 
-namespace {
-
-/// Greedy continuation by full passes of the growing text.
-std::vector<std::vector<std::int32_t>> greedy_without_cache(const Decoder& model, at::Tensor ids,
-                                                            std::int64_t count) {
-  const std::int64_t prompt = ids.size(1);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const at::Tensor logits = model.forward(ids).select(1, ids.size(1) - 1);
-    ids = at::cat({ids, logits.argmax(-1, true)}, 1);
-  }
-  return as_lists(ids.slice(1, prompt).contiguous());
-}
-
-}  // namespace
-
 TEST_CASE("model: the stored tiny models cover every kind of RoPE") {
   CHECK(tiny_names().size() == 14);
 }

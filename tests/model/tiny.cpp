@@ -10,24 +10,34 @@
 namespace lancet::test {
 namespace {
 
-fs::path folder() { return fs::path(LANCET_TEST_DATA) / "tiny_models"; }
+fs::path data() { return fs::path(LANCET_TEST_DATA); }
 
-}  // namespace
+/// Folder of a tiny model of either collection.
+fs::path folder_of(const std::string& name) {
+  const fs::path family = data() / "families" / name;
+  return fs::exists(family) ? family : data() / "tiny_models" / name;
+}
 
-std::vector<std::string> tiny_names() {
+std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder()))
+  for (const auto& entry : fs::directory_iterator(folder))
     names.push_back(entry.path().filename().string());
   std::ranges::sort(names);
   return names;
 }
 
+}  // namespace
+
+std::vector<std::string> tiny_names() { return names_in(data() / "tiny_models"); }
+
+std::vector<std::string> family_names() { return names_in(data() / "families"); }
+
 Decoder load_tiny(const std::string& name, at::ScalarType dtype) {
-  return Decoder::load(ModelSource::open(folder() / name), {dtype, at::kCPU});
+  return Decoder::load(ModelSource::open(folder_of(name)), {dtype, at::kCPU});
 }
 
 at::Tensor golden(const std::string& model, const std::string& tensor) {
-  const auto file = Checkpoint::open(folder() / model / "golden.safetensors");
+  const auto file = Checkpoint::open(folder_of(model) / "golden.safetensors");
   const TensorInfo* info = file->find(tensor);
   REQUIRE(info != nullptr);
   const Bytes bytes = file->data(*info);
@@ -61,6 +71,16 @@ double max_abs(const at::Tensor& a, const at::Tensor& b) {
 
 double relative(const at::Tensor& a, const at::Tensor& b) {
   return max_abs(a, b) / b.to(at::kDouble).abs().max().item<double>();
+}
+
+std::vector<std::vector<std::int32_t>> greedy_without_cache(const Decoder& model, at::Tensor ids,
+                                                            std::int64_t count) {
+  const std::int64_t prompt = ids.size(1);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const at::Tensor logits = model.forward(ids).select(1, ids.size(1) - 1);
+    ids = at::cat({ids, logits.argmax(-1, true)}, 1);
+  }
+  return as_lists(ids.slice(1, prompt).contiguous());
 }
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {

@@ -14,6 +14,8 @@ namespace lancet::test {
 
 /// Every folder of tests/data/tiny_models.
 [[nodiscard]] std::vector<std::string> tiny_names();
+/// Every folder of tests/data/families: "model_type" or "model_type-option".
+[[nodiscard]] std::vector<std::string> family_names();
 [[nodiscard]] Decoder load_tiny(const std::string& name, at::ScalarType dtype = at::kFloat);
 
 /// A tensor of golden.safetensors.
@@ -27,6 +29,10 @@ namespace lancet::test {
 [[nodiscard]] double max_abs(const at::Tensor& a, const at::Tensor& b);
 /// max |a - b| / max |b|.
 [[nodiscard]] double relative(const at::Tensor& a, const at::Tensor& b);
+/// Greedy continuation by full passes of the growing text.
+[[nodiscard]] std::vector<std::vector<std::int32_t>> greedy_without_cache(const Decoder& model,
+                                                                          at::Tensor ids,
+                                                                          std::int64_t count);
 [[nodiscard]] bool same_bits(const at::Tensor& a, const at::Tensor& b);
 
 /// The kind of the Error that `body` throws and its message ("" where nothing is thrown).

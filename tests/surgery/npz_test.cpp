@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "tests/catch.h"
+#include "tests/formats/scratch.h"
 
 using namespace lancet;
 
@@ -171,4 +172,33 @@ TEST_CASE("npz: a file cut anywhere, or with a byte changed, is refused or read 
     }
     (void)refusal(changed);
   }
+}
+
+TEST_CASE("npz: what is written is read back, with ZIP64 local headers, and the same bytes twice") {
+  const Scratch scratch;
+  const std::vector<float> values{1, 2, 3, 4, 5, 6};
+  const std::int64_t count = 7;
+  const std::vector<NpyOutput> arrays{
+      {"mom2.mom2", "<f4", {2, 3}, std::as_bytes(std::span(values))},
+      {"mom2.count", "<i8", {}, std::as_bytes(std::span(&count, 1))},
+      {"one", "<f4", {1}, std::as_bytes(std::span(values)).first(4)}};
+  save_npz(scratch / "a.npz", arrays);
+  save_npz(scratch / "b.npz", arrays);
+  const std::string text = read_file(scratch / "a.npz");
+  CHECK(text == read_file(scratch / "b.npz"));
+  const auto read = parse(text);
+  REQUIRE(read.size() == 3);
+  CHECK(read[0].name == "mom2.mom2");
+  CHECK(read[0].shape == std::vector<std::int64_t>{2, 3});
+  CHECK_FALSE(read[0].fortran);
+  CHECK(npy_number(read[0], 5, "t") == 6);
+  CHECK(npy_number(read[1], 0, "t") == 7);
+  CHECK(read[2].shape == std::vector<std::int64_t>{1});
+  CHECK((reinterpret_cast<std::uintptr_t>(read[0].data.data()) -
+         reinterpret_cast<std::uintptr_t>(text.data()) - 30 - 20 - read[0].name.size() - 4) %
+            64 ==
+        0);
+  CHECK_THROWS_AS(
+      save_npz(scratch / "c.npz", {{"x", "<f8", {2}, std::as_bytes(std::span(values))}}), Error);
+  CHECK_FALSE(fs::exists(scratch / "c.npz"));
 }

@@ -59,7 +59,8 @@ class Model {
   struct Run {
     std::vector<Vec> final_hidden;  ///< per position
     std::vector<double> key,
-        output;  ///< at lookup of the layer: down_proj in and out, before delta
+        output,  ///< at lookup of the layer: down_proj in and out, before delta
+        stream;  ///< and the stream leaving the block, with delta
   };
 
   /// All positions through all layers; delta is added to the MLP output of `layer` at `lookup`.
@@ -84,6 +85,8 @@ class Model {
           for (std::size_t i = 0; i < value.size(); ++i) value[i] = value[i] + delta[i];
         }
         for (std::size_t i = 0; i < value.size(); ++i) x[t][i] = x[t][i] + value[i];
+        if (l != layer || static_cast<std::int64_t>(t) != lookup) continue;
+        for (const Dual& value_now : x[t]) out.stream.push_back(value_now.v);
       }
     }
     out.final_hidden = std::move(x);
@@ -227,6 +230,16 @@ class Rome {
  public:
   explicit Rome(const Problem& problem) : p_(problem), model_(problem.weights) {}
 
+  /// v_0, v* and the losses.
+  Solution find_value() {
+    Solution out;
+    const auto run = model_.run(p_.rewriting[0].ids, p_.layer, p_.rewriting[0].lookup, Vec(kModel));
+    const std::vector<double> start = p_.at_stream ? run.stream : run.output;
+    const std::vector<double> delta = optimise(start, out.losses);
+    for (std::size_t i = 0; i < start.size(); ++i) out.value.push_back(start[i] + delta[i]);
+    return out;
+  }
+
   Solution solve_all() {
     Solution out;
     std::vector<double> key(kFf, 0), output(kModel, 0), start;
@@ -323,6 +336,52 @@ class Rome {
 }  // namespace
 
 Solution rome(const Problem& problem) { return Rome(problem).solve_all(); }
+
+MassSolution mass_edit(const std::vector<Problem>& facts, const std::vector<std::int64_t>& layers,
+                       const Answer& answer) {
+  MassSolution out;
+  const std::size_t count = facts.size();
+  const std::int64_t top = layers.back();
+  for (Problem fact : facts) {
+    fact.layer = top;
+    fact.at_stream = true;
+    Solution solution = Rome(fact).find_value();
+    out.values.push_back(std::move(solution.value));
+    out.losses.push_back(std::move(solution.losses));
+  }
+  tiny_edit::Weights weights = facts.front().weights;
+  for (std::size_t j = 0; j < layers.size(); ++j) {
+    const std::int64_t layer = layers[j];
+    const Model model(weights);
+    std::vector<double> keys(kFf * count), left(kModel * count);
+    for (std::size_t f = 0; f < count; ++f) {
+      const auto& rows = facts[f].rewriting;
+      for (std::size_t r = 0; r < rows.size(); ++r) {
+        const auto run = model.run(rows[r].ids, layer, rows[r].lookup, Vec(kModel));
+        const double weight =
+            rows.size() == 1 ? 1 : (r == 0 ? 0.5 : 0.5 / static_cast<double>(rows.size() - 1));
+        for (std::size_t i = 0; i < kFf; ++i) keys[i * count + f] += weight * run.key[i];
+      }
+      const auto now = model.run(rows[0].ids, top, rows[0].lookup, Vec(kModel)).stream;
+      for (std::size_t i = 0; i < kModel; ++i)
+        left[i * count + f] = (out.values[f][i] - now[i]) / static_cast<double>(layers.size() - j);
+    }
+    const std::vector<double> right = answer(layer, keys);
+    auto& w = weights.at("model.layers." + std::to_string(layer) + ".mlp.down_proj.weight");
+    for (std::size_t i = 0; i < kModel; ++i) {
+      for (std::size_t k = 0; k < kFf; ++k) {
+        double change = 0;
+        for (std::size_t f = 0; f < count; ++f)
+          change += left[i * count + f] * right[k * count + f];
+        w[i * kFf + k] += static_cast<float>(change);
+      }
+    }
+    out.keys[layer] = std::move(keys);
+    out.left[layer] = std::move(left);
+    out.answers[layer] = right;
+  }
+  return out;
+}
 
 std::vector<double> last_logits(const tiny_edit::Weights& weights,
                                 const std::vector<std::int32_t>& ids) {

@@ -4,6 +4,8 @@
 // obvious on purpose.
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <vector>
 
 #include "tests/surgery/tiny_edit.h"
@@ -23,6 +25,7 @@ struct Problem {
   std::int64_t layer = 0;
   std::vector<double> covariance;  ///< [d_ff, d_ff]
   int steps = 25;
+  bool at_stream = false;  ///< v_0 is the stream leaving the block (MEMIT), not the MLP's output
   double lr = 0.5, clamp = 4, kl = 0.0625, weight_decay = 1e-3, stop = 0.05;
 };
 
@@ -34,6 +37,20 @@ struct Solution {
 };
 
 [[nodiscard]] Solution rome(const Problem& problem);
+
+/// A [d_ff, facts] for K [d_ff, facts], both row-major.
+using Answer =
+    std::function<std::vector<double>(std::int64_t layer, const std::vector<double>& keys)>;
+
+struct MassSolution {
+  std::vector<std::vector<double>> values;                          ///< z of each fact
+  std::vector<std::vector<std::vector<double>>> losses;             ///< of each fact
+  std::map<std::int64_t, std::vector<double>> keys, left, answers;  ///< of each layer [d, facts]
+};
+/// MEMIT's frame (editing reference 1.4) over `layers`; z at the last one. `facts` share everything
+/// but their rows and targets; their layer is ignored.
+[[nodiscard]] MassSolution mass_edit(const std::vector<Problem>& facts,
+                                     const std::vector<std::int64_t>& layers, const Answer& answer);
 
 /// Logits of the last position, for a check of the forward pass itself.
 [[nodiscard]] std::vector<double> last_logits(const tiny_edit::Weights& weights,

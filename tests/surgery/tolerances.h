@@ -17,4 +17,10 @@ inline constexpr double kGoldenClosedForm = 1e-4;
 /// v* after 19 to 25 steps: Adam amplifies the order of float32 sums.
 inline constexpr double kGoldenValue = 1e-2;
 
+/// p of up to five tokens, relative: their log probabilities are each right to kForward.
+inline constexpr double kProbability = 5e-5;
+/// A float32 gradient against central differences of a float32 function, relative to the largest
+/// effect: the third derivative times the step squared, and the rounding over the step.
+inline constexpr double kDifferences = 2e-2;
+
 }  // namespace lancet::tolerance

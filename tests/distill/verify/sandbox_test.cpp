@@ -119,9 +119,13 @@ TEST_CASE("sandbox: a fork bomb is held by the process limit") {
     CHECK(outcome.peak_tasks > kTight.tasks);
     CHECK(outcome.peak_tasks < 200);
   }
+  // Either seen above the limit, or starved by it: then every fork was refused, and it ends by
+  // itself.
   const Outcome outcome = shell("b() { b | b & }; b; sleep 5");
   INFO(shown(outcome));
-  CHECK(outcome.verdict == Verdict::kTasks);
+  CHECK((outcome.verdict == Verdict::kTasks ||
+         outcome.error.find("Cannot fork") != std::string::npos));
+  CHECK(outcome.peak_tasks < 200);
 }
 
 TEST_CASE("sandbox: memory bombs are held, in one process, in many, and in shared memory") {

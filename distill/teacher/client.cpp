@@ -1,0 +1,371 @@
+#include "distill/teacher/client.h"
+
+#include <ctime>
+#include <deque>
+#include <map>
+#include <queue>
+#include <unordered_map>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "core/rng.h"
+#include "core/text.h"
+#include "distill/teacher/endpoint.h"
+#include "distill/teacher/http.h"
+#include "distill/teacher/parse.h"
+#include "distill/teacher/retry.h"
+
+namespace lancet {
+namespace {
+
+/// Refusals (400) before the first answer after which the job itself must be wrong.
+constexpr std::uint32_t kRefusedAtFirst = 8;
+/// The longest wait that a server's own word is believed for.
+constexpr double kLongestWait = 3600;
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+struct Open {
+  TeacherRequest request;
+  std::string key;
+  TokenBound bound;
+  std::uint64_t estimate = 0;  ///< tokens, for the minute's window
+  std::uint32_t attempt = 0;
+  std::vector<TeacherClient::Done> done;
+};
+using OpenPtr = std::shared_ptr<Open>;
+
+struct Delayed {
+  double when;
+  OpenPtr open;
+  bool operator>(const Delayed& other) const noexcept { return when > other.when; }
+};
+
+}  // namespace
+
+struct TeacherClient::State {
+  TeacherOptions options;
+  Journal& journal;
+  Budget& budget;
+  HttpPool http;
+  std::vector<Endpoint> endpoints;
+  TeacherCounts counts;
+  std::deque<OpenPtr> ready;
+  std::priority_queue<Delayed, std::vector<Delayed>, std::greater<>> delayed;
+  std::unordered_map<std::string, OpenPtr> open;        ///< by key: in no list twice
+  std::deque<std::pair<Done, TeacherAnswer>> answered;  ///< to be told
+  std::exception_ptr fatal;
+  double last_sign = seconds_now();  ///< when a server last answered anything
+  std::uint32_t refused = 0;
+  std::uint64_t draws = 0;
+  LostSpending lost;
+
+  State(TeacherOptions all, Journal& its_journal, Budget& its_budget)
+      : options(std::move(all)),
+        journal(its_journal),
+        budget(its_budget),
+        http({.ca_file = options.ca_file,
+              .connections = static_cast<long>(options.limits.concurrency *
+                                               std::max<std::size_t>(1, options.urls.size()))}) {
+    for (const std::string& url : options.urls) endpoints.emplace_back(url, options.limits);
+  }
+
+  /// The secret never leaves in a text, though a server may quote it.
+  [[nodiscard]] std::string scrub(std::string text) const {
+    const std::string& secret = options.secret;
+    if (secret.empty()) return text;
+    for (std::size_t at = 0; (at = text.find(secret, at)) != text.npos; at += 3)
+      text.replace(at, secret.size(), "***");
+    return text;
+  }
+
+  void set_fatal(ErrorKind kind, const std::string& message, const std::string& hint) {
+    if (fatal) return;
+    fatal = std::make_exception_ptr(Error(kind, "teacher", scrub(message), hint));
+  }
+
+  void tell(const OpenPtr& item, const TeacherAnswer& answer) {
+    open.erase(item->key);
+    for (Done& each : item->done) answered.emplace_back(std::move(each), answer);
+  }
+
+  void send(const OpenPtr& item, std::size_t index, double now) {
+    Endpoint& endpoint = endpoints[index];
+    const std::uint64_t ticket = endpoint.limiter().start();
+    endpoint.take(now, item->estimate);
+    ++counts.sent;
+    ++item->attempt;
+    HttpRequest request{.url = endpoint.url() + std::string(route_path(item->request.route)),
+                        .body = wire_body(options.model, item->request, options.stream),
+                        .secret = options.secret,
+                        .timeout = options.limits.timeout,
+                        .idle_timeout = options.limits.idle_timeout,
+                        .max_bytes = options.limits.max_response_bytes};
+    http.start(std::move(request), [this, item, index, ticket, now](HttpResponse&& response) {
+      finish(item, endpoints[index], ticket, now, std::move(response));
+    });
+  }
+
+  void finish(const OpenPtr& item, Endpoint& endpoint, std::uint64_t ticket, double sent,
+              HttpResponse&& response) {
+    const Verdict verdict = judge_response(response);
+    if (response.status != 0) last_sign = seconds_now();
+    if (verdict == Verdict::kAnswer) return read(item, endpoint, ticket, sent, response);
+    const std::string what = describe(response);
+    switch (verdict) {
+      case Verdict::kOverload:
+        ++counts.overloads;
+        endpoint.limiter().overload(ticket);
+        if (response.status == 429 || response.status == 503)
+          --item->attempt;  // no fault of its own
+        return retry(item, endpoint, response, what, response.status == 0);
+      case Verdict::kRetry:
+        endpoint.limiter().end(ticket);
+        return retry(item, endpoint, response, what, true);
+      case Verdict::kReject:
+        endpoint.limiter().end(ticket);
+        return reject(item, what);
+      default:
+        endpoint.limiter().end(ticket);
+        give_back(item, response);
+        fail_all(endpoint, response, what);
+    }
+  }
+
+  /// A failed request's reservation, as lost spending.
+  void give_back(const OpenPtr& item, const HttpResponse& response) {
+    const LostSpending one = budget.lose(item->bound, may_have_cost(response));
+    lost.requests += one.requests;
+    lost.tokens += one.tokens;
+    lost.usd += one.usd;
+  }
+
+  [[nodiscard]] std::string describe(const HttpResponse& response) const {
+    if (response.failure != HttpResponse::Failure::kNone) return scrub(response.message);
+    return scrub(fmt::format("{} {}", response.status, error_message(response.body)));
+  }
+
+  void read(const OpenPtr& item, Endpoint& endpoint, std::uint64_t ticket, double sent,
+            const HttpResponse& response) {
+    Parsed parsed = parse_response(response.content_type, response.body, item->request);
+    if (parsed.kind == Parsed::Kind::kServerError) {
+      HttpResponse as_error = response;
+      as_error.status = parsed.status;
+      if (judge_status(parsed.status) == Verdict::kAnswer) as_error.status = 500;
+      return finish(item, endpoint, ticket, sent, std::move(as_error));
+    }
+    if (parsed.kind == Parsed::Kind::kMalformed) {
+      ++counts.malformed;
+      endpoint.limiter().end(ticket);
+      return retry(item, endpoint, response, scrub(parsed.message), true);
+    }
+    const double target = options.limits.latency_target;
+    if (target > 0 && response.seconds > target) {
+      endpoint.limiter().overload(ticket);
+    } else {
+      endpoint.limiter().succeed(ticket);
+    }
+    endpoint.succeed();
+    TeacherAnswer& answer = parsed.answer;
+    endpoint.tokens().correct(sent, item->estimate, answer.usage.prompt + answer.usage.completion);
+    answer.message = scrub(std::move(answer.message));
+    budget.settle(item->bound, answer.usage);
+    ++counts.answered;
+    journal.add(item->key, answer);
+    tell(item, answer);
+  }
+
+  void reject(const OpenPtr& item, const std::string& what) {
+    TeacherAnswer answer{.outcome = Outcome::kRejected, .message = what};
+    budget.settle(item->bound, {});
+    if (++refused >= kRefusedAtFirst && counts.answered == 0)
+      return set_fatal(ErrorKind::kUsage,
+                       fmt::format("the first {} requests were all refused: {}", refused, what),
+                       "the server does not take what the job asks for");
+    journal.add(item->key, answer);
+    tell(item, answer);
+  }
+
+  void retry(const OpenPtr& item, Endpoint& endpoint, const HttpResponse& response,
+             const std::string& what, bool its_fault) {
+    give_back(item, response);
+    ++counts.retried;
+    const double now = seconds_now();
+    const auto asked = server_wait(response, std::time(nullptr));
+    if (asked) {
+      endpoint.pause(now + std::min(*asked, kLongestWait));
+      last_sign = std::max(last_sign, now + std::min(*asked, kLongestWait));
+    }
+    if (its_fault && endpoint.fail_at(now)) {
+      ++counts.set_aside;
+      log::verbose(fmt::format("{} set aside: {}", endpoint.url(), what));
+    }
+    log::verbose(fmt::format("attempt {} failed: {}", item->attempt, what));
+    if (item->attempt >= options.limits.attempts)
+      return tell(item, {.outcome = Outcome::kUnreachable, .message = what});
+    const double unit = Random(options.seed, "jitter").uniform64(draws++);
+    // A wait that the server named binds the endpoint; another one may take the request at once.
+    delayed.push({now + backoff(item->attempt, unit), item});
+  }
+
+  void fail_all(const Endpoint& endpoint, const HttpResponse& response, const std::string& what) {
+    const long status = response.status;
+    if (status >= 300 && status < 400)
+      return set_fatal(
+          ErrorKind::kInput,
+          fmt::format("{} redirects to '{}'", endpoint.url(), printable(response.location)),
+          "redirects are not followed: give the URL that answers itself");
+    if (response.failure == HttpResponse::Failure::kTls)
+      return set_fatal(ErrorKind::kResource, fmt::format("{}: {}", endpoint.url(), what),
+                       "teacher.ca_file names a certificate authority of your own");
+    const char* hint = status == 404
+                           ? "is the URL's path right (it mostly ends in /v1), and the model's "
+                             "name one that GET /models tells?"
+                           : "teacher.api_key_env names the variable that holds the key";
+    set_fatal(ErrorKind::kUsage, fmt::format("{}: {}", endpoint.url(), what), hint);
+  }
+
+  /// Sends what may be sent; returns seconds until more may be.
+  double dispatch() {
+    double now = seconds_now();
+    while (!delayed.empty() && delayed.top().when <= now) {
+      ready.push_front(delayed.top().open);
+      delayed.pop();
+    }
+    double wait = delayed.empty() ? Endpoint::kNever : delayed.top().when - now;
+    while (!ready.empty()) {
+      const OpenPtr& item = ready.front();
+      std::size_t best = endpoints.size();
+      double soonest = Endpoint::kNever;
+      for (std::size_t i = 0; i < endpoints.size(); ++i) {
+        const double its = endpoints[i].wait(now, item->estimate);
+        const bool idler =
+            best < endpoints.size() && its == soonest &&
+            endpoints[i].limiter().in_flight() < endpoints[best].limiter().in_flight();
+        if (its < soonest || idler) {
+          best = i;
+          soonest = its;
+        }
+      }
+      if (soonest > 0) return std::min(wait, soonest);
+      if (!budget.reserve(item->bound)) {
+        if (http.active() == 0 && answered.empty()) stop_at_cap();
+        return wait;
+      }
+      const OpenPtr taken = item;
+      ready.pop_front();
+      send(taken, best, now);
+    }
+    return wait;
+  }
+
+  [[noreturn]] void stop_at_cap() {
+    journal.add_lost(std::exchange(lost, {}));
+    journal.sync();
+    fail(ErrorKind::kResource, "budget", "stopped at limits." + budget.reached(),
+         "what was answered is kept: raise the limit and run again, or write what is complete with "
+         "--finish");
+  }
+
+  void check_alive() const {
+    const double silence = seconds_now() - last_sign;
+    if (open.empty() || silence < options.limits.give_up_after) return;
+    fail(ErrorKind::kResource, "teacher",
+         fmt::format("no endpoint has answered for {:.0f} s", silence),
+         "what was answered is kept: run again when the server is back");
+  }
+
+  void deliver() {
+    while (!answered.empty()) {
+      const auto [done, answer] = std::move(answered.front());
+      answered.pop_front();
+      done(answer);
+    }
+  }
+};
+
+TeacherClient::TeacherClient(TeacherOptions options, Journal& journal, Budget& budget)
+    : state_(std::make_unique<State>(std::move(options), journal, budget)) {}
+
+TeacherClient::~TeacherClient() = default;
+
+void TeacherClient::ask(TeacherRequest request, Done done) {
+  std::string key = request_key(state_->options.model, request);
+  if (auto known = state_->journal.find(key)) {
+    ++state_->counts.from_journal;
+    state_->answered.emplace_back(std::move(done), std::move(*known));
+    return;
+  }
+  if (state_->options.offline) {
+    state_->options.offline(request, key);
+    TeacherAnswer none{.outcome = Outcome::kUnreachable, .message = "not asked"};
+    state_->answered.emplace_back(std::move(done), std::move(none));
+    return;
+  }
+  OpenPtr& item = state_->open[key];
+  if (item) {
+    item->done.push_back(std::move(done));
+    return;
+  }
+  item = std::make_shared<Open>();
+  item->key = std::move(key);
+  item->bound = token_bound(request);
+  item->estimate = estimate_prompt_tokens(request) + item->bound.completion;
+  item->request = std::move(request);
+  item->done.push_back(std::move(done));
+  if (state_->open.size() == 1) state_->last_sign = seconds_now();
+  state_->ready.push_back(item);
+}
+
+void TeacherClient::pump(std::chrono::milliseconds wait) {
+  check_interrupted();
+  const double until = state_->dispatch();
+  const bool quiet = state_->answered.empty();
+  const auto most = std::chrono::milliseconds(
+      static_cast<long>(std::clamp(until * 1000 + 1, 1.0, static_cast<double>(wait.count()))));
+  if (!state_->open.empty()) state_->http.pump(quiet ? most : std::chrono::milliseconds(0));
+  state_->journal.add_lost(std::exchange(state_->lost, {}));
+  state_->journal.flush();
+  if (state_->fatal) {
+    state_->journal.sync();
+    std::rethrow_exception(state_->fatal);
+  }
+  state_->check_alive();
+  state_->deliver();
+}
+
+std::size_t TeacherClient::open() const noexcept {
+  return state_->open.size() + state_->answered.size();
+}
+
+const TeacherCounts& TeacherClient::counts() const noexcept { return state_->counts; }
+
+Json TeacherClient::models() {
+  std::string problem = "no endpoint";
+  for (const std::string& url : state_->options.urls) {
+    std::optional<HttpResponse> got;
+    state_->http.start({.url = url + "/models", .secret = state_->options.secret, .timeout = 15},
+                       [&got](HttpResponse&& response) { got = std::move(response); });
+    while (!got) {
+      check_interrupted();
+      state_->http.pump(std::chrono::milliseconds(50));
+    }
+    if (judge_response(*got) == Verdict::kAnswer) {
+      try {
+        return parse_json(got->body, url + "/models");
+      } catch (const Error& error) {
+        problem = error.message();
+        continue;
+      }
+    }
+    problem = state_->describe(*got);
+  }
+  fail(ErrorKind::kResource, "teacher", "GET /models: " + problem);
+}
+
+}  // namespace lancet

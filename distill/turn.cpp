@@ -1,0 +1,181 @@
+#include "distill/turn.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace lancet {
+namespace {
+
+/// Ends a run of the recipe whose answers are not all there.
+struct Waiting {};
+/// Ends it for good.
+struct Dropped {
+  std::string reason;
+};
+
+}  // namespace
+
+Json chat(std::string_view text, std::string_view system) {
+  Json out = Json::array();
+  if (!system.empty()) out.push_back({{"role", "system"}, {"content", system}});
+  out.push_back({{"role", "user"}, {"content", text}});
+  return out;
+}
+
+Json with(Json messages, std::string_view role, std::string_view content) {
+  messages.push_back({{"role", role}, {"content", content}});
+  return messages;
+}
+
+Turn::Turn(const TurnContext& context, const SeedItem& item) : context_(context), item_(item) {}
+
+std::string Turn::text(std::string_view key) const {
+  std::string out = json_string(item_.seed, key, item_.label);
+  if (out.empty())
+    fail(ErrorKind::kInput, "seeds", fmt::format("{}: '{}' is empty", item_.label, key));
+  return out;
+}
+
+std::string Turn::text(std::string_view key, std::string fallback) const {
+  return json_string(item_.seed, key, item_.label, std::move(fallback));
+}
+
+double Turn::number(std::string_view name) const {
+  return option_number(context_.recipe, context_.options, name);
+}
+std::uint32_t Turn::count(std::string_view name) const {
+  return static_cast<std::uint32_t>(number(name));
+}
+bool Turn::flag(std::string_view name) const { return number(name) != 0; }
+const std::string& Turn::word(std::string_view name) const {
+  return option_word(context_.recipe, context_.options, name);
+}
+
+std::string Turn::prompt(const std::string& name, PromptValues values) const {
+  return context_.prompts.fill(name, values);
+}
+
+Random Turn::random(std::string_view purpose) const {
+  return Random(context_.seed, fmt::format("{}/{}", item_.key, purpose));
+}
+
+const Runner& Turn::runner() const {
+  if (context_.runner == nullptr)
+    fail(ErrorKind::kResource, "recipe",
+         fmt::format("{} executes code and has no sandbox here", context_.recipe.name));
+  return *context_.runner;
+}
+
+TeacherRequest Turn::request_of(const Ask& question, std::size_t number) const {
+  TeacherRequest out;
+  out.route = question.messages.is_null() ? Route::kCompletions : Route::kChat;
+  out.body = context_.body;
+  if (question.judge) {
+    for (const char* name : {"logprobs", "top_logprobs"}) out.body.erase(name);
+    out.body["temperature"] = 0.0;
+  }
+  if (out.route == Route::kCompletions && out.body.contains("top_logprobs")) {
+    out.body["logprobs"] = out.body["top_logprobs"];  // a number here, a flag there
+    out.body.erase("top_logprobs");
+  }
+  if (context_.send_seed) out.body["seed"] = random("ask").bits(number) & 0x7FFFFFFFU;
+  for (const auto& [name, value] : question.settings.items()) out.body[name] = value;
+  if (out.route == Route::kChat) {
+    out.body["messages"] = question.messages;
+  } else {
+    out.body["prompt"] = question.prompt;
+  }
+  // Equal questions of one seed are draws of their own also where no seed is sent.
+  out.sample = item_.sample << 16 | static_cast<std::uint32_t>(number);
+  return out;
+}
+
+std::size_t Turn::place(const Ask& question) {
+  const std::size_t number = cursor_++;
+  TeacherRequest request = request_of(question, number);
+  if (number == slots_.size()) {
+    slots_.push_back({std::move(request), {}});
+    ++missing_;
+  } else if (slots_[number].request.body != request.body) {
+    fail(ErrorKind::kInternal, "recipe",
+         fmt::format("{} asked something else when it was run again", context_.recipe.name));
+  }
+  return number;
+}
+
+const TeacherAnswer& Turn::ask(Ask question) {
+  std::vector<Ask> one;
+  one.push_back(std::move(question));
+  return *ask_all(std::move(one)).front();
+}
+
+std::vector<const TeacherAnswer*> Turn::ask_all(std::vector<Ask> questions) {
+  const std::size_t first = cursor_;
+  for (const Ask& question : questions) (void)place(question);
+  std::vector<const TeacherAnswer*> out;
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    if (!slots_[first + i].answered) throw Waiting{};
+  }
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    const TeacherAnswer& answer = slots_[first + i].answer;
+    const bool failed = answer.outcome != Outcome::kOk;
+    // Without the server nothing is known: no recipe may take that for an answer.
+    if (answer.outcome == Outcome::kUnreachable || (failed && !questions[i].may_fail))
+      throw Dropped{std::string(outcome_name(answer.outcome))};
+    out.push_back(&answer);
+  }
+  return out;
+}
+
+Json Turn::provenance(const TeacherAnswer* answer) const {
+  Json out{{"recipe", context_.recipe.name}, {"seed", item_.label}, {"key", item_.key}};
+  if (item_.sample > 0) out["sample"] = item_.sample;
+  const TeacherAnswer* named = answer;
+  for (const Slot& slot : slots_) {
+    if (named == nullptr && slot.answered) named = &slot.answer;
+  }
+  if (named != nullptr && !named->model.empty()) out["model"] = named->model;
+  if (named != nullptr && !named->fingerprint.empty()) out["fingerprint"] = named->fingerprint;
+  out["requests"] = cursor_;
+  return out;
+}
+
+void Turn::emit(Json row, const TeacherAnswer* answer) {
+  if (answer != nullptr && !answer->tokens.empty()) row["teacher"] = logprobs_json(answer->tokens);
+  row["provenance"] = provenance(answer);
+  rows_.push_back(std::move(row));
+}
+
+void Turn::drop(std::string_view reason) const { throw Dropped{std::string(reason)}; }
+
+Turn::State Turn::run() {
+  cursor_ = 0;
+  rows_.clear();
+  try {
+    context_.recipe.run(*this);
+  } catch (const Waiting&) {
+    return State::kWaiting;
+  } catch (const Dropped& why) {
+    rows_.clear();
+    dropped_ = why.reason;
+  }
+  return State::kDone;
+}
+
+std::vector<TeacherRequest> Turn::take_questions() {
+  std::vector<TeacherRequest> out;
+  for (; told_ < slots_.size(); ++told_) out.push_back(slots_[told_].request);
+  return out;
+}
+
+void Turn::answer(std::size_t number, TeacherAnswer answer) {
+  Slot& slot = slots_.at(number);
+  slot.answer = std::move(answer);
+  if (!std::exchange(slot.answered, true)) --missing_;
+}
+
+}  // namespace lancet

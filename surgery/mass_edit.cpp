@@ -1,0 +1,286 @@
+#include "surgery/mass_edit.h"
+
+#include <algorithm>
+#include <map>
+
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "model/runtime.h"
+#include "surgery/contexts.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::int64_t kChunkRows = 48;   ///< of a chunk: its products fill the caches
+constexpr std::int64_t kGroupChunks = 4;  ///< whose caches exist at a time
+constexpr std::int64_t kKeyRows = 64;     ///< of a pass for keys
+
+constexpr Parameter kShared[] = {
+    {"steps", 25, 1, 1000, true,
+     "forward passes of the value's optimisation; the last one does not update"},
+    {"lr", 0.5, 1e-6, 100, false, "Adam's step size"},
+    {"clamp", 4, 1e-3, 1e3, false, "largest |delta| as a multiple of |h|"},
+    {"kl", 0.0625, 0, 1e3, false, "weight of the KL term at the bare subject"},
+    {"weight_decay", 1e-3, 0, 1e3, false, "weight of |delta| / |h|^2"},
+    {"stop", 0.05, 0, 1e3, false, "stop when the loss is below"},
+    {"stop_nll", kAuto, 0, 1e3, false,
+     "stop when the target is the arg max in every row and every NLL is below, 0 = off; auto: 0.1 "
+     "with sampled contexts, else 0"},
+    {"context_count", 5, 0, 200, true, "sampled texts before the prompt, beside the bare one"},
+};
+
+ValueOptions value_options(const Parameters& parameters) {
+  return {.steps = parameters.integer("steps"),
+          .lr = parameters.number("lr"),
+          .clamp = parameters.number("clamp"),
+          .kl = parameters.number("kl"),
+          .weight_decay = parameters.number("weight_decay"),
+          .stop_loss = parameters.number("stop"),
+          .stop_nll = parameters.number_or("stop_nll", is_sampled(parameters) ? 0.1 : 0),
+          .at_stream = true};
+}
+
+/// Consecutive facts whose rows fill one chunk: [first, last).
+std::vector<RowRange> fact_chunks(const std::vector<FactRows>& facts) {
+  std::vector<RowRange> out;
+  std::int64_t rows = 0;
+  for (std::size_t f = 0; f < facts.size(); ++f) {
+    const auto count = static_cast<std::int64_t>(facts[f].rewriting.size()) + 1;
+    if (out.empty() || rows + count > kChunkRows) {
+      out.emplace_back(f, f);
+      rows = 0;
+    }
+    rows += count;
+    out.back().second = static_cast<std::int64_t>(f) + 1;
+  }
+  return out;
+}
+
+/// z of all facts, some chunks at a time.
+std::vector<Value> find_values(const Decoder& model, const EditInput& input,
+                               const std::vector<FactRows>& facts) {
+  const std::int64_t layer = input.layers.back();
+  const ValueOptions options = value_options(input.parameters);
+  const auto chunks = fact_chunks(facts);
+  std::vector<Value> out;
+  Progress progress("values", facts.size(), Progress::Unit::kItems);
+  for (std::size_t first = 0; first < chunks.size(); first += kGroupChunks) {
+    const std::size_t last = std::min(chunks.size(), first + kGroupChunks);
+    std::vector<Row> rows;
+    std::vector<RowRange> ranges;
+    for (std::size_t c = first; c < last; ++c) {
+      const auto begin = static_cast<std::int64_t>(rows.size());
+      for (std::int64_t f = chunks[c].first; f < chunks[c].second; ++f)
+        append_rows(facts[static_cast<std::size_t>(f)], rows);
+      ranges.emplace_back(begin, static_cast<std::int64_t>(rows.size()));
+    }
+    const auto begin = static_cast<std::size_t>(chunks[first].first),
+               end = static_cast<std::size_t>(chunks[last - 1].second);
+    const RowStates states = read_rows(model, rows, layer, true, std::move(ranges));
+    for (Value& value :
+         optimise_values(model, {&facts[begin], end - begin}, states, layer, options))
+      out.push_back(std::move(value));
+    progress.advance(end - begin);
+  }
+  progress.finish();
+  trim_memory();
+  return out;
+}
+
+/// `rows` cut behind their lookup: what follows has no influence on it.
+std::vector<Row> cut_rows(const std::vector<Row>& rows) {
+  std::vector<Row> out = rows;
+  for (Row& row : out) row.ids.resize(static_cast<std::size_t>(row.lookup) + 1);
+  return out;
+}
+
+std::vector<RowRange> even_ranges(std::int64_t count) {
+  std::vector<RowRange> out;
+  for (std::int64_t first = 0; first < count; first += kKeyRows)
+    out.emplace_back(first, std::min(count, first + kKeyRows));
+  return out;
+}
+
+/// K float64 [d_k, facts]: the bare prompt weighs 1/2, the mean of the contexts 1/2.
+at::Tensor mean_keys(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
+  std::vector<Row> rows;
+  for (const FactRows& fact : facts)
+    rows.insert(rows.end(), fact.rewriting.begin(), fact.rewriting.end());
+  rows = cut_rows(rows);
+  const at::Tensor all =
+      read_rows(model, rows, layer, false, even_ranges(static_cast<std::int64_t>(rows.size())))
+          .keys.to(at::kCPU, at::kDouble);
+  std::vector<at::Tensor> columns;
+  std::int64_t row = 0;
+  for (const FactRows& fact : facts) {
+    const auto count = static_cast<std::int64_t>(fact.rewriting.size());
+    const at::Tensor bare = all[row];
+    columns.push_back(count == 1 ? bare : (bare + all.narrow(0, row + 1, count - 1).mean(0)) / 2);
+    row += count;
+  }
+  return at::stack(columns, 1);
+}
+
+/// H float64 [d_model, facts]: the stream leaving `layer` at the bare prompts' lookup.
+at::Tensor streams(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
+  std::vector<Row> rows;
+  for (const FactRows& fact : facts) rows.push_back(fact.rewriting.front());
+  rows = cut_rows(rows);
+  const auto ranges = even_ranges(static_cast<std::int64_t>(rows.size()));
+  std::vector<at::Tensor> parts(ranges.size());
+  for_each_chunk(static_cast<std::int64_t>(ranges.size()), [&](std::int64_t c) {
+    check_interrupted();
+    c10::AutoGradMode no_gradient(false);
+    const auto [first, last] = ranges[static_cast<std::size_t>(c)];
+    Pass pass;
+    const at::Tensor ids = pad_rows(rows, first, last, pass.lengths).to(model.options().device());
+    const at::Tensor hidden = model.run(model.embed(ids), 0, layer + 1, pass);
+    std::vector<at::Tensor> ends;
+    for (std::int64_t r = first; r < last; ++r)
+      ends.push_back(hidden[r - first][rows[static_cast<std::size_t>(r)].lookup]);
+    parts[static_cast<std::size_t>(c)] = at::stack(ends).to(at::kCPU, at::kDouble);
+  });
+  return at::cat(parts).t().contiguous();
+}
+
+/// W + left right^T in the precision and layout of the model.
+Decoder changed(const Decoder& model, const MatrixRef& down, const at::Tensor& left,
+                const at::Tensor& right) {
+  const OneThread inside;
+  const at::Tensor change = at::matmul(left, right.t()).to(down.weight.options());
+  return model.with_weight(
+      down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
+}
+
+/// Mean over facts of |column|.
+double mean_norm(const at::Tensor& columns) { return columns.norm(2, 0).mean().item<double>(); }
+
+/// The facts of one call, written in turns.
+class MassEdit {
+ public:
+  MassEdit(const EditInput& input, const Adjust& adjust)
+      : input_(input), adjust_(adjust), contexts_(contexts_of(input)), model_(input.model) {}
+
+  /// Facts [first, last), on the model that has the earlier ones.
+  void write(std::int64_t first, std::int64_t last) {
+    std::vector<FactRows> facts;
+    for (std::int64_t f = first; f < last; ++f)
+      facts.push_back(
+          fact_rows(input_.tokenizer, input_.facts[static_cast<std::size_t>(f)], contexts_));
+    const at::Tensor wanted = values(facts, first);
+    const std::int64_t top = input_.layers.back();
+    at::Tensor missing = wanted - streams(model_, facts, top);
+    const double whole = mean_norm(missing);
+    for (std::size_t j = 0; j < input_.layers.size(); ++j) {
+      const auto parts_left = static_cast<double>(input_.layers.size() - j);
+      Json note = write_layer(j, facts, first, missing / parts_left);
+      missing = wanted - streams(model_, facts, top);
+      note["missing"] = whole > 0 ? mean_norm(missing) / whole : 0;
+      layer_notes_.push_back(std::move(note));
+    }
+    if (last == static_cast<std::int64_t>(input_.facts.size())) return;
+    for (const std::int64_t layer : input_.layers)
+      past_[layer].add(mean_keys(model_, facts, layer));
+  }
+
+  [[nodiscard]] EditPlan plan() {
+    for (std::size_t j = 0; j < input_.layers.size(); ++j) {
+      const MatrixRef down = input_.model.mlp_down(input_.layers[j]);
+      plan_.factors.push_back(
+          {input_.layers[j], down.name, down.layout, at::cat(left_[j], 1), at::cat(right_[j], 1)});
+    }
+    plan_.notes = {{"contexts", contexts_}, {"facts", fact_notes_}, {"layers", layer_notes_}};
+    return std::move(plan_);
+  }
+
+ private:
+  /// Z float64 [d_model, facts]; begins the traces.
+  at::Tensor values(const std::vector<FactRows>& facts, std::int64_t first) {
+    std::vector<at::Tensor> targets;
+    for (Value& value : find_values(model_, input_, facts)) {
+      const std::size_t f = targets.size();
+      FactTrace trace;
+      trace.id = input_.facts[static_cast<std::size_t>(first) + f].id;
+      trace.value = value.value;
+      trace.losses = value.losses;
+      trace.subject_last = facts[f].rewriting.front().lookup;
+      fact_notes_.push_back({{"id", trace.id}, {"passes", value.losses.size(0)}});
+      targets.push_back(value.value);
+      plan_.traces.push_back(std::move(trace));
+    }
+    return at::stack(targets, 1);
+  }
+
+  /// Writes `share` [d_model, facts] at the j-th layer.
+  Json write_layer(std::size_t j, const std::vector<FactRows>& facts, std::int64_t first,
+                   const at::Tensor& share) {
+    const std::int64_t layer = input_.layers[j];
+    const at::Tensor keys = mean_keys(model_, facts, layer);
+    const Adjusted adjusted = adjust_(layer, keys, past_[layer]);
+    left_.resize(input_.layers.size());
+    right_.resize(input_.layers.size());
+    left_[j].push_back(share.to(at::kFloat));
+    right_[j].push_back(adjusted.keys.to(at::kFloat).contiguous());
+    const MatrixRef down = model_.mlp_down(layer);
+    model_ = changed(model_, down, left_[j].back(), right_[j].back());
+    for (std::size_t f = 0; f < facts.size(); ++f) {
+      FactTrace& trace = plan_.traces[static_cast<std::size_t>(first) + f];
+      trace.keys.emplace_back(layer, keys.select(1, static_cast<std::int64_t>(f)));
+      trace.residual = std::max(trace.residual, adjusted.residual);
+    }
+    Json note{{"layer", layer}, {"first_fact", first}, {"facts", facts.size()}};
+    note.update(adjusted.notes);
+    return note;
+  }
+
+  const EditInput& input_;
+  const Adjust& adjust_;
+  std::vector<std::string> contexts_;
+  Decoder model_;
+  EditPlan plan_;
+  std::vector<std::vector<at::Tensor>> left_, right_;  ///< [layer][turn]
+  std::map<std::int64_t, PastKeys> past_;
+  Json fact_notes_ = Json::array(), layer_notes_ = Json::array();
+};
+
+}  // namespace
+
+std::vector<Parameter> mass_edit_numbers(std::span<const Parameter> own) {
+  std::vector<Parameter> out(std::begin(kShared), std::end(kShared));
+  out.insert(out.end(), own.begin(), own.end());
+  return out;
+}
+
+const std::vector<WordParameter>& mass_edit_words() {
+  static const std::vector<WordParameter> kWords{
+      {"contexts", "auto", {}, "auto, or a file with one literal template with {} a line"}};
+  return kWords;
+}
+
+void PastKeys::add(const at::Tensor& keys) {
+  const OneThread inside;
+  count_ += keys.size(1);
+  if (moment_.defined()) {
+    moment_ += at::matmul(keys, keys.t());
+    return;
+  }
+  panel_ = panel_.defined() ? at::cat({panel_, keys}, 1) : keys;
+  if (panel_.size(1) < panel_.size(0)) return;
+  moment_ = at::matmul(panel_, panel_.t());
+  panel_.reset();
+}
+
+EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust) {
+  MassEdit edit(input, adjust);
+  const auto count = static_cast<std::int64_t>(input.facts.size());
+  const std::int64_t batch = input.batch > 0 ? input.batch : count;
+  for (std::int64_t first = 0; first < count; first += batch)
+    edit.write(first, std::min(count, first + batch));
+  return edit.plan();
+}
+
+}  // namespace lancet

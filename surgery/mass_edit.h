@@ -1,0 +1,60 @@
+#pragma once
+// The frame of editors that write many facts at once over a range of layers (MEMIT §4, as coded:
+// editing reference 1.4). With N facts and n layers, the last of them L:
+//   z_i = h_i + delta_i at the stream leaving L                         value.h, all facts batched
+//   for each layer, the earlier ones already changed:
+//     K = keys of the facts [d_k, N], bare prompt 1/2, the contexts' mean 1/2
+//     R = (Z - H) / (n - j)  with H = the stream leaving L now [d_model, N], j = 0 .. n-1
+//     delta W = R A^T        A [d_k, N] is the editor's answer to K
+// Keys and H come from passes over the changed weights (forward replay), never from stale caches.
+// With input.batch the facts are written so in turns; the keys of earlier turns, read anew behind
+// each turn, go to the editor as the past.
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "surgery/editor.h"
+#include "surgery/value.h"
+
+namespace lancet {
+
+/// Keys of facts that must stay as they are, at one layer: H H^T as a panel H [d_k, n] while it is
+/// narrower than d_k, as a matrix afterwards (what it costs does not grow with the number of
+/// facts).
+class PastKeys {
+ public:
+  void add(const at::Tensor& keys);  ///< float64 [d_k, n]
+  [[nodiscard]] std::int64_t count() const noexcept { return count_; }
+  [[nodiscard]] const at::Tensor& panel() const noexcept { return panel_; }    ///< or undefined
+  [[nodiscard]] const at::Tensor& moment() const noexcept { return moment_; }  ///< or undefined
+
+ private:
+  std::int64_t count_ = 0;
+  at::Tensor panel_, moment_;
+};
+
+/// An editor's answer at one layer.
+struct Adjusted {
+  at::Tensor keys;      ///< A, float64 [d_k, N]
+  double residual = 0;  ///< relative residual of the linear system
+  Json notes;           ///< of this layer: lambda, ranks, condition
+};
+/// `keys` K float64 [d_k, N].
+using Adjust =
+    std::function<Adjusted(std::int64_t layer, const at::Tensor& keys, const PastKeys& past)>;
+
+/// The parameters that all editors of this kind share: steps, lr, clamp, kl, weight_decay, stop,
+/// stop_nll, context_count; and `contexts`.
+[[nodiscard]] std::vector<Parameter> mass_edit_numbers(std::span<const Parameter> own);
+[[nodiscard]] const std::vector<WordParameter>& mass_edit_words();
+
+/// One factor pair a layer, column i of both for fact i. Traces hold the keys of every layer, z,
+/// and the losses; notes hold, a layer each, what `adjust` noted and how far the stream is from Z
+/// after it.
+[[nodiscard]] EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust);
+
+}  // namespace lancet

@@ -1,0 +1,153 @@
+#include "surgery/statistics/run.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "formats/model_writer.h"
+#include "surgery/edit_session.h"
+#include "surgery/statistics/checkpoint.h"
+
+namespace lancet {
+namespace {
+
+void check_request(const CovarianceRequest& request) {
+  const int sources = (request.texts.empty() ? 0 : 1) + (request.self_generated > 0 ? 1 : 0) +
+                      (request.imports.empty() ? 0 : 1);
+  if (sources != 1)
+    fail(ErrorKind::kUsage, "covariance",
+         fmt::format("expected one of --text, --self-generated and --import, found {}", sources));
+  if (!request.plan) check_output("covariance", request.out, request.force);
+}
+
+std::int64_t d_ff_of(const Decoder& model, std::int64_t layer) {
+  const MatrixRef down = model.mlp_down(layer);
+  return down.weight.size(down.layout == MatrixLayout::kOutIn ? 1 : 0);
+}
+
+/// "model.layers.5.mlp.down_proj".
+std::vector<std::string> module_names(const Decoder& model,
+                                      const std::vector<std::int64_t>& layers) {
+  std::vector<std::string> out;
+  for (const std::int64_t layer : layers) {
+    const std::string weight = model.mlp_down(layer).name;
+    out.push_back(weight.substr(0, weight.rfind(".weight")));
+  }
+  return out;
+}
+
+/// The files' means as sums; each must have been counted.
+Moments read_imports(const Decoder& model, const CovarianceRequest& request,
+                     const std::vector<std::int64_t>& layers, Json& identity) {
+  if (request.imports.size() != layers.size())
+    fail(ErrorKind::kUsage, "covariance",
+         fmt::format("expected one --import for each of {} layers, found {}", layers.size(),
+                     request.imports.size()));
+  Moments out{layers, {}};
+  identity = {{"imports", Json::array()}};
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const Covariance one =
+        read_covariance(request.imports[i], layers[i], d_ff_of(model, layers[i]));
+    if (one.tokens < 1 || (i > 0 && one.tokens != out.tokens))
+      fail(ErrorKind::kMismatch, "covariance",
+           fmt::format("expected files that count the same tokens, found {} and {} ({})",
+                       out.tokens, one.tokens, request.imports[i].string()));
+    out.tokens = one.tokens;
+    out.sums.push_back(one.matrix * static_cast<double>(one.tokens));
+    identity["imports"].push_back(one.identity);
+  }
+  return out;
+}
+
+/// Everything that moves a digit: resuming is right only where all of it is the same.
+Json identity_of(const SurgeryModel& model, const CovarianceRequest& request,
+                 const std::vector<std::int64_t>& layers, const Corpus& corpus,
+                 std::int64_t max_tokens) {
+  CovarianceIdentity own =
+      covariance_identity(model.decoder, sha256_hex(dump_json(model.source.config())),
+                          model.tokenizer, layers.back(), shipped_covariance_text());
+  own.text_sha256 = sha256_hex(dump_json(corpus.identity()));
+  own.window = request.window;
+  own.max_tokens = max_tokens;
+  Json out = own.json();
+  out["layers"] = layers;
+  out["corpus"] = corpus.identity();
+  return out;
+}
+
+Json plan_covariance(const CovarianceRequest& request) {
+  const DecoderSpec spec = describe_decoder(ModelSource::open(request.model).config());
+  const auto layers = parse_layers(request.layers, spec.layers);
+  const auto bytes = static_cast<std::int64_t>(layers.size()) * spec.mlp.d_ff * spec.mlp.d_ff * 8;
+  return {{"plan", true},          {"output", request.out.string()}, {"layers", layers},
+          {"d_ff", spec.mlp.d_ff}, {"output_bytes", bytes},          {"matrices_memory", bytes}};
+}
+
+/// The statistics, and OUT.lancet.json beside them.
+void write_outputs(const CovarianceRequest& request, const RuntimeOptions& runtime,
+                   const Moments& moments, const std::vector<std::string>& names,
+                   const Json& identity) {
+  const std::string sha256 = save_covariances(request.out, moments, names, identity);
+  write_manifest(request.out.string() + ".lancet.json",
+                 {{"command", {{"command", "covariance"}, {"layers", request.layers}}},
+                  {"seed", runtime.seed},
+                  {"inputs", Json::array({{{"path", request.model.string()}}})},
+                  {"tokens", moments.tokens},
+                  {"identity", identity}},
+                 {{request.out, fs::file_size(request.out), sha256}});
+}
+
+}  // namespace
+
+Json run_covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) {
+  check_request(request);
+  if (request.plan) return plan_covariance(request);
+  Stopwatch watch;
+  const SurgeryModel model = load_surgery_model(request.model, runtime);
+  const auto layers = parse_layers(request.layers, model.decoder.spec().layers);
+  const auto names = module_names(model.decoder, layers);
+  watch.lap("load");
+  Json identity;
+  Moments moments;
+  std::int64_t resumed = 0;
+  fs::path partial = request.out;
+  partial += ".partial";
+  if (!request.imports.empty()) {
+    moments = read_imports(model.decoder, request, layers, identity);
+  } else {
+    const auto corpus = request.texts.empty()
+                            ? own_corpus(model.decoder, model.tokenizer, runtime.seed)
+                            : text_corpus(request.texts);
+    CollectOptions options{
+        .window = request.window,
+        .max_tokens = request.texts.empty() ? request.self_generated : request.max_tokens,
+        .checkpoint = partial};
+    identity = identity_of(model, request, layers, *corpus, options.max_tokens);
+    watch.lap("identity");
+    moments = collect_moments(model.decoder, model.tokenizer, layers, *corpus, identity, options,
+                              resumed);
+  }
+  watch.lap("collect");
+  write_outputs(request, runtime, moments, names, identity);
+  Json exported = Json::array();
+  if (request.npz) {
+    for (const fs::path& path : export_covariances(*request.npz, moments, names))
+      exported.push_back(path.string());
+  }
+  std::error_code none_there;
+  fs::remove(partial, none_there);
+  watch.lap("write");
+  const double collecting = watch.laps()["collect"].get<double>();
+  return {{"output", request.out.string()},
+          {"layers", layers},
+          {"tensors", names},
+          {"tokens", moments.tokens},
+          {"documents", moments.documents},
+          {"resumed_tokens", resumed},
+          {"seconds", watch.total()},
+          {"tokens_per_second", static_cast<double>(moments.tokens - resumed) / collecting},
+          {"exported", exported},
+          {"timings", watch.laps()}};
+}
+
+}  // namespace lancet

@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+"""lancet synthesize at the shell, against servers that go wrong. Usage: synthesize_test.py LANCET [unittest args]."""
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from fault_server import FAULTS, FaultServer  # noqa: E402
+
+LANCET = pathlib.Path(sys.argv[1]).resolve()
+SCHEDULES = int(os.environ.get("LANCET_SCHEDULES", "20"))
+SEEDS = 60
+LIMITS = "concurrency: 8, timeout: 20, idle_timeout: 0.5, attempts: 12, max_response_bytes: 1000000"
+
+
+class Shell(unittest.TestCase):
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="lancet-synthesize-"))
+        self.addCleanup(shutil.rmtree, self.work, True)
+        self.seeds = self.work / "seeds.jsonl"
+        self.seeds.write_text("".join(json.dumps({"prompt": f"Question {i} on \u00fcber {i * i}?"}) + "\n" for i in range(SEEDS)))
+
+    def job(self, url, limits=LIMITS, extra="", data="recipe: instruct, seeds: seeds.jsonl", name="job.yml"):
+        path = self.work / name
+        path.write_text(f"seed: 3\nteacher:\n  url: {url}\n  model: toy\n  limits: {{{limits}}}\n"
+                        f"  prices: {{input: 1, output: 4}}\n{extra}data: {{{data}}}\n")
+        return path
+
+    def run_lancet(self, *args, code=0, env=None, timeout=120):
+        done = subprocess.run([str(LANCET), "synthesize", *map(str, args)], capture_output=True, text=True, cwd=self.work,
+                              timeout=timeout, env={**os.environ, **(env or {})})
+        self.assertEqual(done.returncode, code, f"{args}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def json(self, *args, code=0, **options):
+        return json.loads(self.run_lancet(*args, "--json", code=code, **options).stdout)
+
+    def rows(self, name="out.jsonl"):
+        return [json.loads(line) for line in (self.work / name).read_text().splitlines()]
+
+
+class Faults(Shell):
+    def reference(self, stream, data="recipe: instruct, seeds: seeds.jsonl"):
+        with FaultServer() as server:
+            name = f"reference-{stream}.jsonl"
+            result = self.json(self.job(server.url, extra=f"  stream: {stream}\n", data=data), "-o", name)
+            self.assertEqual(server.twice(), 0)
+        return (self.work / name).read_bytes(), result
+
+    def killed_until_done(self, job, out, draw, reference):
+        """Runs the job, kill -9 at random moments, until it ends by itself; returns the number of kills."""
+        kills = 0
+        while True:
+            process = subprocess.Popen([str(LANCET), "synthesize", str(job), "-o", out, "--json"], cwd=self.work,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            try:
+                output, error = process.communicate(timeout=draw.uniform(0.05, 0.9) if kills < 4 else 120)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+                if (self.work / out).exists():  # killed after the last byte: then all of it stands there
+                    self.assertEqual((self.work / out).read_bytes(), reference, "half a dataset under the final name")
+                    (self.work / out).unlink()
+                continue
+            self.assertEqual(process.returncode, 0, error)
+            return kills, json.loads(output)
+
+    def test_random_faults_and_kills_change_no_byte_and_ask_nothing_twice(self):
+        references = {stream: self.reference(stream)[0] for stream in ("false", "true")}
+        self.assertEqual(references["false"], references["true"])
+        met, kills_in_all, twice_in_all = {}, 0, 0
+        for schedule in range(SCHEDULES):
+            draw = random.Random(schedule)
+            stream = "true" if schedule % 2 else "false"
+            out = f"out{schedule}.jsonl"
+            with FaultServer(seed=schedule, rate=draw.uniform(0.1, 0.6), delay=0.01) as server:
+                kills, result = self.killed_until_done(self.job(server.url, extra=f"  stream: {stream}\n"), out, draw,
+                                                       references[stream])
+                self.assertEqual((self.work / out).read_bytes(), references[stream], f"schedule {schedule}")
+                # What was in flight at a kill, and nothing else, may have been answered twice.
+                self.assertLessEqual(server.twice(), 8 * kills, f"schedule {schedule}")
+                self.assertLessEqual(server.most_open, 8 * (kills + 1))
+                self.assertGreaterEqual(result["spent"]["requests"] + 8 * kills, server.seen)
+                for kind, count in server.kinds.items():
+                    met[kind] = met.get(kind, 0) + count
+                kills_in_all += kills
+                twice_in_all += server.twice()
+        print(f"{SCHEDULES} schedules, {kills_in_all} kills, {sum(met.values())} faults: {met}; answered twice: {twice_in_all}",
+              file=sys.stderr)
+        if SCHEDULES >= 20:
+            self.assertEqual(set(met), set(FAULTS), "a fault was never drawn")
+            self.assertGreaterEqual(kills_in_all, SCHEDULES)
+
+    def test_without_a_kill_nothing_is_asked_twice_whatever_fails(self):
+        reference = self.reference("false")[0]
+        with FaultServer(seed=77, rate=0.5) as server:
+            result = self.json(self.job(server.url), "-o", "out.jsonl")
+            self.assertEqual(server.twice(), 0)
+            self.assertEqual(result["spent"]["requests"], server.seen)
+        self.assertEqual((self.work / "out.jsonl").read_bytes(), reference)
+        with FaultServer() as server:  # and again: the journal holds everything
+            self.json(self.job(server.url), "-o", "out.jsonl", "--force")
+            self.assertEqual(server.seen, 0)
+        self.assertEqual((self.work / "out.jsonl").read_bytes(), reference)
+
+    def test_a_torn_journal_goes_on_where_it_was_torn(self):
+        reference = self.reference("false")[0]
+        text = (self.work / "reference-false.jsonl.journal").read_bytes()
+        (self.work / "out.jsonl.journal").write_bytes(text[:len(text) // 2 + 3])
+        with FaultServer() as server:
+            self.json(self.job(server.url), "-o", "out.jsonl")
+            self.assertLess(server.seen, SEEDS * 2 // 3)
+            self.assertGreater(server.seen, 0)
+        self.assertEqual((self.work / "out.jsonl").read_bytes(), reference)
+
+    def test_recipes_of_several_steps_survive_kills_too(self):
+        data = "recipe: dialogue, seeds: seeds.jsonl, limit: 12, options: {turns: 3}"
+        reference = self.reference("false", data)[0]
+        self.assertEqual(len(reference.splitlines()), 12)
+        for schedule in range(2):
+            with FaultServer(seed=schedule, rate=0.3, delay=0.02) as server:
+                out = f"dialogue{schedule}.jsonl"
+                kills, _ = self.killed_until_done(self.job(server.url, data=data), out, random.Random(schedule), reference)
+                self.assertEqual((self.work / out).read_bytes(), reference)
+                self.assertLessEqual(server.twice(), 8 * kills)
+
+
+class Caps(Shell):
+    def test_the_cap_on_requests_is_held_over_runs_and_faults(self):
+        with FaultServer(seed=5, rate=0.4) as server:
+            limits = LIMITS + ", max_requests: 40"
+            error = self.json(self.job(server.url, limits), "-o", "out.jsonl", code=6)["error"]
+            self.assertIn("max_requests 40", error["message"])
+            self.assertEqual(server.seen, 40)
+            self.json(self.job(server.url, limits), "-o", "out.jsonl", code=6)
+            self.assertEqual(server.seen, 40)
+            self.assertFalse((self.work / "out.jsonl").exists())
+            done = self.json(self.job(server.url, limits), "-o", "part.jsonl", "--finish")
+            self.assertEqual(done["rows"], 0)  # another journal: nothing is known there
+            self.json(self.job(server.url), "-o", "out.jsonl")
+            self.assertEqual(server.twice(), 0)
+        self.assertEqual(len(self.rows()), SEEDS)
+
+    def test_tokens_and_dollars_are_never_exceeded_and_nearly_used(self):
+        for name, cap, spent in (("max_tokens", 1500, lambda s: s["prompt_tokens"] + s["completion_tokens"] + s["lost_tokens"]),
+                                 ("max_usd", 0.004, lambda s: s["usd"])):
+            with FaultServer(delay=0.005) as server:
+                limits = LIMITS + f", {name}: {cap}"
+                job = self.job(server.url, limits, extra="  sampling: {max_tokens: 400}\n")
+                self.json(job, "-o", f"{name}.jsonl", code=6)
+                result = self.json(job, "-o", f"{name}.jsonl", "--finish")
+                self.assertLessEqual(spent(result["spent"]), cap)
+                self.assertGreater(spent(result["spent"]), cap * 0.5)
+                self.assertGreater(result["rows"], 0)
+                self.assertLess(result["rows"], SEEDS)
+                self.assertEqual(server.spent, result["spent"]["prompt_tokens"] + result["spent"]["completion_tokens"])
+
+    def test_requests_a_minute_and_in_flight_are_held(self):
+        with FaultServer(delay=0.05) as server:
+            process = subprocess.Popen([str(LANCET), "synthesize", str(self.job(server.url, "concurrency: 3, requests_per_minute: 20")),
+                                        "-o", "out.jsonl"], cwd=self.work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+            begin = time.monotonic()
+            self.assertEqual(process.wait(timeout=10), 130)
+            self.assertLess(time.monotonic() - begin, 2)
+            self.assertEqual(server.seen, 20)
+            self.assertLessEqual(server.most_open, 3)
+
+
+class Endpoints(Shell):
+    def test_a_dead_endpoint_is_set_aside_and_the_other_does_the_work(self):
+        with FaultServer(delay=0.01) as server:
+            result = self.json(self.job(f"[http://127.0.0.1:9/v1, {server.url}]"), "-o", "out.jsonl")
+            self.assertEqual(result["rows"], SEEDS)
+            self.assertGreaterEqual(result["wire"]["set_aside"], 1)
+
+    def test_two_endpoints_share_one_queue(self):
+        with FaultServer(delay=0.01) as a, FaultServer(delay=0.01) as b:
+            self.json(self.job(f"[{a.url}, {b.url}]"), "-o", "out.jsonl")
+            self.assertEqual(a.seen + b.seen, SEEDS)
+            self.assertGreater(min(a.seen, b.seen), SEEDS // 5)
+
+    def test_a_server_that_never_answers_ends_the_run_with_a_reason(self):
+        job = self.job("http://127.0.0.1:9/v1", "attempts: 2, give_up_after: 3")
+        error = self.json(job, "-o", "out.jsonl", code=6)["error"]
+        self.assertEqual(error["kind"], "resource")
+        self.assertFalse((self.work / "out.jsonl").exists())
+
+
+class Secrets(Shell):
+    KEY = "sk-test-9f8e7d6c5b4a"
+
+    def test_the_key_is_sent_and_stands_nowhere_else(self):
+        def leak(body):
+            return f"I was sent Bearer {self.KEY}?"
+
+        with FaultServer(seed=1, rate=0.3, faults=("error-body", "500")) as server:
+            job = self.job(server.url, extra="  api_key_env: TOY_KEY\n")
+            done = self.run_lancet(job, "-o", "out.jsonl", "--verbose", env={"TOY_KEY": self.KEY})
+            self.assertEqual({h.get("authorization") for h in server.headers}, {f"Bearer {self.KEY}"})
+            self.assertNotIn(self.KEY, done.stdout + done.stderr)
+        for path in self.work.rglob("*"):
+            if path.is_file():
+                self.assertNotIn(self.KEY.encode(), path.read_bytes(), path)
+
+    def test_an_error_that_quotes_the_key_does_not_show_it(self):
+        class Quoting(FaultServer):
+            def reply(self, connection, body, key, fault):
+                self.send(connection, 401, {"error": {"message": f"Incorrect API key provided: {Secrets.KEY}."}})
+                return True
+
+        with Quoting() as server:
+            job = self.job(server.url, extra="  api_key_env: TOY_KEY\n")
+            done = self.run_lancet(job, "-o", "out.jsonl", "--json", "--verbose", code=2, env={"TOY_KEY": self.KEY})
+            self.assertIn("Incorrect API key provided: ***.", done.stdout)
+            self.assertNotIn(self.KEY, done.stdout + done.stderr)
+            self.assertLessEqual(server.seen, 8)
+
+    def test_a_missing_key_and_a_key_in_the_file_are_refused(self):
+        with FaultServer() as server:
+            error = self.json(self.job(server.url, extra="  api_key_env: NOT_SET_ANYWHERE\n"), "-o", "o.jsonl", code=2)["error"]
+            self.assertIn("NOT_SET_ANYWHERE", error["message"])
+            done = self.run_lancet(self.job(server.url, extra=f"  api_key_env: {self.KEY}\n"), "-o", "o.jsonl", code=2)
+            self.assertNotIn(self.KEY, done.stdout + done.stderr)
+            done = self.run_lancet(self.job(f"http://user:{self.KEY}@127.0.0.1:{server.port}/v1"), "-o", "o.jsonl", code=2)
+            self.assertNotIn(self.KEY, done.stdout + done.stderr)
+            self.assertEqual(server.seen, 0)
+
+    def test_a_redirect_is_refused_and_the_key_does_not_follow_it(self):
+        with FaultServer() as elsewhere:
+            class Redirecting(FaultServer):
+                def reply(self, connection, body, key, fault):
+                    self.send(connection, 307, {}, {"Location": elsewhere.url + "/chat/completions"})
+                    return True
+
+            with Redirecting() as server:
+                job = self.job(server.url, extra="  api_key_env: TOY_KEY\n")
+                error = self.json(job, "-o", "o.jsonl", code=3, env={"TOY_KEY": self.KEY})["error"]
+                self.assertIn("redirects to", error["message"])
+            self.assertEqual(elsewhere.seen, 0)
+
+
+class Use(Shell):
+    def test_a_job_by_options_gives_the_rows_of_the_same_job_by_file(self):
+        with FaultServer() as server:
+            self.run_lancet("--seeds", "seeds.jsonl", "--teacher", server.url, "--model", "toy", "--max-tokens", "50",
+                            "--temperature", "0.5", "-o", "a.jsonl", "--seed", "9")
+            path = self.work / "b.yml"
+            path.write_text(f"seed: 9\nteacher: {{url: {server.url}, model: toy, sampling: {{max_tokens: 50, temperature: 0.5}}}}\n"
+                            "data: {seeds: seeds.jsonl}\noutput: b.jsonl\n")
+            self.run_lancet(path)
+            self.assertEqual({b["temperature"] for b in server.bodies}, {0.5})
+            self.assertEqual({b["top_p"] for b in server.bodies}, {1.0})  # nothing is left to the server's defaults
+        self.assertEqual((self.work / "a.jsonl").read_bytes(), (self.work / "b.jsonl").read_bytes())
+        manifest = json.loads((self.work / "a.jsonl.lancet.json").read_text())
+        self.assertEqual(manifest["outputs"][0]["sha256"], hashlib.sha256((self.work / "a.jsonl").read_bytes()).hexdigest())
+        self.assertEqual(manifest["job"]["teacher"]["model"], "toy")
+
+    def test_rows_stand_in_the_order_of_the_seeds_with_their_provenance(self):
+        with FaultServer(delay=0.003) as server:
+            self.json(self.job(server.url, data="recipe: instruct, seeds: seeds.jsonl, samples: 2"), "-o", "out.jsonl")
+        rows = self.rows()
+        self.assertEqual([r["provenance"]["seed"] for r in rows], [f"seeds.jsonl:{i // 2 + 1}" for i in range(2 * SEEDS)])
+        self.assertEqual(rows[1]["provenance"]["sample"], 1)
+        self.assertEqual({r["provenance"]["model"] for r in rows}, {"toy-1"})
+        self.assertNotEqual(rows[0]["messages"][-1], rows[1]["messages"][-1])
+
+    def test_parts_joined_are_the_whole(self):
+        with FaultServer() as server:
+            self.json(self.job(server.url), "-o", "whole.jsonl")
+            for k in range(1, 4):
+                result = self.json(self.job(server.url), "-o", "joined.jsonl", "--part", f"{k}/3")
+                self.assertGreater(result["rows"], 5)
+            seen = server.seen
+            self.json(self.job(server.url), "-o", "joined.jsonl")
+            self.assertEqual(server.seen, seen, "the join asked again")
+        self.assertEqual((self.work / "whole.jsonl").read_bytes(), (self.work / "joined.jsonl").read_bytes())
+
+    def test_typed_failures_are_dropped_counted_and_asked_again_on_wish_only(self):
+        cut = {"on": True}
+
+        class Cutting(FaultServer):
+            def payload(self, body, stream, fault):
+                document, _, kind = super().payload(body, stream, fault)
+                if cut["on"] and "Question 7 " in body["messages"][-1]["content"]:
+                    document["choices"][0]["finish_reason"] = "length"
+                return document, json.dumps(document).encode(), kind
+
+        with Cutting() as server:
+            result = self.json(self.job(server.url), "-o", "out.jsonl")
+            self.assertEqual(result["dropped"], {"length": 1})
+            self.assertEqual(len(self.rows()), SEEDS - 1)
+            self.json(self.job(server.url), "-o", "out.jsonl", "--force")
+            self.assertEqual(server.seen, SEEDS)
+            cut["on"] = False
+            self.json(self.job(server.url), "-o", "out.jsonl", "--force", "--retry-failed")
+            self.assertEqual(server.seen, SEEDS + 1)
+        self.assertEqual(len(self.rows()), SEEDS)
+
+    def test_batch_files_out_and_in_give_the_live_dataset(self):
+        data = "recipe: dialogue, seeds: seeds.jsonl, limit: 10, options: {turns: 2}"
+        with FaultServer() as server:
+            self.json(self.job(server.url, data=data), "-o", "live.jsonl")
+            live = (self.work / "live.jsonl").read_bytes()
+        folder, submitted = self.work / "batches", set()
+        for step in range(1, 9):
+            result = self.json(self.job("http://127.0.0.1:9/v1", data=data), "-o", "batch.jsonl", "--batch-files", "batches")
+            if result["complete"]:
+                break
+            again = self.json(self.job("http://127.0.0.1:9/v1", data=data), "-o", "batch.jsonl", "--batch-files", "batches")
+            self.assertEqual(again["batch"]["written"], 0, "submitted twice")
+            answers, errors = [], []
+            for path in sorted(folder.glob("batch-*.jsonl")):
+                if (folder / f"{path.stem}.done").exists():
+                    continue
+                (folder / f"{path.stem}.done").touch()
+                for number, line in enumerate(path.read_text().splitlines()):
+                    request = json.loads(line)
+                    self.assertEqual(request["method"], "POST")
+                    self.assertEqual(request["url"], "/v1/chat/completions")
+                    if step == 1 and number == 3:  # this one expired: it is written again
+                        errors.append({"id": "e", "custom_id": request["custom_id"], "response": None,
+                                       "error": {"code": "batch_expired", "message": "too late"}})
+                        continue
+                    self.assertNotIn(request["custom_id"], submitted)
+                    submitted.add(request["custom_id"])
+                    with FaultServer() as server:
+                        document, _, _ = server.payload(request["body"], False, None)
+                    answers.append({"id": "b", "custom_id": request["custom_id"], "error": None,
+                                    "response": {"status_code": 200, "body": document}})
+            (folder / f"output-{step}.jsonl").write_text("".join(json.dumps(a) + "\n" for a in answers))
+            if errors:
+                (folder / f"errors-{step}.jsonl").write_text("".join(json.dumps(e) + "\n" for e in errors))
+        self.assertEqual((self.work / "batch.jsonl").read_bytes(), live)
+
+    def test_the_plan_asks_nothing_and_bounds_what_comes(self):
+        with FaultServer() as server:
+            plan = self.json(self.job(server.url), "--plan", "-o", "out.jsonl")
+            self.assertEqual(server.seen, 0)
+            result = self.json(self.job(server.url), "-o", "out.jsonl")
+        self.assertEqual(plan["requests_at_most"], result["spent"]["requests"])
+        self.assertGreaterEqual(plan["completion_tokens_at_most"], result["spent"]["completion_tokens"])
+        self.assertGreaterEqual(plan["usd_at_most"], result["spent"]["usd"])
+        self.assertEqual(sorted(p.name for p in self.work.iterdir()),
+                         ["job.yml", "out.jsonl", "out.jsonl.journal", "out.jsonl.lancet.json", "seeds.jsonl"])
+
+    def test_mistakes_in_a_job_are_named_by_line_and_column(self):
+        for text, words in (("teacher: {url: http://x/v1, model: m}\ndata: {recipe: evol_instruct, seeds: seeds.jsonl, options: {round: 2}}\n",
+                             ("2:", "unknown key 'round'", "rounds")),
+                            ("teacher: {url: http://x/v1, model: m, sampling: {temprature: 1}}\ndata: {seeds: seeds.jsonl}\n",
+                             ("1:", "temprature", "temperature")),
+                            ("teacher: {url: http://x/v1, model: m}\ndata: {recipe: instrct, seeds: s}\n", ("2:16", "instrct", "instruct")),
+                            ("teacher: {url: http://x/v1, model: m, limits: {max_usd: -1}}\ndata: {seeds: s}\n", ("1:", "max_usd")),
+                            ("teacher: {url: ftp://x/v1, model: m}\ndata: {seeds: s}\n", ("1:16", "url")),
+                            ("teacher: {url: http://x/v1}\ndata: {seeds: s}\n", ("1:10", "'model' is missing")),
+                            ("teacher: {url: http://x/v1, model: m, extra: {seed: 1}}\ndata: {seeds: s}\n", ("1:", "seed"))):
+            path = self.work / "bad.yml"
+            path.write_text(text)
+            done = self.run_lancet(path, "-o", "o.jsonl", code=2)
+            for word in words:
+                self.assertIn(word, done.stderr)
+        self.seeds.write_text('{"prompt": "a"}\n{"promt": "b"}\n')
+        error = self.json(self.job("http://127.0.0.1:9/v1"), "-o", "o.jsonl", code=3)["error"]
+        self.assertIn("seeds.jsonl:2", error["message"])
+
+    def test_a_request_that_is_refused_is_no_data_and_a_job_that_is_wrong_ends_soon(self):
+        class Refusing(FaultServer):
+            def reply(self, connection, body, key, fault):
+                self.send(connection, 400, {"error": {"message": "max_tokens is too large"}})
+                return True
+
+        with Refusing() as server:
+            error = self.json(self.job(server.url), "-o", "o.jsonl", code=2)["error"]
+            self.assertIn("max_tokens is too large", error["message"])
+            self.assertLess(server.seen, 20)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)

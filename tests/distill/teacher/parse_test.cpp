@@ -1,0 +1,275 @@
+#include "distill/teacher/parse.h"
+
+#include <cmath>
+
+#include "core/rng.h"
+#include "distill/teacher/sse.h"
+#include "tests/catch.h"
+
+using namespace lancet;
+
+namespace {
+
+TeacherRequest asked(std::uint64_t max_tokens = 100) {
+  TeacherRequest out;
+  out.body = {{"max_tokens", max_tokens},
+              {"messages", Json::array({{{"role", "user"}, {"content", "hello there"}}})}};
+  return out;
+}
+
+TeacherAnswer answer_of(std::string_view body, const TeacherRequest& request = asked()) {
+  const Parsed parsed = parse_answer(body, request);
+  INFO(parsed.message);
+  REQUIRE(parsed.kind == Parsed::Kind::kAnswer);
+  return parsed.answer;
+}
+
+std::string reply(std::string_view message, std::string_view finish = "\"stop\"",
+                  std::string_view rest = "") {
+  return std::string(
+             R"({"model":"m-1","system_fingerprint":"fp","choices":[{"index":0,"message":)") +
+         std::string(message) + R"(,"finish_reason":)" + std::string(finish) + "}]" +
+         std::string(rest) + "}";
+}
+
+}  // namespace
+
+TEST_CASE("answers: only a finished text is data; every other ending has its own name") {
+  CHECK(answer_of(reply(R"({"content":"hi"})")).outcome == Outcome::kOk);
+  CHECK(answer_of(reply(R"({"content":"hi"})")).model == "m-1");
+  CHECK(answer_of(reply(R"({"content":"hi"})", R"("length")")).outcome == Outcome::kLength);
+  CHECK(answer_of(reply(R"({"content":"hi"})", R"("max_tokens")")).outcome == Outcome::kLength);
+  CHECK(answer_of(reply(R"({"content":"h"})", R"("content_filter")")).outcome ==
+        Outcome::kContentFilter);
+  const TeacherAnswer refusal = answer_of(reply(R"({"content":null,"refusal":"I will not"})"));
+  CHECK(refusal.outcome == Outcome::kRefusal);
+  CHECK(refusal.message == "I will not");
+  CHECK(answer_of(reply(R"({"content":null})")).outcome == Outcome::kEmpty);
+  CHECK(answer_of(reply(R"({"content":" \n"})")).outcome == Outcome::kEmpty);
+  const TeacherAnswer tool =
+      answer_of(reply(R"({"content":null,"tool_calls":[{"id":"1"}]})", R"("tool_calls")"));
+  CHECK(tool.outcome == Outcome::kOk);
+  CHECK(tool.tool_calls.size() == 1);
+  // No word on why it stopped: the count of tokens tells.
+  const char* at_limit = R"(,"usage":{"prompt_tokens":9,"completion_tokens":100})";
+  const char* before = R"(,"usage":{"prompt_tokens":9,"completion_tokens":99})";
+  CHECK(answer_of(reply(R"({"content":"hi"})", "null", at_limit)).outcome == Outcome::kLength);
+  CHECK(answer_of(reply(R"({"content":"hi"})", "null", before)).outcome == Outcome::kOk);
+}
+
+TEST_CASE("answers: content in parts, and the Llama API's own shape, are read") {
+  CHECK(answer_of(reply(R"({"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]})"))
+            .text == "ab");
+  const auto llama = answer_of(
+      R"({"completion_message":{"role":"assistant","stop_reason":"stop","content":{"type":"text","text":"hey"}}})");
+  CHECK(llama.text == "hey");
+  CHECK(llama.outcome == Outcome::kOk);
+  CHECK(answer_of(reply(R"({"content":"x","reasoning_content":"because"})")).reasoning ==
+        "because");
+}
+
+TEST_CASE("answers: an error under status 200 and damaged documents are never data") {
+  const Parsed error = parse_answer(R"({"error":{"message":"busy","code":503}})", asked());
+  CHECK(error.kind == Parsed::Kind::kServerError);
+  CHECK(error.status == 503);
+  CHECK(error.message == "busy");
+  CHECK(parse_answer(R"({"object":"error","message":"no","code":400})", asked()).status == 400);
+  const std::string good = reply(R"({"content":"hi"})");
+  for (std::size_t cut = 0; cut < good.size(); ++cut)
+    REQUIRE(parse_answer(good.substr(0, cut), asked()).kind == Parsed::Kind::kMalformed);
+  for (const char* odd :
+       {"[]", "{}", R"({"choices":[]})", R"({"choices":[{"logprobs":3}]})",
+        R"({"choices":[{"message":{"content":"x"},"token_ids":["a"]}]})", "<html>"})
+    CHECK(parse_answer(odd, asked()).kind == Parsed::Kind::kMalformed);
+  CHECK(parse_response("text/html", "<html>", asked()).message.find("text/html") !=
+        std::string::npos);
+}
+
+TEST_CASE("answers: usage that cannot be true is estimated and says so") {
+  const auto usage = [](const char* text) {
+    return answer_of(reply(R"({"content":"12345678"})", "\"stop\"", text)).usage;
+  };
+  const auto good = usage(
+      R"(,"usage":{"prompt_tokens":11,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":7}})");
+  CHECK_FALSE(good.estimated);
+  CHECK(good.prompt == 11);
+  CHECK(good.cached == 7);
+  for (const char* bad :
+       {"", R"(,"usage":null)", R"(,"usage":{"prompt_tokens":-4,"completion_tokens":2})",
+        R"(,"usage":{"prompt_tokens":11,"completion_tokens":102})",
+        R"(,"usage":{"prompt_tokens":99999999,"completion_tokens":2})",
+        R"(,"usage":{"prompt_tokens":"11","completion_tokens":2})"}) {
+    const auto found = usage(bad);
+    CHECK(found.estimated);
+    CHECK(found.completion == 2);  // eight bytes
+  }
+}
+
+TEST_CASE("log probabilities: both forms give the same tokens, ids come from wherever they stand") {
+  const auto chat = parse_logprobs(Json::parse(
+      R"({"content":[{"id":5,"token":"a","bytes":[226,130],"logprob":-0.5,"top_logprobs":[
+         {"id":9,"token":"b","bytes":[98],"logprob":-2.0},{"id":5,"token":"a","bytes":[226,130],"logprob":-0.5}]}]})"));
+  REQUIRE(chat.size() == 1);
+  CHECK(chat[0].bytes == "\xE2\x82");
+  CHECK(chat[0].id == 5);
+  REQUIRE(chat[0].top.size() == 2);
+  CHECK(chat[0].top[0].id == 5);  // sorted
+  const auto plain = parse_logprobs(Json::parse(
+      R"({"tokens":["x","token_id:7"],"token_logprobs":[null,-1.25],"top_logprobs":[null,{"token_id:7":-1.25,"token_id:8":-3}]})"));
+  REQUIRE(plain.size() == 2);
+  CHECK(std::isnan(plain[0].logprob));
+  CHECK(plain[1].id == 7);
+  CHECK(plain[1].top[1].id == 8);
+  CHECK(parse_logprobs(Json()).empty());
+  CHECK_THROWS(parse_logprobs(Json::parse(R"({"what":1})")));
+  CHECK_THROWS(parse_logprobs(Json::parse(R"({"tokens":["a","b"],"token_logprobs":[-1]})")));
+}
+
+TEST_CASE("log probabilities: vLLM's prompt_logprobs are those of the prompt's own ids") {
+  const auto scored = parse_prompt_logprobs(
+      Json::parse(R"([null,{"12":{"logprob":-0.5,"rank":1,"decoded_token":"a"},
+                            "4":{"logprob":-3.5,"rank":9,"decoded_token":"b"}}])"),
+      {1, 4});
+  REQUIRE(scored.size() == 2);
+  CHECK(std::isnan(scored[0].logprob));
+  CHECK(scored[1].logprob == -3.5);
+  CHECK(scored[1].bytes == "b");
+  CHECK(scored[1].top[0].id == 12);
+}
+
+TEST_CASE("log probabilities: an echoed prompt is scored apart from what follows") {
+  TeacherRequest request;
+  request.route = Route::kCompletions;
+  request.body = {{"prompt", "ab c"}, {"echo", true}, {"max_tokens", 1}};
+  const auto answer = answer_of(
+      R"({"choices":[{"text":"ab c d","finish_reason":"stop","logprobs":{"tokens":["ab"," c"," d"],
+         "token_logprobs":[null,-1,-2],"top_logprobs":[null,{" c":-1},{" d":-2}]}}]})",
+      request);
+  CHECK(answer.prompt_tokens.size() == 2);
+  REQUIRE(answer.tokens.size() == 1);
+  CHECK(answer.tokens[0].bytes == " d");
+  CHECK(answer.text == " d");
+}
+
+TEST_CASE("events: any cut of the bytes gives the same events") {
+  const std::string text =
+      "\xEF\xBB\xBF: comment\r\nid: 1\r\ndata: one\r\ndata:two\n\nevent: error\rdata: x\r\r"
+      "data\n\nid: 2\ndata: [DONE]\n\n";
+  EventParser whole;
+  const auto wanted = whole.feed(text);
+  REQUIRE(wanted.size() == 4);
+  CHECK(wanted[0].data == "one\ntwo");
+  CHECK(wanted[0].id == "1");
+  CHECK(wanted[1].type == "error");
+  CHECK(wanted[2].data.empty());
+  CHECK(wanted[3].data == "[DONE]");
+  const Random random(9, "cuts");
+  for (std::uint32_t round = 0; round < 300; ++round) {
+    EventParser parser;
+    std::vector<ServerEvent> got;
+    std::uint64_t draw = round * 1000;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t step = random.bits(draw++) % 7;
+      for (auto& each : parser.feed(text.substr(at, step))) got.push_back(each);
+      at += step;
+    }
+    REQUIRE(got.size() == wanted.size());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      CHECK(got[i].data == wanted[i].data);
+      CHECK(got[i].type == wanted[i].type);
+      CHECK(got[i].id == wanted[i].id);
+    }
+  }
+}
+
+namespace {
+
+const std::string kStream =
+    R"(data: {"model":"m","choices":[{"delta":{"role":"assistant","content":null}}]}
+
+data: {"choices":[{"delta":{"content":"Hel"},"logprobs":{"content":[{"id":1,"token":"Hel","logprob":-1,"top_logprobs":[]}]}}]}
+
+data: {"choices":[{"delta":{"content":"lo"},"logprobs":{"content":[{"id":2,"token":"lo","logprob":-2,"top_logprobs":[]}]}}]}
+
+data: {"choices":[{"delta":{},"finish_reason":"stop"}]}
+
+data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":3}}
+
+data: [DONE]
+
+)";
+
+}  // namespace
+
+TEST_CASE("streams: chunks make the answer that would have come at once; a cut stream makes none") {
+  const Parsed parsed = parse_stream(kStream, asked());
+  INFO(parsed.message);
+  REQUIRE(parsed.kind == Parsed::Kind::kAnswer);
+  CHECK(parsed.answer.text == "Hello");
+  CHECK(parsed.answer.tokens.size() == 2);
+  CHECK(parsed.answer.usage.completion == 3);
+  CHECK(parsed.answer.outcome == Outcome::kOk);
+  const std::size_t finish = kStream.find("\n\n", kStream.find("finish_reason")) + 2;
+  for (std::size_t cut = 0; cut < finish - 1; ++cut)
+    REQUIRE(parse_stream(kStream.substr(0, cut), asked()).kind == Parsed::Kind::kMalformed);
+}
+
+TEST_CASE("streams: what repeats after the end is ignored, what repeats before it is noticed") {
+  const std::string usage = R"(data: {"choices":[],"usage")";
+  std::string twice = kStream;
+  const std::size_t at = twice.find(R"(data: {"choices":[{"delta":{},"finish)");
+  const std::size_t end = twice.find(usage);
+  twice.insert(end, twice.substr(at, end - at));
+  CHECK(parse_stream(twice, asked()).answer.text == "Hello");
+
+  std::string doubled = kStream;
+  const std::size_t from = doubled.find(R"(data: {"choices":[{"delta":{"content":"lo")");
+  const std::string chunk = doubled.substr(from, at - from);
+  doubled.insert(from, chunk + chunk + chunk);
+  CHECK(parse_stream(doubled, asked()).kind == Parsed::Kind::kMalformed);
+
+  std::string named = kStream;  // with ids the second copy is known for what it is
+  named.insert(from, "id: 7\n" + chunk + "id: 7\n" + chunk + "id: 8\n");
+  named.erase(named.find("id: 8\n"), 6 + chunk.size());
+  CHECK(parse_stream(named, asked()).answer.text == "Hello");
+}
+
+TEST_CASE("streams: an error event ends as that error") {
+  const Parsed parsed =
+      parse_stream("data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n", asked());
+  CHECK(parsed.kind == Parsed::Kind::kServerError);
+  CHECK(parsed.status == 500);
+}
+
+TEST_CASE("streams: tool calls come in pieces") {
+  const Parsed parsed = parse_stream(
+      R"(data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","function":{"name":"add","arguments":""}}]}}]}
+
+data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":"}}]}}]}
+
+data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]},"finish_reason":"tool_calls"}]}
+
+data: [DONE]
+
+)",
+      asked());
+  REQUIRE(parsed.kind == Parsed::Kind::kAnswer);
+  CHECK(parsed.answer.tool_calls[0]["function"]["arguments"] == "{\"a\":1}");
+  CHECK(parsed.answer.tool_calls[0]["id"] == "c1");
+}
+
+TEST_CASE(
+    "keys: equal requests have equal keys whatever the order of their members; others differ") {
+  TeacherRequest a = asked(), b;
+  b.body = {{"messages", a.body["messages"]}, {"max_tokens", 100}};
+  CHECK(request_key("m", a) == request_key("m", b));
+  b.sample = 1;
+  CHECK(request_key("m", a) != request_key("m", b));
+  CHECK(request_key("m", a) != request_key("n", a));
+  TeacherRequest c = a;
+  c.route = Route::kCompletions;
+  CHECK(request_key("m", a) != request_key("m", c));
+  CHECK(canonical_json(Json::parse(R"({"b":1,"a":{"d":[1,2],"c":0.1}})")) ==
+        R"({"a":{"c":0.1,"d":[1,2]},"b":1})");
+  CHECK(wire_body("m", a, true).find("include_usage") != std::string::npos);
+}

@@ -1,0 +1,151 @@
+// What editors rely on, in every family: blocks one after the other, hooks, the down projection by
+// name and layout, gradients.
+
+#include <cmath>
+#include <string>
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include "core/error.h"
+#include "tests/catch.h"
+#include "tests/model/tiny.h"
+#include "tests/tolerances.h"
+
+using namespace lancet;
+using namespace lancet::test;
+
+namespace {
+
+at::Tensor some_ids(const std::string& name) {
+  return golden(name, "ids").slice(1, 0, 20).contiguous();
+}
+
+/// The first layer with one MLP, or -1.
+std::int64_t dense_layer(const DecoderSpec& spec) {
+  for (std::int64_t i = 0; i < spec.layers; ++i) {
+    if (!spec.layer[static_cast<std::size_t>(i)].moe) return i;
+  }
+  return -1;
+}
+
+}  // namespace
+
+TEST_CASE("families: running blocks 0 to k and then the rest is running all") {
+  for (const std::string& name : family_names()) {
+    INFO(name);
+    const Decoder model = load_tiny(name);
+    const at::Tensor start = model.embed(some_ids(name));
+    const std::int64_t layers = model.spec().layers;
+    const at::Tensor whole = model.run(start, 0, layers);
+    for (std::int64_t k = 0; k <= layers; ++k)
+      CHECK(same_bits(model.run(model.run(start, 0, k), k, layers), whole));
+  }
+}
+
+TEST_CASE("families: the MLP's output is the down projection of its key, in the declared layout") {
+  std::int64_t checked = 0;
+  for (const std::string& name : family_names()) {
+    const Decoder model = load_tiny(name);
+    const std::int64_t layer = dense_layer(model.spec());
+    if (layer < 0) continue;
+    INFO(name);
+    ++checked;
+    const MatrixRef down = model.mlp_down(layer);
+    const at::Tensor changed = down.weight + 0.1 * at::randn_like(down.weight);
+    at::Tensor key;
+    Pass pass;
+    pass.hook = [&](std::int64_t at, Place place, const at::Tensor& value) {
+      if (at != layer) return value;
+      if (place == Place::kMlpKey) key = value;
+      if (place != Place::kMlpOutput) return value;
+      const at::Tensor change = changed - down.weight;
+      return value + at::matmul(key, down.layout == MatrixLayout::kInOut ? change : change.t());
+    };
+    const at::Tensor start = model.embed(some_ids(name));
+    const Decoder edited = model.with_weight(down.name, changed);
+    const at::Tensor expected = edited.run(start, 0, model.spec().layers);
+    const at::Tensor plain = model.run(start, 0, model.spec().layers);
+    CHECK(relative(model.run(start, 0, model.spec().layers, pass), expected) <
+          tolerance::kSameModel);
+    CHECK(relative(plain, expected) > 1e-3);
+  }
+  CHECK(checked > 40);
+}
+
+TEST_CASE("families: a layer of experts has a down projection for each, and none for all") {
+  std::int64_t checked = 0;
+  for (const std::string& name : family_names()) {
+    const Decoder model = load_tiny(name);
+    const DecoderSpec& spec = model.spec();
+    for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
+      if (!spec.layer[static_cast<std::size_t>(layer)].moe) continue;
+      INFO(name << " layer " << layer);
+      ++checked;
+      CHECK_THAT(error_of([&] { static_cast<void>(model.mlp_down(layer)); }),
+                 Catch::Contains(std::to_string(spec.moe.experts) + " experts"));
+      CHECK_THAT(error_of([&] { static_cast<void>(model.mlp_down(layer, spec.moe.experts)); }),
+                 Catch::Contains("expert"));
+      const MatrixRef down = model.mlp_down(layer, 1);
+      const bool out_in = down.layout == MatrixLayout::kOutIn;
+      CHECK(down.weight.size(out_in ? 0 : 1) == spec.d_model);
+      CHECK(down.weight.size(out_in ? 1 : 0) == spec.moe.d_ff);
+      CHECK((down.expert == 1) == (spec.moe.layout == ExpertLayout::kStacked));
+    }
+  }
+  CHECK(checked > 15);
+}
+
+TEST_CASE("families: hooks that return the value change nothing and see each layer's output last") {
+  for (const std::string& name : family_names()) {
+    INFO(name);
+    const Decoder model = load_tiny(name);
+    const at::Tensor start = model.embed(some_ids(name));
+    std::int64_t attention = 0, written = 0, outputs = 0;
+    at::Tensor last;
+    Pass pass;
+    pass.hook = [&](std::int64_t, Place place, const at::Tensor& value) {
+      attention += place == Place::kAttentionOutput ? 1 : 0;
+      written += place == Place::kMlpOutput ? 1 : 0;
+      if (place == Place::kBlockOutput) {
+        ++outputs;
+        last = value;
+      }
+      return value;
+    };
+    const std::int64_t layers = model.spec().layers;
+    const at::Tensor out = model.run(start, 0, layers, pass);
+    CHECK(same_bits(out, model.run(start, 0, layers)));
+    CHECK(same_bits(out, last));
+    CHECK(attention == layers);
+    CHECK(written == layers);
+    CHECK(outputs == layers);
+  }
+}
+
+TEST_CASE("families: the gradient of a delta behind the first MLP equals finite differences") {
+  for (const std::string& name : family_names()) {
+    INFO(name);
+    const Decoder model = load_tiny(name);
+    const at::Tensor start = model.embed(some_ids(name));
+    const at::Tensor direction = at::randn({2, 20, model.spec().vocab});
+    const auto loss = [&](const at::Tensor& delta) {
+      Pass pass;
+      pass.hook = [&](std::int64_t layer, Place place, const at::Tensor& value) {
+        return layer == 0 && place == Place::kMlpOutput ? value + delta : value;
+      };
+      const at::Tensor logits = model.head(model.run(start, 0, model.spec().layers, pass));
+      return (at::log_softmax(logits, -1) * direction).sum();
+    };
+    const at::Tensor delta = at::zeros({model.spec().d_model}).requires_grad_(true);
+    loss(delta).backward();
+    const at::Tensor gradient = delta.grad();
+    REQUIRE(gradient.defined());
+    const at::NoGradGuard no_grad;
+    const at::Tensor way = gradient / gradient.norm();
+    const double step = 2e-3;
+    const double numeric =
+        (loss(way * step).item<double>() - loss(way * -step).item<double>()) / (2 * step);
+    const double exact = gradient.norm().item<double>();
+    CHECK(std::abs(numeric - exact) < tolerance::kFiniteDifference * exact);
+  }
+}

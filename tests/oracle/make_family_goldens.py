@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Writes tests/data/families: a tiny random checkpoint of every case of family_cases.py, each with what transformers
+computes for it (golden.safetensors, as in make_model_goldens.py). Deterministic.
+
+    make_family_goldens.py [--out FOLDER] [CASE...]
+"""
+import argparse
+import pathlib
+import shutil
+import sys
+import zlib
+
+import torch
+from safetensors.torch import save_file
+
+from family_cases import CASES, answers, random_model
+
+OUT = pathlib.Path(__file__).parent.parent / "data" / "families"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=pathlib.Path, default=OUT)
+    parser.add_argument("cases", nargs="*")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in args.cases or CASES:
+        case = CASES[name]
+        seed = zlib.crc32(name.encode())
+        model = random_model(case, seed)
+        golden = answers(model, seed)
+        folder = args.out / name
+        shutil.rmtree(folder, ignore_errors=True)
+        model.to(case.dtype).save_pretrained(folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)
+        save_file(golden, folder / "golden.safetensors")
+        kb = sum(file.stat().st_size for file in folder.iterdir()) / 1024
+        print(f"{name}: logits std {golden['logits'].std():.2f}, smallest gap {golden['gap'].min():.4f}, {kb:.0f} KiB",
+              file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

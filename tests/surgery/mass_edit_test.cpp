@@ -1,0 +1,323 @@
+// Editors of many facts against the plain float64 frame of reference_rome.h and the papers' dense
+// formulas.
+#include "surgery/mass_edit.h"
+#include "core/error.h"
+#include "surgery/contexts.h"
+#include "surgery/solve.h"
+#include "surgery/subject.h"
+#include "tests/catch.h"
+#include "tests/surgery/reference_rome.h"
+#include "tests/surgery/tolerances.h"
+
+using namespace lancet;
+
+namespace {
+
+const std::vector<std::string> kContexts{"{}", "the a {}", "b c a {}"};
+constexpr int kSteps = 12;
+
+struct Tiny {
+  Scratch scratch;
+  tiny_edit::Weights weights;
+  ModelSource source;
+  Tokenizer tokenizer;
+  Decoder model;
+  std::vector<Fact> facts;
+  explicit Tiny(std::uint64_t seed)
+      : weights(tiny_edit::weights(seed)),
+        source(open(scratch, weights)),
+        tokenizer(Tokenizer::open(source)),
+        model(Decoder::load(source)) {
+    std::string text;
+    for (const std::string& context : kContexts) text += context + "\n";
+    write_file(scratch / "contexts.txt", text);
+    add("1", "the {} c", "ab", "the");
+    add("2", "{} a c", "b", "the a b");
+    add("3", "c b {} the", "a c", "b");
+  }
+  static ModelSource open(const Scratch& scratch, const tiny_edit::Weights& weights) {
+    tiny_edit::save(scratch / "model", weights);
+    return ModelSource::open(scratch / "model");
+  }
+  void add(const std::string& id, const std::string& prompt, const std::string& subject,
+           const std::string& target) {
+    facts.push_back({.id = id, .subject = subject, .prompt = prompt, .target = target});
+  }
+
+  [[nodiscard]] EditPlan plan(const std::string& method, const std::vector<std::int64_t>& layers,
+                              std::map<std::string, std::string> options,
+                              std::int64_t batch = 0) const {
+    options.emplace("contexts", (scratch / "contexts.txt").string());
+    options.emplace("steps", std::to_string(kSteps));
+    const Editor& editor = find_editor(method);
+    const Parameters parameters(editor.numbers, editor.words, options);
+    return editor.plan({model, tokenizer, facts, layers,
+                        [&](std::int64_t layer) { return covariance(layer); }, parameters, 0,
+                        batch});
+  }
+
+  /// Random, symmetric positive definite, another one for each layer; about a third of the
+  /// eigenvalues lie below 0.4.
+  [[nodiscard]] static at::Tensor covariance(std::int64_t layer) {
+    constexpr std::int64_t kN = tiny_edit::kFf;
+    at::Tensor a = at::empty({kN, 2 * kN}, at::kFloat);
+    Random(static_cast<std::uint64_t>(layer), "covariance")
+        .fill_normal(0, {a.data_ptr<float>(), static_cast<std::size_t>(a.numel())});
+    a = a.to(at::kDouble);
+    return at::matmul(a, a.t()) / static_cast<double>(2 * kN);
+  }
+
+  [[nodiscard]] reference::MassSolution plainly(const std::vector<std::int64_t>& layers,
+                                                const reference::Answer& answer) const {
+    std::vector<reference::Problem> problems;
+    for (const Fact& fact : facts) {
+      const FactRows rows = fact_rows(tokenizer, fact, kContexts);
+      reference::Problem problem{.weights = weights,
+                                 .rewriting = {},
+                                 .subject = {rows.subject_only.ids, rows.subject_only.lookup},
+                                 .target = rows.target,
+                                 .steps = kSteps};
+      for (const Row& row : rows.rewriting) problem.rewriting.push_back({row.ids, row.lookup});
+      problems.push_back(std::move(problem));
+    }
+    return reference::mass_edit(problems, layers, answer);
+  }
+};
+
+at::Tensor matrix(std::vector<double> values, std::int64_t rows) {
+  const auto columns = static_cast<std::int64_t>(values.size()) / rows;
+  return at::from_blob(values.data(), {rows, columns}, at::kDouble).clone();
+}
+
+std::vector<double> values_of(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.to(at::kDouble).contiguous();
+  return {plain.data_ptr<double>(), plain.data_ptr<double>() + plain.numel()};
+}
+
+double distance(const at::Tensor& found, const at::Tensor& expected) {
+  return ((found.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
+}
+
+void check_plan(const EditPlan& plan, const reference::MassSolution& expected,
+                const std::vector<std::int64_t>& layers) {
+  REQUIRE(plan.factors.size() == layers.size());
+  for (std::size_t f = 0; f < expected.values.size(); ++f) {
+    CAPTURE(f);
+    const FactTrace& trace = plan.traces[f];
+    REQUIRE(trace.losses.size(0) == static_cast<std::int64_t>(expected.losses[f].size()));
+    for (std::size_t step = 0; step < expected.losses[f].size(); ++step) {
+      CHECK(trace.losses[static_cast<std::int64_t>(step)][0].item<double>() ==
+            Approx(expected.losses[f][step][0]).epsilon(tolerance::kReference));
+    }
+    CHECK(distance(trace.value, matrix(expected.values[f], tiny_edit::kModel).squeeze(1)) <
+          tolerance::kReference);
+  }
+  for (std::size_t j = 0; j < layers.size(); ++j) {
+    CAPTURE(layers[j]);
+    CHECK(plan.factors[j].layer == layers[j]);
+    CHECK(distance(plan.factors[j].left, matrix(expected.left.at(layers[j]), tiny_edit::kModel)) <
+          tolerance::kReference);
+    CHECK(distance(plan.factors[j].right, matrix(expected.answers.at(layers[j]), tiny_edit::kFf)) <
+          tolerance::kReference);
+  }
+}
+
+/// The published form of each update, dense: A with delta W = R A^T.
+reference::Answer memit_answer(double lambda) {
+  return [lambda](std::int64_t layer, const std::vector<double>& keys) {
+    const at::Tensor k = matrix(keys, tiny_edit::kFf);
+    return values_of(at::linalg_solve(lambda * Tiny::covariance(layer) + at::matmul(k, k.t()), k));
+  };
+}
+
+/// The weights of the model with a plan's factors.
+at::Tensor change(const Factors& factors) {
+  return at::matmul(factors.left.to(at::kDouble), factors.right.to(at::kDouble).t());
+}
+
+}  // namespace
+
+TEST_CASE("memit: values, keys and factors are those of a plain float64 implementation") {
+  const Tiny tiny(GENERATE(1U, 2U));
+  const std::vector<std::int64_t> layers{0, 1};
+  check_plan(tiny.plan("memit", layers, {{"lambda", "0.7"}}),
+             tiny.plainly(layers, memit_answer(0.7)), layers);
+}
+
+TEST_CASE("memit: lambda auto is a tenth of the mean k C^-1 k") {
+  const Tiny tiny(3);
+  const EditPlan plan = tiny.plan("memit", {1}, {});
+  at::Tensor sum = at::zeros({}, at::kDouble);
+  const SpdSolver solver(Tiny::covariance(1));
+  for (const FactTrace& trace : plan.traces)
+    sum = sum + trace.keys.front().second.dot(solver.solve(trace.keys.front().second).x);
+  const double lambda = plan.notes["layers"][0]["lambda"].get<double>();
+  CHECK(lambda == Approx(0.1 * sum.item<double>() / 3));
+  check_plan(plan, tiny.plainly({1}, memit_answer(lambda)), {1});
+}
+
+TEST_CASE("emmet: the update is the equality-constrained one of the paper") {
+  const Tiny tiny(4);
+  const std::vector<std::int64_t> layers{1};
+  const double ridge = 0.01;
+  const auto answer = [&](std::int64_t layer, const std::vector<double>& keys) {
+    const at::Tensor k = matrix(keys, tiny_edit::kFf);
+    const at::Tensor inverse = at::linalg_inv(Tiny::covariance(layer));
+    at::Tensor d = at::matmul(k.t(), at::matmul(inverse, k));
+    d.diagonal().add_(ridge * d.diagonal().mean().item<double>());
+    return values_of(at::matmul(inverse, at::matmul(k, at::linalg_inv(d))));
+  };
+  check_plan(tiny.plan("emmet", layers, {{"ridge", "0.01"}}), tiny.plainly(layers, answer), layers);
+  // Without a ridge the new matrix sends every key to its value.
+  const EditPlan exact = tiny.plan("emmet", layers, {{"ridge", "0"}});
+  const Factors& factors = exact.factors.front();
+  for (std::int64_t f = 0; f < 3; ++f) {
+    const at::Tensor& key = exact.traces[static_cast<std::size_t>(f)].keys.front().second;
+    CHECK(distance(at::mv(change(factors), key), factors.left.select(1, f).to(at::kDouble)) <
+          tolerance::kReference);
+  }
+}
+
+TEST_CASE("alphaedit: the update is the published system's, and keys outside the null space stay") {
+  const Tiny tiny(5);
+  const std::vector<std::int64_t> layers{0, 1};
+  const double threshold = 0.9, l2 = 0.3;
+  const auto projector = [&](std::int64_t layer) {
+    const auto [values, vectors] = at::linalg_eigh(Tiny::covariance(layer));
+    const at::Tensor space = vectors.narrow(1, 0, (values < threshold).sum().item<std::int64_t>());
+    return at::matmul(space, space.t());
+  };
+  const auto answer = [&](std::int64_t layer, const std::vector<double>& keys) {
+    const at::Tensor k = matrix(keys, tiny_edit::kFf), p = projector(layer);
+    const at::Tensor system =
+        at::matmul(at::matmul(p, k), k.t()) + l2 * at::eye(tiny_edit::kFf, at::kDouble);
+    return values_of(at::linalg_solve(system, at::matmul(p, k)));
+  };
+  const EditPlan plan = tiny.plan("alphaedit", layers, {{"threshold", "0.9"}, {"l2", "0.3"}});
+  check_plan(plan, tiny.plainly(layers, answer), layers);
+  const at::Tensor used = at::eye(tiny_edit::kFf, at::kDouble) - projector(1);
+  CHECK(at::matmul(change(plan.factors[1]), used).norm().item<double>() <
+        tolerance::kForward * change(plan.factors[1]).norm().item<double>());
+  CHECK_THROWS_WITH(tiny.plan("alphaedit", {1}, {{"threshold", "0"}}),
+                    Catch::Contains("found none"));
+}
+
+TEST_CASE("mass edits: the past as a panel and as a matrix is the dense system's") {
+  // At layer 0 keys do not depend on what is written there, so all keys of the traces are the past.
+  const auto [method, count] = GENERATE(
+      table<std::string, int>({{"memit", 8}, {"memit", 52}, {"alphaedit", 8}, {"alphaedit", 52}}));
+  CAPTURE(method, count);
+  Tiny tiny(6);
+  tiny.facts.clear();
+  const std::vector<std::string> subjects{"ab", "b", "a c", "c", "cab", "the a"},
+      prompts{"the {} c", "{} a c", "c b {} the", "a {} b", "b {}", "{} the"}, targets{"the", "b"};
+  for (int i = 0; i < count; ++i) {
+    const auto n = static_cast<std::size_t>(i);
+    tiny.add(std::to_string(i), prompts[n % 6], subjects[n / 6 % 6], targets[n / 36]);
+  }
+  const bool memit = method == "memit";
+  const EditPlan plan = tiny.plan(
+      method, {0},
+      memit
+          ? std::map<std::string, std::string>{{"steps", "2"}, {"lambda", "0.5"}}
+          : std::map<std::string, std::string>{{"steps", "2"}, {"threshold", "0.9"}, {"l2", "0.3"}},
+      4);
+  std::vector<at::Tensor> keys;
+  for (const FactTrace& trace : plan.traces) keys.push_back(trace.keys.front().second);
+  const at::Tensor all = at::stack(keys, 1), now = all.narrow(1, count - 4, 4);
+  const at::Tensor moment = at::matmul(all, all.t());
+  at::Tensor expected;
+  if (memit) {
+    expected = at::linalg_solve(0.5 * Tiny::covariance(0) + moment, now);
+  } else {
+    const auto [values, vectors] = at::linalg_eigh(Tiny::covariance(0));
+    const at::Tensor space = vectors.narrow(1, 0, (values < 0.9).sum().item<std::int64_t>());
+    const at::Tensor p = at::matmul(space, space.t());
+    expected = at::linalg_solve(at::matmul(p, moment) + 0.3 * at::eye(tiny_edit::kFf, at::kDouble),
+                                at::matmul(p, now));
+  }
+  CHECK(distance(plan.factors.front().right.narrow(1, count - 4, 4), expected) <
+        tolerance::kReference);
+}
+
+TEST_CASE("mass edits: with history, turns at one layer end where all at once would") {
+  // Order independence (editing reference 1.7): same keys, residuals on the current weights. The
+  // values are taken from the whole batch's z, which the test writes turn by turn.
+  const Tiny tiny(7);
+  const double lambda = 0.5;
+  const at::Tensor c = Tiny::covariance(2);
+  at::Tensor k = at::empty({tiny_edit::kFf, 6}, at::kFloat),
+             v = at::empty({tiny_edit::kModel, 6}, at::kFloat);
+  Random(1, "k").fill_normal(0, {k.data_ptr<float>(), static_cast<std::size_t>(k.numel())});
+  Random(1, "v").fill_normal(0, {v.data_ptr<float>(), static_cast<std::size_t>(v.numel())});
+  k = k.to(at::kDouble);
+  v = v.to(at::kDouble);
+  const at::Tensor joint =
+      at::matmul(v, at::linalg_solve(lambda * c + at::matmul(k, k.t()), k).t());
+  at::Tensor turns = at::zeros_like(joint);
+  for (int turn = 0; turn < 3; ++turn) {
+    const at::Tensor now = k.narrow(1, 2L * turn, 2), seen = k.narrow(1, 0, 2L * turn + 2);
+    const at::Tensor missing = v.narrow(1, 2L * turn, 2) - at::matmul(turns, now);
+    turns = turns +
+            at::matmul(missing, at::linalg_solve(lambda * c + at::matmul(seen, seen.t()), now).t());
+  }
+  CHECK(distance(turns, joint) < 1e-10);
+}
+
+TEST_CASE("mass edits: a later turn sees the earlier one's weights and keys") {
+  const Tiny tiny(8);
+  const EditPlan turns = tiny.plan("memit", {0, 1}, {{"lambda", "0.5"}}, 2);
+  REQUIRE(turns.factors[0].left.size(1) == 3);
+  CHECK(turns.notes["layers"].size() == 4);
+  // The first turn is the batch of the first two facts.
+  Tiny two(8);
+  two.facts.pop_back();
+  const EditPlan first = two.plan("memit", {0, 1}, {{"lambda", "0.5"}});
+  CHECK(turns.factors[1].right.narrow(1, 0, 2).equal(first.factors[1].right));
+  // The second one is planned on the model that carries the first, with the first one's keys kept.
+  Decoder edited = tiny.model;
+  for (const Factors& factors : first.factors)
+    edited = edited.with_weight(factors.tensor, edited.weight(factors.tensor) +
+                                                    at::matmul(factors.left, factors.right.t()));
+  const Editor& editor = find_editor("memit");
+  const Parameters parameters(editor.numbers, editor.words,
+                              {{"lambda", "0.5"},
+                               {"history", "0"},
+                               {"contexts", (tiny.scratch / "contexts.txt").string()},
+                               {"steps", std::to_string(kSteps)}});
+  const EditPlan alone = editor.plan({edited,
+                                      tiny.tokenizer,
+                                      {tiny.facts[2]},
+                                      {0, 1},
+                                      [](std::int64_t layer) { return Tiny::covariance(layer); },
+                                      parameters,
+                                      0});
+  CHECK(distance(turns.factors[0].left.narrow(1, 2, 1), alone.factors[0].left.to(at::kDouble)) <
+        tolerance::kReference);
+  CHECK(distance(turns.factors[0].right.narrow(1, 2, 1), alone.factors[0].right.to(at::kDouble)) >
+        0.01);  // the past counts
+  // What the first turn's keys read from the second turn's change is less with the past than
+  // without.
+  const auto moved = [&](const at::Tensor& right, const at::Tensor& left) {
+    double sum = 0;
+    for (const FactTrace& trace : first.traces)
+      sum += (left.to(at::kDouble) * right.to(at::kDouble).dot(trace.keys.front().second))
+                 .norm()
+                 .item<double>();
+    return sum;
+  };
+  CHECK(moved(turns.factors[0].right.select(1, 2), turns.factors[0].left.select(1, 2)) <
+        0.8 * moved(alone.factors[0].right.select(1, 0), alone.factors[0].left.select(1, 0)));
+}
+
+TEST_CASE("mass edits: what belongs to a fact does not depend on the facts beside it") {
+  Tiny all(9);
+  const EditPlan together = all.plan("memit", {1}, {{"lambda", "0.5"}});
+  for (std::size_t f = 0; f < 3; ++f) {
+    Tiny one(9);
+    one.facts = {all.facts[f]};
+    const EditPlan alone = one.plan("memit", {1}, {{"lambda", "0.5"}});
+    CHECK(distance(together.traces[f].value, alone.traces[0].value) < tolerance::kForward);
+    CHECK(together.traces[f].losses.sizes() == alone.traces[0].losses.sizes());
+  }
+}
