@@ -64,7 +64,7 @@ void check_request(const CurateRequest& request) {
 }
 
 std::vector<ActiveFilter> make_filters(const CurateRequest& request) {
-  const FilterContext context{.score = request.score, .seed = request.seed};
+  const FilterContext context{.score = request.score};
   std::vector<ActiveFilter> filters;
   for (const FilterRequest& wanted : request.filters) {
     const Filter& filter = find_filter(wanted.name);

@@ -74,8 +74,6 @@ inline constexpr std::string_view kPartChoices[] = {"all", "prompt", "response"}
 /// What filters may use of the outside.
 struct FilterContext {
   ScoreTexts score;  ///< the student; may be empty
-  std::uint64_t seed = 0;
-  std::size_t rows = 0;  ///< a guess at the rows to come, 0 = unknown
 };
 
 /// Why a row goes: a rule of a few names, by which drops are counted, and what broke it.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what lancet is built from: Debian packages, and LibTorch from its PyPI wheel into .venv.
 #   setup.sh           build dependencies (idempotent; quick when nothing is missing)
-#   setup.sh --tests   also the reference libraries that tests compare with, into .venv-oracle and .venv-mergekit
+#   setup.sh --tests   also the reference libraries that tests compare with, into .venv-oracle, .venv-mergekit and .venv-datasketch
 #   setup.sh --cuda    also the CUDA 13 libraries as wheels, for machines with a GPU
 #   setup.sh --dev     also clang, clang-format and clang-tidy
 set -euo pipefail
@@ -60,6 +60,7 @@ fi
 if ((tests)); then
   install .venv-oracle oracle "torch==$torch" transformers==5.17.0 tokenizers==0.23.3 sentencepiece==0.2.3 protobuf==7.36.2 tiktoken==0.14.0 safetensors==0.8.0 \
     gguf==0.19.0 peft==0.21.2 jinja2==3.1.6 numpy
+  install .venv-datasketch datasketch datasketch==1.6.5 numpy==2.4.6 scipy==1.17.1
   # mergekit pins what it stands on, so it has an environment of its own, which borrows the packages of the other one.
   install .venv-mergekit mergekit --no-deps mergekit==0.1.5 immutables==0.21
   echo "$PWD/.venv-oracle/lib/$(ls .venv-oracle/lib | head -n 1)/site-packages" >"$(echo .venv-mergekit/lib/python3*/site-packages)/oracle.pth"
