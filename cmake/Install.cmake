@@ -5,6 +5,7 @@ set_target_properties(lancet PROPERTIES INSTALL_RPATH "${LANCET_INSTALL_RPATH}")
 set_target_properties(lancet_base lancet_factory PROPERTIES INSTALL_RPATH "$ORIGIN")
 install(TARGETS lancet RUNTIME DESTINATION bin)
 install(TARGETS lancet_base lancet_factory LIBRARY DESTINATION lib)
+install(TARGETS lancet_cell RUNTIME DESTINATION lib)  # no command: liblancet_factory looks for it beside itself
 if(LANCET_BUILD_ENGINE)
   set_target_properties(lancet_engine PROPERTIES INSTALL_RPATH "$ORIGIN")
   install(TARGETS lancet_engine LIBRARY DESTINATION lib)
