@@ -97,12 +97,12 @@ struct BatchFolder::State {
     const std::string body =
         there && response->contains("body") ? dump_json((*response)["body"]) : std::string();
     Parsed parsed = parse_answer(body, item.request);
-    const Verdict verdict = judge_status(status);
-    if (verdict == Verdict::kReject) {
+    const ResponseVerdict verdict = judge_status(status);
+    if (verdict == ResponseVerdict::kReject) {
       parsed.kind = Parsed::Kind::kAnswer;
-      parsed.answer = {.outcome = Outcome::kRejected, .message = error_message(body)};
+      parsed.answer = {.ending = Ending::kRejected, .message = error_message(body)};
     }
-    const bool read = verdict == Verdict::kAnswer || verdict == Verdict::kReject;
+    const bool read = verdict == ResponseVerdict::kAnswer || verdict == ResponseVerdict::kReject;
     if (!read || parsed.kind != Parsed::Kind::kAnswer) {
       // Expired, or the server's fault: another batch may answer it, or already waits to.
       ++counts.failed;

@@ -19,15 +19,16 @@ struct SamplingNumber {
   double least, most;
   bool integer;
 };
-constexpr std::array<SamplingNumber, 9> kNumbers{{{"temperature", 0, 2, false},
-                                                  {"top_p", 0, 1, false},
-                                                  {"min_p", 0, 1, false},
-                                                  {"top_k", 0, 1e9, true},
-                                                  {"max_tokens", 1, 1e7, true},
-                                                  {"presence_penalty", -2, 2, false},
-                                                  {"frequency_penalty", -2, 2, false},
-                                                  {"repetition_penalty", 0.01, 10, false},
-                                                  {"min_tokens", 0, 1e7, true}}};
+constexpr std::array<SamplingNumber, 10> kNumbers{{{"temperature", 0, 2, false},
+                                                   {"top_p", 0, 1, false},
+                                                   {"min_p", 0, 1, false},
+                                                   {"top_k", 0, 1e9, true},
+                                                   {"max_tokens", 1, 1e7, true},
+                                                   {"max_completion_tokens", 1, 1e7, true},
+                                                   {"presence_penalty", -2, 2, false},
+                                                   {"frequency_penalty", -2, 2, false},
+                                                   {"repetition_penalty", 0.01, 10, false},
+                                                   {"min_tokens", 0, 1e7, true}}};
 
 /// Fields that the job says elsewhere, or that decide what an answer is.
 constexpr std::array<std::string_view, 10> kOurs{
@@ -52,6 +53,8 @@ Json JobReader::sampling(const Node& node) const {
       out[each.name] = value;
     }
   }
+  if (out.contains("max_completion_tokens"))
+    out.erase("max_tokens");  // the newer name of one limit
   if (const Node* stop = node.find("stop")) out["stop"] = texts(*stop, "stop");
   if (const Node* ids = node.find("stop_token_ids")) out["stop_token_ids"] = json(*ids);
   return out;

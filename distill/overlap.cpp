@@ -5,7 +5,7 @@
 
 namespace lancet {
 
-std::vector<std::string> words_of(std::string_view text) {
+std::vector<std::string> plain_words(std::string_view text) {
   std::vector<std::string> out;
   std::string word;
   for (const char each : text) {

@@ -1,8 +1,12 @@
 #include "distill/production.h"
 
+#include <chrono>
+#include <thread>
+#include <utility>
+
 #include <fmt/format.h>
 
-#include "core/log.h"
+#include "core/interrupt.h"
 
 namespace lancet {
 namespace {
@@ -14,9 +18,13 @@ constexpr std::size_t kAhead = 65536;
 
 }  // namespace
 
-Production::Production(const TurnContext& context, TeacherClient& client, const Budget& budget,
-                       Sink sink)
-    : context_(context), client_(client), budget_(budget), sink_(std::move(sink)) {}
+Production::Production(const TurnContext& context, TeacherClient& client, Journal& journal,
+                       const Budget& budget, Sink sink)
+    : context_(context),
+      client_(client),
+      journal_(journal),
+      budget_(budget),
+      sink_(std::move(sink)) {}
 
 void Production::run(std::vector<SeedItem> items) {
   Progress progress("synthesize", items.size(), Progress::Unit::kItems);
@@ -28,24 +36,59 @@ void Production::run(std::vector<SeedItem> items) {
       step(next++);
     }
     write_ready(progress, items.size());
-    if (client_.open() > 0) client_.pump();
+    wait();
     write_ready(progress, items.size());
   }
   counts_.seeds += items.size();
 }
 
+void Production::wait() {
+  const auto known = std::exchange(known_, {});
+  for (const auto& tell : known) tell();
+  executions_.drain();
+  const bool busy = executions_.active() > 0 || !known_.empty();
+  const auto most = std::chrono::milliseconds(busy ? 5 : 50);
+  if (client_.open() > 0) {
+    client_.pump(most);
+  } else if (executions_.active() > 0) {
+    check_interrupted();
+    std::this_thread::sleep_for(most);
+  }
+  journal_.flush();
+}
+
 void Production::step(std::size_t number) {
   Turn& turn = *active_.at(number);
   if (turn.run() == Turn::State::kDone) return finish(number);
-  const std::size_t first = turn.asked();
-  std::size_t place = first;
+  std::size_t place = turn.asked();
   for (TeacherRequest& request : turn.take_questions()) {
+    if (request.route == Route::kExecute) {
+      execute(std::move(request), number, place++);
+      continue;
+    }
     client_.ask(std::move(request), [this, number, at = place++](const TeacherAnswer& answer) {
-      Turn& waiting = *active_.at(number);
-      waiting.answer(at, answer);
-      if (waiting.has_all()) step(number);
+      take(number, at, answer);
     });
   }
+}
+
+void Production::execute(TeacherRequest request, std::size_t number, std::size_t place) {
+  const std::string key = request_key("", request);
+  if (auto found = journal_.find(key)) {
+    known_.push_back(
+        [this, number, place, answer = std::move(*found)] { take(number, place, answer); });
+    return;
+  }
+  executions_.start(request, [this, key, number, place](const TeacherAnswer& answer) {
+    journal_.add_result(key, answer);
+    take(number, place, answer);
+  });
+}
+
+void Production::take(std::size_t number, std::size_t place, const TeacherAnswer& answer) {
+  Turn& turn = *active_.at(number);
+  turn.answer(place, answer);
+  if (turn.has_all()) step(number);
 }
 
 void Production::finish(std::size_t number) {
@@ -75,7 +118,7 @@ void Production::write_ready(Progress& progress, std::size_t total) {
 void Production::emit(Finished&& done) {
   if (!done.dropped.empty()) {
     ++counts_.dropped[done.dropped];
-    if (done.dropped == outcome_name(Outcome::kUnreachable)) ++counts_.unreachable;
+    if (done.dropped == ending_name(Ending::kUnreachable)) ++counts_.unreachable;
     return;
   }
   const bool looks_back = context_.recipe.admit != nullptr || context_.recipe.next_round != nullptr;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/progress.h"
+#include "distill/executions.h"
 #include "distill/seeds.h"
 #include "distill/teacher/budget.h"
 #include "distill/teacher/client.h"
@@ -26,7 +27,8 @@ class Production {
   using Sink = std::function<void(const Json& row)>;
 
   /// `sink` gets every admitted row, in order.
-  Production(const TurnContext& context, TeacherClient& client, const Budget& budget, Sink sink);
+  Production(const TurnContext& context, TeacherClient& client, Journal& journal,
+             const Budget& budget, Sink sink);
   /// All items, to their end.
   void run(std::vector<SeedItem> items);
   [[nodiscard]] const ProductionCounts& counts() const noexcept { return counts_; }
@@ -40,15 +42,21 @@ class Production {
   };
   const TurnContext& context_;
   TeacherClient& client_;
+  Journal& journal_;
   const Budget& budget_;
   Sink sink_;
   ProductionCounts counts_;
   std::vector<Json> rows_;
   std::map<std::size_t, std::unique_ptr<Turn>> active_;  ///< by number of the item
   std::map<std::size_t, Finished> finished_;
-  std::size_t head_ = 0;  ///< items before it have been written
+  std::size_t head_ = 0;                      ///< items before it have been written
+  std::vector<std::function<void()>> known_;  ///< executions that the journal answers, to be told
+  ExecutionPool executions_;
 
   void step(std::size_t number);
+  void execute(TeacherRequest request, std::size_t number, std::size_t place);
+  void take(std::size_t number, std::size_t place, const TeacherAnswer& answer);
+  void wait();
   void finish(std::size_t number);
   void write_ready(Progress& progress, std::size_t total);
   void emit(Finished&& done);

@@ -59,7 +59,7 @@ struct DataRecipe {
   /// Whether a row, in the final order, joins those admitted before it. Null: all do.
   bool (*admit)(const Json& row, const std::vector<Json>& rows,
                 const DataOptions& options) = nullptr;
-  bool needs_runner = false;  ///< executes code (distill/runner.h)
+  bool executes = false;  ///< runs generated programs in the sandbox
 };
 
 [[nodiscard]] std::span<const DataRecipe* const> data_recipe_registry();

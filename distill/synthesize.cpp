@@ -97,10 +97,11 @@ class Synthesis {
             {"seeds", seeds_.size()},
             {"duplicates", duplicates_},
             {"items", items.size()},
-            {"requests_at_most", requests},
-            {"prompt_tokens_at_most", most.prompt},
-            {"completion_tokens_at_most", most.completion},
-            {"usd_at_most", budget.cost(most)},
+            {"estimate",
+             {{"requests", requests},
+              {"prompt_tokens", most.prompt},
+              {"completion_tokens", most.completion},
+              {"usd", budget.cost(most)}}},
             {"rounds", recipe_.next_round != nullptr},
             {"job", job_json(job_)}};
   }
@@ -263,7 +264,7 @@ Json Synthesis::run() {
   }
   std::unique_ptr<AtomicFile> file;
   if (whole()) file = std::make_unique<AtomicFile>(out_);
-  Production production(context_, client, budget, [&file](const Json& row) {
+  Production production(context_, client, journal, budget, [&file](const Json& row) {
     if (file) file->write(dump_json(row) + "\n");
   });
   for (std::uint32_t round = 0;; ++round) {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "distill/executions.h"
 
 namespace lancet {
 namespace {
@@ -63,13 +64,6 @@ Random Turn::random(std::string_view purpose) const {
   return Random(context_.seed, fmt::format("{}/{}", item_.key, purpose));
 }
 
-const Runner& Turn::runner() const {
-  if (context_.runner == nullptr)
-    fail(ErrorKind::kResource, "recipe",
-         fmt::format("{} executes code and has no sandbox here", context_.recipe.name));
-  return *context_.runner;
-}
-
 TeacherRequest Turn::request_of(const Ask& question, std::size_t number) const {
   TeacherRequest out;
   out.route = question.messages.is_null() ? Route::kCompletions : Route::kChat;
@@ -94,10 +88,11 @@ TeacherRequest Turn::request_of(const Ask& question, std::size_t number) const {
   return out;
 }
 
-std::size_t Turn::place(const Ask& question) {
+std::size_t Turn::place(TeacherRequest request) {
   const std::size_t number = cursor_++;
-  TeacherRequest request = request_of(question, number);
   if (number == slots_.size()) {
+    // May move the other answers: whoever asks something new waits for it, and with this run of the
+    // recipe all its references end.
     slots_.push_back({std::move(request), {}});
     ++missing_;
   } else if (slots_[number].request.body != request.body) {
@@ -115,20 +110,27 @@ const TeacherAnswer& Turn::ask(Ask question) {
 
 std::vector<const TeacherAnswer*> Turn::ask_all(std::vector<Ask> questions) {
   const std::size_t first = cursor_;
-  for (const Ask& question : questions) (void)place(question);
+  for (const Ask& question : questions) (void)place(request_of(question, cursor_));
   std::vector<const TeacherAnswer*> out;
   for (std::size_t i = 0; i < questions.size(); ++i) {
     if (!slots_[first + i].answered) throw Waiting{};
   }
   for (std::size_t i = 0; i < questions.size(); ++i) {
     const TeacherAnswer& answer = slots_[first + i].answer;
-    const bool failed = answer.outcome != Outcome::kOk;
+    const bool failed = answer.ending != Ending::kOk;
     // Without the server nothing is known: no recipe may take that for an answer.
-    if (answer.outcome == Outcome::kUnreachable || (failed && !questions[i].may_fail))
-      throw Dropped{std::string(outcome_name(answer.outcome))};
+    if (answer.ending == Ending::kUnreachable || (failed && !questions[i].may_fail))
+      throw Dropped{std::string(ending_name(answer.ending))};
     out.push_back(&answer);
   }
   return out;
+}
+
+const TeacherAnswer& Turn::execute(std::string_view language, const std::string& program) {
+  const auto sample = static_cast<std::uint32_t>(cursor_);
+  const Slot& slot = slots_[place(execution_request(language, program, sample))];
+  if (!slot.answered) throw Waiting{};
+  return slot.answer;
 }
 
 Json Turn::provenance(const TeacherAnswer* answer) const {
@@ -136,7 +138,7 @@ Json Turn::provenance(const TeacherAnswer* answer) const {
   if (item_.sample > 0) out["sample"] = item_.sample;
   const TeacherAnswer* named = answer;
   for (const Slot& slot : slots_) {
-    if (named == nullptr && slot.answered) named = &slot.answer;
+    if (named == nullptr && slot.answered && !slot.answer.model.empty()) named = &slot.answer;
   }
   if (named != nullptr && !named->model.empty()) out["model"] = named->model;
   if (named != nullptr && !named->fingerprint.empty()) out["fingerprint"] = named->fingerprint;

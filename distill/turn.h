@@ -18,8 +18,6 @@
 
 namespace lancet {
 
-class Runner;
-
 /// One question. Sampling is the job's unless `settings` says otherwise.
 struct Ask {
   Json messages;                   ///< chat: [{"role","content"}...]
@@ -50,7 +48,6 @@ struct TurnContext {
   Json body;              ///< sampling, log probabilities and extra fields, sent with every request
   bool send_seed = true;  ///< each request carries a seed of its own, from `seed`
   std::uint64_t seed = 0;
-  const Runner* runner = nullptr;  ///< executes code; null where there is no sandbox
 };
 
 class Turn {
@@ -69,10 +66,12 @@ class Turn {
   [[nodiscard]] std::string prompt(const std::string& name, PromptValues values) const;
   /// Random values of this seed for a purpose, the same in every run.
   [[nodiscard]] Random random(std::string_view purpose) const;
-  [[nodiscard]] const Runner& runner() const;
   const TeacherAnswer& ask(Ask question);
   /// All at once; answers in the order of the questions.
   std::vector<const TeacherAnswer*> ask_all(std::vector<Ask> questions);
+  /// Runs a program in the sandbox ("python", "cpp", "sh"): text is "ok" or how it failed, message
+  /// what it wrote.
+  const TeacherAnswer& execute(std::string_view language, const std::string& program);
   /// A finished row. `answer`, where given, is what the row's last assistant words are: its log
   /// probabilities go with it.
   void emit(Json row, const TeacherAnswer* answer = nullptr);
@@ -107,7 +106,7 @@ class Turn {
   std::string dropped_;
 
   [[nodiscard]] TeacherRequest request_of(const Ask& question, std::size_t number) const;
-  std::size_t place(const Ask& question);
+  std::size_t place(TeacherRequest request);
   [[nodiscard]] Json provenance(const TeacherAnswer* answer) const;
 };
 

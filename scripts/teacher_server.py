@@ -15,9 +15,7 @@ if port == 0:
         port = probe.getsockname()[1]
 params = xllamacpp.CommonParams()
 params.model.path = model
-params.hostname = "127.0.0.1"
-if hasattr(params, "hostnames"):
-    params.hostnames = ["127.0.0.1"]
+params.hostnames = ["127.0.0.1"]
 params.port = port
 params.n_parallel = 8
 params.n_ctx = 8192

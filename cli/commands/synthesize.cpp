@@ -118,11 +118,12 @@ std::string plan_text(const Json& plan) {
   table.add({"teacher", plan["model"]});
   table.add({"output", plan["output"]});
   table.add({"seeds", plan["seeds"].dump()});
-  table.add({"requests", "at most " + plan["requests_at_most"].dump() +
+  const Json& most = plan["estimate"];
+  table.add({"requests", "at most " + most["requests"].dump() +
                              (plan["rounds"].get<bool>() ? " a round" : "")});
-  table.add({"tokens", fmt::format("at most {} in, {} out", plan["prompt_tokens_at_most"].dump(),
-                                   plan["completion_tokens_at_most"].dump())});
-  table.add({"cost", fmt::format("at most ${:.2f}", plan["usd_at_most"].get<double>())});
+  table.add({"tokens", fmt::format("about {} in, at most {} out", most["prompt_tokens"].dump(),
+                                   most["completion_tokens"].dump())});
+  table.add({"cost", fmt::format("about ${:.2f} at the most", most["usd"].get<double>())});
   return table.text();
 }
 

@@ -29,7 +29,7 @@ void run(Turn& turn) {
   const auto answers = turn.ask_all(draws);
   std::vector<const TeacherAnswer*> good;
   for (const TeacherAnswer* answer : answers) {
-    if (answer->outcome == Outcome::kOk) good.push_back(answer);
+    if (answer->ending == Ending::kOk) good.push_back(answer);
   }
   if (good.empty()) turn.drop("no answer stands");
   std::vector<Ask> questions;

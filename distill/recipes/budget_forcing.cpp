@@ -69,12 +69,12 @@ Thought think(Turn& turn, const std::string& opening) {
                   .settings = {{"stop", {turn.word("end_of_thinking"), turn.word("end_of_turn")}},
                                {"max_tokens", most - out.tokens}},
                   .may_fail = true});
-    const bool went_on = piece.outcome == Outcome::kOk || piece.outcome == Outcome::kLength;
-    if (!went_on && !(piece.outcome == Outcome::kEmpty && out.waits > 0))
-      turn.drop(outcome_name(piece.outcome));
+    const bool went_on = piece.ending == Ending::kOk || piece.ending == Ending::kLength;
+    if (!went_on && !(piece.ending == Ending::kEmpty && out.waits > 0))
+      turn.drop(ending_name(piece.ending));
     out.text += piece.text;
     out.tokens += std::max<std::uint64_t>(1, piece.usage.completion);
-    out.cut = piece.outcome == Outcome::kLength || out.tokens >= most;
+    out.cut = piece.ending == Ending::kLength || out.tokens >= most;
     if (out.cut || out.waits == turn.count("waits")) return out;
     ++out.waits;
     out.text += "\nWait";

@@ -39,7 +39,7 @@ void run(Turn& turn) {
   while (true) {
     // The dialogue up to a turn that was cut is still a dialogue.
     const TeacherAnswer& answer = turn.ask({.messages = messages, .may_fail = spoken > 0});
-    if (answer.outcome != Outcome::kOk) {
+    if (answer.ending != Ending::kOk) {
       messages.erase(messages.size() - 1);
       break;
     }
@@ -49,7 +49,7 @@ void run(Turn& turn) {
     const TeacherAnswer& user =
         turn.ask({.messages = chat(turn.prompt("user", {{"dialogue", transcript(messages)}})),
                   .may_fail = true});
-    if (user.outcome != Outcome::kOk || user.text.find(kEnd) != std::string::npos) break;
+    if (user.ending != Ending::kOk || user.text.find(kEnd) != std::string::npos) break;
     messages = with(std::move(messages), "user", user.text);
   }
   if (spoken < turn.count("minimum_turns")) turn.drop("dialogue too short");

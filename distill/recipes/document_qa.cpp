@@ -80,7 +80,7 @@ std::vector<std::string> lines_of(const std::string& text, std::size_t most) {
 void add_summary(Turn& turn, const std::string& text) {
   const Json messages = chat(turn.prompt("summary", {{"text", text}}));
   const TeacherAnswer& answer = turn.ask({.messages = messages, .may_fail = true});
-  if (answer.outcome == Outcome::kOk)
+  if (answer.ending == Ending::kOk)
     turn.emit({{"messages", with(messages, "assistant", answer.text)}}, &answer);
 }
 
@@ -94,14 +94,14 @@ void answer_all(Turn& turn, const std::string& passage, const std::vector<std::s
   const auto answers = turn.ask_all(std::move(asks));
   std::vector<Ask> checks;
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    if (turn.flag("check") && answers[i]->outcome == Outcome::kOk)
+    if (turn.flag("check") && answers[i]->ending == Ending::kOk)
       checks.push_back(judge_ask(turn.prompt(
           "check", {{"text", passage}, {"question", questions[i]}, {"answer", answers[i]->text}})));
   }
   const auto verdicts = turn.ask_all(std::move(checks));
   std::size_t next = 0;
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    if (answers[i]->outcome != Outcome::kOk) continue;
+    if (answers[i]->ending != Ending::kOk) continue;
     if (turn.flag("check") && read_score(verdicts[next++]->text).value_or(0) < 1) continue;
     const std::string user =
         turn.flag("closed_book") ? questions[i] : passage + "\n\n" + questions[i];
@@ -122,7 +122,7 @@ void run(Turn& turn) {
                     .may_fail = true});
   const auto lists = turn.ask_all(std::move(asks));
   for (std::size_t i = 0; i < passages.size(); ++i) {
-    if (lists[i]->outcome == Outcome::kOk)
+    if (lists[i]->ending == Ending::kOk)
       answer_all(turn, passages[i], lines_of(lists[i]->text, turn.count("pairs")));
   }
 }

@@ -46,7 +46,7 @@ constexpr std::array<const char*, 5> kDepth{"constraints", "deepen", "concretise
                                             "complicate"};
 
 bool leaks(const std::string& text) {
-  const auto words = words_of(text);
+  const auto words = plain_words(text);
   const auto has = [&words](std::initializer_list<const char*> phrase) {
     return std::search(words.begin(), words.end(), phrase.begin(), phrase.end()) != words.end();
   };
@@ -55,8 +55,8 @@ bool leaks(const std::string& text) {
 }
 
 bool is_poor(const TeacherAnswer& answer) {
-  if (answer.outcome != Outcome::kOk) return true;
-  const auto words = words_of(answer.text);
+  if (answer.ending != Ending::kOk) return true;
+  const auto words = plain_words(answer.text);
   const bool sorry = std::find(words.begin(), words.end(), "sorry") != words.end();
   return words.size() < 3 || (sorry && words.size() < 80);
 }
@@ -69,7 +69,7 @@ const char* operation(const Turn& turn, std::uint32_t round) {
 }
 
 bool gained(Turn& turn, const std::string& before, const std::string& after) {
-  if (rouge_l(words_of(before), words_of(after)) > turn.number("similarity") || leaks(after))
+  if (rouge_l(plain_words(before), plain_words(after)) > turn.number("similarity") || leaks(after))
     return false;
   if (!turn.flag("judge")) return true;
   const TeacherAnswer& verdict =
@@ -92,7 +92,7 @@ void run(Turn& turn) {
     const char* how = operation(turn, round);
     const TeacherAnswer& evolved =
         turn.ask({.messages = chat(turn.prompt(how, {{"prompt", current}})), .may_fail = true});
-    if (evolved.outcome != Outcome::kOk || !gained(turn, current, evolved.text)) continue;
+    if (evolved.ending != Ending::kOk || !gained(turn, current, evolved.text)) continue;
     const TeacherAnswer& answer = turn.ask({.messages = chat(evolved.text), .may_fail = true});
     if (is_poor(answer)) continue;
     current = evolved.text;

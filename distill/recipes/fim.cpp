@@ -103,8 +103,8 @@ void run(Turn& turn) {
   for (const Hole& hole : holes) {
     const TeacherAnswer* says = turn.flag("describe") ? answers[next++] : nullptr;
     const TeacherAnswer* fills = teacher ? answers[next++] : nullptr;
-    const bool bad = (says != nullptr && says->outcome != Outcome::kOk) ||
-                     (fills != nullptr && fills->outcome != Outcome::kOk);
+    const bool bad = (says != nullptr && says->ending != Ending::kOk) ||
+                     (fills != nullptr && fills->ending != Ending::kOk);
     if (bad) continue;
     Json row{{"prompt", turn.prompt("fill", {{"prefix", hole.prefix}, {"suffix", hole.suffix}})},
              {"completion", teacher ? unfenced(fills->text) : hole.middle},

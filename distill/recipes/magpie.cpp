@@ -44,7 +44,7 @@ void run(Turn& turn) {
   const TeacherAnswer& spoken =
       turn.ask({.prompt = turn.text("prefix"), .settings = std::move(settings)});
   const std::string user = trimmed(spoken.text);
-  if (words_of(user).size() < turn.count("minimum_words")) turn.drop("the user said too little");
+  if (plain_words(user).size() < turn.count("minimum_words")) turn.drop("the user said too little");
   if (user.find("<|") != user.npos) turn.drop("template marks in the user's words");
   const Json messages = chat(user, turn.text("system", ""));
   const TeacherAnswer& answer = turn.ask({.messages = messages});

@@ -6,10 +6,10 @@
 // pass_rate is the share of draws with the right answer: the problem's difficulty.
 
 #include <algorithm>
-#include <map>
 
-#include "distill/exact.h"
+#include "distill/equations.h"
 #include "distill/turn.h"
+#include "distill/verify/maths.h"
 
 namespace lancet {
 namespace {
@@ -44,46 +44,45 @@ constexpr DataParameter kParameters[] = {
      .help = "A solution with a false equation in it is not kept"}};
 constexpr std::string_view kPrompts[] = {"solve"};
 
-/// The right answer's class and whether the seed knew it; drops where nobody can say.
-std::pair<std::string, bool> right_answer(const Turn& turn,
-                                          const std::vector<std::string>& classes) {
-  if (turn.seed().contains("answer")) return {answer_class(turn.text("answer")), true};
-  std::map<std::string, std::size_t> votes;
-  for (const std::string& each : classes) {
-    if (!each.empty()) ++votes[each];
-  }
-  if (votes.empty()) turn.drop("no solution names its answer");
-  const auto most = std::max_element(
-      votes.begin(), votes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  const double share = static_cast<double>(most->second) / static_cast<double>(classes.size());
-  if (share <= turn.number("majority")) turn.drop("no majority");
-  return {most->first, false};
+/// The right answer and whether the seed knew it; drops where nobody can say.
+std::pair<std::string, bool> right_answer(const Turn& turn, const std::vector<std::string>& said,
+                                          std::size_t draws) {
+  if (turn.seed().contains("answer")) return {turn.text("answer"), true};
+  const auto vote = majority_vote(said);
+  if (!vote) turn.drop("no solution names its answer");
+  if (vote->share(draws) <= turn.number("majority")) turn.drop("no majority");
+  return {said[vote->winner], false};
 }
 
 void run(Turn& turn) {
   const std::string question = turn.text("question");
   const Json messages = chat(turn.prompt("solve", {{"question", question}}));
   const std::vector<Ask> draws(turn.count("n"), Ask{.messages = messages, .may_fail = true});
-  const auto answers = turn.ask_all(draws);
-  std::vector<std::string> classes;
-  for (const TeacherAnswer* each : answers) {
-    const auto said = each->outcome == Outcome::kOk ? final_answer(each->text) : std::nullopt;
-    classes.push_back(said ? answer_class(*said) : "");
+  std::vector<const TeacherAnswer*> solutions;  // those that name an answer
+  std::vector<std::string> said;
+  for (const TeacherAnswer* each : turn.ask_all(draws)) {
+    auto answer = each->ending == Ending::kOk ? extract_answer(each->text) : std::nullopt;
+    if (!answer) continue;
+    solutions.push_back(each);
+    said.push_back(std::move(*answer));
   }
-  const auto [right, known] = right_answer(turn, classes);
-  const auto count = std::count(classes.begin(), classes.end(), right);
-  const double rate = static_cast<double>(count) / static_cast<double>(classes.size());
-  if (count == 0) turn.drop("no solution is right");
+  const auto [right, known] = right_answer(turn, said, draws.size());
+  std::vector<std::size_t> good;
+  for (std::size_t i = 0; i < said.size(); ++i) {
+    if (answers_agree(said[i], right)) good.push_back(i);
+  }
+  if (good.empty()) turn.drop("no solution is right");
+  const double rate = static_cast<double>(good.size()) / static_cast<double>(draws.size());
   if (turn.number("too_easy") < 1 && rate > turn.number("too_easy")) turn.drop("too easy");
   std::uint32_t kept = 0;
-  for (std::size_t i = 0; i < answers.size() && kept < turn.count("keep"); ++i) {
-    if (classes[i] != right) continue;
-    if (turn.flag("check_steps") && false_equation(answers[i]->text)) continue;
-    turn.emit({{"messages", with(chat(question), "assistant", answers[i]->text)},
-               {"answer", *final_answer(answers[i]->text)},
+  for (const std::size_t i : good) {
+    if (kept == turn.count("keep")) break;
+    if (turn.flag("check_steps") && false_equation(solutions[i]->text)) continue;
+    turn.emit({{"messages", with(chat(question), "assistant", solutions[i]->text)},
+               {"answer", said[i]},
                {"pass_rate", rate},
                {"verified", known ? "answer" : "majority"}},
-              answers[i]);
+              solutions[i]);
     ++kept;
   }
   if (kept == 0) turn.drop("a false equation in every right solution");

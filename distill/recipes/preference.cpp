@@ -64,7 +64,7 @@ void run(Turn& turn) {
   const std::vector<Ask> draws(turn.count("n"), {.messages = chat(prompt), .may_fail = true});
   std::vector<const TeacherAnswer*> good;
   for (const TeacherAnswer* each : turn.ask_all(draws)) {
-    if (each->outcome == Outcome::kOk) good.push_back(each);
+    if (each->ending == Ending::kOk) good.push_back(each);
   }
   if (good.size() < 2) turn.drop("fewer than two answers stand");
   const std::vector<Scored> scored = score_all(turn, prompt, good);

@@ -109,7 +109,7 @@ std::vector<std::string> tasks_in(const std::string& text) {
 
 /// The paper's heuristics: neither a stub nor an essay, and doable in text.
 bool is_usable(const std::string& task) {
-  const auto words = words_of(task);
+  const auto words = plain_words(task);
   if (words.size() < 3 || words.size() > 150) return false;
   for (const char* banned : {"image", "images", "picture", "pictures", "graph", "graphs", "draw",
                              "plot", "video", "audio", "photo"}) {
@@ -134,7 +134,7 @@ void run(Turn& turn) {
   for (const std::string& task : tasks) asks.push_back({.messages = chat(task), .may_fail = true});
   const auto answers = turn.ask_all(std::move(asks));
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    if (answers[i]->outcome != Outcome::kOk) continue;
+    if (answers[i]->ending != Ending::kOk) continue;
     turn.emit({{"messages", with(chat(tasks[i]), "assistant", answers[i]->text)},
                {"instruction", tasks[i]}},
               answers[i]);
@@ -143,9 +143,10 @@ void run(Turn& turn) {
 
 bool admit(const Json& row, const std::vector<Json>& rows, const DataOptions& options) {
   if (static_cast<double>(rows.size()) >= number(options, 0)) return false;
-  const auto mine = words_of(row.at("instruction").get<std::string>());
+  const auto mine = plain_words(row.at("instruction").get<std::string>());
   return std::none_of(rows.begin(), rows.end(), [&](const Json& other) {
-    return rouge_l(mine, words_of(other.at("instruction").get<std::string>())) > number(options, 5);
+    return rouge_l(mine, plain_words(other.at("instruction").get<std::string>())) >
+           number(options, 5);
   });
 }
 

@@ -32,19 +32,19 @@ TeacherUsage usage_from_json(const Json& json) {
 
 }  // namespace
 
-std::string_view outcome_name(Outcome outcome) noexcept {
-  return kNames[static_cast<std::size_t>(outcome)];
+std::string_view ending_name(Ending ending) noexcept {
+  return kNames[static_cast<std::size_t>(ending)];
 }
 
-Outcome parse_outcome(std::string_view name) {
+Ending parse_ending(std::string_view name) {
   const auto found = std::find(kNames.begin(), kNames.end(), name);
   if (found == kNames.end())
-    fail(ErrorKind::kInput, "journal", fmt::format("'{}' is no outcome", printable(name)));
-  return static_cast<Outcome>(found - kNames.begin());
+    fail(ErrorKind::kInput, "journal", fmt::format("'{}' is no ending", printable(name)));
+  return static_cast<Ending>(found - kNames.begin());
 }
 
 Json answer_json(const TeacherAnswer& answer) {
-  Json out{{"outcome", outcome_name(answer.outcome)}};
+  Json out{{"ending", ending_name(answer.ending)}};
   const auto put = [&out](const char* name, const std::string& text) {
     if (!text.empty()) out[name] = text;
   };
@@ -69,7 +69,7 @@ TeacherUsage answer_usage(const Json& json) {
 
 TeacherAnswer answer_from_json(const Json& json) {
   TeacherAnswer out;
-  out.outcome = parse_outcome(json_string(json, "outcome", "journal"));
+  out.ending = parse_ending(json_string(json, "ending", "journal"));
   const auto take = [&json](const char* name) { return json_string(json, name, "journal", ""); };
   out.text = take("text");
   out.reasoning = take("reasoning");

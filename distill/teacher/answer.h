@@ -13,7 +13,7 @@
 namespace lancet {
 
 /// Only kOk is data. The rest is typed, so that no error text ever passes for an answer.
-enum class Outcome {
+enum class Ending {
   kOk,
   kLength,         ///< cut at max_tokens
   kContentFilter,  ///< the server's filter cut it
@@ -23,9 +23,9 @@ enum class Outcome {
   kUnreachable     ///< every attempt failed; not kept in the journal, asked again by the next run
 };
 /// "ok", "length", "content_filter", ...
-[[nodiscard]] std::string_view outcome_name(Outcome outcome) noexcept;
+[[nodiscard]] std::string_view ending_name(Ending ending) noexcept;
 /// Throws kInput for a name that is none.
-[[nodiscard]] Outcome parse_outcome(std::string_view name);
+[[nodiscard]] Ending parse_ending(std::string_view name);
 
 struct TeacherUsage {
   std::uint64_t prompt = 0, cached = 0, completion = 0;  ///< tokens; cached is a part of prompt
@@ -46,7 +46,7 @@ struct TeacherToken {
 };
 
 struct TeacherAnswer {
-  Outcome outcome = Outcome::kOk;
+  Ending ending = Ending::kOk;
   std::string text;
   std::string reasoning;    ///< what the server gave apart as reasoning
   Json tool_calls;          ///< null or an array

@@ -33,8 +33,9 @@ double Budget::cost(const TeacherUsage& usage) const noexcept {
 
 bool Budget::reserve(const TokenBound& bound) {
   const std::uint64_t requests = spent_.requests + requests_open_ + 1;
-  const std::uint64_t tokens = spent_.tokens() + tokens_open_ + bound.total();
-  const double usd = spent_.usd + usd_open_ + cost(bound);
+  const TokenBound hidden{hidden_ * (requests_open_ + 1), 0};
+  const std::uint64_t tokens = spent_.tokens() + tokens_open_ + bound.total() + hidden.total();
+  const double usd = spent_.usd + usd_open_ + cost(bound) + cost(hidden);
   if (caps_.requests > 0 && requests > caps_.requests) {
     reached_ = fmt::format("max_requests {} ({} sent)", caps_.requests, spent_.requests);
   } else if (caps_.tokens > 0 && tokens > caps_.tokens) {
@@ -61,6 +62,15 @@ void Budget::release(const TokenBound& bound) noexcept {
 void Budget::settle(const TokenBound& bound, const TeacherUsage& usage) {
   release(bound);
   recall(usage);
+  if (usage.prompt > bound.prompt) hidden_ = std::max(hidden_, usage.prompt - bound.prompt);
+}
+
+LostSpending Budget::abandon() {
+  const LostSpending lost{requests_open_, tokens_open_, usd_open_};
+  requests_open_ = tokens_open_ = 0;
+  usd_open_ = 0;
+  recall(lost);
+  return lost;
 }
 
 LostSpending Budget::lose(const TokenBound& bound, bool charged) {

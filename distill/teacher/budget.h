@@ -2,7 +2,8 @@
 // Tokens and money: what was spent, what it will come to, and the caps that end a run.
 //
 // A request is sent only when its largest possible cost still fits under every cap beside what was
-// spent and what is under way. So no cap is ever exceeded by a server that keeps to max_tokens; and
+// spent and what is under way. So no cap is exceeded by a server that keeps to max_tokens, but for
+// what its chat template adds unseen to the first requests (learnt from their usage); and
 // what a request that failed after it was sent may have cost is counted at its largest. Only a kill
 // can hide spending: of the requests in flight at that moment.
 
@@ -49,6 +50,9 @@ class Budget {
   /// It was not: `charged` says whether it may have cost something. Returns what the journal keeps.
   LostSpending lose(const TokenBound& bound, bool charged);
 
+  /// All that is reserved, as lost: for a run that ends with requests in flight.
+  LostSpending abandon();
+
   /// Spending of earlier runs, as their journal tells.
   void recall(const TeacherUsage& usage, std::uint64_t requests = 1);
   void recall(const LostSpending& lost);
@@ -67,6 +71,7 @@ class Budget {
   Spending spent_;
   std::uint64_t requests_open_ = 0, tokens_open_ = 0;
   double usd_open_ = 0;
+  std::uint64_t hidden_ = 0;  ///< most tokens that a template has added beyond a prompt's bound
   std::string reached_;
   [[nodiscard]] double cost(const TeacherUsage& usage) const noexcept;
   void release(const TokenBound& bound) noexcept;

@@ -32,11 +32,11 @@ Capabilities probe_capabilities(TeacherClient& client, const Json& body) {
   if (!body.contains("logprobs")) return out;
   out.fields = {{"return_tokens_as_token_ids", true}};
   TeacherAnswer answer = ask_now(client, small_request(body, out.fields));
-  if (answer.outcome == Outcome::kRejected) {
+  if (answer.ending == Ending::kRejected) {
     out.fields = Json::object();
     answer = ask_now(client, small_request(body, out.fields));
   }
-  if (answer.outcome == Outcome::kUnreachable || answer.outcome == Outcome::kRejected)
+  if (answer.ending == Ending::kUnreachable || answer.ending == Ending::kRejected)
     fail(ErrorKind::kResource, "teacher", "asked for log probabilities: " + answer.message,
          "vLLM gives at most --max-logprobs of them (20 unless it says otherwise)");
   if (answer.tokens.empty())

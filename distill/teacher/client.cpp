@@ -23,6 +23,8 @@ namespace {
 
 /// Refusals (400) before the first answer after which the job itself must be wrong.
 constexpr std::uint32_t kRefusedAtFirst = 8;
+/// Seconds for answers under way when a signal has come.
+constexpr double kLastMoment = 1.2;
 /// The longest wait that a server's own word is believed for.
 constexpr double kLongestWait = 3600;
 
@@ -35,7 +37,8 @@ struct Open {
   std::string key;
   TokenBound bound;
   std::uint64_t estimate = 0;  ///< tokens, for the minute's window
-  std::uint32_t attempt = 0;
+  std::uint32_t attempt = 0;   ///< of those that count
+  std::uint32_t put_off = 0;   ///< times a busy server sent it away
   std::vector<TeacherClient::Done> done;
 };
 using OpenPtr = std::shared_ptr<Open>;
@@ -113,21 +116,23 @@ struct TeacherClient::State {
 
   void finish(const OpenPtr& item, Endpoint& endpoint, std::uint64_t ticket, double sent,
               HttpResponse&& response) {
-    const Verdict verdict = judge_response(response);
+    const ResponseVerdict verdict = judge_response(response);
     if (response.status != 0) last_sign = seconds_now();
-    if (verdict == Verdict::kAnswer) return read(item, endpoint, ticket, sent, response);
+    if (verdict == ResponseVerdict::kAnswer) return read(item, endpoint, ticket, sent, response);
     const std::string what = describe(response);
     switch (verdict) {
-      case Verdict::kOverload:
+      case ResponseVerdict::kOverload:
         ++counts.overloads;
         endpoint.limiter().overload(ticket);
-        if (response.status == 429 || response.status == 503)
-          --item->attempt;  // no fault of its own
+        if (response.status == 429 || response.status == 503) {  // no fault of its own
+          --item->attempt;
+          ++item->put_off;
+        }
         return retry(item, endpoint, response, what, response.status == 0);
-      case Verdict::kRetry:
+      case ResponseVerdict::kRetry:
         endpoint.limiter().end(ticket);
         return retry(item, endpoint, response, what, true);
-      case Verdict::kReject:
+      case ResponseVerdict::kReject:
         endpoint.limiter().end(ticket);
         return reject(item, what);
       default:
@@ -156,7 +161,7 @@ struct TeacherClient::State {
     if (parsed.kind == Parsed::Kind::kServerError) {
       HttpResponse as_error = response;
       as_error.status = parsed.status;
-      if (judge_status(parsed.status) == Verdict::kAnswer) as_error.status = 500;
+      if (judge_status(parsed.status) == ResponseVerdict::kAnswer) as_error.status = 500;
       return finish(item, endpoint, ticket, sent, std::move(as_error));
     }
     if (parsed.kind == Parsed::Kind::kMalformed) {
@@ -181,7 +186,7 @@ struct TeacherClient::State {
   }
 
   void reject(const OpenPtr& item, const std::string& what) {
-    TeacherAnswer answer{.outcome = Outcome::kRejected, .message = what};
+    TeacherAnswer answer{.ending = Ending::kRejected, .message = what};
     budget.settle(item->bound, {});
     if (++refused >= kRefusedAtFirst && counts.answered == 0)
       return set_fatal(ErrorKind::kUsage,
@@ -207,10 +212,10 @@ struct TeacherClient::State {
     }
     log::verbose(fmt::format("attempt {} failed: {}", item->attempt, what));
     if (item->attempt >= options.limits.attempts)
-      return tell(item, {.outcome = Outcome::kUnreachable, .message = what});
+      return tell(item, {.ending = Ending::kUnreachable, .message = what});
     const double unit = Random(options.seed, "jitter").uniform64(draws++);
     // A wait that the server named binds the endpoint; another one may take the request at once.
-    delayed.push({now + backoff(item->attempt, unit), item});
+    delayed.push({now + backoff(item->attempt + item->put_off, unit), item});
   }
 
   void fail_all(const Endpoint& endpoint, const HttpResponse& response, const std::string& what) {
@@ -280,6 +285,14 @@ struct TeacherClient::State {
          "what was answered is kept: run again when the server is back");
   }
 
+  /// What is in flight is paid for: a moment to arrive before a signal ends the run.
+  void drain() {
+    const double until = seconds_now() + kLastMoment;
+    while (http.active() > 0 && seconds_now() < until && !fatal)
+      http.pump(std::chrono::milliseconds(50));
+    journal.flush();
+  }
+
   void deliver() {
     while (!answered.empty()) {
       const auto [done, answer] = std::move(answered.front());
@@ -292,7 +305,12 @@ struct TeacherClient::State {
 TeacherClient::TeacherClient(TeacherOptions options, Journal& journal, Budget& budget)
     : state_(std::make_unique<State>(std::move(options), journal, budget)) {}
 
-TeacherClient::~TeacherClient() = default;
+TeacherClient::~TeacherClient() {
+  try {
+    state_->journal.add_lost(state_->budget.abandon());
+  } catch (...) {  // the caller learns of a full disk from the journal
+  }
+}
 
 void TeacherClient::ask(TeacherRequest request, Done done) {
   std::string key = request_key(state_->options.model, request);
@@ -303,7 +321,7 @@ void TeacherClient::ask(TeacherRequest request, Done done) {
   }
   if (state_->options.offline) {
     state_->options.offline(request, key);
-    TeacherAnswer none{.outcome = Outcome::kUnreachable, .message = "not asked"};
+    TeacherAnswer none{.ending = Ending::kUnreachable, .message = "not asked"};
     state_->answered.emplace_back(std::move(done), std::move(none));
     return;
   }
@@ -323,6 +341,7 @@ void TeacherClient::ask(TeacherRequest request, Done done) {
 }
 
 void TeacherClient::pump(std::chrono::milliseconds wait) {
+  if (interrupted()) state_->drain();
   check_interrupted();
   const double until = state_->dispatch();
   const bool quiet = state_->answered.empty();
@@ -355,7 +374,7 @@ Json TeacherClient::models() {
       check_interrupted();
       state_->http.pump(std::chrono::milliseconds(50));
     }
-    if (judge_response(*got) == Verdict::kAnswer) {
+    if (judge_response(*got) == ResponseVerdict::kAnswer) {
       try {
         return parse_json(got->body, url + "/models");
       } catch (const Error& error) {

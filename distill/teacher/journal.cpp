@@ -55,7 +55,7 @@ struct Place {
   std::uint32_t source;
   std::uint32_t length;  ///< of the JSON text
   std::uint64_t offset;
-  bool good;  ///< outcome ok
+  bool good;  ///< ending ok
 };
 
 std::string read_at(const Source& source, std::uint64_t offset, std::size_t length) {
@@ -143,9 +143,11 @@ struct Journal::State {
     }
     const auto key = parse_key(json_string(document, "key", "journal"));
     if (!key) fail(ErrorKind::kInput, "journal", sources[source].path.string() + ": a damaged key");
-    const Json& answer = document.at("answer");
+    const bool asked = document.contains("answer");
+    const Json& answer = document.at(asked ? "answer" : "result");
     put(*key, {source, static_cast<std::uint32_t>(text.size()), offset + kSumDigits + 1,
-               answer.value("outcome", "") == "ok"});
+               answer.value("ending", "") == "ok"});
+    if (!asked) return;
     const TeacherUsage its = answer_usage(answer);
     ++answers;
     usage.prompt += its.prompt;
@@ -180,6 +182,16 @@ struct Journal::State {
       begin += from;
       if (block.size() < kReadBlock) return begin;
     }
+  }
+
+  void append(const std::string& hex, const TeacherAnswer& answer, const char* name) {
+    const auto key = parse_key(hex);
+    if (!key) fail(ErrorKind::kInternal, "journal", "a request key of another form");
+    if (places.contains(*key)) return;
+    const std::uint64_t offset = size + kSumDigits + 1;
+    push({{"key", hex}, {name, answer_json(answer)}});
+    const auto length = static_cast<std::uint32_t>(size - offset - 1);
+    put(*key, {0, length, offset, answer.ending == Ending::kOk});
   }
 
   void write_pending() {
@@ -244,7 +256,7 @@ std::optional<TeacherAnswer> Journal::find(std::string_view key) const {
                                ? state_->pending.substr(place.offset - written, place.length)
                                : read_at(state_->sources[place.source], place.offset, place.length);
   const Json document = parse_json(text, state_->sources[place.source].path.string());
-  return answer_from_json(document.at("answer"));
+  return answer_from_json(document.at(document.contains("answer") ? "answer" : "result"));
 }
 
 std::size_t Journal::size() const noexcept { return state_->places.size(); }
@@ -270,13 +282,11 @@ std::size_t Journal::forget_failures() {
 LostSpending Journal::lost() const noexcept { return state_->lost; }
 
 void Journal::add(const std::string& key, const TeacherAnswer& answer) {
-  const auto parsed = parse_key(key);
-  if (!parsed) fail(ErrorKind::kInternal, "journal", "a request key of another form");
-  if (state_->places.contains(*parsed)) return;
-  const std::uint64_t offset = state_->size + kSumDigits + 1;
-  state_->push({{"key", key}, {"answer", answer_json(answer)}});
-  const auto length = static_cast<std::uint32_t>(state_->size - offset - 1);
-  state_->put(*parsed, {0, length, offset, answer.outcome == Outcome::kOk});
+  state_->append(key, answer, "answer");
+}
+
+void Journal::add_result(const std::string& key, const TeacherAnswer& result) {
+  state_->append(key, result, "result");
 }
 
 void Journal::add_lost(const LostSpending& lost) {

@@ -4,6 +4,7 @@
 //
 // A line is 16 hex digits (the start of the SHA-256 of the rest), a blank, and one JSON document:
 //   {"key": request key, "answer": answer_json}     an answer; the first good one of a key counts
+//   {"key": ..., "result": answer_json}             of a program that was run: nobody was asked
 //   {"lost": {"requests": n, "tokens": n, "usd": x}}  spent without an answer since the last such
 //   line
 // A torn last line is cut off; a damaged line elsewhere is an error (kInput) that names it.
@@ -40,7 +41,7 @@ class Journal {
   [[nodiscard]] std::size_t size() const noexcept;
   /// All keys, in the order of the files.
   [[nodiscard]] std::vector<std::string> keys() const;
-  /// Sum over the answers that were there when the journal was opened, and their number.
+  /// Sum over the teacher's answers that were there when the journal was opened, and their number.
   [[nodiscard]] TeacherUsage usage() const noexcept;
   [[nodiscard]] std::uint64_t answers() const noexcept;
   /// Typed failures are asked again, and a good answer takes their place. Returns how many.
@@ -50,6 +51,8 @@ class Journal {
 
   /// Kept in memory until flush(). A key that is already there is left as it is.
   void add(const std::string& key, const TeacherAnswer& answer);
+  /// The same for what no teacher was asked: it counts as no request.
+  void add_result(const std::string& key, const TeacherAnswer& result);
   void add_lost(const LostSpending& lost);
   /// Hands the lines to the system in one write: a killed process loses none of them. The disk is
   /// told (fdatasync, beside the caller) after every 256 lines or second; sync() waits for it.

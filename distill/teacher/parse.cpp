@@ -11,6 +11,9 @@
 namespace lancet {
 namespace {
 
+/// Tokens that a server's own chat template may add unseen (a system prompt, tools).
+constexpr std::uint64_t kHiddenPrompt = 8192;
+
 template <std::size_t N>
 bool is_one_of(std::string_view text, const std::array<std::string_view, N>& words) {
   return std::find(words.begin(), words.end(), text) != words.end();
@@ -35,21 +38,21 @@ std::string content_text(const Json& content) {
   return out;
 }
 
-Outcome outcome_of(std::string_view finish, const TeacherAnswer& answer, bool refused,
-                   std::uint64_t max_tokens) {
+Ending ending_of(std::string_view finish, const TeacherAnswer& answer, bool refused,
+                 std::uint64_t max_tokens) {
   constexpr std::array<std::string_view, 4> kCut{"length", "max_tokens", "model_length",
                                                  "max_output_tokens"};
   constexpr std::array<std::string_view, 4> kFiltered{"content_filter", "safety", "SAFETY",
                                                       "recitation"};
-  if (is_one_of(finish, kCut)) return Outcome::kLength;
-  if (is_one_of(finish, kFiltered)) return Outcome::kContentFilter;
-  if (refused || finish == "refusal") return Outcome::kRefusal;
+  if (is_one_of(finish, kCut)) return Ending::kLength;
+  if (is_one_of(finish, kFiltered)) return Ending::kContentFilter;
+  if (refused || finish == "refusal") return Ending::kRefusal;
   const bool silent = finish.empty() && !answer.usage.estimated && max_tokens > 0 &&
                       answer.usage.completion >= max_tokens;
-  if (silent) return Outcome::kLength;  // a server that does not say why it stopped, at the limit
+  if (silent) return Ending::kLength;  // a server that does not say why it stopped, at the limit
   const bool blank = answer.text.find_first_not_of(" \t\r\n") == std::string::npos;
-  if (blank && answer.tool_calls.is_null() && answer.prompt_tokens.empty()) return Outcome::kEmpty;
-  return Outcome::kOk;
+  if (blank && answer.tool_calls.is_null() && answer.prompt_tokens.empty()) return Ending::kEmpty;
+  return Ending::kOk;
 }
 
 /// Usage where the server gives it and it can be true, else an estimate.
@@ -65,7 +68,7 @@ TeacherUsage usage_of(const Json& document, const TeacherAnswer& answer,
     const std::int64_t prompt = count("prompt_tokens"), completion = count("completion_tokens");
     const std::uint64_t most = std::max<std::uint64_t>(bound.completion, answer.tokens.size()) + 1;
     const bool credible = prompt >= 0 && completion >= 0 &&
-                          static_cast<std::uint64_t>(prompt) <= bound.prompt &&
+                          static_cast<std::uint64_t>(prompt) <= bound.prompt + kHiddenPrompt &&
                           (bound.completion == 0 || static_cast<std::uint64_t>(completion) <= most);
     if (credible) {
       TeacherUsage out{.prompt = static_cast<std::uint64_t>(prompt),
@@ -137,7 +140,7 @@ TeacherAnswer read_choice(const Json& choice, const Json& document, const Teache
   out.model = text_in(document, "model");
   out.fingerprint = text_in(document, "system_fingerprint");
   out.usage = usage_of(document, out, request);
-  out.outcome = outcome_of(out.finish, out, refused, token_bound(request).completion);
+  out.ending = ending_of(out.finish, out, refused, token_bound(request).completion);
   return out;
 }
 

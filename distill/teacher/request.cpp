@@ -40,6 +40,7 @@ std::uint64_t message_count(const Json& body) {
 }  // namespace
 
 std::string_view route_path(Route route) noexcept {
+  if (route == Route::kExecute) return "execute";
   return route == Route::kChat ? "/chat/completions" : "/completions";
 }
 

@@ -10,7 +10,11 @@
 
 namespace lancet {
 
-enum class Route { kChat, kCompletions };
+enum class Route {
+  kChat,
+  kCompletions,
+  kExecute  ///< a program for the sandbox (distill/executions.h); never sent
+};
 
 /// "/chat/completions" or "/completions", appended to the endpoint's base URL (".../v1").
 [[nodiscard]] std::string_view route_path(Route route) noexcept;

@@ -34,24 +34,25 @@ bool is_used_up(const std::string& remaining) { return remaining == "0"; }
 
 }  // namespace
 
-Verdict judge_status(long status) noexcept {
-  if (status >= 200 && status < 300) return Verdict::kAnswer;
-  if (status == 429 || status == 503) return Verdict::kOverload;
-  if (status == 408 || status == 409 || status == 425 || status >= 500) return Verdict::kRetry;
-  if (status == 400 || status == 413 || status == 422) return Verdict::kReject;
-  return Verdict::kFatal;
+ResponseVerdict judge_status(long status) noexcept {
+  if (status >= 200 && status < 300) return ResponseVerdict::kAnswer;
+  if (status == 429 || status == 503) return ResponseVerdict::kOverload;
+  if (status == 408 || status == 409 || status == 425 || status >= 500)
+    return ResponseVerdict::kRetry;
+  if (status == 400 || status == 413 || status == 422) return ResponseVerdict::kReject;
+  return ResponseVerdict::kFatal;
 }
 
-Verdict judge_response(const HttpResponse& response) noexcept {
+ResponseVerdict judge_response(const HttpResponse& response) noexcept {
   switch (response.failure) {
     case Failure::kNone:
       return judge_status(response.status);
     case Failure::kTls:
-      return Verdict::kFatal;
+      return ResponseVerdict::kFatal;
     case Failure::kTimeout:
-      return Verdict::kOverload;
+      return ResponseVerdict::kOverload;
     default:
-      return Verdict::kRetry;
+      return ResponseVerdict::kRetry;
   }
 }
 

@@ -10,7 +10,7 @@
 
 namespace lancet {
 
-enum class Verdict {
+enum class ResponseVerdict {
   kAnswer,    ///< read it
   kOverload,  ///< 429, 503: slow down and ask again
   kRetry,     ///< ask again
@@ -19,8 +19,8 @@ enum class Verdict {
 };
 
 /// By failure and status (408, 409, 425, 429 and 5xx are retried).
-[[nodiscard]] Verdict judge_response(const HttpResponse& response) noexcept;
-[[nodiscard]] Verdict judge_status(long status) noexcept;
+[[nodiscard]] ResponseVerdict judge_response(const HttpResponse& response) noexcept;
+[[nodiscard]] ResponseVerdict judge_status(long status) noexcept;
 /// Whether the request may have cost something though no answer came.
 [[nodiscard]] bool may_have_cost(const HttpResponse& response) noexcept;
 

@@ -349,9 +349,9 @@ class Use(Shell):
             plan = self.json(self.job(server.url), "--plan", "-o", "out.jsonl")
             self.assertEqual(server.seen, 0)
             result = self.json(self.job(server.url), "-o", "out.jsonl")
-        self.assertEqual(plan["requests_at_most"], result["spent"]["requests"])
-        self.assertGreaterEqual(plan["completion_tokens_at_most"], result["spent"]["completion_tokens"])
-        self.assertGreaterEqual(plan["usd_at_most"], result["spent"]["usd"])
+        self.assertEqual(plan["estimate"]["requests"], result["spent"]["requests"])
+        self.assertGreaterEqual(plan["estimate"]["completion_tokens"], result["spent"]["completion_tokens"])
+        self.assertGreaterEqual(plan["estimate"]["usd"], result["spent"]["usd"])
         self.assertEqual(sorted(p.name for p in self.work.iterdir()),
                          ["job.yml", "out.jsonl", "out.jsonl.journal", "out.jsonl.lancet.json", "seeds.jsonl"])
 

@@ -32,7 +32,13 @@ TeacherAnswer spoken(const std::string& text) {
   out.model = "toy";
   out.usage = {.prompt = 5, .completion = text.size() / 4 + 1};
   // Texts like "!length" stand for typed failures.
-  if (text.starts_with("!")) out.outcome = parse_outcome(text.substr(1));
+  if (text.starts_with("!")) out.ending = parse_ending(text.substr(1));
+  // "@length 3": cut after a prompt of three tokens was scored.
+  if (text.starts_with("@")) {
+    out.ending = Ending::kLength;
+    for (char i = '0'; i < text.back(); ++i)
+      out.prompt_tokens.push_back({.bytes = "t", .id = i, .logprob = -1.0 * i, .top = {}});
+  }
   return out;
 }
 
@@ -66,6 +72,7 @@ Run run(std::string_view name, const Json& seed, const Answering& answer,
 }
 
 std::string last_words(const TeacherRequest& request) {
+  if (request.route == Route::kExecute) return request.body["program"];
   if (request.body.contains("prompt")) return request.body["prompt"];
   return request.body["messages"].back()["content"];
 }
@@ -111,7 +118,6 @@ TEST_CASE("recipes: every one has its prompts, its defaults in range and a bound
 
 TEST_CASE("recipes: with a teacher that only errs, none emits a row") {
   for (const DataRecipe* recipe : data_recipe_registry()) {
-    if (recipe->needs_runner) continue;
     for (const char* outcome : {"!length", "!refusal", "!content_filter", "!empty", "!rejected"}) {
       INFO(recipe->name << " " << outcome);
       Json seed{{std::string(recipe->needs), "a b c d\ne f g\nh i j\nk l m\n"}};
@@ -285,6 +291,40 @@ TEST_CASE(
   CHECK(voted.rows[0]["verified"] == "majority");
 }
 
+TEST_CASE("code_execution: only what passes stays, repairs see what happened, guards run") {
+  const auto teacher = [](int failures, std::set<std::string> passing) {
+    auto failed = std::make_shared<int>(0);
+    return [=](const TeacherRequest& request) -> std::string {
+      const std::string text = last_words(request);
+      if (request.route == Route::kExecute) {
+        if (passing.contains(text)) return "ok";
+        if (!has(text, "def f")) return "exit";
+        return (*failed)++ < failures ? "exit" : "ok";
+      }
+      if (has(text, "[What happened]")) return "Off by one.\n```python\ndef f(): return 2\n```";
+      if (has(text, "[Solution]")) return "```python\nassert f() == 2\n```";
+      if (has(text, "[Snippet]")) return "Write f.";
+      return "```python\ndef f(): return 1\n```";
+    };
+  };
+  const Json seed{{"text", "x = 1"}};
+  const Run done = run("code_execution", seed, teacher(1, {}));
+  REQUIRE(done.rows.size() == 1);
+  CHECK(done.rows[0]["rounds"] == 1);
+  CHECK(done.rows[0]["messages"].size() == 2);
+  CHECK(has(done.rows[0]["messages"][1]["content"].get<std::string>(), "return 2"));
+  CHECK(done.rows[0]["tests"] == "assert f() == 2\n");
+  const auto runs = std::count_if(done.asked.begin(), done.asked.end(),
+                                  [](const auto& each) { return each.route == Route::kExecute; });
+  CHECK(runs == 4);  // failed, passed, without the solution, once more
+  CHECK(run("code_execution", seed, teacher(9, {})).dropped == "the tests fail");
+  CHECK(run("code_execution", seed, teacher(0, {"assert f() == 2\n"})).dropped ==
+        "the tests test nothing");
+  CHECK(run("code_execution", seed, teacher(1, {}), {{"keep_repairs", 1}})
+            .rows[0]["messages"]
+            .size() == 4);
+}
+
 TEST_CASE("document_qa: only what its passage supports stays") {
   const Run done = run("document_qa", {{"text", "Oaks are tall. Ash is grey."}},
                        [](const TeacherRequest& request) -> std::string {
@@ -332,6 +372,18 @@ TEST_CASE("fim: prefix, middle and suffix are the file again") {
   CHECK(middles.size() > 5);
 }
 
+TEST_CASE("score: the prompt's log probabilities are the row, a server that gives none is no row") {
+  const Run done =
+      run("score", {{"text", "a b c"}}, [](const auto&) { return "@length 3"; }, {{"top", 7}});
+  REQUIRE(done.rows.size() == 1);
+  CHECK(logprobs_from_json(done.rows[0]["teacher"]).size() == 3);
+  CHECK(done.asked[0].body["echo"] == true);
+  CHECK(done.asked[0].body["logprobs"] == 7);
+  CHECK(done.asked[0].route == Route::kCompletions);
+  CHECK(run("score", {{"text", "a"}}, [](const auto&) { return "words"; }).dropped ==
+        "the server does not score prompts");
+}
+
 TEST_CASE("persona and backtranslation: two questions, one row") {
   const Run persona = run("persona", {{"persona", "A smith"}}, [](const TeacherRequest& request) {
     return std::string(has(last_words(request), "A smith") ? "How hot is iron?" : "Hot.");
@@ -376,6 +428,6 @@ TEST_CASE("rouge_l: the longest common subsequence of words, by a slow obvious v
         2.0 * static_cast<double>(slow(a, b, 0, 0)) / static_cast<double>(a.size() + b.size());
     CHECK(rouge_l(a, b) == wanted);
   }
-  CHECK(words_of("It's caf\xC3\xA9, isn't it?") ==
+  CHECK(plain_words("It's caf\xC3\xA9, isn't it?") ==
         std::vector<std::string>{"it", "s", "caf\xC3\xA9", "isn", "t", "it"});
 }

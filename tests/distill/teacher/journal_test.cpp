@@ -125,7 +125,7 @@ TEST_CASE("journal: parts are read beside one's own, and never written") {
 TEST_CASE("journal: of a key asked again after a failure the good answer counts") {
   const Scratch scratch;
   TeacherAnswer cut = answer_of(1);
-  cut.outcome = Outcome::kLength;
+  cut.ending = Ending::kLength;
   {
     Journal journal(scratch / "j");
     journal.add(key_of(1), cut);
@@ -133,7 +133,7 @@ TEST_CASE("journal: of a key asked again after a failure the good answer counts"
   }
   {
     Journal journal(scratch / "j");
-    CHECK(journal.find(key_of(1))->outcome == Outcome::kLength);
+    CHECK(journal.find(key_of(1))->ending == Ending::kLength);
     CHECK(journal.forget_failures() == 1);
     CHECK_FALSE(journal.contains(key_of(1)));
     journal.add(key_of(1), answer_of(1));
@@ -141,7 +141,7 @@ TEST_CASE("journal: of a key asked again after a failure the good answer counts"
   const Journal again(scratch / "j");
   CHECK(again.size() == 2);
   CHECK(again.answers() == 3);  // all were paid for
-  CHECK(again.find(key_of(1))->outcome == Outcome::kOk);
+  CHECK(again.find(key_of(1))->ending == Ending::kOk);
 }
 
 TEST_CASE("journal: log probabilities survive to the last bit of float32, with ids or with texts") {

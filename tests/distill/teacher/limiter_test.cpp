@@ -101,16 +101,17 @@ TEST_CASE(
 
 TEST_CASE("retry: statuses and failures are judged as the error contract says") {
   for (const long status : {408L, 409L, 425L, 500L, 502L, 504L})
-    CHECK(judge_status(status) == Verdict::kRetry);
-  for (const long status : {429L, 503L}) CHECK(judge_status(status) == Verdict::kOverload);
-  for (const long status : {400L, 413L, 422L}) CHECK(judge_status(status) == Verdict::kReject);
+    CHECK(judge_status(status) == ResponseVerdict::kRetry);
+  for (const long status : {429L, 503L}) CHECK(judge_status(status) == ResponseVerdict::kOverload);
+  for (const long status : {400L, 413L, 422L})
+    CHECK(judge_status(status) == ResponseVerdict::kReject);
   for (const long status : {301L, 307L, 401L, 403L, 404L})
-    CHECK(judge_status(status) == Verdict::kFatal);
+    CHECK(judge_status(status) == ResponseVerdict::kFatal);
   HttpResponse response;
   response.failure = HttpResponse::Failure::kTls;
-  CHECK(judge_response(response) == Verdict::kFatal);
+  CHECK(judge_response(response) == ResponseVerdict::kFatal);
   response.failure = HttpResponse::Failure::kReset;
-  CHECK(judge_response(response) == Verdict::kRetry);
+  CHECK(judge_response(response) == ResponseVerdict::kRetry);
   CHECK(may_have_cost(response));
   response.failure = HttpResponse::Failure::kConnect;
   CHECK_FALSE(may_have_cost(response));

@@ -35,26 +35,26 @@ std::string reply(std::string_view message, std::string_view finish = "\"stop\""
 }  // namespace
 
 TEST_CASE("answers: only a finished text is data; every other ending has its own name") {
-  CHECK(answer_of(reply(R"({"content":"hi"})")).outcome == Outcome::kOk);
+  CHECK(answer_of(reply(R"({"content":"hi"})")).ending == Ending::kOk);
   CHECK(answer_of(reply(R"({"content":"hi"})")).model == "m-1");
-  CHECK(answer_of(reply(R"({"content":"hi"})", R"("length")")).outcome == Outcome::kLength);
-  CHECK(answer_of(reply(R"({"content":"hi"})", R"("max_tokens")")).outcome == Outcome::kLength);
-  CHECK(answer_of(reply(R"({"content":"h"})", R"("content_filter")")).outcome ==
-        Outcome::kContentFilter);
+  CHECK(answer_of(reply(R"({"content":"hi"})", R"("length")")).ending == Ending::kLength);
+  CHECK(answer_of(reply(R"({"content":"hi"})", R"("max_tokens")")).ending == Ending::kLength);
+  CHECK(answer_of(reply(R"({"content":"h"})", R"("content_filter")")).ending ==
+        Ending::kContentFilter);
   const TeacherAnswer refusal = answer_of(reply(R"({"content":null,"refusal":"I will not"})"));
-  CHECK(refusal.outcome == Outcome::kRefusal);
+  CHECK(refusal.ending == Ending::kRefusal);
   CHECK(refusal.message == "I will not");
-  CHECK(answer_of(reply(R"({"content":null})")).outcome == Outcome::kEmpty);
-  CHECK(answer_of(reply(R"({"content":" \n"})")).outcome == Outcome::kEmpty);
+  CHECK(answer_of(reply(R"({"content":null})")).ending == Ending::kEmpty);
+  CHECK(answer_of(reply(R"({"content":" \n"})")).ending == Ending::kEmpty);
   const TeacherAnswer tool =
       answer_of(reply(R"({"content":null,"tool_calls":[{"id":"1"}]})", R"("tool_calls")"));
-  CHECK(tool.outcome == Outcome::kOk);
+  CHECK(tool.ending == Ending::kOk);
   CHECK(tool.tool_calls.size() == 1);
   // No word on why it stopped: the count of tokens tells.
   const char* at_limit = R"(,"usage":{"prompt_tokens":9,"completion_tokens":100})";
   const char* before = R"(,"usage":{"prompt_tokens":9,"completion_tokens":99})";
-  CHECK(answer_of(reply(R"({"content":"hi"})", "null", at_limit)).outcome == Outcome::kLength);
-  CHECK(answer_of(reply(R"({"content":"hi"})", "null", before)).outcome == Outcome::kOk);
+  CHECK(answer_of(reply(R"({"content":"hi"})", "null", at_limit)).ending == Ending::kLength);
+  CHECK(answer_of(reply(R"({"content":"hi"})", "null", before)).ending == Ending::kOk);
 }
 
 TEST_CASE("answers: content in parts, and the Llama API's own shape, are read") {
@@ -63,7 +63,7 @@ TEST_CASE("answers: content in parts, and the Llama API's own shape, are read") 
   const auto llama = answer_of(
       R"({"completion_message":{"role":"assistant","stop_reason":"stop","content":{"type":"text","text":"hey"}}})");
   CHECK(llama.text == "hey");
-  CHECK(llama.outcome == Outcome::kOk);
+  CHECK(llama.ending == Ending::kOk);
   CHECK(answer_of(reply(R"({"content":"x","reasoning_content":"because"})")).reasoning ==
         "because");
 }
@@ -208,7 +208,7 @@ TEST_CASE("streams: chunks make the answer that would have come at once; a cut s
   CHECK(parsed.answer.text == "Hello");
   CHECK(parsed.answer.tokens.size() == 2);
   CHECK(parsed.answer.usage.completion == 3);
-  CHECK(parsed.answer.outcome == Outcome::kOk);
+  CHECK(parsed.answer.ending == Ending::kOk);
   const std::size_t finish = kStream.find("\n\n", kStream.find("finish_reason")) + 2;
   for (std::size_t cut = 0; cut < finish - 1; ++cut)
     REQUIRE(parse_stream(kStream.substr(0, cut), asked()).kind == Parsed::Kind::kMalformed);

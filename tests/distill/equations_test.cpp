@@ -1,4 +1,4 @@
-#include "distill/exact.h"
+#include "distill/equations.h"
 
 #include "core/rng.h"
 #include "tests/catch.h"
@@ -9,7 +9,9 @@ namespace {
 
 std::string value(std::string_view text) {
   const auto found = evaluate_exactly(text);
-  return found ? found->text() : "none";
+  if (!found) return "none";
+  const std::string above = std::to_string(found->numerator);
+  return found->denominator == 1 ? above : above + "/" + std::to_string(found->denominator);
 }
 
 }  // namespace
@@ -33,7 +35,7 @@ TEST_CASE("exact: numbers as people and LaTeX write them") {
 
 TEST_CASE("exact: what is no number, or does not fit, has no value") {
   for (const char* text : {"", "x", "1/0", "2^0.5", "1 2", "(1", "1)", "3 apples", "1,23",
-                           "\\sqrt{4}", "10^60", "2^5000", "--", "5!", "1e400"})
+                           "\\sqrt{4}", "10^20", "2^5000", "--", "5!", "1e400"})
     CHECK(value(text) == "none");
   CHECK(value(std::string(10000, '(')) == "none");
 }
@@ -50,27 +52,6 @@ TEST_CASE("exact: sums and products equal those over a common denominator") {
     CHECK(value(left + "+" + right) == value(text(a * d + c * b) + "/" + text(b * d)));
     CHECK(value(left + "*" + right) == value(text(a * c) + "/" + text(b * d)));
   }
-}
-
-TEST_CASE("exact: final answers are found where solutions put them") {
-  CHECK(*final_answer("first \\boxed{1} then \\boxed{\\frac{1}{2}}.") == "\\frac{1}{2}");
-  CHECK(*final_answer("so\n#### 42\n") == "42");
-  CHECK(*final_answer("The answer is 3.5. Done") == "3.5");
-  CHECK(*final_answer("**Answer:** $12$") == "12");
-  CHECK_FALSE(final_answer("I do not know"));
-  CHECK_FALSE(final_answer("\\boxed{1"));
-}
-
-TEST_CASE("exact: equal answers in other words are equal, others are not") {
-  CHECK(same_answer("0.5", "\\frac{1}{2}"));
-  CHECK(same_answer("50%", "1/2"));
-  CHECK(same_answer("5 apples", "5"));
-  CHECK(same_answer("$1,000", "1000"));
-  CHECK(same_answer("\\text{Yes}", "yes."));
-  CHECK(same_answer("x^2 + 1", "x^2+1"));
-  CHECK_FALSE(same_answer("0.33", "1/3"));
-  CHECK_FALSE(same_answer("12", "-12"));
-  CHECK_FALSE(same_answer("x+1", "x+2"));
 }
 
 TEST_CASE("exact: false equations are found, true, rounded and symbolic ones are not") {

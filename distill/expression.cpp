@@ -1,16 +1,26 @@
-// evaluate_exactly of distill/exact.h: a recursive descent over a text of a bounded length.
+// evaluate_exactly of distill/equations.h: a recursive descent over a text of a bounded length.
 
 #include <array>
 #include <cctype>
 
-#include "distill/exact.h"
+#include "distill/equations.h"
 
 namespace lancet {
 namespace {
 
+constexpr Rational kMinusOne{-1, 1};
 constexpr std::size_t kLongest = 400;  ///< bytes: also bounds the recursion
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/// Whole exponents of magnitude at most 1000; nothing when the result does not fit.
+std::optional<Rational> power(const Rational& a, const Rational& b) {
+  if (b.denominator != 1 || b.numerator > 1000 || b.numerator < -1000) return std::nullopt;
+  std::optional<Rational> out = Rational{1, 1};
+  const std::int64_t count = b.numerator < 0 ? -b.numerator : b.numerator;
+  for (std::int64_t i = 0; i < count && out; ++i) out = multiply(*out, a);
+  return out && b.numerator < 0 ? divide({1, 1}, *out) : out;
+}
 
 /// LaTeX and typographic signs as ASCII.
 std::string plain(std::string_view text) {
@@ -79,8 +89,8 @@ class Parser {
       if (!plus && !take('-')) return out;
       const auto right = product();
       if (!right) return std::nullopt;
-      const auto signed_right = plus ? right : Rational::multiply(*right, *Rational::make(-1));
-      out = signed_right ? Rational::add(*out, *signed_right) : std::nullopt;
+      const auto signed_right = plus ? right : multiply(*right, kMinusOne);
+      out = signed_right ? add(*out, *signed_right) : std::nullopt;
     }
     return out;
   }
@@ -92,7 +102,7 @@ class Parser {
       if (!times && !take('/')) return out;
       const auto right = signed_power();
       if (!right) return std::nullopt;
-      out = times ? Rational::multiply(*out, *right) : Rational::divide(*out, *right);
+      out = times ? multiply(*out, *right) : divide(*out, *right);
     }
     return out;
   }
@@ -100,13 +110,13 @@ class Parser {
   std::optional<Rational> signed_power() {
     if (take('-')) {
       const auto value = signed_power();
-      return value ? Rational::multiply(*value, *Rational::make(-1)) : std::nullopt;
+      return value ? multiply(*value, kMinusOne) : std::nullopt;
     }
     if (take('+')) return signed_power();
     const auto base = atom();
     if (!base || !take('^')) return base;
     const auto exponent = text_.substr(at_).starts_with("{") ? braced() : signed_power();
-    return exponent ? Rational::power(*base, *exponent) : std::nullopt;
+    return exponent ? power(*base, *exponent) : std::nullopt;
   }
 
   std::optional<Rational> braced() {
@@ -125,10 +135,10 @@ class Parser {
       at_ += 5;
       const auto above = braced();
       const auto below = above ? braced() : std::nullopt;
-      return below ? Rational::divide(*above, *below) : std::nullopt;
+      return below ? divide(*above, *below) : std::nullopt;
     }
     auto value = number();
-    if (value && take('%')) value = Rational::divide(*value, *Rational::make(100));
+    if (value && take('%')) value = divide(*value, Rational{100, 1});
     return value;
   }
 
@@ -142,14 +152,14 @@ class Parser {
 
   std::optional<Rational> number() {
     skip();
-    std::optional<Rational> value = Rational::make(0);
-    Rational::Integer scale = 1;
+    std::optional<Rational> value = Rational{};
+    std::int64_t scale = 1;
     bool any = false, point = false;
     for (; at_ < text_.size() && value; ++at_) {
       const char c = text_[at_];
       if (is_digit(c)) {
-        const auto shifted = Rational::multiply(*value, *Rational::make(10));
-        value = shifted ? Rational::add(*shifted, *Rational::make(c - '0')) : std::nullopt;
+        const auto shifted = multiply(*value, Rational{10, 1});
+        value = shifted ? add(*shifted, Rational{c - '0', 1}) : std::nullopt;
         if (point && __builtin_mul_overflow(scale, 10, &scale)) return std::nullopt;
         any = true;
       } else if (c == '.' && !point && at_ + 1 < text_.size() && is_digit(text_[at_ + 1])) {
@@ -159,8 +169,7 @@ class Parser {
       }
     }
     if (!any || !value) return std::nullopt;
-    const auto below = Rational::make(scale);
-    return below ? Rational::divide(*value, *below) : std::nullopt;
+    return divide(*value, {scale, 1});
   }
 };
 
