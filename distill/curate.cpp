@@ -146,7 +146,7 @@ class Curation {
 
   static std::size_t text_bytes(const Row& row) {
     std::size_t bytes = 0;
-    for (const Turn& turn : row.turns) bytes += turn.content.size();
+    for (const RowTurn& turn : row.turns) bytes += turn.content.size();
     return bytes;
   }
 

@@ -116,7 +116,9 @@ std::string FilterValues::text(std::string_view name) const {
   return values.empty() ? std::string() : values.front();
 }
 
-Part FilterValues::part(std::string_view name) const { return static_cast<Part>(choice(name)); }
+RowPart FilterValues::part(std::string_view name) const {
+  return static_cast<RowPart>(choice(name));
+}
 
 Json FilterValues::json() const {
   Json out = Json::object();

@@ -48,7 +48,7 @@ class FilterValues {
   [[nodiscard]] std::string text(std::string_view name) const;  ///< empty when not given
   [[nodiscard]] const std::vector<std::string>& list(std::string_view name) const;
   /// The part named by a parameter of kPartChoices.
-  [[nodiscard]] Part part(std::string_view name = "part") const;
+  [[nodiscard]] RowPart part(std::string_view name = "part") const;
   /// Everything, resolved, for the manifest.
   [[nodiscard]] Json json() const;
 

@@ -51,7 +51,7 @@ class Boilerplate final : public RowFilter {
   }
 
  private:
-  Part part_;
+  RowPart part_;
   Phrases phrases_;
 };
 

@@ -106,7 +106,7 @@ class Decontaminate final : public RowFilter {
     std::uint32_t first = 0, end = 0;
     std::size_t short_items = 0;
   };
-  Part part_;
+  RowPart part_;
   std::size_t ngram_, shortest_;
   double rouge_;
   std::vector<Set> sets_;

@@ -70,7 +70,7 @@ class Diversity final : public RowFilter {
   Json details() const override { return {{"kept", kept_}, {"radius", radius_}}; }
 
  private:
-  Part part_;
+  RowPart part_;
   double keep_, fraction_, least_;
   MinHash hash_;
   std::size_t kept_ = 0;

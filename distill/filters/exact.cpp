@@ -49,7 +49,7 @@ class Exact final : public RowFilter {
     std::uint32_t source;
     std::uint64_t line;
   };
-  Part part_;
+  RowPart part_;
   bool normalise_;
   std::unordered_map<Key, Place, Hash> seen_;
 };

@@ -80,7 +80,7 @@ class Format final : public RowFilter {
         keys_(values.list("key")) {}
 
   std::optional<Drop> inspect(const Row& row, Sketch&) const override {
-    for (const Turn& turn : row.turns) {
+    for (const RowTurn& turn : row.turns) {
       if (turn.role != "assistant" && turn.role != "chosen" && turn.role != "text") continue;
       if (fences_ && !fences_closed(turn.content)) return Drop{"open code fence", ""};
       for (const std::string_view tag : kTags) {

@@ -54,14 +54,14 @@ class Language final : public RowFilter {
       if (!wanted) return Drop{code == "und" ? "language not told" : "language " + code, code};
     }
     if (!match_) return std::nullopt;
-    const std::string prompt = guess_language(row.text(Part::kPrompt)).code;
-    const std::string response = guess_language(row.text(Part::kResponse)).code;
+    const std::string prompt = guess_language(row.text(RowPart::kPrompt)).code;
+    const std::string response = guess_language(row.text(RowPart::kResponse)).code;
     if (prompt == response || prompt == "und" || response == "und") return std::nullopt;
     return Drop{"response in another language", prompt + " answered in " + response};
   }
 
  private:
-  Part part_;
+  RowPart part_;
   std::vector<std::string> keep_;
   bool unknown_, match_;
 };

@@ -89,15 +89,16 @@ class Length final : public RowFilter {
       return std::nullopt;
     }
   };
-  Part part_;
+  RowPart part_;
   Range characters_, words_, tokens_, ratio_;
   std::optional<Tokenizer> tokenizer_;
 
   [[nodiscard]] std::optional<Drop> check_ratio(const Row& row) const {
-    const std::string prompt = row.text(Part::kPrompt);
+    const std::string prompt = row.text(RowPart::kPrompt);
     if (prompt.empty()) return std::nullopt;
-    const double ratio = static_cast<double>(jinja::count_code_points(row.text(Part::kResponse))) /
-                         static_cast<double>(jinja::count_code_points(prompt));
+    const double ratio =
+        static_cast<double>(jinja::count_code_points(row.text(RowPart::kResponse))) /
+        static_cast<double>(jinja::count_code_points(prompt));
     if (ratio < ratio_.low)
       return Drop{"response too short for its prompt", fmt::format("ratio {:.3g}", ratio)};
     if (ratio > ratio_.high)

@@ -86,7 +86,7 @@ class NearDuplicates final : public RowFilter {
   }
 
  private:
-  Part part_;
+  RowPart part_;
   bool words_;
   std::size_t size_;
   double threshold_, least_;

@@ -50,7 +50,7 @@ class Perplexity final : public RowFilter {
   }
 
  private:
-  Part part_;
+  RowPart part_;
   double low_, high_;
   ScoreTexts score_;
   double nll_ = 0;

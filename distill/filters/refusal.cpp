@@ -70,7 +70,7 @@ class Refusal final : public RowFilter {
       : window_(values.integer("window")), phrases_(kPhrases, values.list("phrase")) {}
 
   std::optional<Drop> inspect(const Row& row, Sketch&) const override {
-    for (const Turn& turn : row.turns) {
+    for (const RowTurn& turn : row.turns) {
       if (turn.role != "assistant" && turn.role != "chosen" && turn.role != "text") continue;
       if (const auto found = phrases_.find(normalise_text(turn.content), window_))
         return Drop{"refusal", *found};

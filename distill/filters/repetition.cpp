@@ -136,7 +136,7 @@ class Repetition final : public RowFilter {
   }
 
  private:
-  Part part_;
+  RowPart part_;
   double factor_;
   std::size_t least_;
 

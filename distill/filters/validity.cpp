@@ -31,7 +31,7 @@ char32_t damage_in(std::string_view text) {
 
 std::optional<Drop> check_turns(const Row& row) {
   std::string before;
-  for (const Turn& turn : row.turns) {
+  for (const RowTurn& turn : row.turns) {
     const bool known = turn.role == "system" || turn.role == "developer" || turn.role == "user" ||
                        turn.role == "assistant" || turn.role == "tool";
     if (!known) return Drop{"unknown role", turn.role};
@@ -57,7 +57,7 @@ class Validity final : public RowFilter {
   std::optional<Drop> inspect(const Row& row, Sketch&) const override {
     if (row.kind == RowKind::kUnknown) return Drop{"unknown kind of row", ""};
     if (row.turns.empty()) return Drop{"no messages", ""};
-    for (const Turn& turn : row.turns) {
+    for (const RowTurn& turn : row.turns) {
       const bool blank = turn.content.find_first_not_of(" \t\r\n") == std::string::npos;
       // An assistant's turn may be empty beside its tool calls, which a tool's turn answers.
       const bool calls = turn.role == "assistant" && &turn != &row.turns.back();

@@ -138,7 +138,7 @@ class Reader {
     JsonCursor cursor(member.value, kOperation, where_);
     cursor.open_array("messages");
     for (bool first = true; cursor.next_element(first); first = false) {
-      Turn turn;
+      RowTurn turn;
       bool role = false;
       cursor.open_object("a message");
       std::string key;
@@ -173,12 +173,12 @@ std::string_view row_kind_name(RowKind kind) noexcept {
   return kNames[static_cast<std::size_t>(kind)];
 }
 
-std::string Row::text(Part part) const {
+std::string Row::text(RowPart part) const {
   std::string out;
   bool first = true;
-  for (const Turn& turn : turns) {
-    if (part != Part::kAll && is_response(turn.role) != (part == Part::kResponse)) continue;
-    if (part == Part::kPrompt && turn.role == "rejected") continue;
+  for (const RowTurn& turn : turns) {
+    if (part != RowPart::kAll && is_response(turn.role) != (part == RowPart::kResponse)) continue;
+    if (part == RowPart::kPrompt && turn.role == "rejected") continue;
     if (!first) out += '\n';
     first = false;
     out += turn.content;

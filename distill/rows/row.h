@@ -15,14 +15,14 @@ enum class RowKind { kMessages, kPromptCompletion, kPreference, kText, kUnknown 
 /// "messages", "prompt_completion", "preference", "text", "unknown".
 [[nodiscard]] std::string_view row_kind_name(RowKind kind) noexcept;
 
-struct Turn {
+struct RowTurn {
   std::string role;  ///< as in the row; "user"/"assistant" for prompt/completion, "chosen",
                      ///< "rejected", "text"
   std::string content;
 };
 
 /// Which of a row's texts a filter looks at.
-enum class Part {
+enum class RowPart {
   kAll,
   kPrompt,   ///< everything that is no response
   kResponse  ///< assistant, chosen, text
@@ -40,11 +40,11 @@ struct Row {
   std::uint64_t line = 0;    ///< from 1
   std::string id;            ///< member "id", a string or a number; may be empty
   RowKind kind = RowKind::kUnknown;
-  std::vector<Turn> turns;
+  std::vector<RowTurn> turns;
   std::vector<Member> members;
 
   /// The contents of a part, joined by newlines.
-  [[nodiscard]] std::string text(Part part = Part::kAll) const;
+  [[nodiscard]] std::string text(RowPart part = RowPart::kAll) const;
   /// Null when there is none. `path` may go into objects: "judge.score".
   [[nodiscard]] Json value(std::string_view path) const;
   [[nodiscard]] const Member* find(std::string_view key) const noexcept;

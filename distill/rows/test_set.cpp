@@ -16,7 +16,7 @@ std::string question_of(std::string_view line, const std::string& place) {
     const Json value = row.value(key);
     if (value.is_string()) return value.get<std::string>();
   }
-  std::string text = row.text(row.kind == RowKind::kText ? Part::kAll : Part::kPrompt);
+  std::string text = row.text(row.kind == RowKind::kText ? RowPart::kAll : RowPart::kPrompt);
   if (text.empty()) {
     const Json prompt = row.value("prompt");
     if (prompt.is_string()) text = prompt.get<std::string>();
