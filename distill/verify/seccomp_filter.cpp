@@ -206,6 +206,12 @@ constexpr const char* kAllowed[] = {"access",
 constexpr unsigned long kIoctls[] = {TCGETS,  TIOCGWINSZ, TIOCGPGRP, FIONREAD,
                                      FIONBIO, FIOCLEX,    FIONCLEX};
 
+/// A condition on argument `index` of a call (the library's macros for it are no C++).
+constexpr scmp_arg_cmp argument(unsigned index, scmp_compare compare, scmp_datum_t a,
+                                scmp_datum_t b = 0) {
+  return {index, compare, a, b};
+}
+
 class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(ENOSYS))) {
@@ -245,14 +251,14 @@ std::string seccomp_program() {
   Filter filter;
   for (const char* name : kAllowed) filter.add(SCMP_ACT_ALLOW, name);
   for (const unsigned long request : kIoctls)
-    filter.add(SCMP_ACT_ALLOW, "ioctl", SCMP_A1(SCMP_CMP_EQ, request));
+    filter.add(SCMP_ACT_ALLOW, "ioctl", argument(1, SCMP_CMP_EQ, request));
   // clone without new name spaces; clone3 hides its flags in memory and stays ENOSYS, upon which
   // the C libraries use clone.
   constexpr std::uint64_t kSpaces = CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
                                     CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-  filter.add(SCMP_ACT_ALLOW, "clone", SCMP_A0(SCMP_CMP_MASKED_EQ, kSpaces, 0));
-  filter.add(SCMP_ACT_ALLOW, "socket", SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-  filter.add(SCMP_ACT_ERRNO(EACCES), "socket", SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+  filter.add(SCMP_ACT_ALLOW, "clone", argument(0, SCMP_CMP_MASKED_EQ, kSpaces, 0));
+  filter.add(SCMP_ACT_ALLOW, "socket", argument(0, SCMP_CMP_EQ, AF_UNIX));
+  filter.add(SCMP_ACT_ERRNO(EACCES), "socket", argument(0, SCMP_CMP_NE, AF_UNIX));
   for (const char* name : {"bind", "listen", "accept", "accept4", "connect"})
     filter.add(SCMP_ACT_ALLOW, name);
   return filter.program();
