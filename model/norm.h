@@ -11,7 +11,7 @@ struct Norm {
   NormSpec spec;
   at::Tensor weight;  ///< [d]; float32 on the CPU, with spec.weight_offset already added; ones
                       ///< where the norm has none
-  at::Tensor bias;  ///< [d] of a layer norm, or undefined
+  at::Tensor bias;    ///< [d] of a layer norm, or undefined
 };
 
 /// RMS: x / sqrt(mean(x^2) + eps) in float32, times the weight after the cast back to x's dtype
