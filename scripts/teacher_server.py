@@ -20,7 +20,7 @@ params.port = port
 params.n_parallel = 8
 params.n_ctx = 8192
 for pool in (params.cpuparams, params.cpuparams_batch):
-    pool.n_threads = 2
+    pool.n_threads = 1  # threads that wait for each other stand still on a busy machine
 server = xllamacpp.Server(params)
 print(server.listening_address + "/v1", flush=True)
 # Whoever started it holds the other end of standard input: when that ends, so does the server.
