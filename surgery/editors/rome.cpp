@@ -192,6 +192,11 @@ Decoder with_edit(const Decoder& model, const MatrixRef& down, const OneEdit& ed
 }
 
 EditPlan plan(const EditInput& input) {
+  if (input.batch > 1) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("rome: expected facts one after another, found --batch {}", input.batch),
+         "leave --batch out, or take memit, emmet or alphaedit");
+  }
   const std::int64_t layer = input.layers.front();
   const std::vector<std::string> contexts = contexts_of(input);
   trim_memory();

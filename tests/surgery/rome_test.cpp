@@ -227,6 +227,21 @@ TEST_CASE("rome: the second of two facts is planned on the model that has the fi
                           to_vector(next.factors[0].left)) < tolerance::kReference);
 }
 
+TEST_CASE("rome: a batch of several facts is refused, one after another is not") {
+  const Tiny tiny(8);
+  const Editor& editor = find_editor("rome");
+  const Parameters parameters(
+      editor.numbers, editor.words,
+      {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "1"}});
+  const auto none = [](std::int64_t) { return at::Tensor(); };
+  const Fact fact = tiny_fact("the {} c", "ab", "the");
+  const auto plan = [&](std::int64_t batch) {
+    return editor.plan({tiny.model, tiny.tokenizer, {fact}, {1}, none, parameters, 0, batch});
+  };
+  CHECK_THROWS_WITH(plan(2), Catch::Contains("found --batch 2"));
+  CHECK_NOTHROW(plan(1));
+}
+
 TEST_CASE("rome: an option that does not exist, or a value out of range, is a usage error") {
   const Editor& editor = find_editor("rome");
   CHECK_THROWS_WITH(Parameters(editor.numbers, editor.words, {{"step", "3"}}),
