@@ -118,8 +118,7 @@ class Run {
 
   [[nodiscard]] std::vector<CellReport> reports() const {
     std::vector<CellReport> all(report_.text.size() / sizeof(CellReport));
-    if (!all.empty())
-      std::memcpy(all.data(), report_.text.data(), all.size() * sizeof(CellReport));
+    if (!all.empty()) std::memcpy(all.data(), report_.text.data(), all.size() * sizeof(CellReport));
     return all;
   }
 
