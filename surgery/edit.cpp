@@ -29,6 +29,18 @@ void check_request(const EditRequest& request, const Editor& editor) {
          fmt::format("{}: expected at most {} facts, found {}", editor.name, editor.max_facts,
                      request.facts.size()));
   }
+  if (!editor.batches && request.batch > 1) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected facts one after another, found --batch {}", editor.name,
+                     request.batch),
+         "leave --batch out, or take memit, emmet or alphaedit");
+  }
+  if (!editor.covariance && request.covariance != "auto" && request.covariance != "none") {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected no second moments, found --covariance {}", editor.name,
+                     request.covariance),
+         "leave --covariance out");
+  }
   for (const Fact& fact : request.facts) check_fact(fact);
   if (request.plan) return;
   for (const auto& path :
@@ -72,16 +84,17 @@ Json side_json(const Answer& answer, const std::string& text) {
 
 Json share_json(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
 
-/// rel_norm per layer of one edit's own columns.
+/// rel_norm per layer of one edit's own columns; of a joint stage, of all of them.
 Json edit_norms(const EditedModel& edited, const std::string& id) {
   Json out = Json::object();
-  const EditRecord& record = *edited.delta.ledger.find_edit(id);
-  for (const auto& [name, range] : record.columns) {
-    const LedgerTensor& info = *edited.delta.ledger.find_tensor(name);
-    const double change = delta_norm(*edited.delta.find(name), range.first, range.second);
-    const double total = delta_norm(*edited.delta.find(name));
-    out[std::to_string(info.layer)] =
-        total > 0 ? edited.relative_norm.at(name) * change / total : 0;
+  const Ledger& ledger = edited.delta.ledger;
+  for (const auto& [name, range] : ledger.find_edit(id)->columns) {
+    const double whole = edited.relative_norm.at(name), total = edited.delta_norm.at(name);
+    const double own =
+        ledger.stages.front().joint || total == 0
+            ? whole
+            : whole * delta_norm(*edited.delta.find(name), range.first, range.second) / total;
+    out[std::to_string(ledger.find_tensor(name)->layer)] = own;
   }
   return out;
 }
@@ -199,22 +212,16 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   watch.lap("load");
-  LayerChoice choice = choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
-    return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
-  });
-  if (editor.spreads) choice = spread_layers(std::move(choice), model.decoder.spec());
-  if (!editor.spreads && choice.layers.size() != 1) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("{}: expected one layer, found {}", editor.name, choice.layers.size()),
-         "give --layers N, or take an editor of several layers (lancet list editors)");
-  }
+  const LayerChoice choice =
+      layers_of(request.layers, editor, model, request.facts.front(), runtime.seed);
   log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
   watch.lap("layers");
   Baseline baseline(model.decoder, model.tokenizer, model.source.config());
   EditPlan plan;
   Json second_moments;  // which; the matrices are let go before the model is asked
   {
-    CovarianceSource covariance(model, request.covariance);
+    CovarianceSource covariance(model.decoder, model.tokenizer, model.source.config(),
+                                editor.covariance ? request.covariance : "none");
     for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
     watch.lap("covariance");
     plan =
@@ -225,8 +232,11 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
     second_moments = covariance.identities();
   }
   watch.lap("plan");
-  EditedModel edited =
-      realise(model, request, runtime, plan, choice.layers, parameters.json(), second_moments);
+  StageRecord stage = stage_record(editor, parameters, runtime.seed, choice.layers, plan);
+  stage.covariance = second_moments;
+  stage.covariance_from = request.covariance;
+  stage.batch = request.batch;
+  EditedModel edited = realise(model, plan, request.facts, std::move(stage), request.force);
   watch.lap("apply");
   const auto questions = make_questions(&model.decoder, model.tokenizer, request.facts);
   const Side before =

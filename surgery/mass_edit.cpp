@@ -70,7 +70,7 @@ std::vector<Value> find_values(const Decoder& model, const EditInput& input,
   Progress progress("values", facts.size(), Progress::Unit::kItems);
   for (std::size_t first = 0; first < chunks.size(); first += kGroupChunks) {
     const std::size_t last = std::min(chunks.size(), first + kGroupChunks);
-    std::vector<Row> rows;
+    std::vector<PromptRow> rows;
     std::vector<RowRange> ranges;
     for (std::size_t c = first; c < last; ++c) {
       const auto begin = static_cast<std::int64_t>(rows.size());
@@ -92,9 +92,9 @@ std::vector<Value> find_values(const Decoder& model, const EditInput& input,
 }
 
 /// `rows` cut behind their lookup: what follows has no influence on it.
-std::vector<Row> cut_rows(const std::vector<Row>& rows) {
-  std::vector<Row> out = rows;
-  for (Row& row : out) row.ids.resize(static_cast<std::size_t>(row.lookup) + 1);
+std::vector<PromptRow> cut_rows(const std::vector<PromptRow>& rows) {
+  std::vector<PromptRow> out = rows;
+  for (PromptRow& row : out) row.ids.resize(static_cast<std::size_t>(row.lookup) + 1);
   return out;
 }
 
@@ -107,7 +107,7 @@ std::vector<RowRange> even_ranges(std::int64_t count) {
 
 /// K float64 [d_k, facts]: the bare prompt weighs 1/2, the mean of the contexts 1/2.
 at::Tensor mean_keys(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
-  std::vector<Row> rows;
+  std::vector<PromptRow> rows;
   for (const FactRows& fact : facts)
     rows.insert(rows.end(), fact.rewriting.begin(), fact.rewriting.end());
   rows = cut_rows(rows);
@@ -127,7 +127,7 @@ at::Tensor mean_keys(const Decoder& model, const std::vector<FactRows>& facts, s
 
 /// H float64 [d_model, facts]: the stream leaving `layer` at the bare prompts' lookup.
 at::Tensor streams(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
-  std::vector<Row> rows;
+  std::vector<PromptRow> rows;
   for (const FactRows& fact : facts) rows.push_back(fact.rewriting.front());
   rows = cut_rows(rows);
   const auto ranges = even_ranges(static_cast<std::int64_t>(rows.size()));
@@ -201,7 +201,7 @@ class MassEdit {
   /// Z float64 [d_model, facts]; begins the traces.
   at::Tensor values(const std::vector<FactRows>& facts, std::int64_t first) {
     std::vector<at::Tensor> targets;
-    for (Value& value : find_values(model_, input_, facts)) {
+    for (Value& value : all_values(facts, first)) {
       const std::size_t f = targets.size();
       FactTrace trace;
       trace.id = input_.facts[static_cast<std::size_t>(first) + f].id;
@@ -213,6 +213,25 @@ class MassEdit {
       plan_.traces.push_back(std::move(trace));
     }
     return at::stack(targets, 1);
+  }
+
+  /// Known values, and what a search finds for the other facts.
+  std::vector<Value> all_values(const std::vector<FactRows>& facts, std::int64_t first) {
+    std::vector<FactRows> open;
+    std::vector<const at::Tensor*> known;
+    for (std::size_t f = 0; f < facts.size(); ++f) {
+      const auto found = input_.values.find(input_.facts[static_cast<std::size_t>(first) + f].id);
+      known.push_back(found == input_.values.end() ? nullptr : &found->second);
+      if (known.back() == nullptr) open.push_back(facts[f]);
+    }
+    std::vector<Value> searched;
+    if (!open.empty()) searched = find_values(model_, input_, open);
+    std::vector<Value> out;
+    auto next = searched.begin();
+    for (const at::Tensor* value : known)
+      out.push_back(value == nullptr ? std::move(*next++)
+                                     : known_value(*value, at::zeros_like(*value)));
+    return out;
   }
 
   /// Writes `share` [d_model, facts] at the j-th layer.

@@ -51,6 +51,15 @@ struct EditRequest {
   Json command;  ///< the resolved command, for the manifest
 };
 
+struct UndoRequest {
+  fs::path model;                ///< EDITED
+  std::vector<std::string> ids;  ///< edits to take out
+  std::optional<fs::path> out;   ///< nothing = in place
+  bool plan = false;
+  bool force = false;
+  Json command;  ///< the resolved command, for the manifest
+};
+
 struct ProbeRequest {
   fs::path model;
   std::optional<fs::path> base;  ///< the unedited model, for NA and the perplexity ratio

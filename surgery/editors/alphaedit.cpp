@@ -92,7 +92,7 @@ const Editor editor_alphaedit{.name = "alphaedit",
                               .numbers = kNumbers,
                               .words = mass_edit_words(),
                               .max_facts = 0,
-                              .spreads = true,
+                              .reach = Reach::kRange,
                               .plan = plan};
 
 }  // namespace lancet

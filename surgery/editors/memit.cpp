@@ -90,7 +90,7 @@ const Editor editor_memit{.name = "memit",
                           .numbers = kNumbers,
                           .words = mass_edit_words(),
                           .max_facts = 0,
-                          .spreads = true,
+                          .reach = Reach::kRange,
                           .plan = plan};
 
 }  // namespace lancet

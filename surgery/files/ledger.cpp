@@ -38,7 +38,11 @@ Json stage_to_json(const StageRecord& stage) {
           {"covariance", stage.covariance},
           {"contexts", stage.contexts},
           {"created_by", stage.created_by},
-          {"notes", stage.notes}};
+          {"notes", stage.notes},
+          {"batch", stage.batch},
+          {"covariance_from", stage.covariance_from},
+          {"joint", stage.joint},
+          {"follows", stage.follows}};
 }
 
 StageRecord stage_from_json(const Json& json, std::string_view source) {
@@ -66,6 +70,10 @@ StageRecord stage_from_json(const Json& json, std::string_view source) {
   }
   stage.created_by = json_string(json, "created_by", source, "");
   stage.notes = optional_member(json, "notes");
+  stage.batch = json_int(json, "batch", source, 0);
+  stage.covariance_from = json_string(json, "covariance_from", source, "auto");
+  stage.joint = json_bool(json, "joint", source, false);
+  stage.follows = json_bool(json, "follows", source, false);
   return stage;
 }
 
@@ -104,10 +112,15 @@ LedgerTensor tensor_from_json(const Json& json, std::string_view source) {
 Json edit_to_json(const EditRecord& edit) {
   Json columns = Json::object();
   for (const auto& [name, range] : edit.columns) columns[name] = {range.first, range.second};
+  Json keys = Json::array();
+  for (const auto& [name, key] : edit.keys) keys.push_back(name);
   return {{"id", edit.id},
           {"stage", edit.stage},
           {"fact", edit.fact},
           {"metrics", edit.metrics},
+          {"residual", edit.residual},
+          {"value", !edit.value.empty()},
+          {"keys", keys},
           {"columns", columns}};
 }
 
@@ -117,6 +130,7 @@ EditRecord edit_from_json(const Json& json, std::string_view source) {
   edit.stage = json_int(json, "stage", source);
   edit.fact = optional_member(json, "fact");
   edit.metrics = optional_member(json, "metrics");
+  edit.residual = json_number(json, "residual", source, 0);
   for (const auto& [name, range] : member(json, "columns", Json::value_t::object, source).items()) {
     if (!range.is_array() || range.size() != 2 || !range[0].is_number_integer() ||
         !range[1].is_number_integer()) {

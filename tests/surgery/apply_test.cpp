@@ -282,10 +282,10 @@ TEST_CASE("undo: all edits out gives the original bytes, whatever was stacked") 
 TEST_CASE("undo: one edit out is the model that never had it") {
   const Scratch scratch;
   tiny_edit::save(scratch / "m", tiny_edit::weights(4), DType::kBF16);
-  const Delta both = make_delta(scratch / "m", {"a", "b"}, 0.3F);
-  save_delta(scratch / "both.safetensors", both);
-  save_delta(scratch / "only.safetensors", without_edits(both, {"a"}));
-  (void)apply_delta(scratch / "m", {scratch / "both.safetensors"}, scratch / "e", {});
+  save_delta(scratch / "other.safetensors", make_delta(scratch / "m", {"a"}, 0.3F));
+  save_delta(scratch / "only.safetensors", make_delta(scratch / "m", {"b"}, 0.3F));
+  (void)apply_delta(scratch / "m", {scratch / "other.safetensors", scratch / "only.safetensors"},
+                    scratch / "e", {});
   (void)apply_delta(scratch / "m", {scratch / "only.safetensors"}, scratch / "expected", {});
   const Json result = undo_model(scratch / "e", {"a"}, scratch / "u", {});
   CHECK(result["remaining"] == Json({"b"}));

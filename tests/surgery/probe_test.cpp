@@ -123,7 +123,7 @@ TEST_CASE("layers: spellings, presets and the sweep's choice") {
 TEST_CASE("subject: the last token, wherever the subject stands") {
   const Tokenizer tokenizer = Tokenizer::from_json(tiny::tokenizer(), "tiny");
   // "the ab c": the | Ġ | ab | Ġ | c
-  const Row row = locate_subject(tokenizer, "{}", "the {} c", "ab");
+  const PromptRow row = locate_subject(tokenizer, "{}", "the {} c", "ab");
   REQUIRE(row.ids == std::vector<TokenId>{13, 6, 15, 6, 5});
   CHECK(row.lookup == 2);
   CHECK(locate_subject(tokenizer, "{}", "{} c", "ab").lookup == 0);
