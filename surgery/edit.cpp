@@ -35,6 +35,11 @@ void check_request(const EditRequest& request, const Editor& editor) {
                      request.batch),
          "leave --batch out, or take memit, emmet or alphaedit");
   }
+  if (!editor.stops && request.stop_at > 0) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected no --stop-at, found {}", editor.name, request.stop_at),
+         "it is asked after each turn of rome, memit, emmet and alphaedit");
+  }
   if (!editor.covariance && request.covariance != "auto" && request.covariance != "none") {
     fail(ErrorKind::kUsage, "edit",
          fmt::format("{}: expected no second moments, found --covariance {}", editor.name,
@@ -202,13 +207,63 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
   return outputs;
 }
 
+struct Planned {
+  EditPlan plan;
+  StageRecord stage;
+  std::optional<Json> stopped;  ///< why --stop-at ended the plan early
+};
+
+/// Second moments, then the editor; the matrices are let go before the model is asked.
+Planned plan_facts(const EditRequest& request, const RuntimeOptions& runtime,
+                   const SurgeryModel& model, const std::vector<std::int64_t>& layers,
+                   Baseline& baseline, Stopwatch& watch) {
+  const Editor& editor = editor_of(request);
+  const Parameters parameters(editor.numbers, editor.words, request.method_options);
+  CovarianceSource covariance(model.decoder, model.tokenizer, model.source.config(),
+                              editor.covariance ? request.covariance : "none");
+  for (const std::int64_t layer : layers) (void)covariance.matrix(layer);
+  watch.lap("covariance");
+  Planned out;
+  EditInput input{model.decoder,
+                  model.tokenizer,
+                  request.facts,
+                  layers,
+                  [&](std::int64_t layer) { return covariance.matrix(layer); },
+                  parameters,
+                  runtime.seed,
+                  request.batch,
+                  [&](std::int64_t count) { return baseline.contexts(count, runtime.seed); }};
+  if (request.stop_at > 0) {
+    input.keeps = [&](const Decoder& edited) {
+      const double ratio = shipped_perplexity(edited, model.tokenizer, kGuardTokens) /
+                           baseline.perplexity(kGuardTokens);
+      if (ratio <= request.stop_at) return true;
+      out.stopped = Json{{"perplexity_ratio", ratio}, {"limit", request.stop_at}};
+      return false;
+    };
+  }
+  out.plan = editor.plan(input);
+  if (out.plan.traces.empty()) {
+    fail(ErrorKind::kGoal, "edit",
+         fmt::format("the first batch was taken back: expected a perplexity ratio of at most {}, "
+                     "found {:.4g}",
+                     request.stop_at, (*out.stopped)["perplexity_ratio"].get<double>()),
+         "nothing was written; take smaller batches or a larger --stop-at");
+  }
+  watch.lap("plan");
+  out.stage = stage_record(editor, parameters, runtime.seed, layers, out.plan);
+  out.stage.covariance = covariance.identities();
+  out.stage.covariance_from = request.covariance;
+  out.stage.batch = request.batch;
+  return out;
+}
+
 }  // namespace
 
 Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) {
   const Editor& editor = editor_of(request);
   check_request(request, editor);
   if (request.plan) return plan_edit(request, runtime);
-  const Parameters parameters(editor.numbers, editor.words, request.method_options);
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   watch.lap("load");
@@ -217,59 +272,54 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
   log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
   watch.lap("layers");
   Baseline baseline(model.decoder, model.tokenizer, model.source.config());
-  EditPlan plan;
-  Json second_moments;  // which; the matrices are let go before the model is asked
-  {
-    CovarianceSource covariance(model.decoder, model.tokenizer, model.source.config(),
-                                editor.covariance ? request.covariance : "none");
-    for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
-    watch.lap("covariance");
-    plan =
-        editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
-                     [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters,
-                     runtime.seed, request.batch,
-                     [&](std::int64_t count) { return baseline.contexts(count, runtime.seed); }});
-    second_moments = covariance.identities();
-  }
-  watch.lap("plan");
-  StageRecord stage = stage_record(editor, parameters, runtime.seed, choice.layers, plan);
-  stage.covariance = second_moments;
-  stage.covariance_from = request.covariance;
-  stage.batch = request.batch;
-  EditedModel edited = realise(model, plan, request.facts, std::move(stage), request.force);
+  Planned planned = plan_facts(request, runtime, model, choice.layers, baseline, watch);
+  EditRequest done = request;  // with the facts that --stop-at left
+  done.facts.resize(planned.plan.traces.size());
+  EditedModel edited =
+      realise(model, planned.plan, done.facts, std::move(planned.stage), request.force);
   watch.lap("apply");
-  const auto questions = make_questions(&model.decoder, model.tokenizer, request.facts);
+  const auto questions = make_questions(&model.decoder, model.tokenizer, done.facts);
   const Side before =
-      probe_side(model.decoder, model, request.facts, questions, baseline.perplexity(kGuardTokens));
-  const Side after = probe_side(edited.decoder, model, request.facts, questions,
+      probe_side(model.decoder, model, done.facts, questions, baseline.perplexity(kGuardTokens));
+  const Side after = probe_side(edited.decoder, model, done.facts, questions,
                                 shipped_perplexity(edited.decoder, model.tokenizer, kGuardTokens));
   watch.lap("probe");
 
-  const Proof proof = prove(request, edited, questions, before, after);
-  const GuardVerdict verdict = guard(request, plan, edited, before, after, proof);
-  Json result{
-      {"method", editor.name},           {"layers", choice.layers}, {"layer_reason", choice.reason},
-      {"parameters", parameters.json()}, {"seconds", 0.0},          {"edits", proof.edits},
-      {"guards", verdict.json},          {"outputs", Json::array()}};
+  const Proof proof = prove(done, edited, questions, before, after);
+  const GuardVerdict verdict = guard(request, planned.plan, edited, before, after, proof);
+  Json result{{"method", editor.name},
+              {"layers", choice.layers},
+              {"layer_reason", choice.reason},
+              {"parameters", edited.delta.ledger.stages.front().parameters},
+              {"seconds", 0.0},
+              {"edits", proof.edits},
+              {"guards", verdict.json},
+              {"outputs", Json::array()}};
   if (!choice.sweep.is_null()) result["sweep"] = choice.sweep;
+  if (planned.stopped) result["stopped"] = *planned.stopped;
   const bool good = proof.failed.empty() && verdict.passed;
   if (good || !request.guards)
-    result["outputs"] = write_outputs(request, runtime, model, edited, result);
+    result["outputs"] = write_outputs(done, runtime, model, edited, result);
   // What people look at to understand a failure is written in any case.
-  if (request.dump) save_dump(*request.dump, plan);
+  if (request.dump) save_dump(*request.dump, planned.plan);
   watch.lap("write");
   result["seconds"] = watch.total();
   result["timings"] = watch.laps();
-  if (request.report) save_report(*request.report, result, plan);
-  if (!proof.failed.empty() || (!verdict.passed && request.guards)) {
+  if (request.report) save_report(*request.report, result, planned.plan);
+  if (!proof.failed.empty() || planned.stopped || (!verdict.passed && request.guards)) {
     partial = result;
     std::vector<std::string> problems = verdict.problems;
+    if (planned.stopped) {
+      problems.push_back(fmt::format("stopped after {} of {} facts: perplexity ratio {:.4g}",
+                                     done.facts.size(), request.facts.size(),
+                                     (*planned.stopped)["perplexity_ratio"].get<double>()));
+    }
     if (!proof.failed.empty())
       problems.insert(problems.begin(),
                       fmt::format("the edited model does not say the target of {}",
                                   fmt::join(proof.failed, ", ")));
     fail(ErrorKind::kGoal, "edit", fmt::format("{}", fmt::join(problems, "; ")),
-         request.guards ? "nothing was written; --no-guards writes all the same" : "");
+         good || !request.guards ? "" : "nothing was written; --no-guards writes all the same");
   }
   return result;
 }

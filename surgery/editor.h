@@ -74,6 +74,9 @@ struct EditInput {
   /// Values (v* or z, [d_model]) that an earlier run found for facts of these ids on the same
   /// weights: taken instead of a search.
   std::map<std::string, at::Tensor> values = {};
+  /// Asked after each turn (batch, or fact where facts are written one by one) with the model that
+  /// carries it: false takes the turn back and ends the plan there.
+  std::function<bool(const Decoder& model)> keeps = {};
   /// Literal contexts instead of the file that the parameter names; empty = as the parameter says.
   std::vector<std::string> given_contexts = {};
 };
@@ -99,7 +102,7 @@ struct FactTrace {
 
 struct EditPlan {
   std::vector<Factors> factors;
-  std::vector<FactTrace> traces;  ///< one per fact, in order
+  std::vector<FactTrace> traces;  ///< one per fact written, in order: fewer where `keeps` said no
   Json notes;                     ///< contexts used, steps, condition, ... for the ledger
   bool joint = false;             ///< the factors are of all facts together: no column is one's own
 };
@@ -120,6 +123,7 @@ struct Editor {
   std::int64_t max_facts;  ///< per call; 0 = any number
   Reach reach = Reach::kOne;
   bool batches = true;     ///< takes EditInput::batch
+  bool stops = true;       ///< asks EditInput::keeps after each turn
   bool covariance = true;  ///< asks for second moments
   EditPlan (*plan)(const EditInput& input);
 };

@@ -156,6 +156,11 @@ Decoder changed(const Decoder& model, const MatrixRef& down, const at::Tensor& l
       down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
 }
 
+double norm_of(const MatrixRef& matrix) {
+  const OneThread inside;
+  return matrix.weight.to(at::kCPU, at::kDouble).norm().item<double>();
+}
+
 /// Mean over facts of |column|.
 double mean_norm(const at::Tensor& columns) { return columns.norm(2, 0).mean().item<double>(); }
 
@@ -165,8 +170,10 @@ class MassEdit {
   MassEdit(const EditInput& input, const Adjust& adjust)
       : input_(input), adjust_(adjust), contexts_(contexts_of(input)), model_(input.model) {}
 
-  /// Facts [first, last), on the model that has the earlier ones.
-  void write(std::int64_t first, std::int64_t last) {
+  /// Facts [first, last), on the model that has the earlier ones. False when `keeps` took them
+  /// back.
+  bool write(std::int64_t first, std::int64_t last) {
+    const Decoder before = model_;
     std::vector<FactRows> facts;
     for (std::int64_t f = first; f < last; ++f)
       facts.push_back(
@@ -182,13 +189,18 @@ class MassEdit {
       note["missing"] = whole > 0 ? mean_norm(missing) / whole : 0;
       layer_notes_.push_back(std::move(note));
     }
-    if (last == static_cast<std::int64_t>(input_.facts.size())) return;
+    if (input_.keeps && !input_.keeps(model_)) {
+      take_back(before, first);
+      return false;
+    }
+    if (last == static_cast<std::int64_t>(input_.facts.size())) return true;
     for (const std::int64_t layer : input_.layers)
       past_[layer].add(mean_keys(model_, facts, layer));
+    return true;
   }
 
   [[nodiscard]] EditPlan plan() {
-    for (std::size_t j = 0; j < input_.layers.size(); ++j) {
+    for (std::size_t j = 0; !plan_.traces.empty() && j < input_.layers.size(); ++j) {
       const MatrixRef down = input_.model.mlp_down(input_.layers[j]);
       plan_.factors.push_back(
           {input_.layers[j], down.name, down.layout, at::cat(left_[j], 1), at::cat(right_[j], 1)});
@@ -213,6 +225,18 @@ class MassEdit {
       plan_.traces.push_back(std::move(trace));
     }
     return at::stack(targets, 1);
+  }
+
+  /// As if the turn that began with fact `first` had not been.
+  void take_back(const Decoder& before, std::int64_t first) {
+    model_ = before;
+    plan_.traces.resize(static_cast<std::size_t>(first));
+    for (std::size_t j = 0; j < input_.layers.size(); ++j) {
+      left_[j].pop_back();
+      right_[j].pop_back();
+      layer_notes_.erase(layer_notes_.size() - 1);
+    }
+    while (std::ssize(fact_notes_) > first) fact_notes_.erase(fact_notes_.size() - 1);
   }
 
   /// Known values, and what a search finds for the other facts.
@@ -251,7 +275,11 @@ class MassEdit {
       trace.keys.emplace_back(layer, keys.select(1, static_cast<std::int64_t>(f)));
       trace.residual = std::max(trace.residual, adjusted.residual);
     }
-    Json note{{"layer", layer}, {"first_fact", first}, {"facts", facts.size()}};
+    Json note{
+        {"layer", layer},
+        {"first_fact", first},
+        {"facts", facts.size()},
+        {"weight_norm", norm_of(model_.mlp_down(layer)) / norm_of(input_.model.mlp_down(layer))}};
     note.update(adjusted.notes);
     return note;
   }
@@ -297,8 +325,9 @@ EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust) {
   MassEdit edit(input, adjust);
   const auto count = static_cast<std::int64_t>(input.facts.size());
   const std::int64_t batch = input.batch > 0 ? input.batch : count;
-  for (std::int64_t first = 0; first < count; first += batch)
-    edit.write(first, std::min(count, first + batch));
+  for (std::int64_t first = 0; first < count; first += batch) {
+    if (!edit.write(first, std::min(count, first + batch))) break;
+  }
   return edit.plan();
 }
 

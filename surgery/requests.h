@@ -46,6 +46,7 @@ struct EditRequest {
   bool guards = true;
   double max_leak = 0.1;
   double max_perplexity_ratio = 1.1;
+  double stop_at = 0;  ///< perplexity ratio that ends batches and takes the last one back; 0 = none
   bool plan = false;
   bool force = false;
   Json command;  ///< the resolved command, for the manifest

@@ -87,6 +87,7 @@ const Editor editor_ft{.name = "ft",
                        .numbers = kNumbers,
                        .words = kWords,
                        .max_facts = 0,
+                       .stops = false,
                        .covariance = false,
                        .plan = plan};
 

@@ -98,6 +98,7 @@ const Editor editor_lora{.name = "lora",
                          .words = {},
                          .max_facts = 0,
                          .reach = Reach::kAll,
+                         .stops = false,
                          .covariance = false,
                          .plan = plan};
 

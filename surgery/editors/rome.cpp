@@ -205,14 +205,17 @@ EditPlan plan(const EditInput& input) {
   Json facts = Json::array();
   for (std::size_t i = 0; i < input.facts.size(); ++i) {
     OneEdit edit = edit_one(model, input, input.facts[i], layer, contexts, solver);
-    if (i + 1 < input.facts.size()) model = with_edit(model, model.mlp_down(layer), edit);
+    if (i + 1 < input.facts.size() || input.keeps)
+      model = with_edit(model, model.mlp_down(layer), edit);
+    if (input.keeps && !input.keeps(model)) break;
     left.push_back(edit.left);
     right.push_back(edit.right);
     out.traces.push_back(std::move(edit.trace));
     facts.push_back(std::move(edit.notes));
   }
   const MatrixRef down = input.model.mlp_down(layer);
-  out.factors.push_back({layer, down.name, down.layout, at::stack(left, 1), at::stack(right, 1)});
+  if (!left.empty())
+    out.factors.push_back({layer, down.name, down.layout, at::stack(left, 1), at::stack(right, 1)});
   out.notes = {{"contexts", contexts}, {"ridge", solver.ridge()}, {"facts", facts}};
   return out;
 }

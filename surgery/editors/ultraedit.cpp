@@ -224,6 +224,7 @@ const Editor editor_ultraedit{.name = "ultraedit",
                               .words = kWords,
                               .max_facts = 0,
                               .reach = Reach::kRange,
+                              .stops = false,
                               .covariance = false,
                               .plan = plan};
 

@@ -23,6 +23,7 @@ struct BadRecord {
 
 struct FactsFile {
   std::vector<Fact> facts;
+  std::vector<std::size_t> lines;  ///< 1-based, where each of `facts` begins
   std::vector<BadRecord> bad;
 };
 
@@ -30,6 +31,12 @@ struct FactsFile {
 /// record at all.
 [[nodiscard]] FactsFile read_facts(const fs::path& path);
 [[nodiscard]] FactsFile parse_facts(std::string_view text, std::string_view source);
+
+/// What stands against editing the facts of one file together. A target that is the record's own
+/// `true`, or a record that says what an earlier one says, goes to `bad`. Two records with one id,
+/// or with one subject and prompt but different targets, are kUsage and named by line; with
+/// `last_wins` the earlier one of such a contradiction goes to `bad` instead.
+void check_together(FactsFile& file, bool last_wins, std::string_view source);
 
 /// One record of any known kind. Throws kUsage "key 'subject': expected ..., found ..." (`index`
 /// gives the id of a record without one: "1", "2", ...).

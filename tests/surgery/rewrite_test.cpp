@@ -36,7 +36,8 @@ void edit(const Scratch& scratch, const std::string& from, const std::string& to
           const std::string& ids, const std::string& method, std::int64_t batch = 0) {
   const SurgeryModel model = load_surgery_model(scratch / from, {});
   const Editor& editor = find_editor(method);
-  std::map<std::string, std::string> options{{"steps", "6"}};
+  std::map<std::string, std::string> options;
+  if (method != "ultraedit") options["steps"] = "6";
   if (editor.covariance) options["contexts"] = (scratch / "contexts.txt").string();
   if (method == "memit") options["lambda"] = "0.5";
   if (method == "ft") options["lr"] = "0.001";
