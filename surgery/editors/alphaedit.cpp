@@ -24,6 +24,7 @@ constexpr Parameter kOwn[] = {
     {"threshold", 2e-2, 0, 1e12, false,
      "directions of C with an eigenvalue below are free to change"},
     {"l2", 10, 1e-9, 1e12, false, "ridge of the update"},
+    kProtectKeys,
 };
 const std::vector<Parameter> kNumbers = mass_edit_numbers(kOwn);
 
