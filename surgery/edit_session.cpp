@@ -42,21 +42,6 @@ OutputTensor output_of(std::string name, const at::Tensor& value, DType dtype) {
           }};
 }
 
-/// log p of the token after each prompt [prompts, vocab].
-at::Tensor next_log_probs(const Decoder& model, const Tokenizer& tokenizer,
-                          const std::vector<std::string>& prompts) {
-  std::vector<at::Tensor> out;
-  for (const std::string& prompt : prompts) {
-    const auto ids = tokenizer.encode(prompt).ids;
-    const at::Tensor input =
-        at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong).unsqueeze(0);
-    const at::Tensor hidden =
-        model.run(model.embed(input.to(model.options().device())), 0, model.spec().layers);
-    out.push_back(at::log_softmax(model.head(hidden[0][hidden.size(1) - 1]), -1));
-  }
-  return at::stack(out);
-}
-
 }  // namespace
 
 SurgeryModel load_surgery_model(const fs::path& path, const RuntimeOptions& runtime) {

@@ -32,6 +32,16 @@ struct Fact {
   std::vector<std::string>
       unrelated;     ///< prompts of other relations and subjects that must not change
   std::string lang;  ///< language of the prompts, "" = unsaid
+  /// A question whose answer follows from the edit (portability, several hops) or stays (locality).
+  struct Check {
+    std::string group;  ///< "portability.Reasoning", "multi_hop", "locality.Forgetfulness", ...
+    std::string prompt;
+    std::vector<std::string> answers;  ///< any of them is right; none: what the base model says
+    std::string set;                   ///< checks of one set pass together; "" = a set of its own
+    bool all = false;                  ///< every check of the set has to pass, not any of them
+    std::vector<Check> conditions;  ///< counts only where the unedited model answers these rightly
+  };
+  std::vector<Check> checks;
 };
 
 struct EditRequest {

@@ -124,8 +124,10 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
   const std::vector<Slice> slices = slice_records(text, source);
   for (std::size_t i = 0; i < slices.size(); ++i) {
     try {
-      file.facts.push_back(parse_fact(parse_json(slices[i].text, source), i + 1));
-      file.lines.push_back(slices[i].line);
+      for (Fact& fact : parse_record(parse_json(slices[i].text, source), i + 1)) {
+        file.facts.push_back(std::move(fact));
+        file.lines.push_back(slices[i].line);
+      }
     } catch (const Error& error) {
       const std::string key = key_of(error.message());
       file.bad.push_back(

@@ -41,6 +41,11 @@ void check_together(FactsFile& file, bool last_wins, std::string_view source);
 /// One record of any known kind. Throws kUsage "key 'subject': expected ..., found ..." (`index`
 /// gives the id of a record without one: "1", "2", ...).
 [[nodiscard]] Fact parse_fact(const Json& record, std::size_t index);
+/// The facts of one record: MQuAKE's have several rewrites (ids ID, ID-2, ...), all others one.
+[[nodiscard]] std::vector<Fact> parse_record(const Json& record, std::size_t index);
+/// Questions of a record whose answers follow from the edit or stay: KnowEdit's and EasyEdit's
+/// portability and locality, MQuAKE's questions, RippleEdits' tests, and `checks` of our own.
+[[nodiscard]] std::vector<Fact::Check> read_checks(const Json& record);
 /// Our own form of a fact, as `--requests` reads it.
 [[nodiscard]] Json fact_to_json(const Fact& fact);
 
