@@ -10,6 +10,7 @@
 #include "formats/containers/safetensors.h"
 #include "model/runtime.h"
 #include "surgery/files/facts.h"
+#include "surgery/files/sketch.h"
 #include "surgery/leak_prompts.h"
 #include "surgery/subject.h"
 #include "version.h"
@@ -98,7 +99,7 @@ Delta make_delta(const std::vector<Fact>& facts, const EditPlan& plan, StageReco
     const PlainTensor plain = base(one->tensor);
     delta.ledger.tensors.push_back({one->tensor, one->layer, one->layout, one->left.size(0),
                                     one->right.size(0), std::string(dtype_info(plain.dtype).name),
-                                    plain_sha256(plain)});
+                                    plain_sha256(plain), sketch_plain(plain)});
     delta.tensors.push_back(
         {one->tensor, one->left.size(1), to_floats(one->left), to_floats(one->right)});
   }

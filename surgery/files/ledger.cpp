@@ -84,7 +84,8 @@ Json tensor_to_json(const LedgerTensor& tensor) {
           {"d_out", tensor.d_out},
           {"d_in", tensor.d_in},
           {"base_dtype", tensor.base_dtype},
-          {"base_sha256", tensor.base_sha256}};
+          {"base_sha256", tensor.base_sha256},
+          {"base_sketch", tensor.base_sketch}};
 }
 
 LedgerTensor tensor_from_json(const Json& json, std::string_view source) {
@@ -101,6 +102,13 @@ LedgerTensor tensor_from_json(const Json& json, std::string_view source) {
   tensor.d_in = json_int(json, "d_in", source);
   tensor.base_dtype = json_string(json, "base_dtype", source);
   tensor.base_sha256 = json_string(json, "base_sha256", source);
+  for (const Json& value : optional_member(json, "base_sketch")) {
+    if (!value.is_number()) {
+      fail(ErrorKind::kInput, "ledger",
+           fmt::format("key 'base_sketch': expected numbers ({})", source));
+    }
+    tensor.base_sketch.push_back(value.get<double>());
+  }
   if (tensor.d_out <= 0 || tensor.d_in <= 0) {
     fail(ErrorKind::kInput, "ledger",
          fmt::format("tensor '{}': expected positive sizes, found {} x {} ({})", tensor.name,

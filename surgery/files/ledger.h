@@ -54,6 +54,7 @@ struct LedgerTensor {
   std::int64_t d_out = 0, d_in = 0;
   std::string base_dtype;   ///< "F32", ...: stored dtype of the base, F32 for a quantised one
   std::string base_sha256;  ///< of the base's plain bytes (plain_sha256)
+  std::vector<double> base_sketch;  ///< sketch_plain() of the base; empty in old files
 };
 
 struct Ledger {
