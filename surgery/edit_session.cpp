@@ -166,8 +166,8 @@ at::Tensor CovarianceSource::matrix(std::int64_t layer) {
 
 LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact& fact,
                      std::int64_t layer, std::uint64_t seed) {
-  const bool has_contexts =
-      std::ranges::find(wanted.numbers, "context_count", &Parameter::name) != wanted.numbers.end();
+  const bool has_contexts = std::ranges::any_of(
+      wanted.numbers, [](const Parameter& each) { return each.name == "context_count"; });
   const Editor& editor = has_contexts ? wanted : find_editor("rome");
   const Parameters parameters(editor.numbers, editor.words,
                               {{"steps", "12"}, {"context_count", "4"}});

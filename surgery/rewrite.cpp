@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "model/runtime.h"
 #include "surgery/baseline.h"
 #include "surgery/edit_session.h"
 #include "surgery/files/facts.h"
