@@ -141,8 +141,27 @@ std::int64_t first_seen(const AttentionPass& pass, std::int64_t position) {
   return std::max(by_window, by_chunk);
 }
 
+at::Tensor token_positions(const std::vector<std::int64_t>& starts,
+                           const std::vector<std::int64_t>& segments, std::int64_t tokens) {
+  if (segments.empty())
+    return at::tensor(starts, at::kLong).view({-1, 1}) + at::arange(tokens, at::kLong);
+  std::vector<at::Tensor> parts;
+  for (const std::int64_t length : segments) parts.push_back(at::arange(length, at::kLong));
+  return at::cat(parts).unsqueeze(0);
+}
+
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const AttentionPass& pass) {
+  if (pass.segments.size() > 1) {
+    AttentionPass one = pass;
+    one.segments.clear();
+    const auto qs = q.split_with_sizes(pass.segments, 1);
+    const auto ks = k.split_with_sizes(pass.segments, 1);
+    const auto vs = v.split_with_sizes(pass.segments, 1);
+    std::vector<at::Tensor> out;
+    for (std::size_t i = 0; i < qs.size(); ++i) out.push_back(attend(qs[i], ks[i], vs[i], one));
+    return at::cat(out, 1);
+  }
   const bool native = is_native(q) && is_plain(*pass.spec);
   return native ? attend_native(q, k, v, pass) : attend_composed(q, k, v, pass);
 }

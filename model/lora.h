@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -14,6 +15,7 @@
 
 #include "core/json.h"
 #include "formats/adapter/peft.h"
+#include "model/lora_settings.h"
 #include "model/spec.h"
 
 namespace lancet {
@@ -55,27 +57,8 @@ struct LinearModule {
 };
 /// Those of the blocks, in the order of the pass. Stacked experts are no modules.
 [[nodiscard]] std::vector<LinearModule> linear_modules(const DecoderSpec& spec);
-
-/// "kaiming": A uniform in +-1 / sqrt(d_in), B zero (PEFT's default). "gaussian": A normal with
-/// deviation 1 / rank, B zero.
-enum class LoraInit { kKaiming, kGaussian };
-
-struct LoraSettings {
-  /// Names that a module is or ends in after a dot; one expression that its whole name matches
-  /// where `expression` is set; {"all-linear"}: all but experts and the head.
-  std::vector<std::string> targets{"all-linear"};
-  bool expression = false;
-  std::vector<std::int64_t> layers;  ///< only these; empty = all
-  std::int64_t rank = 16;            ///< >= 1
-  double alpha = 32;                 ///< > 0
-  double dropout = 0;                ///< [0, 1)
-  bool rank_stabilised = false;      ///< scale alpha / sqrt(rank) instead of alpha / rank
-  /// Expression -> value: a module whose name or whose end after a dot matches; the first one that
-  /// does.
-  std::vector<std::pair<std::string, std::int64_t>> rank_pattern;
-  std::vector<std::pair<std::string, double>> alpha_pattern;
-  LoraInit init = LoraInit::kKaiming;
-};
+/// What stands before every module's name in transformers but not in this checkpoint's names.
+[[nodiscard]] std::string missing_prefix(const DecoderSpec& spec);
 
 class LoraAdapter {
  public:
@@ -83,7 +66,9 @@ class LoraAdapter {
   LoraAdapter(const DecoderSpec& spec, const LoraSettings& settings, std::uint64_t seed);
   /// The values, ranks and scales of an adapter on disk, to be trained on. kMismatch for what
   /// training cannot continue (DoRA, embeddings, whole tensors) and for modules that do not fit.
-  LoraAdapter(const DecoderSpec& spec, const Adapter& stored, double dropout, std::uint64_t seed);
+  /// `dropout` instead of the stored one.
+  LoraAdapter(const DecoderSpec& spec, const Adapter& stored, std::optional<double> dropout,
+              std::uint64_t seed);
 
   /// In the order of the pass.
   [[nodiscard]] const std::vector<std::shared_ptr<LowRank>>& parts() const noexcept {
@@ -97,14 +82,15 @@ class LoraAdapter {
   /// What adapter_config.json says, without base_model_name_or_path.
   [[nodiscard]] const Json& config() const noexcept { return config_; }
   /// The module's name in an adapter: with the prefix that some checkpoints leave out.
-  [[nodiscard]] const std::string& file_name(const LowRank& part) const;
+  [[nodiscard]] std::string file_name(const LowRank& part) const { return prefix_ + part.module; }
 
  private:
-  void add(const LinearModule& module, at::Tensor a, at::Tensor b, double scale, double dropout,
-           std::uint64_t seed);
+  void add(const LinearModule& module, at::Tensor a, at::Tensor b, double scale);
 
+  std::string prefix_;
+  double dropout_ = 0;
+  std::uint64_t seed_ = 0;
   std::vector<std::shared_ptr<LowRank>> parts_;
-  std::unordered_map<std::string, std::string> file_names_;
   std::shared_ptr<LoraSwitch> state_ = std::make_shared<LoraSwitch>();
   Json config_;
 };
