@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "distill/train/requests.h"
 #include "merge/linalg.h"
 #include "model/requests.h"
 #include "surgery/locate/requests.h"
@@ -41,6 +42,9 @@ class Engine {
   /// The JSON of `covariance --json` (or of --plan). Writes the statistics itself.
   [[nodiscard]] virtual Json covariance(const CovarianceRequest& request,
                                         const RuntimeOptions& runtime) = 0;
+  /// The last line of `train --json` (or the JSON of --plan); every other line goes through `sink`.
+  [[nodiscard]] virtual Json train(const TrainRequest& request, const RuntimeOptions& runtime,
+                                   const TrainSink& sink) = 0;
   /// For each text [layers, d_model]: the residual stream that enters every layer, of the last
   /// token or as the mean over all tokens.
   [[nodiscard]] virtual std::vector<Matrix> prompt_states(const fs::path& model,

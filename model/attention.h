@@ -23,7 +23,7 @@ struct AttentionPass {
   at::Tensor sinks;         ///< float32 [heads] where the spec has them
   std::vector<std::int64_t>
       starts;  ///< position of each row's first token = tokens of it in the cache
-  std::vector<std::int64_t> segments;  ///< as in Pass; starts is {0} then
+  std::vector<std::int64_t> segments;     ///< as in Pass; starts is {0} then
   at::Tensor prefix_keys, prefix_values;  ///< [batch, kv_heads, capacity, d_head], valid up to
                                           ///< starts[b]; undefined = none
 

@@ -170,8 +170,8 @@ at::Tensor Decoder::embed(const at::Tensor& ids) const {
 
 at::Tensor Decoder::add_positions(const at::Tensor& hidden, const Pass& pass) const {
   if (!ends_->positions.defined()) return hidden;
-  const at::Tensor position = token_positions(starts_of(pass, hidden.size(0)), pass.segments,
-                                              hidden.size(1));
+  const at::Tensor position =
+      token_positions(starts_of(pass, hidden.size(0)), pass.segments, hidden.size(1));
   // Tokens behind a row's length are padding: any position does for them.
   const at::Tensor row =
       (position + spec_->position_offset).clamp_max(ends_->positions.size(0) - 1);

@@ -119,8 +119,8 @@ class Decoder {
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
-  /// The same model with these low-rank parts on its linear layers, instead of any it had. kInternal
-  /// where one has no layer or does not fit.
+  /// The same model with these low-rank parts on its linear layers, instead of any it had.
+  /// kInternal where one has no layer or does not fit.
   [[nodiscard]] Decoder with_low_rank(LoraParts parts) const;
 
  private:

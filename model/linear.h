@@ -41,7 +41,8 @@ struct Linear {
 /// One layer without its low-rank part, by LibTorch's operators.
 [[nodiscard]] at::Tensor apply_composed(const Linear& layer, const at::Tensor& x);
 
-/// The kernels by themselves, without low-rank parts: y[rows, d_out] of x[rows, d_in], both float32 and contiguous.
+/// The kernels by themselves, without low-rank parts: y[rows, d_out] of x[rows, d_in], both float32
+/// and contiguous.
 void run_linears(std::span<const Linear> layers, const float* x, std::int64_t rows,
                  std::span<float* const> y);
 /// dx[rows, d_in] = sum over the layers of dy W; a null dy has no part in it.

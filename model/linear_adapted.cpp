@@ -114,24 +114,22 @@ std::pair<at::Tensor, at::Tensor> factor_gradients(const LowRank& part, const at
   const at::Tensor a = part.a.detach();
   const at::Tensor b = part.b.detach() * part.scale;
   const at::Tensor g = empty(rows, a.size(0));
-  std::array products{
-      times(dy.const_data_ptr<float>(), rows, b, g.mutable_data_ptr<float>())};
+  std::array products{times(dy.const_data_ptr<float>(), rows, b, g.mutable_data_ptr<float>())};
   run_products(products);
   const at::Tensor input = dropped(part, x);
   const at::Tensor g_turned = turned(g);
   const at::Tensor h_turned = turned(h, part.scale);
   const at::Tensor da = at::empty_like(a);
   const at::Tensor db = empty(a.size(0), dy.size(1));
-  const std::array both{times(g_turned.const_data_ptr<float>(), a.size(0), input,
-                              da.mutable_data_ptr<float>()),
-                        times(h_turned.const_data_ptr<float>(), a.size(0), dy,
-                              db.mutable_data_ptr<float>())};
+  const std::array both{
+      times(g_turned.const_data_ptr<float>(), a.size(0), input, da.mutable_data_ptr<float>()),
+      times(h_turned.const_data_ptr<float>(), a.size(0), dy, db.mutable_data_ptr<float>())};
   run_products(both);
   if (dx.defined()) {
     const bool drops = part.drops();
     const at::Tensor through = drops ? at::empty_like(dx) : dx;
-    products[0] = times(g.const_data_ptr<float>(), rows, a, through.mutable_data_ptr<float>(),
-                        !drops);
+    products[0] =
+        times(g.const_data_ptr<float>(), rows, a, through.mutable_data_ptr<float>(), !drops);
     run_products(products);
     if (drops) dx.add_(through.mul_(dropout_mask(part, rows)));
   }
@@ -152,8 +150,7 @@ std::vector<std::int64_t> with_last(const at::Tensor& x, std::int64_t last) {
 struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx,
                                                 const at::Tensor& x,
-                                                const std::vector<Linear>& layers,
-                                                at::TensorList) {
+                                                const std::vector<Linear>& layers, at::TensorList) {
     const at::AutoDispatchBelowAutograd below;
     const at::Tensor rows = x.view({-1, x.size(-1)});
     Forward out = forward_rows(layers, rows, true);
@@ -191,8 +188,7 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
       run_linears_backward(effective(layers, x.size(0)), pointers, x.size(0),
                            dx.mutable_data_ptr<float>());
     }
-    torch::autograd::variable_list out{
-        dx.defined() ? dx.view(saved[0].sizes()) : dx, at::Tensor()};
+    torch::autograd::variable_list out{dx.defined() ? dx.view(saved[0].sizes()) : dx, at::Tensor()};
     std::size_t h = 1;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       if (!is_adapted(layers[i])) continue;
@@ -200,8 +196,8 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
       std::pair<at::Tensor, at::Tensor> factors;
       if (dy[i].defined()) {
         const bool through = dx.defined() && !merges(layers[i], x.size(0));
-        factors = factor_gradients(*layers[i].low_rank, x, own_h, dy[i],
-                                   through ? dx : at::Tensor());
+        factors =
+            factor_gradients(*layers[i].low_rank, x, own_h, dy[i], through ? dx : at::Tensor());
       }
       out.push_back(factors.first);
       out.push_back(factors.second);
@@ -252,8 +248,7 @@ std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers, const at::
     return AdaptedFunction::apply(input, std::vector<Linear>(layers.begin(), layers.end()),
                                   at::TensorList(factors));
   }
-  std::vector<at::Tensor> out =
-      forward_rows(layers, input.view({-1, input.size(-1)}), false).y;
+  std::vector<at::Tensor> out = forward_rows(layers, input.view({-1, input.size(-1)}), false).y;
   for (at::Tensor& y : out) y = y.view(with_last(input, y.size(-1)));
   return out;
 }

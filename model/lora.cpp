@@ -44,14 +44,16 @@ at::Tensor stored_matrix(const Adapter& adapter, const TensorInfo& info) {
 
 void check_continuable(const Adapter& adapter) {
   if (!adapter.saved().empty())
-    refuse(adapter, "expected low-rank factors alone, found the whole tensor '" +
-                        printable(adapter.saved()[0].name) + "'",
+    refuse(adapter,
+           "expected low-rank factors alone, found the whole tensor '" +
+               printable(adapter.saved()[0].name) + "'",
            "MODEL+ADAPTER folds the adapter into the base and trains a new one");
   for (const LoraModule& module : adapter.modules()) {
     if (module.magnitude != nullptr || module.kind == LoraModule::Kind::kEmbedding)
-      refuse(adapter, fmt::format("expected LoRA on linear layers, found {} in '{}'",
-                                  module.magnitude != nullptr ? "DoRA" : "an embedding",
-                                  printable(module.name)),
+      refuse(adapter,
+             fmt::format("expected LoRA on linear layers, found {} in '{}'",
+                         module.magnitude != nullptr ? "DoRA" : "an embedding",
+                         printable(module.name)),
              "MODEL+ADAPTER folds the adapter into the base and trains a new one");
   }
 }
@@ -99,17 +101,20 @@ LoraAdapter::LoraAdapter(const DecoderSpec& spec, const Adapter& stored,
       if (own.name != prefix_ + module.name && own.name != module.name) continue;
       ++found;
       if (own.a->shape[1] != module.d_in || own.b->shape[0] != module.d_out)
-        refuse(stored,
-               fmt::format("module '{}': expected A [r, {}] and B [{}, r], found [r, {}] and [{}, r]",
-                           printable(own.name), module.d_in, module.d_out, own.a->shape[1],
-                           own.b->shape[0]),
-               "the adapter was made for another model");
+        refuse(
+            stored,
+            fmt::format("module '{}': expected A [r, {}] and B [{}, r], found [r, {}] and [{}, r]",
+                        printable(own.name), module.d_in, module.d_out, own.a->shape[1],
+                        own.b->shape[0]),
+            "the adapter was made for another model");
       add(module, stored_matrix(stored, *own.a), stored_matrix(stored, *own.b), own.scale);
     }
   }
   if (found != stored.modules().size())
-    refuse(stored, fmt::format("expected linear layers of the model, found {} modules of which it "
-                               "has {}", stored.modules().size(), found),
+    refuse(stored,
+           fmt::format("expected linear layers of the model, found {} modules of which it "
+                       "has {}",
+                       stored.modules().size(), found),
            "the adapter was made for another model");
   config_["lora_dropout"] = dropout_;
   config_["inference_mode"] = true;

@@ -33,7 +33,8 @@ bool checked(const std::string& expression, const Test& test) {
 
 void check_ranges(const DecoderSpec& spec, const LoraSettings& s) {
   const auto rank = [](std::int64_t r) {
-    if (r < 1 || r > kMaxRank) refuse(fmt::format("expected a rank from 1 to {}, found {}", kMaxRank, r));
+    if (r < 1 || r > kMaxRank)
+      refuse(fmt::format("expected a rank from 1 to {}, found {}", kMaxRank, r));
   };
   const auto alpha = [](double value) {
     if (!(value > 0) || !std::isfinite(value))
@@ -72,8 +73,10 @@ std::string last_name(const std::string& name) { return name.substr(name.rfind('
                                 const std::vector<LinearModule>& modules) {
   const std::string name = last_name(target);
   if (name == last_name(spec.names.head) || name == last_name(spec.names.embed))
-    refuse(fmt::format("'{}': the head and the embeddings are not trained, only linear layers of "
-                       "the blocks", printable(target)));
+    refuse(
+        fmt::format("'{}': the head and the embeddings are not trained, only linear layers of "
+                    "the blocks",
+                    printable(target)));
   std::set<std::string> names;
   for (const LinearModule& module : modules) names.insert(last_name(module.name));
   std::vector<std::string_view> known(names.begin(), names.end());
@@ -138,9 +141,9 @@ std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
     std::set<std::string> plain, experts;
     for (const std::string* pattern :
-         {&n.q, &n.k, &n.v, &n.qkv, &n.o, &n.q_a, &n.q_b, &n.kv_a, &n.kv_b, &n.mlp.gate,
-          &n.mlp.up, &n.mlp.gate_up, &n.mlp.down, &n.shared.gate, &n.shared.up,
-          &n.shared.gate_up, &n.shared.down, &n.shared_gate}) {
+         {&n.q, &n.k, &n.v, &n.qkv, &n.o, &n.q_a, &n.q_b, &n.kv_a, &n.kv_b, &n.mlp.gate, &n.mlp.up,
+          &n.mlp.gate_up, &n.mlp.down, &n.shared.gate, &n.shared.up, &n.shared.gate_up,
+          &n.shared.down, &n.shared_gate}) {
       if (!pattern->empty()) plain.insert(layer_name(*pattern, layer));
     }
     for (const std::string* pattern : {&n.expert.gate, &n.expert.up, &n.expert.down}) {
@@ -185,8 +188,7 @@ std::vector<LoraTarget> lora_targets(const DecoderSpec& spec, const LoraSettings
       continue;
     const std::string name = prefix + module.name;
     const std::int64_t rank = from_patterns(settings.rank_pattern, name, settings.rank, ranks_used);
-    const double alpha =
-        from_patterns(settings.alpha_pattern, name, settings.alpha, alphas_used);
+    const double alpha = from_patterns(settings.alpha_pattern, name, settings.alpha, alphas_used);
     const auto r = static_cast<double>(rank);
     out.push_back({module, rank, alpha / (settings.rank_stabilised ? std::sqrt(r) : r)});
   }
@@ -198,22 +200,23 @@ std::vector<LoraTarget> lora_targets(const DecoderSpec& spec, const LoraSettings
 
 Json lora_config(const DecoderSpec& spec, const LoraSettings& settings,
                  const std::vector<LoraTarget>& targets) {
-  return {{"peft_type", "LORA"},
-          {"task_type", "CAUSAL_LM"},
-          {"r", settings.rank},
-          {"lora_alpha", settings.alpha},
-          {"lora_dropout", settings.dropout},
-          {"bias", "none"},
-          {"fan_in_fan_out", spec.layout == MatrixLayout::kInOut},
-          {"inference_mode", true},
-          {"init_lora_weights", settings.init == LoraInit::kGaussian ? Json("gaussian") : Json(true)},
-          {"use_rslora", settings.rank_stabilised},
-          {"use_dora", false},
-          {"target_modules", written_targets(spec, targets)},
-          {"layers_to_transform", nullptr},
-          {"rank_pattern", pattern_json(settings.rank_pattern)},
-          {"alpha_pattern", pattern_json(settings.alpha_pattern)},
-          {"modules_to_save", nullptr}};
+  return {
+      {"peft_type", "LORA"},
+      {"task_type", "CAUSAL_LM"},
+      {"r", settings.rank},
+      {"lora_alpha", settings.alpha},
+      {"lora_dropout", settings.dropout},
+      {"bias", "none"},
+      {"fan_in_fan_out", spec.layout == MatrixLayout::kInOut},
+      {"inference_mode", true},
+      {"init_lora_weights", settings.init == LoraInit::kGaussian ? Json("gaussian") : Json(true)},
+      {"use_rslora", settings.rank_stabilised},
+      {"use_dora", false},
+      {"target_modules", written_targets(spec, targets)},
+      {"layers_to_transform", nullptr},
+      {"rank_pattern", pattern_json(settings.rank_pattern)},
+      {"alpha_pattern", pattern_json(settings.alpha_pattern)},
+      {"modules_to_save", nullptr}};
 }
 
 }  // namespace lancet

@@ -29,18 +29,18 @@ Product times_transposed(const float* in, std::int64_t rows, const at::Tensor& m
                          bool accumulate) {
   const std::int64_t n = matrix.size(0);
   const std::int64_t k = matrix.size(1);
-  return kernels::LinearJob{in,  k, matrix.const_data_ptr(), weight_type(matrix),
-                            k,   out, n,                     rows,
-                            n,   k,   accumulate,            at::get_num_threads()};
+  return kernels::LinearJob{
+      in, k,          matrix.const_data_ptr(), weight_type(matrix), k, out, n, rows, n,
+      k,  accumulate, at::get_num_threads()};
 }
 
 Product times(const float* in, std::int64_t rows, const at::Tensor& matrix, float* out,
               bool accumulate) {
   const std::int64_t n = matrix.size(0);
   const std::int64_t k = matrix.size(1);
-  return kernels::InputGradJob{in,  n, matrix.const_data_ptr(), weight_type(matrix),
-                               k,   out, k,                     rows,
-                               n,   k,   accumulate,            at::get_num_threads()};
+  return kernels::InputGradJob{
+      in, n,          matrix.const_data_ptr(), weight_type(matrix), k, out, k, rows, n,
+      k,  accumulate, at::get_num_threads()};
 }
 
 void run_products(std::span<const Product> products) {

@@ -7,7 +7,7 @@
 namespace lancet {
 namespace {
 
-constexpr int kExponents = 7;         ///< powers of ten
+constexpr int kExponents = 7;        ///< powers of ten
 constexpr float kSmallest = 1e-36F;  ///< largest size of a block that is taken for zeros
 
 /// Means of neighbours of `count` + 1 points spread evenly over [0.1, 1].

@@ -119,8 +119,7 @@ void AdamW::update(std::size_t index, const Update& how) {
   const at::Tensor p = parameters()[index].detach();
   const at::Tensor grad = parameters()[index].grad();
   const at::Tensor g = grad.defined() ? grad.contiguous() : at::zeros_like(p);
-  const Constants c =
-      constants_of(settings(), how.lr, how.bias1, how.bias2, how.gradient_scale);
+  const Constants c = constants_of(settings(), how.lr, how.bias1, how.bias2, how.gradient_scale);
   auto* to = p.mutable_data_ptr<float>();
   auto* m = m_[index].mutable_data_ptr<float>();
   auto* v = v_[index].mutable_data_ptr<float>();
@@ -134,8 +133,7 @@ void AdamW8bit::update(std::size_t index, const Update& how) {
   const at::Tensor p = parameters()[index].detach();
   const at::Tensor grad = parameters()[index].grad();
   const at::Tensor g = grad.defined() ? grad.contiguous() : at::zeros_like(p);
-  const Constants c =
-      constants_of(settings(), how.lr, how.bias1, how.bias2, how.gradient_scale);
+  const Constants c = constants_of(settings(), how.lr, how.bias1, how.bias2, how.gradient_scale);
   auto* to = p.mutable_data_ptr<float>();
   auto* m = m_[index].mutable_data_ptr<std::uint8_t>();
   auto* v = v_[index].mutable_data_ptr<std::uint8_t>();

@@ -18,9 +18,9 @@ struct OptimizerSettings {
   std::string name = "adamw";  ///< adamw, adamw8bit
   double lr = 2e-4;            ///< > 0
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
-  double weight_decay = 0;     ///< >= 0, decoupled, of A and B
-  double lora_plus = 1;        ///< >= 1: the learning rate of B is so many times A's (LoRA+)
-  double clip = 1;             ///< global norm of the gradient; 0 = not clipped
+  double weight_decay = 0;  ///< >= 0, decoupled, of A and B
+  double lora_plus = 1;     ///< >= 1: the learning rate of B is so many times A's (LoRA+)
+  double clip = 1;          ///< global norm of the gradient; 0 = not clipped
 };
 
 struct ScheduleSettings {
@@ -49,8 +49,8 @@ struct TrainRequest {
   std::int64_t batch_tokens = 4096;  ///< tokens of a micro-batch, or
   std::int64_t batch_size = 0;       ///< rows of a micro-batch; 0 = by tokens
   std::int64_t accumulate = 1;       ///< micro-batches of a step
-  bool pack = true;     ///< best-fit packing; else batches in the order of the epoch
-  bool shuffle = true;  ///< else the order of the files
+  bool pack = true;                  ///< best-fit packing; else batches in the order of the epoch
+  bool shuffle = true;               ///< else the order of the files
   std::string overlong = "truncate", bad_rows = "error";
   bool as_chat = false;
   std::vector<std::string> ignored_keys;

@@ -30,12 +30,12 @@ Schedule::Schedule(const ScheduleSettings& settings, std::int64_t steps) : steps
                      printable(settings.name)),
          did_you_mean(settings.name, {kNames.begin(), kNames.end()}));
   kind_ = static_cast<Kind>(at - kNames.begin());
-  check(settings.warmup >= 0 && settings.warmup <= 1e9, "a warm-up of at least 0",
-        settings.warmup);
-  check(settings.floor >= 0 && settings.floor <= 1, "a last learning rate from 0 to 1 times the "
-        "highest", settings.floor);
-  check(settings.decay > 0 && settings.decay <= 1, "a decay above 0 and at most 1",
-        settings.decay);
+  check(settings.warmup >= 0 && settings.warmup <= 1e9, "a warm-up of at least 0", settings.warmup);
+  check(settings.floor >= 0 && settings.floor <= 1,
+        "a last learning rate from 0 to 1 times the "
+        "highest",
+        settings.floor);
+  check(settings.decay > 0 && settings.decay <= 1, "a decay above 0 and at most 1", settings.decay);
   const auto total = static_cast<double>(steps);
   const double warmup =
       settings.warmup < 1 ? std::ceil(settings.warmup * total) : std::floor(settings.warmup);

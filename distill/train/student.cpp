@@ -108,8 +108,7 @@ LossSums Student::learn(MicroBatch batch, double divisor, std::int64_t draw) {
     return sums;
   }
   const at::Tensor hidden = model_.run(model_.embed(batch.ids), 0, model_.spec().layers, pass);
-  const LossResult result =
-      head_loss(model_, hidden_rows(hidden, batch), batch.targets, loss_);
+  const LossResult result = head_loss(model_, hidden_rows(hidden, batch), batch.targets, loss_);
   sums = sums_of(result, batch);
   if (std::isfinite(sums.loss)) (result.sum / divisor).backward();
   return sums;
@@ -129,8 +128,7 @@ void Student::learn_in_pieces(const MicroBatch& batch, const Pass& pass, double 
   {
     const at::Tensor last = states.back().detach().requires_grad_(true);
     states.pop_back();
-    const LossResult result =
-        head_loss(model_, hidden_rows(last, batch), batch.targets, loss_);
+    const LossResult result = head_loss(model_, hidden_rows(last, batch), batch.targets, loss_);
     sums = sums_of(result, batch);
     if (!std::isfinite(sums.loss)) return;
     (result.sum / divisor).backward();
