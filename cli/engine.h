@@ -53,7 +53,8 @@ class Engine {
                                                           const RuntimeOptions& runtime) = 0;
   /// Linear algebra on the device of `runtime`; lives as long as the engine.
   [[nodiscard]] virtual const Linalg& linalg(const RuntimeOptions& runtime) = 0;
-  /// Names, titles, papers and parameters of a registry: "architectures" or "editors".
+  /// Names, titles, papers and parameters of a registry: "architectures",
+  /// "editors" or "losses".
   [[nodiscard]] virtual Json list(const std::string& what) = 0;
 };
 

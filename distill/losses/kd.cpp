@@ -82,12 +82,11 @@ LossResult run(const Decoder& model, const at::Tensor& hidden, const LossTargets
 
 }  // namespace
 
-extern constinit const Loss loss_kd{
-    .name = "kd",
-    .title = "Forward KL from a teacher's top-k log probabilities",
-    .paper = "arXiv:1503.02531",
-    .needs = {.top = true},
-    .parameters = kParameters,
-    .run = run};
+extern constinit const Loss loss_kd{.name = "kd",
+                                    .title = "Forward KL from a teacher's top-k log probabilities",
+                                    .paper = "arXiv:1503.02531",
+                                    .needs = {.top = true},
+                                    .parameters = kParameters,
+                                    .run = run};
 
 }  // namespace lancet

@@ -72,12 +72,11 @@ LossResult run(const Decoder& model, const at::Tensor& hidden, const LossTargets
 
 }  // namespace
 
-extern constinit const Loss loss_logits{
-    .name = "logits",
-    .title = "Divergence from all logits of a local teacher",
-    .paper = "arXiv:2306.13649",
-    .needs = {.teacher = true},
-    .parameters = kParameters,
-    .run = run};
+extern constinit const Loss loss_logits{.name = "logits",
+                                        .title = "Divergence from all logits of a local teacher",
+                                        .paper = "arXiv:2306.13649",
+                                        .needs = {.teacher = true},
+                                        .parameters = kParameters,
+                                        .run = run};
 
 }  // namespace lancet

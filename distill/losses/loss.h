@@ -88,7 +88,7 @@ struct LossResult {
   std::int64_t count = 0;  ///< what `sum` is divided by: rows, or pairs of sequences
   double ce = 0;           ///< sum of -log q(next) over `count`, without weights
   double kd = 0;           ///< sum of the distillation term over teacher_rows, without weights
-  double coverage = 0;     ///< sum over teacher_rows of the teacher's probability that we were given
+  double coverage = 0;  ///< sum over teacher_rows of the teacher's probability that we were given
   std::int64_t teacher_rows = 0;
   std::vector<LossMetric> metrics;
 };
@@ -116,8 +116,8 @@ struct Loss {
 [[nodiscard]] std::span<const Loss* const> loss_registry();
 /// kUsage with "did you mean".
 [[nodiscard]] const Loss& find_loss(std::string_view name);
-/// Defaults filled in. Unknown names are Error(kUsage) with "did you mean"; values out of range name
-/// the range.
+/// Defaults filled in. Unknown names are Error(kUsage) with "did you mean"; values out of range
+/// name the range.
 [[nodiscard]] LossOptions loss_options(std::string_view loss,
                                        const std::map<std::string, std::string>& given = {});
 

@@ -58,8 +58,8 @@ double forward(std::span<const float> log_p, std::span<const float> log_q,
 }
 
 double log_mixture(double at, float p, float q) {
-  return std::log(std::max(static_cast<float>(at) * p + static_cast<float>(1 - at) * q,
-                           kLeastMixture));
+  return std::log(
+      std::max(static_cast<float>(at) * p + static_cast<float>(1 - at) * q, kLeastMixture));
 }
 
 }  // namespace
@@ -69,8 +69,8 @@ void log_softmax(std::span<float> x, double temperature) {
     const auto by = static_cast<float>(1 / temperature);
     for (float& each : x) each *= by;
   }
-  const auto shift = static_cast<float>(
-      kernels::log_sum_exp(x.data(), static_cast<std::int64_t>(x.size())));
+  const auto shift =
+      static_cast<float>(kernels::log_sum_exp(x.data(), static_cast<std::int64_t>(x.size())));
   for (float& each : x) each = std::max(each - shift, kLeastLog);
 }
 
@@ -90,9 +90,9 @@ double divergence(Divergence kind, double mix, std::span<const float> log_p,
       return accumulate(log_p, log_q, gradient, [mix](float p, float q, float lp, float lq) {
         const double lm = log_mixture(mix, p, q);
         const double from_p = static_cast<double>(lp) - lm, from_q = static_cast<double>(lq) - lm;
-        return Term{mix * static_cast<double>(p) * from_p +
-                        (1 - mix) * static_cast<double>(q) * from_q,
-                    (1 - mix) * from_q};
+        return Term{
+            mix * static_cast<double>(p) * from_p + (1 - mix) * static_cast<double>(q) * from_q,
+            (1 - mix) * from_q};
       });
     case Divergence::kSkew:
       return accumulate(log_p, log_q, gradient, [mix](float p, float q, float lp, float) {

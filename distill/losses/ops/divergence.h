@@ -7,8 +7,8 @@
 //                  reverse, as in TRL; the value of jsd itself goes to 0 there)
 //   skew           KL(p || a p + (1 - a) q)                                     DistiLLM
 //   skew_reverse   KL(q || (1 - a) p + a q)
-// Gradients are exact, also through the mixtures: with h_j = dD/dq_j, dD/dz_j = q_j (h_j - sum q h).
-// (DistiLLM-2's code stops the gradient in the mixture of skew_reverse.)
+// Gradients are exact, also through the mixtures: with h_j = dD/dq_j, dD/dz_j = q_j (h_j - sum q
+// h). (DistiLLM-2's code stops the gradient in the mixture of skew_reverse.)
 
 #include <span>
 

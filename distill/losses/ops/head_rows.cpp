@@ -87,8 +87,7 @@ class NativeChunks {
     const std::int64_t d = head_.d_in();
     const std::array<float*, 1> to{buffer};
     run_linears({&head_, 1}, normed_ + first * d, count, to);
-    intraop_for(count,
-                [&](std::int64_t i) { row(first + i, row_of(buffer, i, head_.d_out())); });
+    intraop_for(count, [&](std::int64_t i) { row(first + i, row_of(buffer, i, head_.d_out())); });
     if (gradient_ == nullptr) return;
     const std::array<const float*, 1> from{buffer};
     run_linears_backward({&head_, 1}, from, count, gradient_ + first * d);

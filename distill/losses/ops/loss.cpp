@@ -19,13 +19,11 @@ using Kind = LossParameter::Kind;
 
 std::size_t position_of(const Loss& loss, std::string_view name) {
   const auto at = std::ranges::find(loss.parameters, name, &LossParameter::name);
-  if (at != loss.parameters.end())
-    return static_cast<std::size_t>(at - loss.parameters.begin());
+  if (at != loss.parameters.end()) return static_cast<std::size_t>(at - loss.parameters.begin());
   std::vector<std::string_view> known;
   for (const LossParameter& each : loss.parameters) known.push_back(each.name);
   std::string list;
-  for (const std::string_view each : known)
-    list += (list.empty() ? "" : ", ") + std::string(each);
+  for (const std::string_view each : known) list += (list.empty() ? "" : ", ") + std::string(each);
   fail(ErrorKind::kUsage, "loss",
        "expected an option of " + std::string(loss.name) + " (" +
            (list.empty() ? "it has none" : list) + "), found '" + printable(name) + "'",
@@ -47,8 +45,7 @@ std::string plain_number(double value) {
 
 double parse_word(const LossParameter& parameter, const std::string& text) {
   const auto at = std::ranges::find(parameter.choices, text);
-  if (at != parameter.choices.end())
-    return static_cast<double>(at - parameter.choices.begin());
+  if (at != parameter.choices.end()) return static_cast<double>(at - parameter.choices.begin());
   std::string list;
   for (const std::string_view each : parameter.choices)
     list += (list.empty() ? "" : ", ") + std::string(each);
@@ -77,9 +74,7 @@ double parse_value(const LossParameter& parameter, const std::string& text) {
   return value;
 }
 
-[[noreturn]] void bad_targets(const std::string& what) {
-  fail(ErrorKind::kInput, "loss", what);
-}
+[[noreturn]] void bad_targets(const std::string& what) { fail(ErrorKind::kInput, "loss", what); }
 
 void check_length(const char* name, std::size_t found, std::int64_t expected) {
   if (std::cmp_equal(found, expected)) return;
@@ -215,8 +210,8 @@ const Loss& find_loss(std::string_view name) {
     known.push_back(each->name);
     list += (list.empty() ? "" : ", ") + std::string(each->name);
   }
-  fail(ErrorKind::kUsage, "loss",
-       "expected one of " + list + ", found '" + printable(name) + "'", did_you_mean(name, known));
+  fail(ErrorKind::kUsage, "loss", "expected one of " + list + ", found '" + printable(name) + "'",
+       did_you_mean(name, known));
 }
 
 LossOptions loss_options(std::string_view loss, const std::map<std::string, std::string>& given) {

@@ -94,8 +94,8 @@ double tail_row(std::span<float> z, const TopTeacher& teacher, const Parts& part
     for (float& g : z) g *= each;
   }
   for (std::size_t i = 0; i < parts.top.size(); ++i) {
-    z[static_cast<std::size_t>(teacher.ids[i])] = static_cast<float>(
-        slope(i, static_cast<double>(parts.top[i]) - parts.log_sum_all));
+    z[static_cast<std::size_t>(teacher.ids[i])] =
+        static_cast<float>(slope(i, static_cast<double>(parts.top[i]) - parts.log_sum_all));
   }
   return kd;
 }

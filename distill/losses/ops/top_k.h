@@ -22,8 +22,8 @@ namespace lancet::losses {
 enum class Missing { kTail, kRenormalised };
 
 struct TopTeacher {
-  std::span<const std::int32_t> ids;      ///< no id twice
-  std::span<const float> logprobs;        ///< natural logarithms, temperature 1
+  std::span<const std::int32_t> ids;  ///< no id twice
+  std::span<const float> logprobs;    ///< natural logarithms, temperature 1
 };
 
 struct TopKRule {
