@@ -52,6 +52,7 @@ struct DatasetOptions {
 /// "template", "empty", "overlong", "teacher", "vocabulary".
 struct DatasetReport {
   std::uint64_t rows = 0, kept = 0, truncated = 0;
+  std::uint64_t overlong_skipped = 0;  ///< with Overlong::kSkip: no problem, left out as told
   std::uint64_t tokens = 0, targets = 0, teacher_targets = 0;
   std::string kind;
   std::vector<std::pair<std::string, std::uint64_t>> problems;
