@@ -228,8 +228,12 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   return hidden;
 }
 
-at::Tensor Decoder::head(const at::Tensor& hidden) const {
-  at::Tensor logits = apply_linear(ends_->head, final_norm(hidden)).to(at::kFloat);
+at::Tensor Decoder::head(const at::Tensor& hidden) const { return logits(final_norm(hidden)); }
+
+const Linear& Decoder::head_linear() const noexcept { return ends_->head; }
+
+at::Tensor Decoder::logits(const at::Tensor& normed) const {
+  at::Tensor logits = apply_linear(ends_->head, normed).to(at::kFloat);
   if (spec_->logit_scale != 1) logits = logits * spec_->logit_scale;
   if (spec_->logit_softcap != 0)
     logits = at::tanh(logits / spec_->logit_softcap) * spec_->logit_softcap;

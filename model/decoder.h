@@ -25,6 +25,7 @@
 namespace lancet {
 
 struct AttentionPass;
+struct Linear;
 
 /// Where a hook sees (and may replace) a value, in the order of one block.
 enum class Place {
@@ -93,6 +94,11 @@ class Decoder {
   [[nodiscard]] at::Tensor head(const at::Tensor& hidden) const;
   /// What the head multiplies: the final norm (and, where the family has it, projection) alone.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& hidden) const;
+  /// What follows the final norm: [..., d_model] -> float32 logits. head(x) is
+  /// logits(final_norm(x)).
+  [[nodiscard]] at::Tensor logits(const at::Tensor& normed) const;
+  /// The head's matrix and bias; scale, softcap and masked ids of the spec come on top of it.
+  [[nodiscard]] const Linear& head_linear() const noexcept;
   /// Log probability and rank of targets[i] after hidden[i], hidden [count, d_model] leaving the
   /// last block. The logits of one block of positions and one slice of the vocabulary exist at a
   /// time. Not differentiable.

@@ -24,6 +24,14 @@ constexpr double kFiniteDifference = 5e-3;
 // Log probabilities by slices of the vocabulary against log_softmax of the whole row in double.
 constexpr double kLogProbability = 2e-5;
 
+// A loss, relative to it (or to 1), from float32 logits against the float64 formula on the same
+// logits: float32 logarithms of a few dozen probabilities are off by up to 3e-6 each.
+constexpr double kLossValue = 5e-6;
+
+// Its gradient with respect to hidden states, relative to the largest: float32 softmax, then a
+// float32 product, against float64 and LibTorch's product.
+constexpr double kLossGradient = 2e-5;
+
 // Chi-square with 4 degrees of freedom: exceeded by chance once in a million.
 constexpr double kChiSquare4 = 35.0;
 
