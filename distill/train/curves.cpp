@@ -116,8 +116,7 @@ std::string draw_curves(const CurveChart& chart) {
     for (const auto& [px, py] : drawn[c]) line.emplace_back(at_x(x, px), at_y(y, py));
     if (line.size() > 1) svg.polyline(line, colour, chart.curves[c].dots ? 1 : 1.5);
     for (const auto& [px, py] : line) {
-      if (chart.curves[c].dots || line.size() == 1)
-        svg.rect(px - 2.5, py - 2.5, 5, 5, colour);
+      if (chart.curves[c].dots || line.size() == 1) svg.rect(px - 2.5, py - 2.5, 5, 5, colour);
     }
     if (drawn.size() > 1) {
       svg.text(legend, 16, chart.curves[c].name, 12, "end", colour);

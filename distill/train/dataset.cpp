@@ -141,15 +141,14 @@ struct Dataset::Impl {
   /// A row of another kind than the first one, or nothing.
   static std::optional<RowProblem> other_kind(RowKind kind, RowKind first) {
     if (kind == first) return std::nullopt;
-    return RowProblem{"mixed", fmt::format("a row of {}, the first ones are {}", row_kind_name(kind),
-                                           row_kind_name(first))};
+    return RowProblem{"mixed", fmt::format("a row of {}, the first ones are {}",
+                                           row_kind_name(kind), row_kind_name(first))};
   }
 
   void encode(const RowFiles& rows, const RowEncoder& encoder, Problems& problems) {
     const auto start = std::chrono::steady_clock::now();
     scan_rows(
-        rows, "tokenize",
-        [&](Seen& seen) { look(seen, encoder); },
+        rows, "tokenize", [&](Seen& seen) { look(seen, encoder); },
         [&](Seen& seen, std::uint64_t line) {
           if (seen.problem) return tell(*seen.problem, seen.source, line, problems);
           take(seen, line);
@@ -201,6 +200,11 @@ struct Dataset::Impl {
 
 Dataset Dataset::load(const std::vector<fs::path>& files, const ModelSource& model,
                       const Tokenizer& tokenizer, const DatasetOptions& options) {
+  return load(files, ChatFormat::of(model), tokenizer, options);
+}
+
+Dataset Dataset::load(const std::vector<fs::path>& files, std::optional<ChatFormat> format,
+                      const Tokenizer& tokenizer, const DatasetOptions& options) {
   check_options(files, options);
   const RowFiles rows(files);
   auto impl = std::make_unique<Impl>(options);
@@ -208,8 +212,7 @@ Dataset Dataset::load(const std::vector<fs::path>& files, const ModelSource& mod
   Problems problems(files, impl->report);
   impl->check(rows, problems);
   if (options.bad_rows == BadRows::kError) problems.settle(options.bad_rows);
-  const RowEncoder encoder(tokenizer, ChatFormat::of(model), impl->options,
-                           date_of(files.front()));
+  const RowEncoder encoder(tokenizer, std::move(format), impl->options, date_of(files.front()));
   impl->encode(rows, encoder, problems);
   rows.check_unchanged();
   problems.settle(options.bad_rows);

@@ -45,13 +45,12 @@ EncodedRow RowEncoder::encode(const TrainingRow& row) const {
   out.prompt_hash = hash_of(row.prompt);
   Tokens tokens = encode_text(row.text, row.kind);
   Example taught;
-  if (!row.teacher.empty() && options_.need == DataNeed::kTeacher)
-    add_teacher(row, tokens, taught);
+  if (!row.teacher.empty() && options_.need == DataNeed::kTeacher) add_teacher(row, tokens, taught);
   out.chosen = finish(std::move(tokens), out.truncated);
   out.chosen.teacher = std::move(taught.teacher);
   if (!out.chosen.teacher.empty()) {
-    const auto counted = static_cast<std::size_t>(
-        std::count(out.chosen.target.begin(), out.chosen.target.end(), 1));
+    const auto counted =
+        static_cast<std::size_t>(std::count(out.chosen.target.begin(), out.chosen.target.end(), 1));
     out.chosen.teacher.resize(std::min(out.chosen.teacher.size(), counted));
   }
   if (row.kind == RowKind::kPreference)
@@ -87,8 +86,8 @@ RowEncoder::Tokens RowEncoder::encode_chat(const TrainingText& text) const {
     std::size_t stop = end;
     while (stop > first && !tokenizer_.is_special(encoded.ids[stop - 1])) --stop;
     const std::size_t tail = stop > first ? encoded.offsets[stop - 1].second : span.first;
-    const bool ends = stop > first && is_blank(std::string_view(rendered.text)
-                                                   .substr(tail, span.second - tail));
+    const bool ends =
+        stop > first && is_blank(std::string_view(rendered.text).substr(tail, span.second - tail));
     if (ends) {
       end = stop;
     } else if (end < encoded.ids.size() && tokenizer_.is_special(encoded.ids[end])) {
@@ -128,13 +127,12 @@ void RowEncoder::add_teacher(const TrainingRow& row, const Tokens& tokens, Examp
   // Positions from the last turn's first token to its last.
   std::size_t end = tokens.taught;
   while (end < tokens.ids.size() && (tokens.target[end] != 0 || end == 0)) ++end;
-  const std::vector<TopK> found =
-      align_teacher(teacher,
-                    {.ids = tokens.ids,
-                     .begin = tokens.taught,
-                     .end = end,
-                     .whole_text = row.kind == RowKind::kText},
-                    tokenizer_, pieces());
+  const std::vector<TopK> found = align_teacher(teacher,
+                                                {.ids = tokens.ids,
+                                                 .begin = tokens.taught,
+                                                 .end = end,
+                                                 .whole_text = row.kind == RowKind::kText},
+                                                tokenizer_, pieces());
   for (std::size_t t = 0; t < tokens.ids.size(); ++t) {
     if (tokens.target[t] == 0) continue;
     const bool spoken = t >= tokens.taught && t < end;
@@ -146,15 +144,15 @@ Example RowEncoder::finish(Tokens tokens, bool& truncated) const {
   const auto limit = static_cast<std::size_t>(options_.max_length);
   if (tokens.ids.size() > limit) {
     if (options_.overlong != Overlong::kTruncate)
-      throw RowProblem{"overlong",
-                       fmt::format("{} tokens, at most {}", tokens.ids.size(), limit)};
+      throw RowProblem{"overlong", fmt::format("{} tokens, at most {}", tokens.ids.size(), limit)};
     tokens.ids.resize(limit);
     tokens.target.resize(limit);
     truncated = true;
   }
   if (std::find(tokens.target.begin(), tokens.target.end(), 1) == tokens.target.end())
-    throw RowProblem{"empty", truncated ? fmt::format("nothing counts in its first {} tokens", limit)
-                                        : "nothing in it counts: no answer to learn"};
+    throw RowProblem{"empty", truncated
+                                  ? fmt::format("nothing counts in its first {} tokens", limit)
+                                  : "nothing in it counts: no answer to learn"};
   Example out;
   out.ids = std::move(tokens.ids);
   out.target = std::move(tokens.target);

@@ -36,7 +36,9 @@ void put_varint(std::string& out, std::uint64_t value) {
   out += static_cast<char>(value);
 }
 
-void put_field(std::string& out, unsigned number, Wire wire) { put_varint(out, number << 3 | wire); }
+void put_field(std::string& out, unsigned number, Wire wire) {
+  put_varint(out, number << 3 | wire);
+}
 
 template <typename T>
 void put_fixed(std::string& out, T value) {
@@ -83,7 +85,8 @@ std::string host_name() {
 
 std::uint32_t crc32c(std::string_view bytes) noexcept {
   std::uint32_t crc = 0xffffffffU;
-  for (const char c : bytes) crc = (crc >> 8) ^ kCrcTable[(crc ^ static_cast<unsigned char>(c)) & 0xff];
+  for (const char c : bytes)
+    crc = (crc >> 8) ^ kCrcTable[(crc ^ static_cast<unsigned char>(c)) & 0xff];
   return crc ^ 0xffffffffU;
 }
 

@@ -24,36 +24,28 @@ std::string kept_lines(const fs::path& path, std::int64_t step) {
     const std::size_t end = text.find('\n', at);
     if (end == std::string::npos) break;
     const Json line = Json::parse(text.substr(at, end - at), nullptr, false);
-    const bool known = line.is_object() && line.contains("step") && line["step"].is_number_integer();
-    if (known && line["step"].get<std::int64_t>() <= step)
-      out.append(text, at, end + 1 - at);
+    const bool known =
+        line.is_object() && line.contains("step") && line["step"].is_number_integer();
+    if (known && line["step"].get<std::int64_t>() <= step) out.append(text, at, end + 1 - at);
     at = end + 1;
   }
   return out;
 }
 
 Json step_json(const StepRecord& record) {
-  Json out{{"step", record.step},
-           {"epoch", record.epoch},
-           {"loss", record.loss},
-           {"lr", record.lr},
-           {"grad_norm", record.grad_norm},
-           {"tokens", record.tokens},
-           {"targets", record.targets},
-           {"tokens_per_second", record.tokens_per_second},
-           {"seconds", record.seconds},
-           {"peak_memory", record.peak_memory}};
+  Json out{{"step", record.step},           {"epoch", record.epoch},
+           {"loss", record.loss},           {"lr", record.lr},
+           {"grad_norm", record.grad_norm}, {"tokens", record.tokens},
+           {"targets", record.targets},     {"tokens_per_second", record.tokens_per_second},
+           {"seconds", record.seconds},     {"peak_memory", record.peak_memory}};
   for (const auto& [name, value] : record.more) out[name] = value;
   return out;
 }
 
 Json eval_json(const EvalRecord& record) {
-  Json out{{"step", record.step},
-           {"eval", true},
-           {"eval_loss", record.loss},
-           {"perplexity", std::exp(record.loss)},
-           {"targets", record.targets},
-           {"seconds", record.seconds}};
+  Json out{{"step", record.step},       {"eval", true},
+           {"eval_loss", record.loss},  {"perplexity", std::exp(record.loss)},
+           {"targets", record.targets}, {"seconds", record.seconds}};
   for (const auto& [name, value] : record.more) out[name] = value;
   return out;
 }

@@ -116,8 +116,8 @@ std::vector<Pack> batch_tokens(std::span<const std::size_t> order,
     sort_longest_first(waiting);
     std::int64_t longest = 0;
     for (const Placed& row : waiting) {
-      const bool fits = longest > 0 && longest * static_cast<std::int64_t>(
-                                                     packs.back().size() + 1) <= tokens;
+      const bool fits =
+          longest > 0 && longest * static_cast<std::int64_t>(packs.back().size() + 1) <= tokens;
       if (!fits) {
         packs.emplace_back();
         longest = row.length;

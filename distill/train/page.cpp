@@ -32,9 +32,9 @@ Curve curve_of(const std::vector<Json>& records, const std::string& key, bool ev
 
 /// Names of numbers beyond those that every step has, in the order in which they came.
 std::vector<std::string> further_names(const std::vector<Json>& records) {
-  const std::set<std::string> known{"step",    "epoch",  "loss",      "lr",         "grad_norm",
-                                    "tokens",  "targets", "seconds",  "eval",       "eval_loss",
-                                    "perplexity", "tokens_per_second", "peak_memory"};
+  const std::set<std::string> known{
+      "step",    "epoch", "loss",      "lr",         "grad_norm",         "tokens",     "targets",
+      "seconds", "eval",  "eval_loss", "perplexity", "tokens_per_second", "peak_memory"};
   std::vector<std::string> out;
   for (const Json& record : records) {
     for (const auto& [name, value] : record.items()) {
@@ -77,8 +77,7 @@ std::string key_table(const Json& object) {
 }
 
 std::string sample_table(const std::vector<SampleRecord>& samples) {
-  std::string body =
-      "<table><tr><th>prompt</th><th>before</th><th>after</th><th>data</th></tr>";
+  std::string body = "<table><tr><th>prompt</th><th>before</th><th>after</th><th>data</th></tr>";
   for (const SampleRecord& sample : samples) {
     body += "<tr>";
     for (const std::string* text : {&sample.prompt, &sample.before, &sample.after, &sample.wanted})
@@ -95,8 +94,9 @@ std::string forgetting_tables(const Json& forgetting) {
       "{}.</p>",
       shown(perplexity["tokens"]), shown(perplexity["before"]), shown(perplexity["after"]),
       shown(perplexity["ratio"]));
-  body += "<table><tr><th>test</th><th class=n>items</th><th class=n>passed before</th><th "
-          "class=n>after</th><th class=n>margin before</th><th class=n>after</th></tr>";
+  body +=
+      "<table><tr><th>test</th><th class=n>items</th><th class=n>passed before</th><th "
+      "class=n>after</th><th class=n>margin before</th><th class=n>after</th></tr>";
   for (const Json& test : forgetting["tests"]) {
     body += "<tr><td>" + shown(test["name"]) + "</td>";
     for (const char* key : {"items", "before", "after", "margin_before", "margin_after"})

@@ -60,7 +60,8 @@ TopK top_of(const TeacherToken& teacher, const Tokenizer& tokenizer, const Piece
     if (id && !twice) found.emplace_back(static_cast<float>(each.logprob), *id);
   }
   if (mass > 1 + kMassSlack)
-    throw RowProblem{"teacher", fmt::format("teacher: probabilities of one token sum to {:.4f}", mass)};
+    throw RowProblem{"teacher",
+                     fmt::format("teacher: probabilities of one token sum to {:.4f}", mass)};
   if (found.size() * 2 < teacher.top.size())
     throw RowProblem{"vocabulary",
                      fmt::format("teacher: {} of {} tokens are not the student's: another "

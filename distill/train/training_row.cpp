@@ -20,9 +20,9 @@ constexpr std::string_view kPreferenceKeys[] = {"prompt", "chosen", "rejected", 
 constexpr std::string_view kCommonKeys[] = {"teacher", "id", "provenance"};
 /// What recipes, judges and checks write beside the data (distill/recipes/*.cpp).
 constexpr std::string_view kNotes[] = {
-    "answer",    "evolution", "instruction", "judge",  "language",        "majority",
-    "pass_rate", "passage",   "persona",     "rounds", "score",           "scores",
-    "source",    "system",    "task",        "tests",  "thought_tokens",  "translated_from",
+    "answer",    "evolution", "instruction", "judge",   "language",       "majority",
+    "pass_rate", "passage",   "persona",     "rounds",  "score",          "scores",
+    "source",    "system",    "task",        "tests",   "thought_tokens", "translated_from",
     "verified",  "waits",     "cut",         "question"};
 
 std::span<const std::string_view> keys_of(RowKind kind) {
@@ -71,10 +71,11 @@ void check_kind(const Row& row, const DatasetOptions& options) {
     throw RowProblem{"kind", fmt::format("expected the members of one kind, found {}", names)};
   const bool pairs = row.kind == RowKind::kPreference;
   if (pairs != (options.need == DataNeed::kPreference))
-    throw RowProblem{"kind", pairs ? "expected no preference for this loss, found chosen and rejected"
-                                   : fmt::format("expected chosen and rejected for this loss, "
-                                                 "found {}",
-                                                 names)};
+    throw RowProblem{"kind", pairs
+                                 ? "expected no preference for this loss, found chosen and rejected"
+                                 : fmt::format("expected chosen and rejected for this loss, "
+                                               "found {}",
+                                               names)};
 }
 
 void check_keys(const Row& row, const DatasetOptions& options) {
@@ -141,8 +142,8 @@ TrainingText text_of(const Row& row, const char* answer, bool as_chat) {
 std::string prompt_of(const Row& row) {
   std::string out;
   for (const RowTurn& turn : row.turns) {
-    const bool answer = turn.role == "assistant" || turn.role == "chosen" ||
-                        turn.role == "rejected";
+    const bool answer =
+        turn.role == "assistant" || turn.role == "chosen" || turn.role == "rejected";
     if (answer) break;
     out += turn.role + '\n' + turn.content + '\n';
   }

@@ -26,10 +26,10 @@ struct TrainingText {
 
 struct TrainingRow {
   RowKind kind = RowKind::kUnknown;
-  TrainingText text;          ///< of preferences the chosen one
-  TrainingText rejected;      ///< of preferences only
-  std::string_view teacher;   ///< JSON of member "teacher", or nothing
-  std::string prompt;         ///< what the row answers: rows with equal ones are split together
+  TrainingText text;         ///< of preferences the chosen one
+  TrainingText rejected;     ///< of preferences only
+  std::string_view teacher;  ///< JSON of member "teacher", or nothing
+  std::string prompt;        ///< what the row answers: rows with equal ones are split together
 };
 
 /// Checks what needs no tokenizer: JSON, UTF-8, one kind that fits the need, known keys. Throws
