@@ -19,6 +19,7 @@
 #include "core/json.h"
 #include "distill/train/example.h"
 #include "formats/model_source.h"
+#include "formats/template/chat_format.h"
 #include "formats/tokenizer/tokenizer.h"
 
 namespace lancet {
@@ -52,6 +53,7 @@ struct DatasetOptions {
 /// "template", "empty", "overlong", "teacher", "vocabulary".
 struct DatasetReport {
   std::uint64_t rows = 0, kept = 0, truncated = 0;
+  std::uint64_t overlong_skipped = 0;  ///< with Overlong::kSkip: no problem, left out as told
   std::uint64_t tokens = 0, targets = 0, teacher_targets = 0;
   std::string kind;
   std::vector<std::pair<std::string, std::uint64_t>> problems;
@@ -69,6 +71,10 @@ class Dataset {
   [[nodiscard]] static Dataset load(const std::vector<std::filesystem::path>& files,
                                     const ModelSource& model, const Tokenizer& tokenizer,
                                     const DatasetOptions& options);
+  /// The same with a chat format of its own, or none.
+  [[nodiscard]] static Dataset load(const std::vector<std::filesystem::path>& files,
+                                    std::optional<ChatFormat> format, const Tokenizer& tokenizer,
+                                    const DatasetOptions& options);
   ~Dataset();
   Dataset(Dataset&&) noexcept;
   Dataset& operator=(Dataset&&) noexcept;
@@ -78,7 +84,8 @@ class Dataset {
   [[nodiscard]] Preference preference(std::size_t row) const;  ///< of preferences only
   /// Tokens of each row (chosen and rejected together).
   [[nodiscard]] std::span<const std::uint32_t> lengths() const noexcept;
-  [[nodiscard]] std::span<const std::uint32_t> targets() const noexcept;  ///< counted tokens of each
+  [[nodiscard]] std::span<const std::uint32_t> targets()
+      const noexcept;  ///< counted tokens of each
   /// Rows to train on and rows held out, ascending; together all rows.
   [[nodiscard]] std::span<const std::size_t> train_rows() const noexcept;
   [[nodiscard]] std::span<const std::size_t> eval_rows() const noexcept;
