@@ -137,13 +137,11 @@ std::string plan_text(const Json& plan) {
   return table.text();
 }
 
+/// Evaluations alone: the bar says what steps do.
 std::string line_text(const Json& line) {
-  if (line.value("eval", false))
-    return fmt::format("step {}: held-out loss {:.4f}\n", line["step"].dump(),
-                       line["loss"].get<double>());
-  return fmt::format("step {}: loss {:.4f}, lr {:.3g}, {:.0f} tokens/s\n", line["step"].dump(),
-                     line["loss"].get<double>(), line["lr"].get<double>(),
-                     line["tokens_per_second"].get<double>());
+  if (!line.value("eval", false)) return "";
+  return fmt::format("step {}: held-out loss {:.4f}\n", line["step"].dump(),
+                     line["loss"].get<double>());
 }
 
 std::string result_text(const Json& d) {

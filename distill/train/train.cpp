@@ -133,7 +133,7 @@ class Run {
         loss_(loss_options(request.loss, request.loss_options)),
         source_(ModelSource::open(request.model)),
         tokenizer_(Tokenizer::open(source_)),
-        spec_(describe_decoder(source_.config())),
+        spec_(Decoder::describe(source_)),
         data_(Dataset::load(request.data, source_, tokenizer_,
                             data_options(request, *loss_.loss, runtime.seed))),
         epochs_(data_, request),
@@ -180,10 +180,9 @@ class Run {
 };
 
 RunState Run::begin(Checkpoints& checkpoints, Optimizer& optimizer) {
-  if (request_.force) {
-    std::error_code ignored;
-    fs::remove_all(request_.out, ignored);
-  }
+  std::error_code ignored;
+  if (request_.force) fs::remove_all(request_.out, ignored);
+  fs::remove(request_.out / "failed_batch.jsonl", ignored);
   if (const auto step = checkpoints.newest()) {
     log::info(fmt::format("going on after step {} of {}", *step, epochs_.steps()));
     return checkpoints.load(*step, adapter_, optimizer);

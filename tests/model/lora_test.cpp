@@ -43,8 +43,7 @@ std::shared_ptr<LowRank> random_part(const Linear& layer, std::int64_t rank, dou
 at::Tensor plain(const Linear& layer, const at::Tensor& x) {
   const auto wide = [](const at::Tensor& t) { return t.to(at::kDouble); };
   const at::Tensor weight = wide(layer.weight);
-  at::Tensor y =
-      at::matmul(wide(x), layer.layout == MatrixLayout::kOutIn ? weight.t() : weight);
+  at::Tensor y = at::matmul(wide(x), layer.layout == MatrixLayout::kOutIn ? weight.t() : weight);
   if (layer.bias.defined()) y = y + wide(layer.bias);
   if (layer.low_rank == nullptr) return y;
   const LowRank& part = *layer.low_rank;
@@ -146,7 +145,8 @@ TEST_CASE("lora: masks depend on seed, module and draw alone, and keep their sha
   CHECK_FALSE(same_bits(mask, dropout_mask(moved, 400)));
 }
 
-TEST_CASE("lora: every family runs adapted as with its merged weights, and switched off as it was") {
+TEST_CASE(
+    "lora: every family runs adapted as with its merged weights, and switched off as it was") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder base = load_tiny(name);
@@ -158,8 +158,8 @@ TEST_CASE("lora: every family runs adapted as with its merged weights, and switc
       const c10::AutoGradMode off(false);
       const at::Tensor product = at::matmul(part->b, part->a) * part->scale;
       const bool out_in = base.spec().layout == MatrixLayout::kOutIn;
-      merged = merged.with_weight(part->module + ".weight",
-                                  weight + (out_in ? product : product.t()));
+      merged =
+          merged.with_weight(part->module + ".weight", weight + (out_in ? product : product.t()));
     }
     const at::Tensor ids = random_ids(1, 24);
     const c10::AutoGradMode off(false);
@@ -187,8 +187,7 @@ TEST_CASE("lora: segments of one row are the texts by themselves, in every famil
     std::vector<at::Tensor> parts;
     std::int64_t begin = 0;
     for (const std::int64_t length : lengths) {
-      parts.push_back(
-          model.run(model.embed(ids.narrow(1, begin, length).contiguous()), 0, layers));
+      parts.push_back(model.run(model.embed(ids.narrow(1, begin, length).contiguous()), 0, layers));
       begin += length;
     }
     const at::Tensor apart = at::cat(parts, 1);
@@ -263,7 +262,8 @@ TEST_CASE("lora: targets by name, by expression, by layer; ranks and scales by p
   CHECK(targets[0].scale == Approx(9 / std::sqrt(3.0)));
   CHECK(targets[1].rank == 5);
   CHECK(targets[1].scale == Approx(6 / std::sqrt(5.0)));
-  const Json config = lora_config(spec, settings_of({"q_proj"}), lora_targets(spec, settings_of({"q_proj"})));
+  const Json config =
+      lora_config(spec, settings_of({"q_proj"}), lora_targets(spec, settings_of({"q_proj"})));
   CHECK(config["target_modules"] == Json({"q_proj"}));
   CHECK(lora_config(spec, one, lora_targets(spec, one))["target_modules"].size() == 2);
 }

@@ -41,7 +41,8 @@ double distance(const std::string& name) {
   std::vector<std::vector<Plain>> plain;
   for (const at::Tensor& leaf : leaves) {
     plain.emplace_back();
-    for (std::int64_t i = 0; i < leaf.numel(); ++i) plain.back().push_back({leaf[i].item<double>()});
+    for (std::int64_t i = 0; i < leaf.numel(); ++i)
+      plain.back().push_back({leaf[i].item<double>()});
   }
   const auto before = plain;
   const auto optimizer = make_optimizer(settings, leaves);
@@ -50,8 +51,8 @@ double distance(const std::string& name) {
       at::Tensor leaf = leaves[l];
       leaf.mutable_grad() = random_leaf(700, 100 + static_cast<std::uint64_t>(t)).detach();
       for (std::int64_t i = 0; i < 700; ++i)
-        plain[l][static_cast<std::size_t>(i)].step(
-            leaf.grad()[i].item<double>() * 0.5, 1e-3 * (l == 1 ? 4 : 1), settings, t);
+        plain[l][static_cast<std::size_t>(i)].step(leaf.grad()[i].item<double>() * 0.5,
+                                                   1e-3 * (l == 1 ? 4 : 1), settings, t);
     }
     optimizer->step(1e-3, 0.5);
     optimizer->clear_gradients();

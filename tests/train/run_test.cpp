@@ -177,8 +177,8 @@ TEST_CASE("train: evaluation, early stopping and what stands in the folder") {
   CHECK(result["stopped_early"] == true);
   CHECK(result["steps"].get<int>() < 40);
   CHECK(result["best_eval_loss"].get<double>() == *std::ranges::min_element(evals));
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "README.md",
-                           "lancet.json"})
+  for (const char* name :
+       {"adapter_config.json", "adapter_model.safetensors", "README.md", "lancet.json"})
     CHECK(fs::exists(request.out / name));
   CHECK_THROWS_WITH(losses_of(request), Catch::Contains("exists already"));
   request.force = true;
