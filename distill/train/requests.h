@@ -61,6 +61,8 @@ struct TrainRequest {
   std::int64_t save_every = 0;  ///< steps; 0 = only when it is interrupted
   std::int64_t keep = 2;        ///< last checkpoints kept beside the best one
   std::optional<fs::path> log_dir;
+  std::int64_t samples = 0;  ///< prompts answered before and after, for the report of log_dir
+  bool forgetting = false;   ///< measure the base's abilities before and after
   std::string checkpointing = "auto";  ///< of activations: auto, on, off
   std::uint64_t memory = 0;  ///< bytes that the run may take; 0 = four fifths of what is free
 
