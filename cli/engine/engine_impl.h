@@ -46,6 +46,7 @@ class EngineImpl final : public Engine {
   Json covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) override;
   std::vector<Matrix> prompt_states(const fs::path& model, const std::vector<std::string>& prompts,
                                     bool average, const RuntimeOptions& runtime) override;
+  Json held_out_loss(const HeldOutRequest& request, const RuntimeOptions& runtime) override;
   const Linalg& linalg(const RuntimeOptions& runtime) override;
   Json list(const std::string& what) override;
 
