@@ -46,6 +46,8 @@ std::vector<fs::path> seed_files(const Job& job) {
 
 Json synthesize_json(const Job& job) {
   Json asks = job_json(job);
+  asks.erase("name");
+  asks["teacher"].erase("url");  // where it is asked moves nothing
   const DataRecipe& recipe = *job.data.recipe;
   const PromptLibrary prompts(std::string(recipe.name), job.data.prompts);
   for (const std::string_view name : recipe.prompts)
