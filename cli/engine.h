@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "distill/train/requests.h"
 #include "distill/train/held_out.h"
 #include "merge/linalg.h"
 #include "model/requests.h"
@@ -42,6 +43,9 @@ class Engine {
   /// The JSON of `covariance --json` (or of --plan). Writes the statistics itself.
   [[nodiscard]] virtual Json covariance(const CovarianceRequest& request,
                                         const RuntimeOptions& runtime) = 0;
+  /// The last line of `train --json` (or the JSON of --plan); every other line goes through `sink`.
+  [[nodiscard]] virtual Json train(const TrainRequest& request, const RuntimeOptions& runtime,
+                                   const TrainSink& sink) = 0;
   /// For each text [layers, d_model]: the residual stream that enters every layer, of the last
   /// token or as the mean over all tokens.
   [[nodiscard]] virtual std::vector<Matrix> prompt_states(const fs::path& model,
@@ -54,7 +58,8 @@ class Engine {
                                            const RuntimeOptions& runtime) = 0;
   /// Linear algebra on the device of `runtime`; lives as long as the engine.
   [[nodiscard]] virtual const Linalg& linalg(const RuntimeOptions& runtime) = 0;
-  /// Names, titles, papers and parameters of a registry: "architectures" or "editors".
+  /// Names, titles, papers and parameters of a registry: "architectures",
+  /// "editors" or "losses".
   [[nodiscard]] virtual Json list(const std::string& what) = 0;
 };
 

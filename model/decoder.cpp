@@ -78,6 +78,20 @@ std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
   return starts;
 }
 
+std::int64_t longest_segment(const Pass& pass) { return *std::ranges::max_element(pass.segments); }
+
+void check_segments(const Pass& pass, const at::Tensor& hidden) {
+  std::int64_t sum = 0;
+  bool bad = hidden.size(0) != 1 || pass.cache != nullptr || !pass.lengths.empty();
+  for (const std::int64_t length : pass.segments) {
+    bad = bad || length < 1;
+    sum += length;
+  }
+  if (bad || sum != hidden.size(1))
+    fail(ErrorKind::kInternal, "model",
+         "expected segments of at least one token that fill the only row, and no cache");
+}
+
 /// One pass through the blocks: what of attention is the same for all of them.
 class PassState {
  public:
@@ -85,8 +99,9 @@ class PassState {
             const Pass& pass)
       : spec_(spec), pass_(pass) {
     const std::int64_t batch = hidden.size(0);
-    const std::int64_t tokens = hidden.size(1);
+    const std::int64_t tokens = pass.segments.empty() ? hidden.size(1) : longest_segment(pass);
     attention_.spec = &spec.attention;
+    attention_.segments = pass.segments;
     attention_.starts = starts_of(pass, batch);
     std::int64_t longest = 0;
     for (std::size_t b = 0; b < attention_.starts.size(); ++b) {
@@ -155,15 +170,15 @@ at::Tensor Decoder::embed(const at::Tensor& ids) const {
 
 at::Tensor Decoder::add_positions(const at::Tensor& hidden, const Pass& pass) const {
   if (!ends_->positions.defined()) return hidden;
-  const at::Tensor starts = at::tensor(starts_of(pass, hidden.size(0)), at::kLong);
-  const at::Tensor position = starts.view({-1, 1}) + at::arange(hidden.size(1), at::kLong);
+  const at::Tensor position =
+      token_positions(starts_of(pass, hidden.size(0)), pass.segments, hidden.size(1));
   // Tokens behind a row's length are padding: any position does for them.
   const at::Tensor row =
       (position + spec_->position_offset).clamp_max(ends_->positions.size(0) - 1);
   for (std::int64_t b = 0; b < hidden.size(0); ++b) {
     const std::int64_t count =
         pass.lengths.empty() ? hidden.size(1) : pass.lengths[static_cast<std::size_t>(b)];
-    const std::int64_t end = starts[b].item<std::int64_t>() + count;
+    const std::int64_t end = position[b].narrow(0, 0, count).max().item<std::int64_t>() + 1;
     if (end <= spec_->max_positions) continue;
     fail(ErrorKind::kInput, "model",
          "expected at most " + std::to_string(spec_->max_positions) +
@@ -213,6 +228,7 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
          "expected hidden states [batch, tokens, d_model] and layers of the model");
   }
   if (hidden.numel() == 0) return hidden;
+  if (!pass.segments.empty()) check_segments(pass, hidden);
   PassState state(*spec_, *ropes_, hidden, pass);
   if (first == 0 && last > 0) hidden = add_positions(hidden, pass);
   try {
@@ -308,6 +324,22 @@ Decoder Decoder::with_weight(std::string_view name, at::Tensor value) const {
   }
   Decoder out = *this;
   out.weights_[std::string(name)] = value.contiguous();
+  out.bind();
+  return out;
+}
+
+Decoder Decoder::with_low_rank(LoraParts parts) const {
+  Decoder out = *this;
+  out.low_rank_ = std::move(parts);
+  std::size_t fitting = 0;
+  for (const LinearModule& module : linear_modules(*spec_)) {
+    const auto at = out.low_rank_.find(module.name);
+    if (at == out.low_rank_.end()) continue;
+    const LowRank& part = *at->second;
+    fitting += part.a.size(1) == module.d_in && part.b.size(0) == module.d_out ? 1 : 0;
+  }
+  if (fitting != out.low_rank_.size())
+    fail(ErrorKind::kInternal, "model", "a low-rank part fits no linear layer");
   out.bind();
   return out;
 }

@@ -20,6 +20,7 @@
 #include "formats/model_source.h"
 #include "model/architecture.h"
 #include "model/kv_cache.h"
+#include "model/lora.h"
 #include "model/rope.h"
 
 namespace lancet {
@@ -53,6 +54,9 @@ struct Pass {
   bool append = false;
   /// Real tokens of each row (right padding behind them); empty = all.
   std::vector<std::int64_t> lengths;
+  /// Texts that lie one behind the other in the batch's only row: their lengths, which sum to its
+  /// tokens. Each has positions of its own and sees nothing of the others. No cache. Empty = none.
+  std::vector<std::int64_t> segments;
   Hook hook;
 };
 
@@ -76,6 +80,8 @@ struct TargetScore {
 
 class Decoder {
  public:
+  /// The spec of a model, with names as its file has them.
+  [[nodiscard]] static DecoderSpec describe(const ModelSource& source);
   /// Missing or misshapen tensors are Error(kMismatch) with name, expected and found shape.
   [[nodiscard]] static Decoder load(const ModelSource& source, const LoadOptions& options = {});
 
@@ -87,7 +93,8 @@ class Decoder {
   [[nodiscard]] at::Tensor embed(const at::Tensor& ids) const;
   /// Blocks [first, last): hidden states entering block `first` -> leaving block `last - 1`. What
   /// enters block 0 is embed()'s result; a pass that begins there adds learned positions to it.
-  /// Differentiable with respect to `hidden` and to whatever hooks put in (weights are constants).
+  /// Differentiable with respect to `hidden`, to low-rank parts and to whatever hooks put in
+  /// (weights are constants).
   [[nodiscard]] at::Tensor run(at::Tensor hidden, std::int64_t first, std::int64_t last,
                                const Pass& pass = {}) const;
   /// Final norm and head: [..., d_model] -> float32 logits [..., vocab]. Differentiable.
@@ -114,6 +121,9 @@ class Decoder {
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
+  /// The same model with these low-rank parts on its linear layers, instead of any it had.
+  /// kInternal where one has no layer or does not fit.
+  [[nodiscard]] Decoder with_low_rank(LoraParts parts) const;
 
  private:
   struct Block;
@@ -127,6 +137,7 @@ class Decoder {
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
   std::unordered_map<std::string, at::Tensor> weights_;
+  LoraParts low_rank_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   at::Tensor embed_;
   std::shared_ptr<const Ends> ends_;

@@ -12,8 +12,9 @@ namespace {
 /// The weights of a model by the name of their module; `layer` fills the first hole of a name.
 class Views {
  public:
-  Views(const std::unordered_map<std::string, at::Tensor>& weights, const DecoderSpec& spec)
-      : weights_(weights), spec_(spec) {}
+  Views(const std::unordered_map<std::string, at::Tensor>& weights, const LoraParts& low_rank,
+        const DecoderSpec& spec)
+      : weights_(weights), low_rank_(low_rank), spec_(spec) {}
 
   void enter(std::int64_t layer) { layer_ = layer; }
 
@@ -26,7 +27,11 @@ class Views {
   }
 
   [[nodiscard]] Linear linear(const std::string& pattern, std::int64_t second = 0) const {
-    return {get(pattern, ".weight", second), get(pattern, ".bias", second), spec_.layout};
+    Linear out{get(pattern, ".weight", second), get(pattern, ".bias", second), spec_.layout, {}};
+    if (!out.weight.defined()) return out;
+    const auto at = low_rank_.find(layer_name(pattern, layer_, second));
+    if (at != low_rank_.end()) out.low_rank = at->second;
+    return out;
   }
   [[nodiscard]] Linear table(const std::string& name) const {
     return {get(name, ".weight"), get(name, ".bias"), MatrixLayout::kOutIn};
@@ -151,6 +156,7 @@ class Views {
   }
 
   const std::unordered_map<std::string, at::Tensor>& weights_;
+  const LoraParts& low_rank_;
   const DecoderSpec& spec_;
   std::int64_t layer_ = 0;
 };
@@ -159,7 +165,7 @@ class Views {
 
 void Decoder::bind() {
   const NameSpec& names = spec_->names;
-  Views views(weights_, *spec_);
+  Views views(weights_, low_rank_, *spec_);
   blocks_.clear();
   for (std::int64_t layer = 0; layer < spec_->layers; ++layer) {
     views.enter(layer);

@@ -44,6 +44,8 @@ class EngineImpl final : public Engine {
   Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) override;
   Json locate(const LocateRequest& request, const RuntimeOptions& runtime) override;
   Json covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) override;
+  Json train(const TrainRequest& request, const RuntimeOptions& runtime,
+             const TrainSink& sink) override;
   std::vector<Matrix> prompt_states(const fs::path& model, const std::vector<std::string>& prompts,
                                     bool average, const RuntimeOptions& runtime) override;
   Json held_out_loss(const HeldOutRequest& request, const RuntimeOptions& runtime) override;

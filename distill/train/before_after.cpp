@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/interrupt.h"
 #include "distill/train/abilities.h"
 #include "model/generate.h"
 #include "model/score.h"
@@ -10,84 +9,101 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kAnswer = 64;  ///< tokens of a sample at most
-constexpr std::size_t kBatch = 64;    ///< pairs scored at once
+constexpr std::size_t kPairs = 16;          ///< continuations scored in one batch
+constexpr std::int64_t kSampleTokens = 64;  ///< of a greedy answer
 
-using Pairs = std::vector<std::pair<std::string, std::string>>;
-
-/// Tokens of context and continuation; one that reaches over the border belongs to the latter.
-std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>> split(const Tokenizer& tokenizer,
-                                                                      const std::string& context,
-                                                                      const std::string& text) {
-  const Encoding encoded = tokenizer.encode(context + text);
-  std::size_t cut = encoded.ids.size();
-  while (cut > 1 && encoded.offsets[cut - 1].second > context.size()) --cut;
-  const auto at = encoded.ids.begin() + static_cast<std::ptrdiff_t>(cut);
-  return {{encoded.ids.begin(), at}, {at, encoded.ids.end()}};
-}
-
-std::vector<TextProbability> whole_texts(const Decoder& model, const Tokenizer& tokenizer,
-                                         const Pairs& pairs) {
-  std::vector<std::string> texts;
-  for (const auto& pair : pairs) texts.push_back(pair.second);
-  std::vector<TextProbability> out;
-  for (const TextScore& score : score_each(model, tokenizer, texts))
-    out.push_back({-score.nll, score.tokens});
+/// The adapter off and on around a call.
+template <class Call>
+auto with_adapter(LoraAdapter& adapter, bool enabled, const Call& call) {
+  const LoraSwitch before = adapter.state();
+  adapter.state() = {.enabled = enabled, .draw = -1};
+  auto out = call();
+  adapter.state() = before;
   return out;
 }
 
-AskProbabilities ask(const Decoder& model, const Tokenizer& tokenizer) {
-  return [&](const Pairs& pairs) {
-    if (!pairs.empty() && pairs.front().first.empty()) return whole_texts(model, tokenizer, pairs);
-    std::vector<TextProbability> out;
-    for (std::size_t begin = 0; begin < pairs.size(); begin += kBatch) {
-      check_interrupted();
-      std::vector<std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>> tokens;
-      for (std::size_t i = begin; i < std::min(begin + kBatch, pairs.size()); ++i)
-        tokens.push_back(split(tokenizer, pairs[i].first, pairs[i].second));
-      for (const ContinuationScore& score : score_continuations(model, tokens)) {
-        TextProbability& sum = out.emplace_back();
-        for (const double logprob : score.logprobs) sum.logprob += logprob;
-        sum.tokens = static_cast<std::int64_t>(score.logprobs.size());
-      }
-    }
-    return out;
-  };
+TextProbability whole_text(const Decoder& model, const Tokenizer& tokenizer,
+                           const std::string& text) {
+  const TextScore score = score_each(model, tokenizer, {text}).front();
+  return {-score.nll, score.tokens};
 }
 
-std::vector<SampleRecord> answer_samples(const Decoder& base, const Decoder& student,
-                                         const Tokenizer& tokenizer, const Dataset& data,
-                                         std::size_t count) {
-  std::vector<SampleRecord> out;
-  std::vector<Prompt> prompts;
-  const auto rows = data.eval_rows().empty() ? data.train_rows() : data.eval_rows();
-  for (std::size_t i = 0; i < std::min(count, rows.size()); ++i) {
-    Dataset::Sample sample = data.sample(rows[i], tokenizer);
-    if (sample.prompt.empty()) continue;  // a text has none
-    prompts.push_back({.id = "", .text = sample.prompt, .special = false});
-    out.push_back({.prompt = std::move(sample.prompt), .wanted = std::move(sample.answer)});
+using IdPairs = std::vector<std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>>;
+
+std::vector<TextProbability> ask(const Decoder& model, const Tokenizer& tokenizer,
+                                 const std::vector<std::pair<std::string, std::string>>& asked) {
+  std::vector<TextProbability> out(asked.size());
+  for (std::size_t first = 0; first < asked.size(); first += kPairs) {
+    const std::size_t end = std::min(asked.size(), first + kPairs);
+    IdPairs pairs;
+    std::vector<std::size_t> places;
+    for (std::size_t i = first; i < end; ++i) {
+      const auto& [context, continuation] = asked[i];
+      if (context.empty()) {
+        out[i] = whole_text(model, tokenizer, continuation);
+      } else {
+        pairs.emplace_back(tokenizer.encode(context).ids,
+                           tokenizer.encode(continuation, false).ids);
+        places.push_back(i);
+      }
+    }
+    if (pairs.empty()) continue;
+    const auto scores = score_continuations(model, pairs);
+    for (std::size_t k = 0; k < scores.size(); ++k) {
+      TextProbability& to = out[places[k]];
+      for (const double logprob : scores[k].logprobs) to.logprob += logprob;
+      to.tokens = static_cast<std::int64_t>(scores[k].logprobs.size());
+    }
   }
-  if (prompts.empty()) return out;
-  const SamplingOptions sampling{.max_tokens = kAnswer};
-  const auto before = generate(base, tokenizer, prompts, sampling, 0);
-  const auto after = generate(student, tokenizer, prompts, sampling, 0);
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    out[i].before = before[i].text;
-    out[i].after = after[i].text;
-  }
+  return out;
+}
+
+std::vector<std::string> answers(const Decoder& model, const Tokenizer& tokenizer,
+                                 const std::vector<Prompt>& prompts) {
+  SamplingOptions sampling;
+  sampling.max_tokens = kSampleTokens;
+  if (const auto eos = tokenizer.eos()) sampling.end_ids = {*eos};
+  std::vector<std::string> out;
+  for (const Generation& each : generate(model, tokenizer, prompts, sampling, 0, {}))
+    out.push_back(each.text);
   return out;
 }
 
 }  // namespace
 
-BeforeAfter compare_models(const Decoder& base, const Decoder& student, const Tokenizer& tokenizer,
-                           const Dataset& data, std::size_t samples) {
-  BeforeAfter out;
-  if (data.report().kind != "preference")
-    out.samples = answer_samples(base, student, tokenizer, data, samples);
-  out.forgetting = forgetting_json(measure_abilities(ask(base, tokenizer)),
-                                   measure_abilities(ask(student, tokenizer)));
+std::vector<SampleRecord> sample_texts(const Decoder& student, LoraAdapter& adapter,
+                                       const Tokenizer& tokenizer, const Dataset& data,
+                                       std::size_t count) {
+  const auto rows = data.eval_rows().empty() ? data.train_rows() : data.eval_rows();
+  std::vector<SampleRecord> out;
+  std::vector<Prompt> prompts;
+  for (std::size_t i = 0; i < std::min(count, rows.size()); ++i) {
+    const Dataset::Sample sample = data.sample(rows[i], tokenizer);
+    if (sample.prompt.empty()) continue;
+    prompts.push_back({.id = {}, .text = sample.prompt, .special = false});
+    out.push_back({.prompt = sample.prompt, .wanted = sample.answer, .before = {}, .after = {}});
+  }
+  if (out.empty()) return out;
+  const c10::InferenceMode inference;
+  const auto ask_all = [&] { return answers(student, tokenizer, prompts); };
+  const auto before = with_adapter(adapter, false, ask_all);
+  const auto after = with_adapter(adapter, true, ask_all);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i].before = before[i];
+    out[i].after = after[i];
+  }
   return out;
+}
+
+Json measure_forgetting(const Decoder& student, LoraAdapter& adapter, const Tokenizer& tokenizer) {
+  const c10::InferenceMode inference;
+  const auto measure = [&] {
+    return measure_abilities([&](const std::vector<std::pair<std::string, std::string>>& asked) {
+      return ask(student, tokenizer, asked);
+    });
+  };
+  const Abilities before = with_adapter(adapter, false, measure);
+  return forgetting_json(before, with_adapter(adapter, true, measure));
 }
 
 }  // namespace lancet

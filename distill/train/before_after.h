@@ -1,27 +1,24 @@
 #pragma once
-// A base and its student side by side: answers to a few prompts of the data, and what became of
-// the base's abilities.
+// What training has changed, asked of one model whose adapter is switched off and on: samples, and
+// whether the base's abilities are still there.
 
-#include <span>
 #include <vector>
 
 #include "distill/train/dataset.h"
 #include "distill/train/log.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "model/decoder.h"
+#include "model/lora.h"
 
 namespace lancet {
 
-struct BeforeAfter {
-  std::vector<SampleRecord> samples;
-  Json forgetting;  ///< forgetting_json
-};
+/// Greedy answers to the prompts of the first rows, held-out ones where there are any.
+[[nodiscard]] std::vector<SampleRecord> sample_texts(const Decoder& student, LoraAdapter& adapter,
+                                                     const Tokenizer& tokenizer,
+                                                     const Dataset& data, std::size_t count);
 
-/// `student`: the base with its adapter. Prompts are the first `samples` held-out rows, or training
-/// rows where none is held out; answers are greedy, at most 64 tokens. Rows of preferences give
-/// none.
-[[nodiscard]] BeforeAfter compare_models(const Decoder& base, const Decoder& student,
-                                         const Tokenizer& tokenizer, const Dataset& data,
-                                         std::size_t samples = 4);
+/// forgetting_json of the base and the student.
+[[nodiscard]] Json measure_forgetting(const Decoder& student, LoraAdapter& adapter,
+                                      const Tokenizer& tokenizer);
 
 }  // namespace lancet
