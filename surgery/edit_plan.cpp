@@ -47,9 +47,11 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
   Json result{{"plan", true}, {"method", editor.name}, {"parameters", parameters.json()}};
   const auto preset = request.layers == "auto" ? preset_layers(spec) : std::nullopt;
   if (request.layers == "auto" && !preset) {
+    require_mlp(spec, sweep_candidates(spec.layers), "edit");
     result["layers"] = sweep_candidates(spec.layers);
     result["layer_reason"] = "sweep: the best of these";
   } else {
+    if (!preset) require_mlp(spec, parse_layers(request.layers, spec.layers), "edit");
     result["layers"] = !preset          ? parse_layers(request.layers, spec.layers)
                        : editor.spreads ? spread_layers(*preset, spec).layers
                                         : preset->layers;
