@@ -174,11 +174,7 @@ at::Tensor Decoder::head(const at::Tensor& hidden) const {
   if (spec_->logit_scale != 1) logits = logits * spec_->logit_scale;
   if (spec_->logit_softcap != 0)
     logits = at::tanh(logits / spec_->logit_softcap) * spec_->logit_softcap;
-  for (const auto& [begin, end] : spec_->masked_ids) {
-    const at::Tensor id = at::arange(spec_->vocab, logits.options().dtype(at::kLong));
-    logits = logits.masked_fill(at::logical_and(id >= begin, id < end), kMaskedLogit);
-  }
-  return logits;
+  return ends_->masked.defined() ? logits.masked_fill(ends_->masked, kMaskedLogit) : logits;
 }
 
 at::Tensor Decoder::final_norm(const at::Tensor& hidden) const {

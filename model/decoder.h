@@ -110,6 +110,8 @@ class Decoder {
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
+  /// The same model that never says these ids, in place of those of its spec.
+  [[nodiscard]] Decoder with_masked_ids(std::vector<IdRange> masked) const;
 
  private:
   struct Block;

@@ -214,12 +214,17 @@ void Decoder::bind() {
   embed_ = views.get(names.embed, ".weight");
   Linear head = views.table(names.head);
   if (spec_->tied_head) head.weight = embed_;
+  at::Tensor masked;
+  if (!spec_->masked_ids.empty()) masked = at::zeros({spec_->vocab}, at::kBool);
+  for (const auto& [first, last] : spec_->masked_ids) masked.slice(0, first, last).fill_(true);
+  if (masked.defined()) masked = masked.to(device_);
   ends_ = std::make_shared<const Ends>(Ends{.positions = views.get(names.positions, ".weight"),
                                             .embed_norm = views.norm(names.embed_norm),
                                             .final_norm = views.norm(names.final_norm),
                                             .project_in = views.table(names.project_in),
                                             .project_out = views.table(names.project_out),
-                                            .head = head});
+                                            .head = head,
+                                            .masked = masked});
 }
 
 }  // namespace lancet

@@ -61,6 +61,7 @@ struct Decoder::Ends {
   at::Tensor positions;
   Norm embed_norm, final_norm;
   Linear project_in, project_out, head;
+  at::Tensor masked;  ///< bool [vocab]: never said; undefined = none
 };
 
 /// One pass through attention, from a block's normed input to the input of its output projection:

@@ -74,4 +74,13 @@ Decoder Decoder::with_weight(std::string_view name, at::Tensor value) const {
   return out;
 }
 
+Decoder Decoder::with_masked_ids(std::vector<IdRange> masked) const {
+  auto spec = std::make_shared<DecoderSpec>(*spec_);
+  spec->masked_ids = std::move(masked);
+  Decoder out = *this;
+  out.spec_ = std::move(spec);
+  out.bind();
+  return out;
+}
+
 }  // namespace lancet

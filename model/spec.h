@@ -188,6 +188,9 @@ struct NameSpec {
   std::string router, correction, shared_gate;
 };
 
+/// Token ids [first, last).
+using IdRange = std::pair<std::int64_t, std::int64_t>;
+
 /// Beginnings of names that some files of a family spell differently: a name takes the second of
 /// the first pair whose first it begins with.
 using Respelling = std::vector<std::pair<std::string, std::string>>;
@@ -201,11 +204,10 @@ struct DecoderSpec {
   bool head_bias = false;
   double embed_scale = 1, residual_scale = 1, logit_scale = 1;
   double logit_softcap = 0;
-  std::vector<std::pair<std::int64_t, std::int64_t>> masked_ids;  ///< [first, last): never said
-  std::vector<std::pair<std::int64_t, std::int64_t>>
-      image_ids;                 ///< [first, last): stand for parts of an image
-  bool parallel = false;         ///< attention and MLP both read the block's input
-  bool normed_residual = false;  ///< the residual is the normed input (BLOOM's option)
+  std::vector<IdRange> masked_ids;  ///< never said
+  std::vector<IdRange> image_ids;   ///< stand for parts of an image
+  bool parallel = false;            ///< attention and MLP both read the block's input
+  bool normed_residual = false;     ///< the residual is the normed input (BLOOM's option)
   NormSpec norm;
   std::vector<RopeSpec> ropes;
   AttentionSpec attention;

@@ -13,7 +13,7 @@ namespace lancet {
 namespace {
 
 /// Ids of image tokens as ranges.
-std::vector<std::pair<std::int64_t, std::int64_t>> read_image_ids(const Json& config,
+std::vector<IdRange> read_image_ids(const Json& config,
                                                                   std::int64_t vocab) {
   const auto map = config.find("vocabulary_map");
   if (map == config.end() || !map->is_object())
@@ -26,7 +26,7 @@ std::vector<std::pair<std::int64_t, std::int64_t>> read_image_ids(const Json& co
     ids.push_back(id.get<std::int64_t>());
   }
   std::ranges::sort(ids);
-  std::vector<std::pair<std::int64_t, std::int64_t>> ranges;
+  std::vector<IdRange> ranges;
   for (const std::int64_t id : ids) {
     if (ranges.empty() || id > ranges.back().second) {
       ranges.emplace_back(id, id + 1);
