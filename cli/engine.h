@@ -23,6 +23,7 @@ class Engine {
   [[nodiscard]] virtual Json about() = 0;
   [[nodiscard]] virtual Json forward(const ForwardRequest& request,
                                      const RuntimeOptions& runtime) = 0;
+  /// The model stays loaded until another one is asked for.
   [[nodiscard]] virtual std::vector<Generation> generate(const GenerateRequest& request,
                                                          const RuntimeOptions& runtime,
                                                          const TextSink& sink) = 0;

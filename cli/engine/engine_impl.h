@@ -54,7 +54,10 @@ class EngineImpl final : public Engine {
   Json list(const std::string& what) override;
 
  private:
-  std::optional<std::pair<fs::path, LoadedModel>> student_;  ///< of score_texts
+  /// The model at `path`, loaded where it is not the last one.
+  [[nodiscard]] const LoadedModel& kept(const fs::path& path, const RuntimeOptions& runtime);
+
+  std::optional<std::pair<fs::path, LoadedModel>> kept_;
 };
 
 }  // namespace lancet
