@@ -1,15 +1,10 @@
 #include "merge/ops/vector.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 
 #include "core/dispatch.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 // Bodies are always_inline so that each instruction set compiles its own copy.
 #define LANCET_BODY [[gnu::always_inline]] static inline
@@ -43,6 +38,31 @@ struct Scale {
 struct AddScaled {
   LANCET_BODY void run(double* __restrict out, const double* __restrict x, double weight, Size n) {
     for (Size i = 0; i < n; ++i) out[i] += weight * x[i];
+  }
+};
+struct Weigh {
+  static constexpr Size kTile = 64;  ///< elements whose sums stay in registers or L1
+  LANCET_BODY void run(double* __restrict out, const Out* vectors, const double* weights,
+                       Size count, double factor, const double* base, Size n) {
+    Size at = 0;
+    for (; at + kTile <= n; at += kTile)
+      tile(out, vectors, weights, count, factor, base, at, kTile);
+    tile(out, vectors, weights, count, factor, base, at, n - at);
+  }
+  LANCET_BODY void tile(double* __restrict out, const Out* vectors, const double* weights,
+                        Size count, double factor, const double* __restrict base, Size at, Size m) {
+    double sum[kTile];
+    for (Size i = 0; i < m; ++i) sum[i] = 0;
+    for (Size v = 0; v < count; ++v) {
+      const double* x = vectors[v].data() + at;
+      const double weight = weights[v];
+      for (Size i = 0; i < m; ++i) sum[i] += weight * x[i];
+    }
+    if (base == nullptr) {
+      for (Size i = 0; i < m; ++i) out[at + i] = sum[i] * factor;
+    } else {
+      for (Size i = 0; i < m; ++i) out[at + i] = sum[i] * factor + base[at + i];
+    }
   }
 };
 struct Multiply {
@@ -155,130 +175,6 @@ struct Elect {
   }
 };
 
-struct MagnitudeKeys {
-  LANCET_BODY void run(std::uint32_t* __restrict keys, const double* __restrict x, Size n) {
-    for (Size i = 0; i < n; ++i) {
-      keys[i] = std::bit_cast<std::uint32_t>(static_cast<float>(x[i])) & 0x7FFFFFFFU;
-    }
-  }
-};
-struct KeepBetween {
-  LANCET_BODY std::uint64_t run(double* __restrict x, const std::uint32_t* __restrict keys,
-                                std::uint32_t low, std::uint32_t high, Size n) {
-    std::uint32_t equal = 0;
-    for (Size i = 0; i < n; ++i) {
-      x[i] = keys[i] > low && keys[i] <= high ? x[i] : 0.0;
-      equal += keys[i] == low ? 1U : 0U;
-    }
-    return equal;
-  }
-};
-struct CountAbove {
-  LANCET_BODY std::uint64_t run(const std::uint32_t* keys, std::uint32_t key, Size n) {
-    std::uint32_t count = 0;
-    for (Size i = 0; i < n; ++i) count += keys[i] > key ? 1U : 0U;
-    return count;
-  }
-};
-struct CountEqual {
-  LANCET_BODY std::uint64_t run(const std::uint32_t* keys, std::uint32_t key, Size n) {
-    std::uint32_t count = 0;
-    for (Size i = 0; i < n; ++i) count += keys[i] == key ? 1U : 0U;
-    return count;
-  }
-};
-struct KeepMagnitudes {
-  LANCET_BODY void run(double* x, std::uint32_t low, std::uint32_t high, Size n) {
-    for (Size i = 0; i < n; ++i) {
-      const std::uint32_t key =
-          std::bit_cast<std::uint32_t>(static_cast<float>(x[i])) & 0x7FFFFFFFU;
-      x[i] = key > low && key <= high ? x[i] : 0.0;
-    }
-  }
-};
-struct KeepRandom {
-  LANCET_BODY void run(double* __restrict x, const std::uint32_t* __restrict words,
-                       std::uint32_t limit, Size n) {
-    for (Size i = 0; i < n; ++i) x[i] = (words[i] >> 8) < limit ? x[i] : 0.0;
-  }
-};
-
-struct LargestKey {
-  LANCET_BODY std::uint32_t run(const std::uint32_t* keys, Size n) {
-    std::uint32_t largest = 0;
-    for (Size i = 0; i < n; ++i) largest = keys[i] > largest ? keys[i] : largest;
-    return largest;
-  }
-};
-struct MarkNonzero {
-  LANCET_BODY void run(std::uint8_t* __restrict bits, const double* __restrict x, Size n) {
-    for (Size at = 0; at < n; at += 8) {
-      const Size m = n - at < 8 ? n - at : 8;
-      unsigned byte = 0;
-      for (Size i = 0; i < m; ++i) byte |= (x[at + i] != 0 ? 1U : 0U) << i;
-      bits[at / 8] = static_cast<std::uint8_t>(byte);
-    }
-  }
-};
-struct KeepMarked {
-  LANCET_BODY void run(double* __restrict x, const std::uint8_t* __restrict bits, Size n) {
-    for (Size at = 0; at < n; at += 8) {
-      const Size m = n - at < 8 ? n - at : 8;
-      for (Size i = 0; i < m; ++i) x[at + i] = (bits[at / 8] >> i & 1U) != 0 ? x[at + i] : 0.0;
-    }
-  }
-};
-
-Collected collect_plain(std::span<const std::uint32_t> keys, const Window& window,
-                        std::uint32_t* out) {
-  Collected found;
-  for (const std::uint32_t key : keys) {
-    const bool pivot = key == window.pivot;
-    out[found.inside] = key;  // overwritten by the next one where it does not stay
-    found.inside += !pivot && key - window.low <= window.high - window.low ? 1U : 0U;
-    found.above += key > window.high ? 1U : 0U;
-    found.pivots += pivot ? 1U : 0U;
-  }
-  return found;
-}
-
-#if defined(__x86_64__)
-[[gnu::target("avx512f")]] inline __m512i all_of(std::uint32_t v) {
-  return _mm512_set1_epi32(static_cast<int>(v));
-}
-
-[[gnu::target("avx512f,popcnt")]] Collected collect_avx512(std::span<const std::uint32_t> keys,
-                                                           const Window& window,
-                                                           std::uint32_t* out) {
-  const __m512i low = all_of(window.low), high = all_of(window.high), pivot = all_of(window.pivot);
-  const auto count = [](unsigned mask) { return static_cast<Size>(__builtin_popcount(mask)); };
-  Collected found;
-  const Size whole = keys.size() / 16 * 16;
-  for (Size i = 0; i < whole; i += 16) {
-    const __m512i key = _mm512_loadu_si512(keys.data() + i);
-    const unsigned above = _mm512_cmpgt_epu32_mask(key, high);
-    const unsigned pivots = _mm512_cmpeq_epi32_mask(key, pivot);
-    const unsigned inside = _mm512_cmpge_epu32_mask(key, low) & ~above & ~pivots;
-    _mm512_storeu_si512(out + found.inside,
-                        _mm512_maskz_compress_epi32(static_cast<__mmask16>(inside), key));
-    found.inside += count(inside);
-    found.above += count(above);
-    found.pivots += count(pivots);
-  }
-  const Collected rest = collect_plain(keys.subspan(whole), window, out + found.inside);
-  return {found.inside + rest.inside, found.above + rest.above, found.pivots + rest.pivots};
-}
-
-[[gnu::target("avx512f")]] void mark_avx512(std::uint8_t* bits, const double* x, Size bytes) {
-  for (Size b = 0; b < bytes; ++b)
-    bits[b] = _mm512_cmp_pd_mask(_mm512_loadu_pd(x + 8 * b), _mm512_setzero_pd(), _CMP_NEQ_OQ);
-}
-[[gnu::target("avx512f")]] void keep_avx512(double* x, const std::uint8_t* bits, Size bytes) {
-  for (Size b = 0; b < bytes; ++b)
-    _mm512_storeu_pd(x + 8 * b, _mm512_maskz_loadu_pd(bits[b], x + 8 * b));
-}
-#endif
-
 }  // namespace
 
 void fill(Out out, double value) { dispatch<Fill>(out.data(), value, out.size()); }
@@ -288,6 +184,11 @@ void subtract(Out out, In x) { dispatch<Subtract>(out.data(), x.data(), out.size
 void scale(Out out, double factor) { dispatch<Scale>(out.data(), factor, out.size()); }
 void add_scaled(Out out, In x, double weight) {
   dispatch<AddScaled>(out.data(), x.data(), weight, out.size());
+}
+void weigh(Out out, std::span<const Out> vectors, std::span<const double> weights, double factor,
+           In base) {
+  dispatch<Weigh>(out.data(), vectors.data(), weights.data(), vectors.size(), factor, base.data(),
+                  out.size());
 }
 void multiply(Out out, In x) { dispatch<Multiply>(out.data(), x.data(), out.size()); }
 void divide_nonzero(Out out, In x) { dispatch<DivideNonzero>(out.data(), x.data(), out.size()); }
@@ -301,53 +202,6 @@ void variance(Out out, std::span<const Out> vectors) {
 }
 void elect(Out out, In base, std::span<const Vote> votes, const Election& election) {
   dispatch<Elect>(out.data(), base.data(), votes.data(), votes.size(), &election, out.size());
-}
-
-void magnitude_keys(std::span<std::uint32_t> keys, In x) {
-  dispatch<MagnitudeKeys>(keys.data(), x.data(), x.size());
-}
-std::uint64_t keep_between(Out x, std::span<const std::uint32_t> keys, std::uint32_t low,
-                           std::uint32_t high) {
-  return dispatch<KeepBetween>(x.data(), keys.data(), low, high, x.size());
-}
-std::uint64_t count_above(std::span<const std::uint32_t> keys, std::uint32_t key) {
-  return dispatch<CountAbove>(keys.data(), key, keys.size());
-}
-std::uint64_t count_equal(std::span<const std::uint32_t> keys, std::uint32_t key) {
-  return dispatch<CountEqual>(keys.data(), key, keys.size());
-}
-void keep_magnitudes(Out x, std::uint32_t low, std::uint32_t high) {
-  dispatch<KeepMagnitudes>(x.data(), low, high, x.size());
-}
-Collected collect_window(std::span<const std::uint32_t> keys, const Window& window,
-                         std::uint32_t* out) {
-#if defined(__x86_64__)
-  if (isa() == Isa::kAvx512) return collect_avx512(keys, window, out);
-#endif
-  return collect_plain(keys, window, out);
-}
-std::uint32_t largest_key(std::span<const std::uint32_t> keys) {
-  return dispatch<LargestKey>(keys.data(), keys.size());
-}
-void mark_nonzero(std::span<std::uint8_t> bits, In x) {
-  Size done = 0;
-#if defined(__x86_64__)
-  if (isa() == Isa::kAvx512) mark_avx512(bits.data(), x.data(), done = x.size() / 8);
-#endif
-  dispatch<MarkNonzero>(bits.data() + done, x.data() + 8 * done, x.size() - 8 * done);
-}
-void keep_marked(Out x, std::span<const std::uint8_t> bits) {
-  Size done = 0;
-#if defined(__x86_64__)
-  if (isa() == Isa::kAvx512) keep_avx512(x.data(), bits.data(), done = x.size() / 8);
-#endif
-  dispatch<KeepMarked>(x.data() + 8 * done, bits.data() + done, x.size() - 8 * done);
-}
-std::uint32_t chance_limit(double chance) {
-  return static_cast<std::uint32_t>(std::ceil(std::clamp(chance, 0.0, 1.0) * 0x1p24));
-}
-void keep_random(Out x, std::span<const std::uint32_t> words, std::uint32_t limit) {
-  dispatch<KeepRandom>(x.data(), words.data(), limit, x.size());
 }
 
 }  // namespace lancet::ops
