@@ -73,6 +73,9 @@ std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
     Values back(a.size());
     CHECK(ops::store_values(dtype, a, bytes));
     CHECK(ops::load_values(dtype, bytes, back));
+    Values less(b.begin(), b.end());
+    CHECK(ops::load_differences(dtype, bytes, a, less));
+    for (std::size_t i = 0; i < a.size(); ++i) CHECK(less[i] == back[i] - a[i]);
     for (const double v : back) out.push_back(std::bit_cast<std::uint64_t>(v));
   }
   return out;
