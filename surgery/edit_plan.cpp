@@ -51,9 +51,11 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
     result["layers"] = choice.layers;
     result["layer_reason"] = choice.reason;
   } else if (request.layers == "auto" && !preset) {
+    require_mlp(spec, sweep_candidates(spec.layers), "edit");
     result["layers"] = sweep_candidates(spec.layers);
     result["layer_reason"] = "sweep: the best of these";
   } else {
+    if (!preset) require_mlp(spec, parse_layers(request.layers, spec.layers), "edit");
     result["layers"] = !preset                         ? parse_layers(request.layers, spec.layers)
                        : editor.reach == Reach::kRange ? spread_layers(*preset, spec).layers
                                                        : preset->layers;

@@ -11,6 +11,7 @@
 #include "cli/engine/engine_impl.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "distill/losses/loss.h"
 #include "model/architecture.h"
 #include "model/kernels/gemm.h"
 #include "model/runtime.h"
@@ -69,6 +70,31 @@ Json describe_editors() {
   return out;
 }
 
+/// Losses, with the options that a run may set.
+Json describe_losses() {
+  Json out = Json::array();
+  for (const Loss* loss : loss_registry()) {
+    const Json fallbacks = loss_options(loss->name).json();
+    Json parameters = Json::array();
+    for (const LossParameter& each : loss->parameters) {
+      Json entry{{"name", each.name}, {"default", fallbacks[std::string(each.name)]}};
+      if (each.kind == LossParameter::Kind::kWord) {
+        entry["choices"] = each.choices;
+      } else if (each.kind != LossParameter::Kind::kFlag) {
+        entry["minimum"] = each.minimum;
+        entry["maximum"] = each.maximum;
+      }
+      entry["help"] = each.help;
+      parameters.push_back(std::move(entry));
+    }
+    out.push_back({{"name", loss->name},
+                   {"title", loss->title},
+                   {"paper", loss->paper},
+                   {"parameters", parameters}});
+  }
+  return out;
+}
+
 /// eos_token_id: a number, a list of numbers, or absent.
 void add_ids(const Json& config, std::vector<std::int32_t>& ids) {
   const auto at = config.is_object() ? config.find("eos_token_id") : config.end();
@@ -120,7 +146,9 @@ Json EngineImpl::about() {
 Json EngineImpl::list(const std::string& what) {
   if (what == "architectures") return describe_architectures();
   if (what == "editors") return describe_editors();
-  fail(ErrorKind::kUsage, "list", "expected architectures or editors, found '" + what + "'");
+  if (what == "losses") return describe_losses();
+  fail(ErrorKind::kUsage, "list",
+       "expected architectures, editors or losses, found '" + what + "'");
 }
 
 }  // namespace lancet

@@ -111,6 +111,7 @@ TEST_CASE("layers: spellings, presets and the sweep's choice") {
   DecoderSpec spec;
   spec.model_type = "llama";
   spec.layers = 30;
+  spec.layer.resize(30);
   spec.d_model = 576;
   const auto never = [](std::int64_t) -> LayerTrial { throw std::runtime_error("tried"); };
   CHECK(choose_layers("auto", spec, never).reason.starts_with("preset"));
@@ -123,6 +124,23 @@ TEST_CASE("layers: spellings, presets and the sweep's choice") {
   CHECK(choice.reason.starts_with("sweep"));
   CHECK(choice.sweep.size() == sweep_candidates(24).size());
   CHECK(sweep_candidates(2).size() >= 1);
+}
+
+TEST_CASE("layers: a layer without an MLP is refused with the family's name, given or swept") {
+  DecoderSpec spec;
+  spec.model_type = "mamba";
+  spec.layers = 24;
+  spec.layer.resize(24, {.mlp = false, .ssm = true});
+  const auto never = [](std::int64_t) -> LayerTrial { throw std::runtime_error("tried"); };
+  for (const char* wish : {"auto", "3", "2-5"}) {
+    try {
+      (void)choose_layers(wish, spec, never);
+      FAIL("no error");
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kMismatch);
+      CHECK_THAT(error.what(), Catch::Contains("model_type mamba"));
+    }
+  }
 }
 
 TEST_CASE("subject: the last token, wherever the subject stands") {
