@@ -20,18 +20,22 @@
 #include "formats/model_source.h"
 #include "model/architecture.h"
 #include "model/kv_cache.h"
+#include "model/lora_settings.h"
 #include "model/rope.h"
 
 namespace lancet {
 
-struct AttentionPass;
+struct Linear;
+class PassState;
 
 /// Where a hook sees (and may replace) a value, in the order of one block.
 enum class Place {
   kBlockInput,       ///< residual stream entering the block            [batch, tokens, d_model]
-  kAttentionOutput,  ///< output of o_proj, before norm and add         [batch, tokens, d_model]
+  kAttentionOutput,  ///< output of o_proj (of a state space: its output projection), before norm
+                     ///< and add                               [batch, tokens, d_model]
   kMlpKey,           ///< input of the down projection: the "key" k     [batch, tokens, d_ff];
-                     ///< not in a layer of experts, which have a key each
+                     ///< not in a layer of experts, which have a key each. Neither this nor the
+                     ///< next in a layer without an MLP
   kMlpOutput,   ///< output of the down projection (of all experts), before a norm of it and the
                 ///< add                                           [batch, tokens, d_model]
   kBlockOutput  ///< residual stream leaving the block             [batch, tokens, d_model]
@@ -52,6 +56,9 @@ struct Pass {
   bool append = false;
   /// Real tokens of each row (right padding behind them); empty = all.
   std::vector<std::int64_t> lengths;
+  /// Texts that lie one behind the other in the batch's only row: their lengths, which sum to its
+  /// tokens. Each has positions of its own and sees nothing of the others. No cache. Empty = none.
+  std::vector<std::int64_t> segments;
   Hook hook;
 };
 
@@ -75,6 +82,8 @@ struct TargetScore {
 
 class Decoder {
  public:
+  /// The spec of a model, with names as its file has them.
+  [[nodiscard]] static DecoderSpec describe(const ModelSource& source);
   /// Missing or misshapen tensors are Error(kMismatch) with name, expected and found shape.
   [[nodiscard]] static Decoder load(const ModelSource& source, const LoadOptions& options = {});
 
@@ -86,13 +95,19 @@ class Decoder {
   [[nodiscard]] at::Tensor embed(const at::Tensor& ids) const;
   /// Blocks [first, last): hidden states entering block `first` -> leaving block `last - 1`. What
   /// enters block 0 is embed()'s result; a pass that begins there adds learned positions to it.
-  /// Differentiable with respect to `hidden` and to whatever hooks put in (weights are constants).
+  /// Differentiable with respect to `hidden`, to low-rank parts and to whatever hooks put in
+  /// (weights are constants).
   [[nodiscard]] at::Tensor run(at::Tensor hidden, std::int64_t first, std::int64_t last,
                                const Pass& pass = {}) const;
   /// Final norm and head: [..., d_model] -> float32 logits [..., vocab]. Differentiable.
   [[nodiscard]] at::Tensor head(const at::Tensor& hidden) const;
   /// What the head multiplies: the final norm (and, where the family has it, projection) alone.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& hidden) const;
+  /// What follows the final norm: [..., d_model] -> float32 logits. head(x) is
+  /// logits(final_norm(x)).
+  [[nodiscard]] at::Tensor logits(const at::Tensor& normed) const;
+  /// The head's matrix and bias; scale, softcap and masked ids of the spec come on top of it.
+  [[nodiscard]] const Linear& head_linear() const noexcept;
   /// Log probability and rank of targets[i] after hidden[i], hidden [count, d_model] leaving the
   /// last block. The logits of one block of positions and one slice of the vocabulary exist at a
   /// time. Not differentiable.
@@ -101,13 +116,18 @@ class Decoder {
   /// embed + run + head over all positions.
   [[nodiscard]] at::Tensor forward(const at::Tensor& ids, const Pass& pass = {}) const;
 
-  /// In a layer of experts, of one of them; kMismatch where none is named.
+  /// In a layer of experts, of one of them; kMismatch where none is named, or the layer has no MLP.
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer, std::int64_t expert = -1) const;
   [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
   /// Names of all weights, sorted.
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
+  /// The same model with these low-rank parts on its linear layers, instead of any it had.
+  /// kInternal where one has no layer or does not fit.
+  [[nodiscard]] Decoder with_low_rank(LoraParts parts) const;
+  /// The same model that never says these ids, in place of those of its spec.
+  [[nodiscard]] Decoder with_masked_ids(std::vector<IdRange> masked) const;
 
  private:
   struct Block;
@@ -115,12 +135,13 @@ class Decoder {
   Decoder() = default;
   void bind();
   [[nodiscard]] at::Tensor add_positions(const at::Tensor& hidden, const Pass& pass) const;
-  [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden,
-                                     const AttentionPass& attention, const Hook& hook) const;
+  [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
+                                     const Hook& hook) const;
   std::shared_ptr<const DecoderSpec> spec_;
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
   std::unordered_map<std::string, at::Tensor> weights_;
+  LoraParts low_rank_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   at::Tensor embed_;
   std::shared_ptr<const Ends> ends_;
