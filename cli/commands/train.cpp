@@ -64,6 +64,29 @@ std::vector<std::int64_t> layers_of(const std::string& text) {
   return out;
 }
 
+void set_init(const std::string& text, LoraSettings& lora) {
+  constexpr std::string_view kFast = "pissa_niter_";
+  static const std::map<std::string, LoraInit> kNames{{"kaiming", LoraInit::kKaiming},
+                                                      {"gaussian", LoraInit::kGaussian},
+                                                      {"pissa", LoraInit::kPissa},
+                                                      {"olora", LoraInit::kOlora}};
+  if (const auto at = kNames.find(text); at != kNames.end()) {
+    lora.init = at->second;
+    return;
+  }
+  if (text.starts_with(kFast)) {
+    lora.init = LoraInit::kPissa;
+    lora.pissa_iterations =
+        static_cast<std::int64_t>(number_of("--init-weights", text.substr(kFast.size())));
+    if (lora.pissa_iterations >= 1) return;
+  }
+  fail(ErrorKind::kUsage, "train",
+       fmt::format("--init-weights: expected kaiming, gaussian, pissa, pissa_niter_N or olora, "
+                   "found '{}'",
+                   printable(text)),
+       did_you_mean(text, {"kaiming", "gaussian", "pissa", "pissa_niter_16", "olora"}));
+}
+
 void set_lora(const TrainArguments& a, TrainRequest& r) {
   if (!a.expression.empty()) {
     if (a.app->count("--targets") > 0)
@@ -72,11 +95,7 @@ void set_lora(const TrainArguments& a, TrainRequest& r) {
     r.lora.expression = true;
   }
   r.lora.layers = layers_of(a.layers);
-  if (a.init_weights != "kaiming" && a.init_weights != "gaussian")
-    fail(ErrorKind::kUsage, "train",
-         fmt::format("--init-weights: expected kaiming or gaussian, found '{}'",
-                     printable(a.init_weights)));
-  r.lora.init = a.init_weights == "gaussian" ? LoraInit::kGaussian : LoraInit::kKaiming;
+  set_init(a.init_weights, r.lora);
   for (const std::string& each : a.rank_pattern) {
     const auto [key, value] = split_setting("--rank-pattern", each);
     r.lora.rank_pattern.emplace_back(key,
@@ -91,8 +110,9 @@ void set_lora(const TrainArguments& a, TrainRequest& r) {
 /// What an adapter that is trained on brings with it.
 void check_init(const TrainArguments& a) {
   if (a.init.empty()) return;
-  for (const char* option : {"--rank", "--alpha", "--targets", "--target-regex", "--layers",
-                             "--rank-pattern", "--alpha-pattern", "--rslora", "--init-weights"}) {
+  for (const char* option :
+       {"--rank", "--alpha", "--targets", "--target-regex", "--layers", "--rank-pattern",
+        "--alpha-pattern", "--rslora", "--init-weights", "--dora"}) {
     if (a.app->count(option) > 0)
       fail(ErrorKind::kUsage, "train",
            fmt::format("{} cannot stand beside --init: the adapter brings its own", option),
@@ -212,7 +232,10 @@ void declare_lora(CLI::App& app, TrainArguments& a) {
       ->allow_extra_args(false);
   app.add_option("--alpha-pattern", a.alpha_pattern, "name=alpha for some of the targets")
       ->allow_extra_args(false);
-  app.add_option("--init-weights", a.init_weights, "kaiming (default) or gaussian");
+  app.add_option("--init-weights", a.init_weights,
+                 "kaiming (default), gaussian, pissa, pissa_niter_N (by N iterations of a random "
+                 "projection), olora");
+  app.add_flag("--dora", l.dora, "Learn lengths and directions of the rows apart (DoRA)");
 }
 
 void declare_optimizer(CLI::App& app, TrainArguments& a) {

@@ -197,12 +197,13 @@ Json Run::train(const TrainSink& sink) {
   const auto optimizer = make_optimizer(request_.optimizer, adapter_.parameters());
   Checkpoints checkpoints(request_.out, identity_of(request_, runtime_, source_, data_,
                                                     settings_json(request_, loss_, adapter_)));
+  const Decoder base =
+      Decoder::load(source_, {resolve_dtype(runtime_.dtype), resolve_device(runtime_.device)});
+  adapter_.prepare(base);
   const RunState from = begin(checkpoints, *optimizer);
   fs::create_directories(request_.out);
   TrainLog log(
       {.folder = request_.log_dir.value_or(fs::path()), .resume_step = from.step, .echo = sink});
-  const Decoder base =
-      Decoder::load(source_, {resolve_dtype(runtime_.dtype), resolve_device(runtime_.device)});
   Student student(base, adapter_, loss_, plan.layers_kept);
   Trainer trainer({.request = request_,
                    .data = data_,
