@@ -33,7 +33,7 @@ at::Tensor turned(const at::Tensor& x, double scale = 1) {
 }
 
 bool merges(const Linear& layer, std::int64_t rows) {
-  return is_adapted(layer) && !layer.low_rank->drops() &&
+  return is_adapted(layer) && layer.packed == nullptr && !layer.low_rank->drops() &&
          rows >= kRowsPerRank * layer.low_rank->all_rank();
 }
 
@@ -267,10 +267,11 @@ at::Tensor apply_scaled_dropped(const Linear& layer, const at::Tensor& x) {
   const at::Tensor kept = x * mask.to(x.device(), x.scalar_type());
   auto undropped = std::make_shared<LowRank>(part);
   undropped->dropout = 0;
-  Linear inner{layer.weight, {}, layer.layout, undropped};
+  Linear inner{layer.weight, {}, layer.layout, undropped, layer.packed};
   const at::Tensor scaled =
       scale_rows(apply_low_rank({&inner, 1}, kept)[0], part, weight_norms(layer), {});
-  return apply_linear({layer.weight, layer.bias, layer.layout, nullptr}, x - kept) + scaled;
+  return apply_linear({layer.weight, layer.bias, layer.layout, nullptr, layer.packed}, x - kept) +
+         scaled;
 }
 
 }  // namespace

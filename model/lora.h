@@ -91,6 +91,10 @@ class LoraAdapter {
   /// PiSSA and OLoRA. Once, before the first pass and before a checkpoint is read.
   void prepare(const Decoder& base);
   [[nodiscard]] LoraSwitch& state() const noexcept { return *state_; }
+  /// Whether the parts begin as parts of the base (PiSSA, OLoRA).
+  [[nodiscard]] bool decomposed() const noexcept {
+    return !stored_ && (init_ == LoraInit::kPissa || init_ == LoraInit::kOlora);
+  }
   /// Leaves of the graph: A and B of every part in turn, then the magnitudes.
   [[nodiscard]] std::vector<at::Tensor> parameters() const;
   [[nodiscard]] std::int64_t parameter_count() const;

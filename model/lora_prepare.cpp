@@ -64,7 +64,7 @@ Factors olora(const at::Tensor& w, const LowRank& part) {
 
 /// The base's matrix as [d_out, d_in], float32.
 at::Tensor matrix_of(const Decoder& base, const LowRank& part) {
-  const at::Tensor stored = base.weight(part.module + ".weight").to(at::kCPU, at::kFloat);
+  const at::Tensor stored = base.matrix(part.module + ".weight");
   return base.spec().layout == MatrixLayout::kOutIn ? stored : stored.t();
 }
 
@@ -72,14 +72,14 @@ at::Tensor matrix_of(const Decoder& base, const LowRank& part) {
 
 void LoraAdapter::prepare(const Decoder& base) {
   const at::NoGradGuard no_grad;
-  const bool decomposed = !stored_ && (init_ == LoraInit::kPissa || init_ == LoraInit::kOlora);
+
   for (const auto& part : parts_) {
     check_interrupted();
     if (part->magnitude.defined()) {
-      part->base_norms = squared_row_norms(base.weight(part->module + ".weight"));
+      part->base_norms = squared_row_norms(base.matrix(part->module + ".weight"));
       if (!stored_) part->magnitude.copy_(part->base_norms.sqrt());
     }
-    if (!decomposed) continue;
+    if (!decomposed()) continue;
     const at::Tensor w = matrix_of(base, *part);
     const Factors factors =
         init_ == LoraInit::kPissa ? pissa(w, *part, pissa_iterations_) : olora(w, *part);

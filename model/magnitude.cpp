@@ -33,8 +33,8 @@ std::vector<double> gram_of(const float* a, std::int64_t rank, std::int64_t d_in
 
 /// A W^T, float32 [rank, d_out].
 at::Tensor projected(const Linear& layer, const at::Tensor& a) {
-  const Linear plain{layer.weight, {}, layer.layout, nullptr};
-  if (!is_native(a) || !layer.weight.is_cpu())
+  const Linear plain{layer.weight, {}, layer.layout, nullptr, layer.packed};
+  if (layer.packed == nullptr && !layer.weight.is_cpu())
     return apply_composed(plain, a.to(layer.weight.device(), layer.weight.scalar_type()))
         .to(at::kCPU, at::kFloat)
         .contiguous();

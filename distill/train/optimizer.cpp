@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
-#include "distill/train/dynamic_map.h"
+#include "formats/quant/dynamic_map.h"
 
 namespace lancet {
 namespace {

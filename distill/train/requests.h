@@ -61,6 +61,7 @@ struct TrainRequest {
   std::int64_t save_every = 0;  ///< steps; 0 = only when it is interrupted
   std::int64_t keep = 2;        ///< last checkpoints kept beside the best one
   std::optional<fs::path> log_dir;
+  std::string base_quant = "none";     ///< none, nf4, int8, q8_0, stored: of the frozen layers
   std::string checkpointing = "auto";  ///< of activations: auto, on, off
   std::uint64_t memory = 0;  ///< bytes that the run may take; 0 = four fifths of what is free
 

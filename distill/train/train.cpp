@@ -100,6 +100,7 @@ Json identity_of(const TrainRequest& request, const RuntimeOptions& runtime,
                  const ModelSource& source, const Dataset& data, Json settings) {
   settings["version"] = LANCET_VERSION;
   settings["seed"] = runtime.seed;
+  settings["base_quant"] = request.base_quant;
   settings["dtype"] = runtime.dtype == "auto" ? "float32" : runtime.dtype;
   settings["data"] = data.hash();
   Json files = Json::array();
@@ -197,8 +198,9 @@ Json Run::train(const TrainSink& sink) {
   const auto optimizer = make_optimizer(request_.optimizer, adapter_.parameters());
   Checkpoints checkpoints(request_.out, identity_of(request_, runtime_, source_, data_,
                                                     settings_json(request_, loss_, adapter_)));
-  const Decoder base =
-      Decoder::load(source_, {resolve_dtype(runtime_.dtype), resolve_device(runtime_.device)});
+  const Decoder base = Decoder::load(source_, {.dtype = resolve_dtype(runtime_.dtype),
+                                               .device = resolve_device(runtime_.device),
+                                               .quant = parse_base_quant(request_.base_quant)});
   adapter_.prepare(base);
   const RunState from = begin(checkpoints, *optimizer);
   fs::create_directories(request_.out);
