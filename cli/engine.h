@@ -7,6 +7,7 @@
 
 #include "core/json.h"
 #include "distill/train/requests.h"
+#include "distill/train/held_out.h"
 #include "merge/linalg.h"
 #include "model/requests.h"
 #include "surgery/locate/requests.h"
@@ -51,6 +52,10 @@ class Engine {
                                                           const std::vector<std::string>& prompts,
                                                           bool average,
                                                           const RuntimeOptions& runtime) = 0;
+  /// {"rows", "targets", "loss"}: mean negative log likelihood of the tokens of rows that training
+  /// would count; loss null when there is none.
+  [[nodiscard]] virtual Json held_out_loss(const HeldOutRequest& request,
+                                           const RuntimeOptions& runtime) = 0;
   /// Linear algebra on the device of `runtime`; lives as long as the engine.
   [[nodiscard]] virtual const Linalg& linalg(const RuntimeOptions& runtime) = 0;
   /// Names, titles, papers and parameters of a registry: "architectures",

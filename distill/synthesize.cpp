@@ -63,7 +63,7 @@ class Synthesis {
       : request_(request),
         job_(std::move(job)),
         recipe_(*job_.data.recipe),
-        out_(request.output.empty() ? job_.output : request.output),
+        out_(request.output.empty() ? dataset_path(job_) : request.output),
         prompts_(std::string(recipe_.name), job_.data.prompts),
         context_{
             recipe_,  job_.data.options, prompts_, body_of(job_.teacher), job_.teacher.send_seed,
@@ -306,6 +306,9 @@ Json Synthesis::run() {
 Json synthesize(const SynthesizeRequest& request) {
   Job job = request.job.empty() ? parse_job(request.text, "options", fs::current_path())
                                 : read_job(request.job);
+  if (!job.data.rows.empty())
+    fail(ErrorKind::kUsage, "synthesize", "this job has its rows already: there is nobody to ask",
+         "lancet distill goes on from them");
   if (request.seed) job.seed = *request.seed;
   Synthesis synthesis(request, std::move(job));
   return request.plan ? synthesis.plan() : synthesis.run();

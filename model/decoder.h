@@ -85,6 +85,8 @@ struct TargetScore {
 
 class Decoder {
  public:
+  /// The spec of a model, with names as its file has them.
+  [[nodiscard]] static DecoderSpec describe(const ModelSource& source);
   /// Missing or misshapen tensors are Error(kMismatch) with name, expected and found shape.
   [[nodiscard]] static Decoder load(const ModelSource& source, const LoadOptions& options = {});
 

@@ -46,17 +46,6 @@ const TensorInfo& expect_tensor(const ModelSource& source, const ExpectedTensor&
   return *info;
 }
 
-/// The spec of the model, with names as this file has them.
-DecoderSpec spec_of(const ModelSource& source) {
-  DecoderSpec spec = describe_decoder(source.config());
-  const std::string embed = spec.names.embed + ".weight";
-  if (!spec.optional_prefix.empty() && source.find(embed) == nullptr &&
-      source.find(embed.substr(spec.optional_prefix.size())) != nullptr) {
-    drop_prefix(spec);
-  }
-  return spec;
-}
-
 /// A tensor that the config has no place for means that config and weights belong to different
 /// models. Buffers that older versions of transformers stored mean nothing.
 void check_nothing_else(const ModelSource& source, const DecoderSpec& spec,
@@ -222,13 +211,23 @@ std::shared_ptr<const PackedMatrix> pack_tensor(const ModelSource& source, const
 
 }  // namespace
 
+DecoderSpec Decoder::describe(const ModelSource& source) {
+  DecoderSpec spec = describe_decoder(source.config());
+  const std::string embed = spec.names.embed + ".weight";
+  if (!spec.optional_prefix.empty() && source.find(embed) == nullptr &&
+      source.find(embed.substr(spec.optional_prefix.size())) != nullptr) {
+    drop_prefix(spec);
+  }
+  return spec;
+}
+
 Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
   if (options.dtype != at::kFloat && options.dtype != at::kBFloat16) {
     fail(ErrorKind::kUsage, "model", "expected dtype float32 or bfloat16");
   }
   const c10::InferenceMode weights_are_normal_tensors(false);
   Decoder model;
-  model.spec_ = std::make_shared<const DecoderSpec>(spec_of(source));
+  model.spec_ = std::make_shared<const DecoderSpec>(describe(source));
   model.dtype_ = options.dtype;
   model.device_ = options.device;
   // Everything is checked before anything is allocated.

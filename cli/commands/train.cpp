@@ -130,6 +130,8 @@ TrainRequest request_of(const TrainArguments& a, const CommonOptions& common) {
   if (!a.init.empty()) r.init = a.init;
   if (a.app->count("--dropout") > 0) r.init_dropout = r.lora.dropout;
   if (!a.log_dir.empty()) r.log_dir = a.log_dir;
+  if (r.samples > 0 && a.log_dir.empty())
+    fail(ErrorKind::kUsage, "train", "--samples: expected --log-dir, where the report goes");
   for (const std::string& each : a.loss_options) {
     const auto [name, value] = split_setting("--loss-option", each);
     r.loss_options[name] = value;
@@ -157,13 +159,11 @@ std::string plan_text(const Json& plan) {
   return table.text();
 }
 
+/// Evaluations alone: the bar says what steps do.
 std::string line_text(const Json& line) {
-  if (line.value("eval", false))
-    return fmt::format("step {}: held-out loss {:.4f}\n", line["step"].dump(),
-                       line["loss"].get<double>());
-  return fmt::format("step {}: loss {:.4f}, lr {:.3g}, {:.0f} tokens/s\n", line["step"].dump(),
-                     line["loss"].get<double>(), line["lr"].get<double>(),
-                     line["tokens_per_second"].get<double>());
+  if (!line.value("eval", false)) return "";
+  return fmt::format("step {}: held-out loss {:.4f}\n", line["step"].dump(),
+                     line["loss"].get<double>());
 }
 
 std::string result_text(const Json& d) {
@@ -277,6 +277,11 @@ void declare_run(CLI::App& app, TrainArguments& a) {
       ->check(CLI::Range(0, 1'000'000'000));
   app.add_option("--keep", r.keep, "Checkpoints kept beside the best one (default 2)")
       ->check(CLI::Range(1, 1'000'000));
+  app.add_option("--samples", r.samples,
+                 "With --log-dir: prompts answered before and after, in the report (default 0)")
+      ->check(CLI::Range(0, 1000));
+  app.add_flag("--forgetting", r.forgetting,
+               "Measure perplexity and small tests of the base's abilities before and after");
   app.add_option("--log-dir", a.log_dir, "JSON lines, TensorBoard events and a report go there");
   app.add_option("--checkpointing", r.checkpointing,
                  "Compute layers again instead of keeping their states: auto (default: where "

@@ -48,6 +48,7 @@ class EngineImpl final : public Engine {
              const TrainSink& sink) override;
   std::vector<Matrix> prompt_states(const fs::path& model, const std::vector<std::string>& prompts,
                                     bool average, const RuntimeOptions& runtime) override;
+  Json held_out_loss(const HeldOutRequest& request, const RuntimeOptions& runtime) override;
   const Linalg& linalg(const RuntimeOptions& runtime) override;
   Json list(const std::string& what) override;
 

@@ -44,7 +44,7 @@ Json step_json(const StepRecord& record) {
 
 Json eval_json(const EvalRecord& record) {
   Json out{{"step", record.step},       {"eval", true},
-           {"eval_loss", record.loss},  {"perplexity", std::exp(record.loss)},
+           {"loss", record.loss},       {"perplexity", std::exp(record.loss)},
            {"targets", record.targets}, {"seconds", record.seconds}};
   for (const auto& [name, value] : record.more) out[name] = value;
   return out;

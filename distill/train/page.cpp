@@ -33,8 +33,8 @@ Curve curve_of(const std::vector<Json>& records, const std::string& key, bool ev
 /// Names of numbers beyond those that every step has, in the order in which they came.
 std::vector<std::string> further_names(const std::vector<Json>& records) {
   const std::set<std::string> known{
-      "step",    "epoch", "loss",      "lr",         "grad_norm",         "tokens",     "targets",
-      "seconds", "eval",  "eval_loss", "perplexity", "tokens_per_second", "peak_memory"};
+      "step",    "epoch",   "loss", "lr",         "grad_norm",         "tokens",
+      "targets", "seconds", "eval", "perplexity", "tokens_per_second", "peak_memory"};
   std::vector<std::string> out;
   for (const Json& record : records) {
     for (const auto& [name, value] : record.items()) {
@@ -49,7 +49,7 @@ std::string curves(const std::vector<Json>& records) {
   const auto chart = [&](std::string title, const std::string& key, std::string unit) {
     CurveChart out{.title = std::move(title), .unit = std::move(unit)};
     out.curves.push_back(curve_of(records, key, false, "training"));
-    Curve held = curve_of(records, key == "loss" ? "eval_loss" : key, true, "held out");
+    Curve held = curve_of(records, key, true, "held out");
     if (!held.points.empty()) out.curves.push_back(std::move(held));
     return draw_curves(out);
   };

@@ -8,6 +8,7 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "distill/train/before_after.h"
 #include "distill/train/card.h"
 #include "distill/train/plan.h"
 #include "distill/train/trainer.h"
@@ -134,7 +135,7 @@ class Run {
         loss_(loss_options(request.loss, request.loss_options)),
         source_(ModelSource::open(request.model)),
         tokenizer_(Tokenizer::open(source_)),
-        spec_(describe_decoder(source_.config())),
+        spec_(Decoder::describe(source_)),
         data_(Dataset::load(request.data, source_, tokenizer_,
                             data_options(request, *loss_.loss, runtime.seed))),
         epochs_(data_, request),
@@ -181,10 +182,9 @@ class Run {
 };
 
 RunState Run::begin(Checkpoints& checkpoints, Optimizer& optimizer) {
-  if (request_.force) {
-    std::error_code ignored;
-    fs::remove_all(request_.out, ignored);
-  }
+  std::error_code ignored;
+  if (request_.force) fs::remove_all(request_.out, ignored);
+  fs::remove(request_.out / "failed_batch.jsonl", ignored);
   if (const auto step = checkpoints.newest()) {
     log::info(fmt::format("going on after step {} of {}", *step, epochs_.steps()));
     return checkpoints.load(*step, adapter_, optimizer);
@@ -217,10 +217,17 @@ Json Run::train(const TrainSink& sink) {
                    .log = log,
                    .pairs = loss_.loss->needs.pairs});
   const RunState state = trainer.run(from);
-  const Json result = result_json(state, trainer.stopped_early());
+  Json result = result_json(state, trainer.stopped_early());
+  RunRecord record;
+  if (request_.forgetting) {
+    record.forgetting = measure_forgetting(student.decoder(), adapter_, tokenizer_);
+    result["forgetting"] = record.forgetting;
+  }
+  if (request_.samples > 0)
+    record.samples = sample_texts(student.decoder(), adapter_, tokenizer_, data_,
+                                  static_cast<std::size_t>(request_.samples));
   write(result);
   if (request_.save_every == 0 && request_.patience == 0) checkpoints.remove_all();
-  RunRecord record;
   record.title = request_.out.filename().string();
   record.settings = settings_json(request_, loss_, adapter_);
   record.data = {{"rows", dataset_json(data_.report())}, {"packs", pack_json(epochs_.report())}};

@@ -57,7 +57,7 @@ RunState Trainer::run(RunState begin) {
     throw;
   }
   progress.finish();
-  if (request.patience > 0 && state_.best_step > 0 && parts_.checkpoints.has(state_.best_step))
+  if (request.patience > 0 && parts_.checkpoints.has(state_.best_step))
     parts_.checkpoints.load_values(state_.best_step, parts_.adapter);
   return state_;
 }
@@ -143,7 +143,7 @@ void Trainer::evaluate() {
                    .seconds = since(begin),
                    .more = sums.means()});
   const std::int64_t patience = parts_.request.patience;
-  if (patience > 0 && better && state_.step > 0) save();
+  if (patience > 0 && better) save();
   stopped_early_ = patience > 0 && state_.worse_evals >= patience;
   if (stopped_early_)
     log::info(fmt::format("stopped: {} evaluations without one better than that after step {}",

@@ -87,7 +87,7 @@ TEST_CASE("log: a resumed run drops the steps that had not been saved, and a tor
     for (int i = 1; i <= 5; ++i) log.step(step(i, 3.0 / i));
   }
   CHECK(echoed.size() == 6);
-  CHECK(echoed[0]["eval_loss"] == 3.0);
+  CHECK(echoed[0]["loss"] == 3.0);
   CHECK(echoed[1]["coverage"] == 0.75);
   {
     const std::string whole = read_file(folder / "steps.jsonl");
