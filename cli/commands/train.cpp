@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/engine.h"
+#include "cli/launch.h"
 #include "cli/output.h"
 #include "core/bytes.h"
 #include "core/log.h"
@@ -17,6 +18,7 @@ struct TrainArguments {
   std::vector<std::string> data, rank_pattern, alpha_pattern, loss_options;
   std::string model, out, init, log_dir, layers, init_weights = "kaiming", expression;
   bool no_shuffle = false;
+  int processes = 1;
   CLI::App* app = nullptr;
 };
 
@@ -182,7 +184,9 @@ int run(const TrainArguments& a, const CommonOptions& common) {
   const TrainSink sink = [&](const Json& line) {
     common.json ? print_json(line) : print_text(line_text(line));
   };
+  if (a.processes > 1 && !common.plan) return launch_ranks(a.processes, common.runtime.threads);
   const Json result = open_engine(common.runtime).train(request, common.runtime, sink);
+  if (result.value("rank", 0) > 0) return 0;  // the first one speaks for all
   if (common.json) {
     print_json(result);
   } else {
@@ -207,7 +211,8 @@ void declare_data(CLI::App& app, TrainArguments& a) {
   app.add_flag("--as-chat", r.as_chat, "Prompts and completions go through the chat template");
   app.add_option("--batch-tokens", r.batch_tokens, "Tokens of a micro-batch (default 4096)");
   app.add_option("--batch-size", r.batch_size, "Rows of a micro-batch, instead of tokens");
-  app.add_option("--accumulate", r.accumulate, "Micro-batches of a step (default 1)");
+  app.add_option("--accumulate", r.accumulate,
+                 "Micro-batches of a step, of all processes together (default 1)");
   app.add_flag("--pack,!--no-pack", r.pack,
                "Fill micro-batches best-fit (default), or in the order of the rows");
   app.add_flag("--no-shuffle", a.no_shuffle, "Rows in the order of the files");
@@ -283,6 +288,13 @@ void declare_run(CLI::App& app, TrainArguments& a) {
   app.add_flag("--forgetting", r.forgetting,
                "Measure perplexity and small tests of the base's abilities before and after");
   app.add_option("--log-dir", a.log_dir, "JSON lines, TensorBoard events and a report go there");
+  app.add_option("--nproc", a.processes,
+                 "Processes on this machine that share the micro-batches of a step (default 1); "
+                 "under torchrun, Slurm or mpirun they are found by themselves")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--rank-timeout", r.rank_timeout,
+                 "Seconds that processes wait for each other to begin (default 600)")
+      ->check(CLI::Range(1.0, 86400.0));
   app.add_option("--checkpointing", r.checkpointing,
                  "Compute layers again instead of keeping their states: auto (default: where "
                  "memory, or --memory, asks for it), on, off");

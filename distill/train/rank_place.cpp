@@ -72,8 +72,7 @@ void read_slurm_master(const Environment& environment, RankPlace& place) {
   }
   const auto job = environment("SLURM_JOB_ID");
   const std::int64_t id = job ? parse_number("SLURM_JOB_ID", *job, 0, INT64_MAX) : 0;
-  if (place.port == 0)
-    place.port = static_cast<std::uint16_t>(kFirstSlurmPort + id % kSlurmPorts);
+  if (place.port == 0) place.port = static_cast<std::uint16_t>(kFirstSlurmPort + id % kSlurmPorts);
 }
 
 }  // namespace

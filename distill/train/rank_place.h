@@ -23,9 +23,9 @@ using Environment = std::function<std::optional<std::string>(const char* name)>;
 
 /// RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; else SLURM_PROCID, SLURM_STEP_NUM_TASKS,
 /// SLURM_LOCALID and the first host of SLURM_STEP_NODELIST (inside srun only: a batch script sees
-/// some of Slurm's variables, too, and is alone); else OMPI_COMM_WORLD_*, PMI_RANK and PMI_SIZE with
-/// MASTER_ADDR and MASTER_PORT. One process where there are none. kUsage for values that make no
-/// sense or leave something open.
+/// some of Slurm's variables, too, and is alone); else OMPI_COMM_WORLD_*, PMI_RANK and PMI_SIZE
+/// with MASTER_ADDR and MASTER_PORT. One process where there are none. kUsage for values that make
+/// no sense or leave something open.
 [[nodiscard]] RankPlace rank_place(const Environment& environment);
 
 /// The first host of a Slurm list: "gpu[07-09,12],login" is gpu07. kUsage for what is none.

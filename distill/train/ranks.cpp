@@ -127,8 +127,8 @@ void Ranks::together(const std::function<void()>& body) const {
   if (kind == 0) return;
   guarded(place_, [&] {
     const auto bytes = group_->store->get(kFailure);
-    fail(static_cast<ErrorKind>(kind), "train", "stopped with " +
-                                                    std::string(bytes.begin(), bytes.end()));
+    fail(static_cast<ErrorKind>(kind), "train",
+         "stopped with " + std::string(bytes.begin(), bytes.end()));
   });
 }
 
@@ -151,22 +151,18 @@ std::string Ranks::broadcast(const std::string& text) const {
   if (group_ == nullptr) return text;
   const at::Tensor size = at::scalar_tensor(static_cast<std::int64_t>(text.size()), at::kLong);
   guarded(place_, [&] { group_->spread(size); });
-  std::string out = first() ? text : std::string(static_cast<std::size_t>(size.item<std::int64_t>()), ' ');
+  std::string out =
+      first() ? text : std::string(static_cast<std::size_t>(size.item<std::int64_t>()), ' ');
   broadcast(std::as_writable_bytes(std::span(out)));
   return out;
 }
 
-bool Ranks::agree(std::uint64_t value) const {
+bool Ranks::agree(const std::string& text) const {
   if (group_ == nullptr) return true;
-  return guarded(place_, [&] {
-    const auto own = static_cast<std::int64_t>(value);
-    const at::Tensor theirs = at::scalar_tensor(own, at::kLong);
-    group_->spread(theirs);
-    const std::int64_t differs = theirs.item<std::int64_t>() == own ? 0 : 1;
-    const at::Tensor any = at::scalar_tensor(differs, at::kLong);
-    group_->reduce(any, c10d::ReduceOp::MAX);
-    return any.item<std::int64_t>() == 0;
-  });
+  const std::int64_t differs = broadcast(text) == text ? 0 : 1;
+  const at::Tensor any = at::scalar_tensor(differs, at::kLong);
+  guarded(place_, [&] { group_->reduce(any, c10d::ReduceOp::MAX); });
+  return any.item<std::int64_t>() == 0;
 }
 
 #else
@@ -185,7 +181,7 @@ void Ranks::sum(std::span<float>) const {}
 void Ranks::sum(std::span<double>) const {}
 void Ranks::broadcast(std::span<std::byte>) const {}
 std::string Ranks::broadcast(const std::string& text) const { return text; }
-bool Ranks::agree(std::uint64_t) const { return true; }
+bool Ranks::agree(const std::string&) const { return true; }
 
 #endif
 

@@ -2,9 +2,9 @@
 // The processes of a data-parallel run, over LibTorch's c10d (Gloo). Every rank calls the same
 // operations in the same order. One process alone: nothing is sent.
 //
-// What a rank does by itself runs in together(): one that fails says so when it comes to the others,
-// and all stop with it. One that is killed breaks its connections, and the others' next operation
-// fails with kResource.
+// What a rank does by itself runs in together(): one that fails says so when it comes to the
+// others, and all stop with it. One that is killed breaks its connections, and the others' next
+// operation fails with kResource.
 
 #include <cstddef>
 #include <cstdint>
@@ -46,8 +46,8 @@ class Ranks {
   void broadcast(std::span<std::byte> bytes) const;
   /// Rank 0's text everywhere.
   [[nodiscard]] std::string broadcast(const std::string& text) const;
-  /// Whether all ranks come with the same value.
-  [[nodiscard]] bool agree(std::uint64_t value) const;
+  /// Whether all ranks come with the same text.
+  [[nodiscard]] bool agree(const std::string& text) const;
 
  private:
   struct Group;
