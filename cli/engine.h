@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/json.h"
-#include "distill/train/requests.h"
 #include "distill/train/held_out.h"
+#include "distill/train/requests.h"
 #include "merge/linalg.h"
 #include "model/requests.h"
 #include "surgery/locate/requests.h"

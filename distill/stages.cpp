@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "distill/job.h"
+#include "distill/licence.h"
 #include "distill/prompts.h"
 
 namespace lancet {
@@ -55,6 +56,23 @@ Json synthesize_json(const Job& job) {
   return {{"asks", std::move(asks)}, {"files", paths_json(seed_files(job))}};
 }
 
+/// The student's name against the licences of the teacher, or of the data: before anybody is paid.
+void check_licences(const Job& job) {
+  LicenceDuties duties;
+  if (job.data.rows.empty()) duties.add_teacher(job.teacher.model);
+  if (!job.teacher.licence.empty()) duties.declare(job.teacher.licence);
+  for (const fs::path& rows : job.data.rows) duties.add_data(rows);
+  if (!job.student->licence.empty()) duties.declare(job.student->licence);
+  bool accepted = false;
+  if (job.curate) {
+    for (const JobSetting& each : *job.curate)
+      accepted =
+          accepted || ((each.key == "accept_terms_risk" || each.key == "accept-terms-risk") &&
+                       each.values.front() == "true");
+  }
+  duties.check(job.student->name, accepted);
+}
+
 }  // namespace
 
 Json describe_job(const fs::path& path) {
@@ -83,6 +101,7 @@ Json describe_job(const fs::path& path) {
     fail(
         ErrorKind::kUsage, "distill",
         fmt::format("{}: 'student' is missing: which model is trained?", printable(path.string())));
+  if (job.student) check_licences(job);
   if (job.evaluate && !job.train)
     fail(ErrorKind::kUsage, "distill",
          fmt::format("{}: evaluate compares before and after, and 'train' is missing",

@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "distill/batch.h"
 #include "distill/job.h"
+#include "distill/licence.h"
 #include "distill/production.h"
 #include "distill/teacher/capabilities.h"
 #include "formats/model_writer.h"
@@ -223,6 +224,10 @@ void Synthesis::write_lancet_json(const Json& summary, const Json& capabilities)
   for (const std::string_view name : recipe_.prompts)
     prompts[name] = sha256_hex(prompts_.text(std::string(name)));
   fields["prompts"] = prompts;
+  LicenceDuties duties;
+  duties.add_teacher(job_.teacher.model);
+  if (!job_.teacher.licence.empty()) duties.declare(job_.teacher.licence);
+  fields["licence"] = duties.json();
   fields["capabilities"] = capabilities;
   fields["result"] = summary;
   write_manifest(beside(out_, ".lancet.json"), fields,

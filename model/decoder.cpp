@@ -13,6 +13,7 @@
 #include "model/attention.h"
 #include "model/decoder_parts.h"
 #include "model/intraop.h"
+#include "model/lora.h"
 #include "model/names.h"
 
 namespace lancet {

@@ -20,7 +20,7 @@
 #include "formats/model_source.h"
 #include "model/architecture.h"
 #include "model/kv_cache.h"
-#include "model/lora.h"
+#include "model/lora_settings.h"
 #include "model/packed_matrix.h"
 #include "model/rope.h"
 

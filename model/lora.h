@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -51,9 +50,6 @@ struct LowRank {
 };
 
 class Decoder;
-
-/// By the name of the module, as the Decoder's own weights are named.
-using LoraParts = std::unordered_map<std::string, std::shared_ptr<const LowRank>>;
 
 /// Mask times 1 / (1 - p) for the current draw, float32 [rows, d_in]: element i of row r is element
 /// r * d_in + i of the random stream, whatever the thread count.

@@ -1,12 +1,19 @@
 #pragma once
-// Where low-rank parts are put and how they begin. No LibTorch here.
+// Where low-rank parts are put and how they begin, and what a model is given of them. No LibTorch
+// here.
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace lancet {
+
+struct LowRank;
+/// By the name of the module, as the Decoder's own weights are named (model/lora.h).
+using LoraParts = std::unordered_map<std::string, std::shared_ptr<const LowRank>>;
 
 /// kKaiming: A uniform in +-1 / sqrt(d_in), B zero (PEFT's default). kGaussian: A normal with
 /// deviation 1 / rank, B zero. kPissa: the largest singular values of W and their vectors

@@ -61,6 +61,8 @@ fi
 if ((tests)); then
   install .venv-oracle oracle "torch==$torch" transformers==5.17.0 tokenizers==0.23.3 sentencepiece==0.2.3 protobuf==7.36.2 tiktoken==0.14.0 safetensors==0.8.0 \
     gguf==0.19.0 peft==0.21.2 jinja2==3.1.6 numpy
+  # The reader of event files alone: what it imports for them is there already.
+  install .venv-oracle tensorboard --no-deps tensorboard==2.20.0 absl-py==2.5.1
   install .venv-datasketch datasketch datasketch==1.6.5 numpy==2.4.6 scipy==1.17.1
   # mergekit pins what it stands on, so it has an environment of its own, which borrows the packages of the other one.
   install .venv-mergekit mergekit --no-deps mergekit==0.1.5 immutables==0.21

@@ -30,7 +30,7 @@ struct Abilities {
     std::int64_t items = 0, passed = 0;
     double margin = 0;  ///< mean of the answer's log probability a byte minus the best other's
   };
-  double perplexity = 0;  ///< of share/texts/perplexity.txt
+  double perplexity = 0;  ///< of every fourth paragraph of share/texts/perplexity.txt
   std::int64_t tokens = 0;
   std::vector<Test> tests;
 };

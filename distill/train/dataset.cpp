@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "core/temporary.h"
 #include "core/text.h"
 #include "distill/train/encode.h"
 #include "distill/train/example_store.h"
@@ -113,9 +113,13 @@ struct Dataset::Impl {
   std::vector<std::uint64_t> hashes;
   std::vector<std::size_t> train, held;
 
-  explicit Impl(const DatasetOptions& given)
-      : options(given),
-        store(given.scratch.empty() ? fs::temp_directory_path() / "lancet" : given.scratch) {}
+  explicit Impl(const DatasetOptions& given) : options(given), store(scratch_of(given)) {}
+
+  static fs::path scratch_of(const DatasetOptions& given) {
+    if (given.scratch.empty()) return fs::temp_directory_path() / "lancet";
+    temporary::make_parent(given.scratch);
+    return given.scratch;
+  }
 
   /// Everything that needs no tokenizer.
   void check(const RowFiles& rows, Problems& problems) {

@@ -1,7 +1,6 @@
 #include "distill/train/encode.h"
 
 #include <algorithm>
-#include <mutex>
 
 #include <fmt/format.h>
 

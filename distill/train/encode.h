@@ -2,7 +2,7 @@
 // A training row as tokens: template, spans, end tokens, truncation, teacher. Const and safe to use
 // from many threads.
 
-#include <memory>
+#include <mutex>
 #include <optional>
 
 #include "distill/train/dataset.h"

@@ -44,12 +44,12 @@ bool has(const Range& range, std::string_view key) {
 }
 
 Row parse(std::string_view line) {
-  if (const auto bad = find_invalid_utf8(line))
-    throw RowProblem{"utf8", fmt::format("invalid UTF-8 at byte {}", *bad)};
   try {
     return parse_row(line, "row");
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kInput) throw;
+    if (const auto bad = find_invalid_utf8(line))
+      throw RowProblem{"utf8", fmt::format("invalid UTF-8 at byte {}", *bad)};
     std::string message = error.message();
     if (message.starts_with("row: ")) message.erase(0, 5);
     throw RowProblem{"json", std::move(message)};
