@@ -291,7 +291,7 @@ std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers, const at::
       continue;
     }
     together.push_back(layers[i]);
-    if (is_scaled(layers[i])) together.back().bias = {};
+    if (is_scaled(layers[i])) together.back().bias = at::Tensor();
     places.push_back(i);
   }
   if (together.empty()) return out;

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <unordered_map>
 
+#include <ATen/core/grad_mode.h>
+
 #include "core/interrupt.h"
 #include "core/rng.h"
 #include "model/decoder.h"

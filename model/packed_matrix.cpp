@@ -43,16 +43,18 @@ PackedMatrix::PackedMatrix(BaseQuant form, std::int64_t rows, std::int64_t colum
     : form_(form), rows_(rows), columns_(columns) {
   switch (form) {
     case BaseQuant::kNf4:
-      return pack_nf4(read);
+      pack_nf4(read);
+      break;
     case BaseQuant::kInt8:
-      return pack_int8(read);
+      pack_int8(read);
+      break;
     case BaseQuant::kQ8_0:
-      return pack_blocks(read);
+      pack_blocks(read);
+      break;
     case BaseQuant::kNone:
     case BaseQuant::kStored:
-      break;
+      fail(ErrorKind::kInternal, "model", "a form that values are not packed into");
   }
-  fail(ErrorKind::kInternal, "model", "a form that values are not packed into");
 }
 
 PackedMatrix::PackedMatrix(DType dtype, std::int64_t rows, std::int64_t columns,
