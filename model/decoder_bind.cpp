@@ -128,7 +128,8 @@ class Views {
 
   /// Of a vector: float32 on the CPU.
   [[nodiscard]] at::TensorOptions any_options() const {
-    const at::Tensor& any = weights_.begin()->second;
+    // Packed ones have a shape alone; the embedding never is.
+    const at::Tensor& any = weights_.at(spec_.names.embed + ".weight");
     return any.is_cpu() ? at::TensorOptions(at::kFloat) : any.options();
   }
 
