@@ -26,15 +26,17 @@
 
 namespace lancet {
 
-struct AttentionPass;
 struct Linear;
+class PassState;
 
 /// Where a hook sees (and may replace) a value, in the order of one block.
 enum class Place {
   kBlockInput,       ///< residual stream entering the block            [batch, tokens, d_model]
-  kAttentionOutput,  ///< output of o_proj, before norm and add         [batch, tokens, d_model]
+  kAttentionOutput,  ///< output of o_proj (of a state space: its output projection), before norm
+                     ///< and add                               [batch, tokens, d_model]
   kMlpKey,           ///< input of the down projection: the "key" k     [batch, tokens, d_ff];
-                     ///< not in a layer of experts, which have a key each
+                     ///< not in a layer of experts, which have a key each. Neither this nor the
+                     ///< next in a layer without an MLP
   kMlpOutput,   ///< output of the down projection (of all experts), before a norm of it and the
                 ///< add                                           [batch, tokens, d_model]
   kBlockOutput  ///< residual stream leaving the block             [batch, tokens, d_model]
@@ -119,7 +121,7 @@ class Decoder {
   /// embed + run + head over all positions.
   [[nodiscard]] at::Tensor forward(const at::Tensor& ids, const Pass& pass = {}) const;
 
-  /// In a layer of experts, of one of them; kMismatch where none is named.
+  /// In a layer of experts, of one of them; kMismatch where none is named, or the layer has no MLP.
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer, std::int64_t expert = -1) const;
   [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
   /// The values of a matrix as float32 on the CPU, decoded where it is packed.
@@ -133,6 +135,8 @@ class Decoder {
   /// The same model with these low-rank parts on its linear layers, instead of any it had.
   /// kInternal where one has no layer or does not fit.
   [[nodiscard]] Decoder with_low_rank(LoraParts parts) const;
+  /// The same model that never says these ids, in place of those of its spec.
+  [[nodiscard]] Decoder with_masked_ids(std::vector<IdRange> masked) const;
 
  private:
   struct Block;
@@ -140,8 +144,8 @@ class Decoder {
   Decoder() = default;
   void bind();
   [[nodiscard]] at::Tensor add_positions(const at::Tensor& hidden, const Pass& pass) const;
-  [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden,
-                                     const AttentionPass& attention, const Hook& hook) const;
+  [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
+                                     const Hook& hook) const;
   std::shared_ptr<const DecoderSpec> spec_;
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;

@@ -96,6 +96,34 @@ class Views {
     return part;
   }
 
+  [[nodiscard]] SsmPart state_space() const {
+    const SsmNames& names = spec_.names.ssm;
+    const SsmSpec& ssm = spec_.ssm;
+    const auto wide = [&](const std::string& name, std::string_view suffix) {
+      const at::Tensor found = get(name, suffix);
+      return found.defined() ? found.to(at::kFloat) : found;
+    };
+    SsmPart part{.in = linear(names.in),
+                 .out = linear(names.out),
+                 .x = linear(names.x),
+                 .dt = linear(names.dt),
+                 .conv_weight = wide(names.conv, ".weight").squeeze(1).t().contiguous(),
+                 .conv_bias = wide(names.conv, ".bias"),
+                 .a = -wide(names.a_log, "").exp().view({ssm.heads, -1}),
+                 .d = wide(names.d, ""),
+                 .dt_bias = wide(names.dt_bias, ""),
+                 .dt_norm = {},
+                 .b_norm = {},
+                 .c_norm = {},
+                 .norm = {}};
+    if (ssm.kind == SsmKind::kMamba2) part.norm = norm(names.norm, ssm.norm, ssm.width());
+    if (!ssm.inner_norms) return part;
+    part.dt_norm = norm(names.dt_norm, ssm.norm, ssm.dt_rank);
+    part.b_norm = norm(names.b_norm, ssm.norm, ssm.d_state);
+    part.c_norm = norm(names.c_norm, ssm.norm, ssm.d_state);
+    return part;
+  }
+
   [[nodiscard]] AttentionPart attention() const {
     const NameSpec& names = spec_.names;
     AttentionPart part;
@@ -176,6 +204,7 @@ void Decoder::bind() {
   blocks_.clear();
   for (std::int64_t layer = 0; layer < spec_->layers; ++layer) {
     views.enter(layer);
+    const LayerSpec& each = spec_->layer[static_cast<std::size_t>(layer)];
     const bool shared = spec_->parallel && names.mlp_norm == names.attn_norm;
     Block block{.attn_norm = views.norm(names.attn_norm),
                 .attn_post_norm = views.norm(names.attn_post_norm),
@@ -183,13 +212,14 @@ void Decoder::bind() {
                 .mlp_norm = shared ? Norm() : views.norm(names.mlp_norm),
                 .mlp_post_norm = views.norm(names.mlp_post_norm),
                 .mlp_add_norm = views.norm(names.mlp_add_norm),
-                .attention = views.attention(),
+                .attention = each.ssm ? AttentionPart() : views.attention(),
+                .ssm = each.ssm ? views.state_space() : SsmPart(),
                 .shared_norm = shared,
                 .mlp = {},
                 .moe = {}};
-    if (spec_->layer[static_cast<std::size_t>(layer)].moe) {
+    if (each.moe) {
       block.moe = views.moe();
-    } else {
+    } else if (each.mlp) {
       block.mlp = views.mlp(names.mlp);
     }
     blocks_.push_back(std::make_shared<const Block>(std::move(block)));
@@ -197,12 +227,17 @@ void Decoder::bind() {
   embed_ = views.get(names.embed, ".weight");
   Linear head = views.table(names.head);
   if (spec_->tied_head) head.weight = embed_;
+  at::Tensor masked;
+  if (!spec_->masked_ids.empty()) masked = at::zeros({spec_->vocab}, at::kBool);
+  for (const auto& [first, last] : spec_->masked_ids) masked.slice(0, first, last).fill_(true);
+  if (masked.defined()) masked = masked.to(device_);
   ends_ = std::make_shared<const Ends>(Ends{.positions = views.get(names.positions, ".weight"),
                                             .embed_norm = views.norm(names.embed_norm),
                                             .final_norm = views.norm(names.final_norm),
                                             .project_in = views.table(names.project_in),
                                             .project_out = views.table(names.project_out),
-                                            .head = head});
+                                            .head = head,
+                                            .masked = masked});
 }
 
 }  // namespace lancet

@@ -214,9 +214,11 @@ std::shared_ptr<const PackedMatrix> pack_tensor(const ModelSource& source, const
 DecoderSpec Decoder::describe(const ModelSource& source) {
   DecoderSpec spec = describe_decoder(source.config());
   const std::string embed = spec.names.embed + ".weight";
-  if (!spec.optional_prefix.empty() && source.find(embed) == nullptr &&
-      source.find(embed.substr(spec.optional_prefix.size())) != nullptr) {
-    drop_prefix(spec);
+  if (source.find(embed) != nullptr) return spec;
+  for (const Respelling& respelling : spec.respellings) {
+    if (source.find(respelled(embed, respelling)) == nullptr) continue;
+    respell(spec, Respelling(respelling));
+    break;
   }
   return spec;
 }

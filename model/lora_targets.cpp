@@ -188,7 +188,12 @@ std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
 }
 
 std::string missing_prefix(const DecoderSpec& spec) {
-  return spec.names.embed.starts_with(spec.optional_prefix) ? "" : spec.optional_prefix;
+  for (const Respelling& respelling : spec.respellings) {
+    const auto& [prefix, short_form] = respelling.front();
+    if (respelling.size() == 1 && short_form.empty() && !spec.names.embed.starts_with(prefix))
+      return prefix;
+  }
+  return "";
 }
 
 std::vector<LoraTarget> lora_targets(const DecoderSpec& spec, const LoraSettings& settings) {
