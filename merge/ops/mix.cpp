@@ -11,9 +11,10 @@ namespace lancet::ops {
 namespace {
 
 using Size = std::size_t;
-/// Eight elements; compiled to registers of the instruction set in use.
+/// Registers of the instruction sets. (Wider vectors would be compared element by element.)
+typedef double Two __attribute__((vector_size(16)));
+typedef double Four __attribute__((vector_size(32)));
 typedef double Eight __attribute__((vector_size(64)));
-constexpr Size kEight = 8;
 
 template <typename V>
 LANCET_BODY void load(V& out, const double* at) {
@@ -24,12 +25,24 @@ LANCET_BODY void store(double* at, const V& value) {
   std::memcpy(at, &value, sizeof(V));
 }
 
-/// Op::at<V>(i, arguments...) for all elements: eight at a time, the rest one by one.
+/// Op::at<V>(i, arguments...) for all elements: a register at a time, the rest one by one.
+template <typename Op, typename V>
+struct Each {
+  template <typename... Args>
+  LANCET_BODY void run(Size n, Args... args) {
+    constexpr Size kWidth = sizeof(V) / sizeof(double);
+    Size i = 0;
+    for (; i + kWidth <= n; i += kWidth) Op::template at<V>(i, args...);
+    for (; i < n; ++i) Op::template at<double>(i, args...);
+  }
+};
 template <typename Op, typename... Args>
-LANCET_BODY void for_all(Size n, const Args&... args) {
-  Size i = 0;
-  for (; i + kEight <= n; i += kEight) Op::template at<Eight>(i, args...);
-  for (; i < n; ++i) Op::template at<double>(i, args...);
+void for_all(Size n, Args... args) {
+#if defined(__x86_64__)
+  if (isa() == Isa::kAvx512) return run_avx512<Each<Op, Eight>>(n, args...);
+  if (isa() == Isa::kAvx2) return run_avx2<Each<Op, Four>>(n, args...);
+#endif
+  Each<Op, Two>::run(n, args...);
 }
 
 struct Weigh {
@@ -47,10 +60,6 @@ struct Weigh {
       sum += x;
     }
     store(out + i, sum);
-  }
-  LANCET_BODY void run(double* out, const Out* vectors, const double* weights, Size count,
-                       double factor, const double* base, Size n) {
-    for_all<Weigh>(n, out, vectors, weights, count, factor, base);
   }
 };
 
@@ -70,15 +79,13 @@ struct Variance {
     sum *= share;
     store(out + i, sum);
   }
-  LANCET_BODY void run(double* out, const Out* vectors, Size count, Size n) {
-    for_all<Variance>(n, out, vectors, count, 1 / static_cast<double>(count));
-  }
 };
 
 struct Elect {
   template <typename V>
   LANCET_BODY void at(Size i, double* out, const double* base, const Vote* votes, Size count,
-                      const Election& e) {
+                      const Election* election) {
+    const Election& e = *election;
     const V zero{}, one = zero + 1.0;
     V total{}, value;
     for (Size v = 0; v < count; ++v) {
@@ -105,24 +112,21 @@ struct Elect {
     value += mixed * e.lambda;
     store(out + i, value);
   }
-  LANCET_BODY void run(double* out, const double* base, const Vote* votes, Size count,
-                       const Election* election, Size n) {
-    for_all<Elect>(n, out, base, votes, count, *election);
-  }
 };
 
 }  // namespace
 
 void weigh(Out out, std::span<const Out> vectors, std::span<const double> weights, double factor,
            In base) {
-  dispatch<Weigh>(out.data(), vectors.data(), weights.data(), vectors.size(), factor, base.data(),
-                  out.size());
+  for_all<Weigh>(out.size(), out.data(), vectors.data(), weights.data(), vectors.size(), factor,
+                 base.data());
 }
 void variance(Out out, std::span<const Out> vectors) {
-  dispatch<Variance>(out.data(), vectors.data(), vectors.size(), out.size());
+  for_all<Variance>(out.size(), out.data(), vectors.data(), vectors.size(),
+                    1 / static_cast<double>(vectors.size()));
 }
 void elect(Out out, In base, std::span<const Vote> votes, const Election& election) {
-  dispatch<Elect>(out.data(), base.data(), votes.data(), votes.size(), &election, out.size());
+  for_all<Elect>(out.size(), out.data(), base.data(), votes.data(), votes.size(), &election);
 }
 
 }  // namespace lancet::ops

@@ -58,11 +58,9 @@ void edit(const Scratch& scratch, const std::string& from, const std::string& to
   (void)write_edited(model.source, scratch / to, changed, edited.stack.delta, {}, Json::object());
 }
 
-Scratch prepared() {
-  Scratch scratch;
+void prepare(const Scratch& scratch) {
   tiny_edit::save(scratch / "m", tiny_edit::weights(11));
   write_file(scratch / "contexts.txt", "{}\nthe a {}\nb c a {}\n");
-  return scratch;
 }
 
 Json take_out(const Scratch& scratch, const std::string& from, const std::string& to,
@@ -97,7 +95,8 @@ TEST_CASE("undo: one edit of a batch out is the model edited with the others onl
   const auto [method, batch] = GENERATE(table<std::string, std::int64_t>(
       {{"memit", 0}, {"memit", 2}, {"emmet", 0}, {"rome", 0}, {"ft", 0}, {"ultraedit", 2}}));
   CAPTURE(method, batch);
-  const Scratch scratch = prepared();
+  const Scratch scratch;
+  prepare(scratch);
   edit(scratch, "m", "all", "abcde", method, batch);
   edit(scratch, "m", "others", "abde", method, batch);
   const Json result = take_out(scratch, "all", "undone", "c");
@@ -113,7 +112,8 @@ TEST_CASE("undo: one edit of a batch out is the model edited with the others onl
 }
 
 TEST_CASE("undo: what was edited on top of the edit that goes is written again") {
-  const Scratch scratch = prepared();
+  const Scratch scratch;
+  prepare(scratch);
   edit(scratch, "m", "e1", "ab", "memit");
   edit(scratch, "e1", "e2", "cd", "rome");
   edit(scratch, "m", "o1", "b", "memit");
@@ -128,7 +128,8 @@ TEST_CASE("undo: what was edited on top of the edit that goes is written again")
 }
 
 TEST_CASE("undo: edits that know nothing of each other need no engine") {
-  const Scratch scratch = prepared();
+  const Scratch scratch;
+  prepare(scratch);
   edit(scratch, "m", "e1", "ab", "memit");
   edit(scratch, "e1", "e2", "c", "rome");
   const Ledger ledger = load_delta(delta_path(scratch / "e2")).ledger;
@@ -144,7 +145,8 @@ TEST_CASE("undo: edits that know nothing of each other need no engine") {
 }
 
 TEST_CASE("ledger: key, value and residual of every edit come back from the file") {
-  const Scratch scratch = prepared();
+  const Scratch scratch;
+  prepare(scratch);
   edit(scratch, "m", "e1", "abc", "memit");
   const Delta delta = load_delta(delta_path(scratch / "e1"));
   for (const EditRecord& edit : delta.ledger.edits) {
