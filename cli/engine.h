@@ -23,6 +23,7 @@ class Engine {
   [[nodiscard]] virtual Json about() = 0;
   [[nodiscard]] virtual Json forward(const ForwardRequest& request,
                                      const RuntimeOptions& runtime) = 0;
+  /// The model stays loaded until another one is asked for.
   [[nodiscard]] virtual std::vector<Generation> generate(const GenerateRequest& request,
                                                          const RuntimeOptions& runtime,
                                                          const TextSink& sink) = 0;
@@ -36,6 +37,8 @@ class Engine {
   /// `partial` when a fact fails or a guard stops the write.
   [[nodiscard]] virtual Json edit(const EditRequest& request, const RuntimeOptions& runtime,
                                   Json& partial) = 0;
+  /// The JSON of `undo --json` where other edits have to be computed anew. Writes the model itself.
+  [[nodiscard]] virtual Json undo(const UndoRequest& request, const RuntimeOptions& runtime) = 0;
   [[nodiscard]] virtual Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) = 0;
   /// The JSON of `locate ... --json`. Writes --report and --npz itself.
   [[nodiscard]] virtual Json locate(const LocateRequest& request,

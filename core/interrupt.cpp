@@ -12,9 +12,11 @@ namespace {
 
 // A lock-free atomic is safe in a signal handler and, unlike sig_atomic_t, between threads.
 std::atomic<int> g_signals{0};
+std::atomic<int> g_last{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-extern "C" void on_interrupt(int) {
+extern "C" void on_interrupt(int signal) {
+  g_last.store(signal, std::memory_order_relaxed);
   if (g_signals.fetch_add(1, std::memory_order_relaxed) > 0) {
     ::_exit(static_cast<int>(ErrorKind::kInterrupted));
   }
@@ -36,6 +38,12 @@ void install_interrupt_handlers() {
 }
 
 bool interrupted() noexcept { return g_signals.load(std::memory_order_relaxed) > 0; }
+
+bool forget_interrupt() noexcept {
+  if (g_last.load(std::memory_order_relaxed) != SIGINT) return false;
+  g_signals.store(0, std::memory_order_relaxed);
+  return true;
+}
 
 void check_interrupted() {
   if (interrupted()) fail(ErrorKind::kInterrupted, "interrupt", "stopped by a signal");

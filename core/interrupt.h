@@ -9,5 +9,8 @@ void install_interrupt_handlers();
 [[nodiscard]] bool interrupted() noexcept;
 /// Throws Error(kInterrupted) once a signal has come.
 void check_interrupted();
+/// What Ctrl-C stopped has stopped, and the program goes on: the next signal is a first one again.
+/// False, and nothing forgotten, where it was another signal: SIGTERM means the program.
+[[nodiscard]] bool forget_interrupt() noexcept;
 
 }  // namespace lancet

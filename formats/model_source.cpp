@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "formats/adapter/overlay.h"
 #include "formats/config/from_gguf.h"
+#include "formats/config/hf_config.h"
 #include "formats/names/name_map.h"
 #include "formats/quant/decode.h"
 
@@ -80,7 +81,7 @@ void decode_elements(DType dtype, Bytes data, std::uint64_t total, std::uint64_t
 }
 
 Json parse_config(const Checkpoint& checkpoint, const std::string& text) {
-  Json config = parse_json(text, (checkpoint.path() / "config.json").string());
+  Json config = parse_hf_config(text, (checkpoint.path() / "config.json").string());
   if (!config.is_object()) {
     fail(ErrorKind::kInput, kOperation,
          fmt::format("{}/config.json: expected an object at byte 0", shown(checkpoint)));

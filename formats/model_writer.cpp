@@ -9,6 +9,7 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/text.h"
+#include "formats/config/hf_config.h"
 #include "formats/containers/sharded.h"
 #include "formats/gguf_model.h"
 #include "version.h"
@@ -143,7 +144,7 @@ void write_weights(const fs::path& directory, std::vector<OutputTensor> tensors,
 
 /// config.json that says `dtype` the way old and new versions of transformers read it.
 std::string with_dtype(const std::string& text, DType dtype) {
-  Json config = parse_json(text, "config.json");
+  Json config = parse_hf_config(text, "config.json");
   const std::string name = dtype == DType::kBF16  ? "bfloat16"
                            : dtype == DType::kF16 ? "float16"
                            : dtype == DType::kF64 ? "float64"

@@ -2,19 +2,16 @@
 
 #include <algorithm>
 #include <limits>
-#include <utility>
 
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 
 #include "core/error.h"
 #include "core/interrupt.h"
-#include "core/text.h"
 #include "model/attention.h"
 #include "model/decoder_parts.h"
+#include "model/decoder_pass.h"
 #include "model/intraop.h"
-#include "model/lora.h"
-#include "model/names.h"
 
 namespace lancet {
 
@@ -67,20 +64,6 @@ at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
   return out;
 }
 
-/// Position of the first token of each row.
-std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
-  std::vector<std::int64_t> starts(static_cast<std::size_t>(batch), 0);
-  if (pass.cache != nullptr) starts = pass.cache->lengths();
-  if (std::cmp_not_equal(starts.size(), batch) ||
-      (!pass.lengths.empty() && std::cmp_not_equal(pass.lengths.size(), batch))) {
-    fail(ErrorKind::kInternal, "model",
-         "expected cache and lengths of " + std::to_string(batch) + " rows");
-  }
-  return starts;
-}
-
-std::int64_t longest_segment(const Pass& pass) { return *std::ranges::max_element(pass.segments); }
-
 void check_segments(const Pass& pass, const at::Tensor& hidden) {
   std::int64_t sum = 0;
   bool bad = hidden.size(0) != 1 || pass.cache != nullptr || !pass.lengths.empty();
@@ -92,54 +75,6 @@ void check_segments(const Pass& pass, const at::Tensor& hidden) {
     fail(ErrorKind::kInternal, "model",
          "expected segments of at least one token that fill the only row, and no cache");
 }
-
-/// One pass through the blocks: what of attention is the same for all of them.
-class PassState {
- public:
-  PassState(const DecoderSpec& spec, const std::vector<RopeCache>& ropes, const at::Tensor& hidden,
-            const Pass& pass)
-      : spec_(spec), pass_(pass) {
-    const std::int64_t batch = hidden.size(0);
-    const std::int64_t tokens = pass.segments.empty() ? hidden.size(1) : longest_segment(pass);
-    attention_.spec = &spec.attention;
-    attention_.segments = pass.segments;
-    attention_.starts = starts_of(pass, batch);
-    std::int64_t longest = 0;
-    for (std::size_t b = 0; b < attention_.starts.size(); ++b) {
-      longest = std::max(longest,
-                         attention_.starts[b] + (pass.lengths.empty() ? tokens : pass.lengths[b]));
-    }
-    const std::int64_t positions = *std::ranges::max_element(attention_.starts) + tokens;
-    for (const RopeCache& rope : ropes)
-      tables_.push_back(rope.table(longest, positions, hidden.device()));
-    if (pass.append) attention_.append_to = pass.cache;
-    cached_ = positions > tokens;
-  }
-
-  const AttentionPass& enter(std::int64_t layer, const at::Tensor& sinks) {
-    static const RopeSpec no_rope{.kind = RopeKind::kNone};
-    const LayerSpec& each = spec_.layer[static_cast<std::size_t>(layer)];
-    attention_.layer = layer;
-    attention_.window = each.window;
-    attention_.chunk = each.chunk;
-    attention_.sinks = sinks;
-    const auto rope = static_cast<std::size_t>(each.rope);
-    attention_.rope = each.rope < 0 ? &no_rope : &spec_.ropes[rope];
-    attention_.table = each.rope < 0 ? RopeTable() : tables_[rope];
-    if (cached_) {
-      attention_.prefix_keys = pass_.cache->keys(layer);
-      attention_.prefix_values = pass_.cache->values(layer);
-    }
-    return attention_;
-  }
-
- private:
-  const DecoderSpec& spec_;
-  const Pass& pass_;
-  AttentionPass attention_;
-  std::vector<RopeTable> tables_;
-  bool cached_ = false;
-};
 
 /// The CPU keeps activations in float32 also over bf16 weights; a GPU computes in one dtype.
 at::ScalarType activation_dtype(at::Device device, at::ScalarType dtype) {
@@ -189,10 +124,11 @@ at::Tensor Decoder::add_positions(const at::Tensor& hidden, const Pass& pass) co
                                     : at::embedding(ends_->positions, row.to(device_)));
 }
 
-at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden,
-                              const AttentionPass& attention, const Hook& hook) const {
+at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
+                              const Hook& hook) const {
   const DecoderSpec& spec = *spec_;
   const Block& block = *blocks_[static_cast<std::size_t>(layer)];
+  const LayerSpec& each = spec.layer[static_cast<std::size_t>(layer)];
   const auto normed = [](const Norm& norm, const at::Tensor& x) {
     return norm.weight.defined() ? apply_norm(norm, x) : x;
   };
@@ -201,13 +137,15 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden,
   };
   const at::Tensor input = normed(block.attn_norm, hidden);
   const at::Tensor mixed =
-      apply_linear(block.attention.out,
-                   run_attention(block.attention, spec.layer[static_cast<std::size_t>(layer)],
-                                 input, attention));
+      each.ssm ? apply_linear(block.ssm.out, run_ssm(block.ssm, input, pass.state_space(layer)))
+               : apply_linear(block.attention.out,
+                              run_attention(block.attention, each, input,
+                                            pass.attention(layer, block.attention.sinks)));
   const at::Tensor heard =
       normed(block.attn_post_norm, call(hook, layer, Place::kAttentionOutput, mixed));
   const at::Tensor middle =
       normed(block.attn_add_norm, add(spec.normed_residual ? input : hidden, heard));
+  if (!each.mlp) return middle;
   const at::Tensor read =
       block.shared_norm ? input : normed(block.mlp_norm, spec.parallel ? hidden : middle);
   at::Tensor written;
@@ -235,10 +173,9 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   try {
     for (std::int64_t layer = first; layer < last; ++layer) {
       check_interrupted();
-      const at::Tensor& sinks = blocks_[static_cast<std::size_t>(layer)]->attention.sinks;
       hidden = call(pass.hook, layer, Place::kBlockInput, hidden);
-      hidden = call(pass.hook, layer, Place::kBlockOutput,
-                    run_block(layer, hidden, state.enter(layer, sinks), pass.hook));
+      hidden =
+          call(pass.hook, layer, Place::kBlockOutput, run_block(layer, hidden, state, pass.hook));
     }
   } catch (const StopPass&) {
   }
@@ -254,11 +191,7 @@ at::Tensor Decoder::logits(const at::Tensor& normed) const {
   if (spec_->logit_scale != 1) logits = logits * spec_->logit_scale;
   if (spec_->logit_softcap != 0)
     logits = at::tanh(logits / spec_->logit_softcap) * spec_->logit_softcap;
-  for (const auto& [begin, end] : spec_->masked_ids) {
-    const at::Tensor id = at::arange(spec_->vocab, logits.options().dtype(at::kLong));
-    logits = logits.masked_fill(at::logical_and(id >= begin, id < end), kMaskedLogit);
-  }
-  return logits;
+  return ends_->masked.defined() ? logits.masked_fill(ends_->masked, kMaskedLogit) : logits;
 }
 
 at::Tensor Decoder::final_norm(const at::Tensor& hidden) const {
@@ -269,80 +202,6 @@ at::Tensor Decoder::final_norm(const at::Tensor& hidden) const {
 
 at::Tensor Decoder::forward(const at::Tensor& ids, const Pass& pass) const {
   return head(run(embed(ids), 0, spec_->layers, pass));
-}
-
-MatrixRef Decoder::mlp_down(std::int64_t layer, std::int64_t expert) const {
-  if (layer < 0 || layer >= spec_->layers) {
-    fail(ErrorKind::kUsage, "model",
-         "expected a layer from 0 to " + std::to_string(spec_->layers - 1) + ", found " +
-             std::to_string(layer));
-  }
-  const MoeSpec& moe = spec_->moe;
-  const bool mixture = spec_->layer[static_cast<std::size_t>(layer)].moe;
-  if (expert >= (mixture ? moe.experts : 0)) {
-    fail(ErrorKind::kUsage, "model",
-         "expected an expert below " + std::to_string(mixture ? moe.experts : 0) + " of layer " +
-             std::to_string(layer) + ", found " + std::to_string(expert));
-  }
-  if (mixture && expert < 0) {
-    fail(ErrorKind::kMismatch, "model",
-         "expected a layer with one MLP, found " + std::to_string(moe.experts) +
-             " experts in layer " + std::to_string(layer));
-  }
-  if (!mixture) {
-    const std::string name = layer_name(spec_->names.mlp.down, layer) + ".weight";
-    return {name, weight(name), spec_->layout};
-  }
-  const std::string name = layer_name(spec_->names.expert.down, layer, expert);
-  if (moe.layout == ExpertLayout::kStacked)
-    return {name, weight(name).select(0, expert), moe.matrix, expert};
-  return {name + ".weight", weight(name + ".weight"), moe.matrix};
-}
-
-const at::Tensor& Decoder::weight(std::string_view name) const {
-  const auto at = weights_.find(std::string(name));
-  if (at != weights_.end()) return at->second;
-  std::vector<std::string_view> known;
-  for (const auto& [each, tensor] : weights_) known.push_back(each);
-  fail(ErrorKind::kMismatch, "model",
-       "expected a tensor of the model, found '" + printable(name) + "'",
-       did_you_mean(name, known));
-}
-
-std::vector<std::string> Decoder::weight_names() const {
-  std::vector<std::string> names;
-  for (const auto& [name, tensor] : weights_) names.push_back(name);
-  std::ranges::sort(names);
-  return names;
-}
-
-Decoder Decoder::with_weight(std::string_view name, at::Tensor value) const {
-  const at::Tensor& old = weight(name);
-  if (value.sizes() != old.sizes() || value.scalar_type() != old.scalar_type() ||
-      value.device() != old.device()) {
-    fail(ErrorKind::kInternal, "model",
-         "a replaced weight must keep shape, dtype and device: " + std::string(name));
-  }
-  Decoder out = *this;
-  out.weights_[std::string(name)] = value.contiguous();
-  out.bind();
-  return out;
-}
-
-Decoder Decoder::with_low_rank(LoraParts parts) const {
-  Decoder out = *this;
-  out.low_rank_ = std::move(parts);
-  std::size_t fitting = 0;
-  for (const LinearModule& module : linear_modules(*spec_)) {
-    const auto at = out.low_rank_.find(module.name);
-    if (at == out.low_rank_.end()) continue;
-    const LowRank& part = *at->second;
-    fitting += part.a.size(1) == module.d_in && part.b.size(0) == module.d_out ? 1 : 0;
-  }
-  if (fitting != out.low_rank_.size())
-    fail(ErrorKind::kInternal, "model", "a low-rank part fits no linear layer");
-  out.bind();
-  return out;
 }
 
 }  // namespace lancet

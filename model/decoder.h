@@ -21,19 +21,22 @@
 #include "model/architecture.h"
 #include "model/kv_cache.h"
 #include "model/lora_settings.h"
+#include "model/packed_matrix.h"
 #include "model/rope.h"
 
 namespace lancet {
 
-struct AttentionPass;
 struct Linear;
+class PassState;
 
 /// Where a hook sees (and may replace) a value, in the order of one block.
 enum class Place {
   kBlockInput,       ///< residual stream entering the block            [batch, tokens, d_model]
-  kAttentionOutput,  ///< output of o_proj, before norm and add         [batch, tokens, d_model]
+  kAttentionOutput,  ///< output of o_proj (of a state space: its output projection), before norm
+                     ///< and add                               [batch, tokens, d_model]
   kMlpKey,           ///< input of the down projection: the "key" k     [batch, tokens, d_ff];
-                     ///< not in a layer of experts, which have a key each
+                     ///< not in a layer of experts, which have a key each. Neither this nor the
+                     ///< next in a layer without an MLP
   kMlpOutput,   ///< output of the down projection (of all experts), before a norm of it and the
                 ///< add                                           [batch, tokens, d_model]
   kBlockOutput  ///< residual stream leaving the block             [batch, tokens, d_model]
@@ -63,6 +66,10 @@ struct Pass {
 struct LoadOptions {
   at::ScalarType dtype = at::kFloat;  ///< weights and activations: kFloat or kBFloat16
   at::Device device = at::kCPU;
+  /// Of the linear layers of the blocks (experts that are tensors of their own too); embeddings,
+  /// head, norms and routers keep `dtype`. CPU only. Nothing but passes and low-rank parts work on
+  /// packed matrices.
+  BaseQuant quant = BaseQuant::kNone;
 };
 
 /// The down projection of a block, the matrix that editors rewrite.
@@ -114,9 +121,13 @@ class Decoder {
   /// embed + run + head over all positions.
   [[nodiscard]] at::Tensor forward(const at::Tensor& ids, const Pass& pass = {}) const;
 
-  /// In a layer of experts, of one of them; kMismatch where none is named.
+  /// In a layer of experts, of one of them; kMismatch where none is named, or the layer has no MLP.
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer, std::int64_t expert = -1) const;
   [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
+  /// The values of a matrix as float32 on the CPU, decoded where it is packed.
+  [[nodiscard]] at::Tensor matrix(std::string_view name) const;
+  /// Bytes of all weights as they lie in memory.
+  [[nodiscard]] std::uint64_t weight_bytes() const;
   /// Names of all weights, sorted.
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
@@ -124,6 +135,8 @@ class Decoder {
   /// The same model with these low-rank parts on its linear layers, instead of any it had.
   /// kInternal where one has no layer or does not fit.
   [[nodiscard]] Decoder with_low_rank(LoraParts parts) const;
+  /// The same model that never says these ids, in place of those of its spec.
+  [[nodiscard]] Decoder with_masked_ids(std::vector<IdRange> masked) const;
 
  private:
   struct Block;
@@ -131,12 +144,14 @@ class Decoder {
   Decoder() = default;
   void bind();
   [[nodiscard]] at::Tensor add_positions(const at::Tensor& hidden, const Pass& pass) const;
-  [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden,
-                                     const AttentionPass& attention, const Hook& hook) const;
+  [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
+                                     const Hook& hook) const;
   std::shared_ptr<const DecoderSpec> spec_;
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
   std::unordered_map<std::string, at::Tensor> weights_;
+  /// In few bits: their entry in weights_ has the shape alone.
+  std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>> packed_;
   LoraParts low_rank_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   at::Tensor embed_;

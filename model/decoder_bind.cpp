@@ -9,12 +9,14 @@
 namespace lancet {
 namespace {
 
+using PackedWeights = std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>>;
+
 /// The weights of a model by the name of their module; `layer` fills the first hole of a name.
 class Views {
  public:
-  Views(const std::unordered_map<std::string, at::Tensor>& weights, const LoraParts& low_rank,
-        const DecoderSpec& spec)
-      : weights_(weights), low_rank_(low_rank), spec_(spec) {}
+  Views(const std::unordered_map<std::string, at::Tensor>& weights, const PackedWeights& packed,
+        const LoraParts& low_rank, const DecoderSpec& spec)
+      : weights_(weights), packed_(packed), low_rank_(low_rank), spec_(spec) {}
 
   void enter(std::int64_t layer) { layer_ = layer; }
 
@@ -27,10 +29,13 @@ class Views {
   }
 
   [[nodiscard]] Linear linear(const std::string& pattern, std::int64_t second = 0) const {
-    Linear out{get(pattern, ".weight", second), get(pattern, ".bias", second), spec_.layout, {}};
+    Linear out{
+        get(pattern, ".weight", second), get(pattern, ".bias", second), spec_.layout, {}, {}};
     if (!out.weight.defined()) return out;
-    const auto at = low_rank_.find(layer_name(pattern, layer_, second));
-    if (at != low_rank_.end()) out.low_rank = at->second;
+    const std::string module = layer_name(pattern, layer_, second);
+    if (const auto at = low_rank_.find(module); at != low_rank_.end()) out.low_rank = at->second;
+    if (const auto at = packed_.find(module + ".weight"); at != packed_.end())
+      out.packed = at->second;
     return out;
   }
   [[nodiscard]] Linear table(const std::string& name) const {
@@ -91,6 +96,34 @@ class Views {
     return part;
   }
 
+  [[nodiscard]] SsmPart state_space() const {
+    const SsmNames& names = spec_.names.ssm;
+    const SsmSpec& ssm = spec_.ssm;
+    const auto wide = [&](const std::string& name, std::string_view suffix) {
+      const at::Tensor found = get(name, suffix);
+      return found.defined() ? found.to(at::kFloat) : found;
+    };
+    SsmPart part{.in = linear(names.in),
+                 .out = linear(names.out),
+                 .x = linear(names.x),
+                 .dt = linear(names.dt),
+                 .conv_weight = wide(names.conv, ".weight").squeeze(1).t().contiguous(),
+                 .conv_bias = wide(names.conv, ".bias"),
+                 .a = -wide(names.a_log, "").exp().view({ssm.heads, -1}),
+                 .d = wide(names.d, ""),
+                 .dt_bias = wide(names.dt_bias, ""),
+                 .dt_norm = {},
+                 .b_norm = {},
+                 .c_norm = {},
+                 .norm = {}};
+    if (ssm.kind == SsmKind::kMamba2) part.norm = norm(names.norm, ssm.norm, ssm.width());
+    if (!ssm.inner_norms) return part;
+    part.dt_norm = norm(names.dt_norm, ssm.norm, ssm.dt_rank);
+    part.b_norm = norm(names.b_norm, ssm.norm, ssm.d_state);
+    part.c_norm = norm(names.c_norm, ssm.norm, ssm.d_state);
+    return part;
+  }
+
   [[nodiscard]] AttentionPart attention() const {
     const NameSpec& names = spec_.names;
     AttentionPart part;
@@ -123,7 +156,8 @@ class Views {
 
   /// Of a vector: float32 on the CPU.
   [[nodiscard]] at::TensorOptions any_options() const {
-    const at::Tensor& any = weights_.begin()->second;
+    // Packed ones have a shape alone; the embedding never is.
+    const at::Tensor& any = weights_.at(spec_.names.embed + ".weight");
     return any.is_cpu() ? at::TensorOptions(at::kFloat) : any.options();
   }
 
@@ -156,6 +190,7 @@ class Views {
   }
 
   const std::unordered_map<std::string, at::Tensor>& weights_;
+  const PackedWeights& packed_;
   const LoraParts& low_rank_;
   const DecoderSpec& spec_;
   std::int64_t layer_ = 0;
@@ -165,10 +200,11 @@ class Views {
 
 void Decoder::bind() {
   const NameSpec& names = spec_->names;
-  Views views(weights_, low_rank_, *spec_);
+  Views views(weights_, packed_, low_rank_, *spec_);
   blocks_.clear();
   for (std::int64_t layer = 0; layer < spec_->layers; ++layer) {
     views.enter(layer);
+    const LayerSpec& each = spec_->layer[static_cast<std::size_t>(layer)];
     const bool shared = spec_->parallel && names.mlp_norm == names.attn_norm;
     Block block{.attn_norm = views.norm(names.attn_norm),
                 .attn_post_norm = views.norm(names.attn_post_norm),
@@ -176,13 +212,14 @@ void Decoder::bind() {
                 .mlp_norm = shared ? Norm() : views.norm(names.mlp_norm),
                 .mlp_post_norm = views.norm(names.mlp_post_norm),
                 .mlp_add_norm = views.norm(names.mlp_add_norm),
-                .attention = views.attention(),
+                .attention = each.ssm ? AttentionPart() : views.attention(),
+                .ssm = each.ssm ? views.state_space() : SsmPart(),
                 .shared_norm = shared,
                 .mlp = {},
                 .moe = {}};
-    if (spec_->layer[static_cast<std::size_t>(layer)].moe) {
+    if (each.moe) {
       block.moe = views.moe();
-    } else {
+    } else if (each.mlp) {
       block.mlp = views.mlp(names.mlp);
     }
     blocks_.push_back(std::make_shared<const Block>(std::move(block)));
@@ -190,12 +227,17 @@ void Decoder::bind() {
   embed_ = views.get(names.embed, ".weight");
   Linear head = views.table(names.head);
   if (spec_->tied_head) head.weight = embed_;
+  at::Tensor masked;
+  if (!spec_->masked_ids.empty()) masked = at::zeros({spec_->vocab}, at::kBool);
+  for (const auto& [first, last] : spec_->masked_ids) masked.slice(0, first, last).fill_(true);
+  if (masked.defined()) masked = masked.to(device_);
   ends_ = std::make_shared<const Ends>(Ends{.positions = views.get(names.positions, ".weight"),
                                             .embed_norm = views.norm(names.embed_norm),
                                             .final_norm = views.norm(names.final_norm),
                                             .project_in = views.table(names.project_in),
                                             .project_out = views.table(names.project_out),
-                                            .head = head});
+                                            .head = head,
+                                            .masked = masked});
 }
 
 }  // namespace lancet

@@ -9,6 +9,7 @@
 #include "model/decoder.h"
 #include "model/linear.h"
 #include "model/norm.h"
+#include "model/ssm.h"
 
 namespace lancet {
 
@@ -49,9 +50,10 @@ struct Decoder::Block {
   // Those without a weight are not there.
   Norm attn_norm, attn_post_norm, attn_add_norm, mlp_norm, mlp_post_norm, mlp_add_norm;
   AttentionPart attention;
+  SsmPart ssm;               ///< instead of attention
   bool shared_norm = false;  ///< the MLP of a parallel block reads what attention reads
-  MlpPart mlp;
-  MoePart moe;  ///< instead of mlp where it has experts
+  MlpPart mlp;               ///< where the block has one
+  MoePart moe;               ///< instead of mlp where it has experts
 };
 
 /// What stands before the first block and behind the last one.
@@ -59,6 +61,7 @@ struct Decoder::Ends {
   at::Tensor positions;
   Norm embed_norm, final_norm;
   Linear project_in, project_out, head;
+  at::Tensor masked;  ///< bool [vocab]: never said; undefined = none
 };
 
 /// One pass through attention, from a block's normed input to the input of its output projection:

@@ -11,6 +11,7 @@
 #include "model/rowwise.h"
 #include "model/sampling.h"
 #include "model/session.h"
+#include "model/vocabulary.h"
 
 namespace lancet {
 namespace {
@@ -74,6 +75,15 @@ struct Sequence {
   Sampler sampler;
   GrowingText text;
   Generation out;
+  TokenLogprob logprob;  ///< of the token just sampled, where asked for
+
+  [[nodiscard]] std::int32_t sample(std::span<float> logits, std::int64_t logprobs) {
+    if (logprobs < 0) return sampler.next(logits);
+    const std::vector<float> own(logits.begin(), logits.end());
+    const std::int32_t id = sampler.next(logits);
+    logprob = token_logprob(own, id, logprobs);
+    return id;
+  }
 };
 
 /// Settings shared by the sequences of one call.
@@ -94,6 +104,7 @@ struct Run {
     bool stopped = ended;
     if (!ended) {
       out.ids.push_back(id);
+      if (options.logprobs >= 0) out.logprobs.push_back(std::move(sequence.logprob));
       sequence.sampler.see(id);
       stopped = sequence.text.push(id);
     }
@@ -124,7 +135,8 @@ void run_batch(const Decoder& model, const Run& run, std::span<Sequence> sequenc
     intraop_for(std::ssize(active), [&](std::int64_t row) {
       const auto i = static_cast<std::size_t>(row);
       if (active[i] != nullptr)
-        next[i] = active[i]->sampler.next({logits + row * vocab, static_cast<std::size_t>(vocab)});
+        next[i] = active[i]->sample({logits + row * vocab, static_cast<std::size_t>(vocab)},
+                                    run.options.logprobs);
     });
     for (std::size_t row = 0; row < active.size(); ++row) {
       if (active[row] == nullptr) continue;
@@ -148,6 +160,11 @@ void run_batch(const Decoder& model, const Run& run, std::span<Sequence> sequenc
   }
 }
 
+void name_tokens(TokenLogprob& token, const Tokenizer& tokenizer) {
+  token.said.text = tokenizer.decode({token.said.id}, false);
+  for (LikelyToken& each : token.top) each.text = tokenizer.decode({each.id}, false);
+}
+
 void warn_length(const Decoder& model, std::int64_t prompt_tokens, std::int64_t max_tokens) {
   const std::int64_t trained = model.spec().max_positions;
   if (prompt_tokens + max_tokens > trained) {
@@ -159,23 +176,27 @@ void warn_length(const Decoder& model, std::int64_t prompt_tokens, std::int64_t 
 
 }  // namespace
 
-std::vector<Generation> generate(const Decoder& model, const Tokenizer& tokenizer,
+std::vector<Generation> generate(const Decoder& whole, const Tokenizer& tokenizer,
                                  const std::vector<Prompt>& prompts, const SamplingOptions& options,
                                  std::uint64_t seed, const TextSink& sink) {
   check_sampling(options);
+  const auto unsaid = unsaid_ids(whole.spec(), options);
+  const Decoder model = unsaid == whole.spec().masked_ids ? whole : whole.with_masked_ids(unsaid);
   Run run{options, options.end_ids, sink};
   if (run.end_ids.empty() && tokenizer.eos()) run.end_ids.push_back(*tokenizer.eos());
   std::vector<Sequence> sequences;
   std::vector<std::vector<std::int32_t>> ids;
   std::size_t longest = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    ids.push_back(tokenizer.encode(prompts[i].text, prompts[i].special).ids);
+    ids.push_back(prompts[i].ids.empty() ? tokenizer.encode(prompts[i].text, prompts[i].special).ids
+                                         : prompts[i].ids);
     longest = std::max(longest, ids[i].size());
     const std::int64_t own = prompts[i].max_tokens;
     sequences.push_back({i,
                          own > 0 ? std::min(own, options.max_tokens) : options.max_tokens,
                          Sampler(options, seed, static_cast<std::uint32_t>(i)),
                          GrowingText(tokenizer, options.stop),
+                         {},
                          {}});
     sequences[i].out.prompt_tokens = static_cast<std::int64_t>(ids[i].size());
     for (const std::int32_t id : ids[i]) sequences[i].sampler.see(id);
@@ -194,7 +215,10 @@ std::vector<Generation> generate(const Decoder& model, const Tokenizer& tokenize
     }
   }
   std::vector<Generation> out;
-  for (Sequence& sequence : sequences) out.push_back(std::move(sequence.out));
+  for (Sequence& sequence : sequences) {
+    for (TokenLogprob& token : sequence.out.logprobs) name_tokens(token, tokenizer);
+    out.push_back(std::move(sequence.out));
+  }
   return out;
 }
 

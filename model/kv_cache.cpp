@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <c10/core/InferenceMode.h>
 
@@ -37,21 +38,36 @@ KvCache::KvCache(const DecoderSpec& spec, std::int64_t batch, std::int64_t capac
     : first_layer_(first_layer), capacity_(capacity), lengths_(static_cast<std::size_t>(batch), 0) {
   const c10::InferenceMode outlives_a_pass(false);
   const auto shape = {batch, spec.attention.kv_heads, capacity, spec.attention.d_head};
+  const SsmSpec& ssm = spec.ssm;
+  const auto wide = options.dtype(at::kFloat);
   for (std::int64_t layer = first_layer; layer < spec.layers; ++layer) {
-    layers_.emplace_back(at::empty(shape, options), at::empty(shape, options));
+    Layer each;
+    if (spec.layer[static_cast<std::size_t>(layer)].ssm) {
+      each.state = {at::zeros({batch, ssm.d_conv - 1, ssm.conv_width()}, wide),
+                    at::zeros({batch, ssm.heads, ssm.d_head, ssm.d_state}, wide)};
+    } else {
+      each.keys = at::empty(shape, options);
+      each.values = at::empty(shape, options);
+    }
+    layers_.push_back(std::move(each));
   }
 }
 
-const at::Tensor& KvCache::keys(std::int64_t layer) const {
-  return layers_.at(static_cast<std::size_t>(layer - first_layer_)).first;
+const KvCache::Layer& KvCache::layer_at(std::int64_t layer) const {
+  return layers_.at(static_cast<std::size_t>(layer - first_layer_));
 }
 
-const at::Tensor& KvCache::values(std::int64_t layer) const {
-  return layers_.at(static_cast<std::size_t>(layer - first_layer_)).second;
+const at::Tensor& KvCache::keys(std::int64_t layer) const { return layer_at(layer).keys; }
+const at::Tensor& KvCache::values(std::int64_t layer) const { return layer_at(layer).values; }
+const SsmState& KvCache::state(std::int64_t layer) const { return layer_at(layer).state; }
+
+SsmState& KvCache::next_state(std::int64_t layer) {
+  return layers_.at(static_cast<std::size_t>(layer - first_layer_)).next;
 }
 
 void KvCache::append(std::int64_t layer, const at::Tensor& k, const at::Tensor& v) {
-  auto& [keys, values] = layers_.at(static_cast<std::size_t>(layer - first_layer_));
+  Layer& own = layers_.at(static_cast<std::size_t>(layer - first_layer_));
+  at::Tensor &keys = own.keys, &values = own.values;
   if (k.size(0) != batch()) {
     fail(ErrorKind::kInternal, "kv cache",
          "expected " + std::to_string(batch()) + " rows, found " + std::to_string(k.size(0)));
@@ -78,11 +94,33 @@ void KvCache::append(std::int64_t layer, const at::Tensor& k, const at::Tensor& 
 
 void KvCache::advance(const std::vector<std::int64_t>& counts) {
   for (std::size_t row = 0; row < lengths_.size(); ++row) lengths_[row] += counts.at(row);
+  for (Layer& each : layers_) {
+    if (each.next.scan.defined()) each.state = std::exchange(each.next, {});
+  }
 }
 
 void KvCache::truncate(const std::vector<std::int64_t>& lengths) {
+  const bool states =
+      std::ranges::any_of(layers_, [](const Layer& each) { return each.state.scan.defined(); });
   for (std::size_t row = 0; row < lengths_.size(); ++row) {
-    lengths_[row] = std::min(lengths_[row], lengths.at(row));
+    if (lengths.at(row) >= lengths_[row]) continue;
+    if (states && lengths[row] > 0) {
+      fail(ErrorKind::kMismatch, "model",
+           "expected attention in every layer to go back to token " + std::to_string(lengths[row]) +
+               ", found state spaces, which keep no single tokens");
+    }
+    lengths_[row] = lengths[row];
+    if (states) forget(static_cast<std::int64_t>(row));
+  }
+}
+
+void KvCache::forget(std::int64_t row) {
+  for (Layer& each : layers_) {
+    if (!each.state.scan.defined()) continue;
+    // Other caches may share the tensors.
+    each.state = {each.state.conv.clone(), each.state.scan.clone()};
+    each.state.conv.select(0, row).zero_();
+    each.state.scan.select(0, row).zero_();
   }
 }
 
@@ -93,10 +131,12 @@ KvCache KvCache::select(const std::vector<std::int64_t>& rows) const {
   for (const std::int64_t row : rows)
     out.lengths_.push_back(lengths_.at(static_cast<std::size_t>(row)));
   const auto options = at::TensorOptions(at::kLong);
-  for (auto& [keys, values] : out.layers_) {
-    const at::Tensor index = at::tensor(rows, options).to(keys.device());
-    keys = keys.index_select(0, index);
-    values = values.index_select(0, index);
+  for (Layer& each : out.layers_) {
+    each.next = {};
+    for (at::Tensor* part : each.parts()) {
+      if (part->defined())
+        *part = part->index_select(0, at::tensor(rows, options).to(part->device()));
+    }
   }
   return out;
 }
@@ -104,9 +144,11 @@ KvCache KvCache::select(const std::vector<std::int64_t>& rows) const {
 KvCache KvCache::front(std::int64_t rows) const {
   KvCache out = *this;
   out.lengths_.resize(static_cast<std::size_t>(rows));
-  for (auto& [keys, values] : out.layers_) {
-    keys = keys.narrow(0, 0, rows);
-    values = values.narrow(0, 0, rows);
+  for (Layer& each : out.layers_) {
+    each.next = {};
+    for (at::Tensor* part : each.parts()) {
+      if (part->defined()) *part = part->narrow(0, 0, rows);
+    }
   }
   return out;
 }

@@ -50,6 +50,13 @@ void check_ranges(const DecoderSpec& spec, const LoraSettings& s) {
     if (layer < 0 || layer >= spec.layers)
       refuse(fmt::format("expected layers from 0 to {}, found {}", spec.layers - 1, layer));
   }
+  const bool from_base = s.init == LoraInit::kPissa || s.init == LoraInit::kOlora;
+  if (s.dora && from_base) refuse("expected DoRA or a decomposition of the base, found both");
+  if (s.dora && spec.layout == MatrixLayout::kInOut)
+    refuse("DoRA: expected matrices that lie as [d_out, d_in], found " + spec.model_type +
+           "'s, which lie as [d_in, d_out]");
+  if (s.pissa_iterations < 0 || s.pissa_iterations > 1000)
+    refuse(fmt::format("expected pissa_niter_ from 1 to 1000, found {}", s.pissa_iterations));
   if (s.targets.empty() || (s.expression && s.targets.size() != 1))
     refuse("expected target modules: names, one expression, or all-linear");
 }
@@ -133,6 +140,22 @@ Json pattern_json(const std::vector<std::pair<std::string, Value>>& patterns) {
   return out;
 }
 
+Json init_json(const LoraSettings& settings) {
+  switch (settings.init) {
+    case LoraInit::kGaussian:
+      return "gaussian";
+    case LoraInit::kPissa:
+      return settings.pissa_iterations == 0
+                 ? "pissa"
+                 : fmt::format("pissa_niter_{}", settings.pissa_iterations);
+    case LoraInit::kOlora:
+      return "olora";
+    case LoraInit::kKaiming:
+      break;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
@@ -165,7 +188,12 @@ std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
 }
 
 std::string missing_prefix(const DecoderSpec& spec) {
-  return spec.names.embed.starts_with(spec.optional_prefix) ? "" : spec.optional_prefix;
+  for (const Respelling& respelling : spec.respellings) {
+    const auto& [prefix, short_form] = respelling.front();
+    if (respelling.size() == 1 && short_form.empty() && !spec.names.embed.starts_with(prefix))
+      return prefix;
+  }
+  return "";
 }
 
 std::vector<LoraTarget> lora_targets(const DecoderSpec& spec, const LoraSettings& settings) {
@@ -200,23 +228,22 @@ std::vector<LoraTarget> lora_targets(const DecoderSpec& spec, const LoraSettings
 
 Json lora_config(const DecoderSpec& spec, const LoraSettings& settings,
                  const std::vector<LoraTarget>& targets) {
-  return {
-      {"peft_type", "LORA"},
-      {"task_type", "CAUSAL_LM"},
-      {"r", settings.rank},
-      {"lora_alpha", settings.alpha},
-      {"lora_dropout", settings.dropout},
-      {"bias", "none"},
-      {"fan_in_fan_out", spec.layout == MatrixLayout::kInOut},
-      {"inference_mode", true},
-      {"init_lora_weights", settings.init == LoraInit::kGaussian ? Json("gaussian") : Json(true)},
-      {"use_rslora", settings.rank_stabilised},
-      {"use_dora", false},
-      {"target_modules", written_targets(spec, targets)},
-      {"layers_to_transform", nullptr},
-      {"rank_pattern", pattern_json(settings.rank_pattern)},
-      {"alpha_pattern", pattern_json(settings.alpha_pattern)},
-      {"modules_to_save", nullptr}};
+  return {{"peft_type", "LORA"},
+          {"task_type", "CAUSAL_LM"},
+          {"r", settings.rank},
+          {"lora_alpha", settings.alpha},
+          {"lora_dropout", settings.dropout},
+          {"bias", "none"},
+          {"fan_in_fan_out", spec.layout == MatrixLayout::kInOut},
+          {"inference_mode", true},
+          {"init_lora_weights", init_json(settings)},
+          {"use_rslora", settings.rank_stabilised},
+          {"use_dora", settings.dora},
+          {"target_modules", written_targets(spec, targets)},
+          {"layers_to_transform", nullptr},
+          {"rank_pattern", pattern_json(settings.rank_pattern)},
+          {"alpha_pattern", pattern_json(settings.alpha_pattern)},
+          {"modules_to_save", nullptr}};
 }
 
 }  // namespace lancet

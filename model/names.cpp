@@ -33,7 +33,10 @@ class Collector {
     layer_ = layer;
     const NameSpec& names = spec_.names;
     block_norm(names.attn_norm);
-    if (spec_.attention.latent) {
+    const LayerSpec& each = spec_.layer[static_cast<std::size_t>(layer)];
+    if (each.ssm) {
+      state_space();
+    } else if (spec_.attention.latent) {
       latent_attention();
     } else {
       attention();
@@ -41,9 +44,9 @@ class Collector {
     block_norm(names.attn_post_norm);
     block_norm(names.attn_add_norm);
     if (names.mlp_norm != names.attn_norm) block_norm(names.mlp_norm);
-    if (spec_.layer[static_cast<std::size_t>(layer)].moe) {
+    if (each.moe) {
       experts();
-    } else {
+    } else if (each.mlp) {
       mlp(names.mlp, 0, spec_.mlp.d_ff, spec_.mlp.bias);
     }
     block_norm(names.mlp_post_norm);
@@ -128,6 +131,32 @@ class Collector {
     matrix(names.o, spec_.d_model, a.heads * mla.d_value, a.out_bias);
   }
 
+  void state_space() {
+    const SsmNames& names = spec_.names.ssm;
+    const SsmSpec& ssm = spec_.ssm;
+    const bool first = ssm.kind == SsmKind::kMamba1;
+    const std::int64_t gate = first ? ssm.width() : ssm.width() + ssm.heads;
+    matrix(names.in, ssm.conv_width() + gate, spec_.d_model, ssm.bias);
+    add(names.conv, ".weight", {ssm.conv_width(), 1, ssm.d_conv});
+    if (ssm.conv_bias) add(names.conv, ".bias", {ssm.conv_width()});
+    if (first) {
+      matrix(names.x, ssm.dt_rank + 2 * ssm.d_state, ssm.width(), false);
+      matrix(names.dt, ssm.width(), ssm.dt_rank, true);
+      add(names.a_log, "", {ssm.width(), ssm.d_state});
+    } else {
+      add(names.dt_bias, "", {ssm.heads});
+      add(names.a_log, "", {ssm.heads});
+      norm(names.norm, ssm.norm, ssm.width());
+    }
+    if (ssm.inner_norms) {
+      norm(names.dt_norm, ssm.norm, ssm.dt_rank);
+      norm(names.b_norm, ssm.norm, ssm.d_state);
+      norm(names.c_norm, ssm.norm, ssm.d_state);
+    }
+    add(names.d, "", {ssm.heads});
+    matrix(names.out, spec_.d_model, ssm.width(), ssm.bias);
+  }
+
   void mlp(const MlpNames& names, std::int64_t expert, std::int64_t d_ff, bool bias) {
     const auto at = [&](const std::string& pattern) { return layer_name(pattern, layer_, expert); };
     if (!names.gate_up.empty()) {
@@ -166,76 +195,7 @@ class Collector {
   std::vector<ExpectedTensor> tensors_;
 };
 
-/// Every name of a spec.
-std::vector<std::string*> all_names(NameSpec& n) {
-  return {&n.embed,
-          &n.positions,
-          &n.embed_norm,
-          &n.project_in,
-          &n.project_out,
-          &n.final_norm,
-          &n.head,
-          &n.attn_norm,
-          &n.attn_post_norm,
-          &n.attn_add_norm,
-          &n.q,
-          &n.k,
-          &n.v,
-          &n.qkv,
-          &n.o,
-          &n.q_norm,
-          &n.k_norm,
-          &n.sinks,
-          &n.q_a,
-          &n.q_a_norm,
-          &n.q_b,
-          &n.kv_a,
-          &n.kv_a_norm,
-          &n.kv_b,
-          &n.mlp_norm,
-          &n.mlp_post_norm,
-          &n.mlp_add_norm,
-          &n.mlp.gate,
-          &n.mlp.up,
-          &n.mlp.gate_up,
-          &n.mlp.down,
-          &n.expert.gate,
-          &n.expert.up,
-          &n.expert.gate_up,
-          &n.expert.down,
-          &n.shared.gate,
-          &n.shared.up,
-          &n.shared.gate_up,
-          &n.shared.down,
-          &n.router,
-          &n.correction,
-          &n.shared_gate};
-}
-
-bool matches(std::string_view pattern, std::string_view text) {
-  const std::size_t hole = pattern.find("{}");
-  if (hole == std::string_view::npos) return pattern == text;
-  if (!text.starts_with(pattern.substr(0, hole))) return false;
-  for (std::size_t end = hole; end <= text.size(); ++end) {
-    if (matches(pattern.substr(hole + 2), text.substr(end))) return true;
-  }
-  return false;
-}
-
 }  // namespace
-
-std::string layer_name(std::string_view pattern, std::int64_t layer, std::int64_t second) {
-  std::string out(pattern);
-  std::size_t from = 0;
-  for (const std::int64_t number : {layer, second}) {
-    const auto at = out.find("{}", from);
-    if (at == std::string::npos) break;
-    const std::string text = std::to_string(number);
-    out.replace(at, 2, text);
-    from = at + text.size();
-  }
-  return out;
-}
 
 std::vector<ExpectedTensor> expected_tensors(const DecoderSpec& spec) {
   Collector collect(spec);
@@ -249,22 +209,6 @@ std::vector<ExpectedTensor> block_tensors(const DecoderSpec& spec, std::int64_t 
   Collector collect(spec);
   collect.block(layer);
   return collect.take();
-}
-
-bool is_ignored(const DecoderSpec& spec, std::string_view name) {
-  for (const std::string& pattern : spec.ignored) {
-    if (matches(pattern, name)) return true;
-  }
-  return false;
-}
-
-void drop_prefix(DecoderSpec& spec) {
-  for (std::string* name : all_names(spec.names)) {
-    if (name->starts_with(spec.optional_prefix)) name->erase(0, spec.optional_prefix.size());
-  }
-  for (std::string& name : spec.ignored) {
-    if (name.starts_with(spec.optional_prefix)) name.erase(0, spec.optional_prefix.size());
-  }
 }
 
 }  // namespace lancet

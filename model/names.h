@@ -29,7 +29,9 @@ struct ExpectedTensor {
 /// Whether `name` is one of spec.ignored, whose "{}" stands for any run of characters.
 [[nodiscard]] bool is_ignored(const DecoderSpec& spec, std::string_view name);
 
-/// Drops spec.optional_prefix from every name that begins with it.
-void drop_prefix(DecoderSpec& spec);
+[[nodiscard]] std::string respelled(std::string name, const Respelling& respelling);
+/// Every name of a spec, and what it ignores.
+void respell(DecoderSpec& spec, const Respelling& respelling);
+void add_prefix(DecoderSpec& spec, std::string_view prefix);
 
 }  // namespace lancet

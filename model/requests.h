@@ -42,13 +42,20 @@ struct SamplingOptions {
   double repetition_penalty = 1;
   std::vector<std::string> stop;
   std::vector<std::int32_t> end_ids;  ///< tokens that end a text; empty = the tokenizer's end token
+  /// Ids [first, last) of which texts are made; empty = all. The end token is one like any other.
+  std::vector<std::pair<std::int64_t, std::int64_t>> allowed_ids;
+  /// Of a model of text and images: text (what the model itself says in a text), image (tokens of
+  /// images only) or any.
+  std::string modality = "text";
+  std::int64_t logprobs = -1;  ///< of each token, beside so many of the likeliest; -1 = none
 };
 
 struct Prompt {
   std::string id;
   std::string text;     ///< rendered prompt
   bool special = true;  ///< let the tokenizer add its own special tokens (false after a template)
-  std::int64_t max_tokens = 0;  ///< 0 = as the options say; never more than that
+  std::int64_t max_tokens = 0;    ///< 0 = as the options say; never more than that
+  std::vector<std::int32_t> ids;  ///< tokens in place of the text
 };
 
 struct GenerateRequest {
@@ -57,10 +64,24 @@ struct GenerateRequest {
   SamplingOptions sampling;
 };
 
+/// By the model's own distribution: before penalty, temperature and cuts, without what it may not
+/// say. Nats.
+struct LikelyToken {
+  std::int32_t id = 0;
+  std::string text;
+  double logprob = 0;
+};
+/// A token that was said, and the likeliest at its place by falling probability, ties by id.
+struct TokenLogprob {
+  LikelyToken said;
+  std::vector<LikelyToken> top;
+};
+
 struct Generation {
-  std::string text;               ///< ends before a stop string
-  std::vector<std::int32_t> ids;  ///< without the end token
-  std::string finish_reason;      ///< "stop", "length"
+  std::string text;                    ///< ends before a stop string
+  std::vector<std::int32_t> ids;       ///< without the end token
+  std::vector<TokenLogprob> logprobs;  ///< of each id, where asked for
+  std::string finish_reason;           ///< "stop", "length"
   std::int64_t prompt_tokens = 0, tokens = 0;
   double tokens_per_second = 0;
 };

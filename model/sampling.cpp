@@ -22,30 +22,13 @@ void require(bool good, std::string_view option, std::string_view range, double 
   }
 }
 
-/// Ids by falling logit, ties by id; only the first `count` are in order, and only they are
-/// returned.
-std::vector<std::int32_t> best(std::span<const float> logits, std::size_t count) {
-  std::vector<std::int32_t> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  const auto before = [&](std::int32_t a, std::int32_t b) {
-    const float x = logits[static_cast<std::size_t>(a)];
-    const float y = logits[static_cast<std::size_t>(b)];
-    return x != y ? x > y : a < b;
-  };
-  count = std::min(count, ids.size());
-  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
-                    before);
-  ids.resize(count);
-  return ids;
-}
-
 /// The fewest best ids whose weights reach `share`. Their number is small as a rule: more of the
 /// vocabulary is sorted only when it is not.
 std::vector<std::int32_t> nucleus(std::span<const float> logits,
                                   const std::function<double(std::int32_t)>& weight_of,
                                   double share) {
   for (std::size_t sorted = 256;; sorted *= 4) {
-    std::vector<std::int32_t> ids = best(logits, sorted);
+    std::vector<std::int32_t> ids = best_ids(logits, sorted);
     double sum = 0;
     std::size_t count = 0;
     while (count < ids.size() && (count == 0 || sum < share)) sum += weight_of(ids[count++]);
@@ -72,6 +55,21 @@ std::size_t pick(const std::vector<double>& weight, double target) {
 
 }  // namespace
 
+std::vector<std::int32_t> best_ids(std::span<const float> logits, std::size_t count) {
+  std::vector<std::int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto before = [&](std::int32_t a, std::int32_t b) {
+    const float x = logits[static_cast<std::size_t>(a)];
+    const float y = logits[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
+  };
+  count = std::min(count, ids.size());
+  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), ids.end(),
+                    before);
+  ids.resize(count);
+  return ids;
+}
+
 void check_sampling(const SamplingOptions& options) {
   require(options.max_tokens >= 1, "--max-tokens", "of at least 1",
           static_cast<double>(options.max_tokens));
@@ -83,6 +81,8 @@ void check_sampling(const SamplingOptions& options) {
   require(options.min_p >= 0 && options.min_p <= 1, "--min-p", "from 0 to 1", options.min_p);
   require(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty),
           "--repetition-penalty", "above 0", options.repetition_penalty);
+  require(options.logprobs >= -1 && options.logprobs <= 1000, "--logprobs", "from 0 to 1000",
+          static_cast<double>(options.logprobs));
   for (const std::string& stop : options.stop) {
     if (stop.empty())
       fail(ErrorKind::kUsage, "generate",
@@ -121,7 +121,7 @@ std::int32_t Sampler::draw(std::span<const float> logits, double uniform) const 
   };
   std::vector<std::int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
-  if (options_.top_k > 0) ids = best(logits, static_cast<std::size_t>(options_.top_k));
+  if (options_.top_k > 0) ids = best_ids(logits, static_cast<std::size_t>(options_.top_k));
   std::vector<double> weight;
   std::ranges::transform(ids, std::back_inserter(weight), weight_of);
   double total = sum(weight);

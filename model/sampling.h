@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <unordered_set>
+#include <vector>
 
 #include "core/rng.h"
 #include "model/requests.h"
@@ -12,6 +13,9 @@ namespace lancet {
 
 /// Throws kUsage for values out of range (max_tokens >= 1, temperature >= 0, 0 < top_p <= 1, ...).
 void check_sampling(const SamplingOptions& options);
+
+/// The `count` ids with the largest logits (at most all), by falling logit, ties by id.
+[[nodiscard]] std::vector<std::int32_t> best_ids(std::span<const float> logits, std::size_t count);
 
 /// Draws for one sequence. The order is that of transformers: repetition penalty, temperature,
 /// top-k, top-p, min-p. The n-th draw uses value n of Random(seed, "generate", sequence), so it

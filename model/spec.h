@@ -3,6 +3,7 @@
 // knows these and no family; a primitive that is not asked for costs nothing.
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -119,6 +120,35 @@ struct MoeSpec {
   bool bias = false;
 };
 
+/// How dt, B and C of a state space come about. kMamba1: from the convolved x, by one projection to
+/// a narrow dt, B and C, and one from there to dt. kMamba2: from the block's input, beside x; B and
+/// C pass through the convolution too, and a norm stands behind the gate.
+enum class SsmKind { kMamba1, kMamba2 };
+
+/// A selective state space, in place of attention. Each of heads * d_head channels has a state h of
+/// d_state numbers: h <- exp(dt A) h + dt x B, y = C h + D x, with dt, A and D of its head and with
+/// B and C of its head's group. Before it a causal convolution over d_conv tokens, channel by
+/// channel; behind it y is times silu(z).
+struct SsmSpec {
+  SsmKind kind = SsmKind::kMamba1;
+  std::int64_t heads = 0, d_head = 1;  ///< Mamba 1: heads of one channel
+  std::int64_t groups = 1;
+  std::int64_t d_state = 0;  ///< Mamba 1 has an A for each of them
+  std::int64_t d_conv = 0;
+  std::int64_t dt_rank = 0;                   ///< of Mamba 1
+  Activation activation = Activation::kSilu;  ///< behind the convolution
+  bool conv_bias = true, bias = false;        ///< of the convolution; of in_proj and out_proj
+  bool inner_norms = false;                   ///< of the narrow dt, B and C (Jamba)
+  NormSpec norm;                              ///< those, or the one behind Mamba 2's gate
+  double dt_min = 0, dt_max = std::numeric_limits<double>::infinity();  ///< dt is clamped to them
+
+  [[nodiscard]] std::int64_t width() const noexcept { return heads * d_head; }
+  /// Channels of the convolution.
+  [[nodiscard]] std::int64_t conv_width() const noexcept {
+    return width() + (kind == SsmKind::kMamba2 ? 2 * groups * d_state : 0);
+  }
+};
+
 /// One block of the decoder.
 struct LayerSpec {
   std::int64_t window = 0;  ///< keys seen by a query, its own among them; 0 = all before it
@@ -127,11 +157,19 @@ struct LayerSpec {
   bool qk_norm = true;      ///< where the attention has one
   double query_scale = 1;   ///< of the queries, beside the attention's scale
   bool moe = false;
+  bool mlp = true;   ///< false: the block ends behind attention or state space
+  bool ssm = false;  ///< a state space instead of attention
 };
 
 /// Names of a feed-forward network. `gate_up` (gate first) stands in for gate and up.
 struct MlpNames {
   std::string gate, up, gate_up, down;
+};
+
+/// Names of a state space. `a_log`, `d` and `dt_bias` are whole names.
+struct SsmNames {
+  std::string in, conv, x, dt, a_log, d, dt_bias, out;
+  std::string dt_norm, b_norm, c_norm, norm;
 };
 
 /// Tensor names; the first "{}" stands for the layer, the second for the expert or the head. Those
@@ -146,8 +184,16 @@ struct NameSpec {
   std::string q_a, q_a_norm, q_b, kv_a, kv_a_norm, kv_b;  ///< of latent attention
   std::string mlp_norm, mlp_post_norm, mlp_add_norm;
   MlpNames mlp, expert, shared;
+  SsmNames ssm;
   std::string router, correction, shared_gate;
 };
+
+/// Token ids [first, last).
+using IdRange = std::pair<std::int64_t, std::int64_t>;
+
+/// Beginnings of names that some files of a family spell differently: a name takes the second of
+/// the first pair whose first it begins with.
+using Respelling = std::vector<std::pair<std::string, std::string>>;
 
 struct DecoderSpec {
   std::string model_type;
@@ -158,18 +204,20 @@ struct DecoderSpec {
   bool head_bias = false;
   double embed_scale = 1, residual_scale = 1, logit_scale = 1;
   double logit_softcap = 0;
-  std::vector<std::pair<std::int64_t, std::int64_t>> masked_ids;  ///< [first, last): never said
-  bool parallel = false;         ///< attention and MLP both read the block's input
-  bool normed_residual = false;  ///< the residual is the normed input (BLOOM's option)
+  std::vector<IdRange> masked_ids;  ///< never said
+  std::vector<IdRange> image_ids;   ///< stand for parts of an image
+  bool parallel = false;            ///< attention and MLP both read the block's input
+  bool normed_residual = false;     ///< the residual is the normed input (BLOOM's option)
   NormSpec norm;
   std::vector<RopeSpec> ropes;
   AttentionSpec attention;
   MlpSpec mlp;
   MoeSpec moe;
+  SsmSpec ssm;
   std::vector<LayerSpec> layer;  ///< one for each layer
   NameSpec names;
   MatrixLayout layout = MatrixLayout::kOutIn;  ///< of the blocks' matrices
-  std::string optional_prefix;                 ///< of every name; files without it are read too
+  std::vector<Respelling> respellings;         ///< other spellings that are read too
   std::vector<std::string> ignored;  ///< patterns of tensors that files may hold beside these
 };
 

@@ -87,6 +87,18 @@ LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec) {
   return one;
 }
 
+void require_mlp(const DecoderSpec& spec, const std::vector<std::int64_t>& layers,
+                 std::string_view operation) {
+  for (const std::int64_t layer : layers) {
+    if (spec.layer[static_cast<std::size_t>(layer)].mlp) continue;
+    fail(ErrorKind::kMismatch, operation,
+         fmt::format("expected layers with an MLP, found a state space alone in layer {} "
+                     "(model_type {})",
+                     layer, spec.model_type),
+         "facts are edited in the down projection of an MLP");
+  }
+}
+
 std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
   std::vector<std::int64_t> out;
   for (const double depth : {0.04, 0.08, 0.12, 0.17, 0.25, 0.35}) {
@@ -94,6 +106,13 @@ std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
         std::min(layers - 1, static_cast<std::int64_t>(depth * static_cast<double>(layers) + 0.5));
     if (out.empty() || out.back() != layer) out.push_back(layer);
   }
+  return out;
+}
+
+LayerChoice every_layer(const std::string& wish, std::int64_t layers) {
+  if (wish != "auto") return {parse_layers(wish, layers), "given", {}};
+  LayerChoice out{{}, "every layer", {}};
+  for (std::int64_t layer = 0; layer < layers; ++layer) out.layers.push_back(layer);
   return out;
 }
 
@@ -108,9 +127,14 @@ std::size_t best_trial(const std::vector<LayerTrial>& trials) {
 
 LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
                           const std::function<LayerTrial(std::int64_t)>& trial) {
-  if (wish != "auto") return {parse_layers(wish, spec.layers), "given", {}};
+  if (wish != "auto") {
+    LayerChoice given{parse_layers(wish, spec.layers), "given", {}};
+    require_mlp(spec, given.layers, "edit");
+    return given;
+  }
   if (auto preset = preset_layers(spec)) return *preset;
   const std::vector<std::int64_t> candidates = sweep_candidates(spec.layers);
+  require_mlp(spec, candidates, "edit");
   Json tried = Json::array();
   std::vector<LayerTrial> trials;
   for (const std::int64_t layer : candidates) {

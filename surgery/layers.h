@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json.h"
@@ -29,12 +30,17 @@ struct LayerTrial {
 [[nodiscard]] std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t layers);
 /// The measured layer of a known (model_type, layers, d_model), with the reason.
 [[nodiscard]] std::optional<LayerChoice> preset_layers(const DecoderSpec& spec);
+/// Error(kMismatch) where one of the layers has no MLP whose down projection could be rewritten.
+void require_mlp(const DecoderSpec& spec, const std::vector<std::int64_t>& layers,
+                 std::string_view operation);
 /// Early to middle layers, where facts are edited with the least drift: at most six.
 [[nodiscard]] std::vector<std::int64_t> sweep_candidates(std::int64_t layers);
 /// The range that an editor of several layers takes where `one` was chosen for it by preset or
 /// sweep: the published range of a known model, else the layer with its neighbours. A given choice
 /// stays.
 [[nodiscard]] LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec);
+/// Every layer, for `--layers auto`; a given choice is parsed.
+[[nodiscard]] LayerChoice every_layer(const std::string& wish, std::int64_t layers);
 /// Index of the trial that works with the smallest drift (where none works: the smallest drift).
 [[nodiscard]] std::size_t best_trial(const std::vector<LayerTrial>& trials);
 /// `wish` "auto": the preset, else the candidate that works with the smallest drift.

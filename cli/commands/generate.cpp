@@ -1,28 +1,79 @@
 // lancet generate: text from a model.
 
+#include <charconv>
+
 #include <CLI/CLI.hpp>
 
 #include "cli/chat.h"
+#include "cli/conversation.h"
 #include "cli/engine.h"
 #include "cli/jsonl.h"
 #include "cli/output.h"
 #include "core/log.h"
+#include "core/text.h"
 
 namespace lancet {
 namespace {
 
+constexpr std::int64_t kMostIds = 1LL << 26;
+
 struct GenerateOptions {
   std::string model, prompt, chat, messages, file;
+  std::vector<std::int32_t> ids;
+  std::vector<std::string> allowed;
+  bool converse = false;  ///< --chat without a message
   SamplingOptions sampling;
 };
 
-/// One line of --file: {"prompt"} or {"messages"} or {"chat"}, with an optional "id".
+std::int64_t parse_id(std::string_view digits, std::string_view whole) {
+  std::int64_t id = -1;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
+  if (error != std::errc{} || end != digits.data() + digits.size() || id < 0 || id >= kMostIds) {
+    fail(ErrorKind::kUsage, "generate",
+         fmt::format("expected --allow-ids like 5,10-19, found '{}'", printable(whole)));
+  }
+  return id;
+}
+
+/// "5" and "10-19" as [5, 6) and [10, 20).
+std::vector<std::pair<std::int64_t, std::int64_t>> parse_ids(
+    const std::vector<std::string>& words) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> out;
+  for (const std::string_view word : words) {
+    const std::size_t dash = word.find('-');
+    const std::int64_t first = parse_id(word.substr(0, dash), word);
+    const std::int64_t last =
+        dash == std::string_view::npos ? first : parse_id(word.substr(dash + 1), word);
+    if (last < first) {
+      fail(ErrorKind::kUsage, "generate",
+           fmt::format("expected --allow-ids with a range that rises, found '{}'", word));
+    }
+    out.emplace_back(first, last + 1);
+  }
+  return out;
+}
+
+std::vector<std::int32_t> ids_of_line(const Json& ids, const std::string& where) {
+  std::vector<std::int32_t> out;
+  for (const Json& id : ids) {
+    if (!ids.is_array() || !id.is_number_integer() || id.get<std::int64_t>() < 0 ||
+        id.get<std::int64_t>() >= kMostIds)
+      fail(ErrorKind::kInput, "generate", where + ": expected \"ids\" as a list of token ids");
+    out.push_back(id.get<std::int32_t>());
+  }
+  if (out.empty())
+    fail(ErrorKind::kInput, "generate", where + ": expected at least one of \"ids\", found none");
+  return out;
+}
+
+/// One line of --file: {"prompt"}, {"ids"}, {"messages"} or {"chat"}, with an optional "id".
 Prompt prompt_of_line(const Json& line, std::size_t number, const ModelSource& source,
                       const std::string& file) {
   const std::string where = fmt::format("{}:{}", file, number);
   const std::string id = json_string(line, "id", where, std::to_string(number));
   if (line.contains("messages"))
     return {id, render_chat(source, line, std::nullopt, true).text, false};
+  if (line.contains("ids")) return {id, "", true, 0, ids_of_line(line["ids"], where)};
   if (line.contains("chat")) {
     const Json messages =
         Json::array({{{"role", "user"}, {"content", json_string(line, "chat", where)}}});
@@ -33,7 +84,9 @@ Prompt prompt_of_line(const Json& line, std::size_t number, const ModelSource& s
 
 std::vector<Prompt> prompts(const GenerateOptions& options) {
   std::vector<Prompt> out;
-  if (options.prompt.empty()) {
+  if (!options.ids.empty()) {
+    out.push_back({"", "", true, 0, options.ids});
+  } else if (options.prompt.empty()) {
     const auto source = ModelSource::open(options.model);
     if (!options.file.empty()) {
       for_each_json_line(options.file, [&](const Json& line, std::size_t number) {
@@ -52,21 +105,51 @@ std::vector<Prompt> prompts(const GenerateOptions& options) {
   return out;
 }
 
-Json result_json(const Generation& g) {
-  return {{"text", g.text},
-          {"ids", g.ids},
-          {"finish_reason", g.finish_reason},
-          {"prompt_tokens", g.prompt_tokens},
-          {"tokens", g.tokens},
-          {"tokens_per_second", g.tokens_per_second}};
+Json token_json(const LikelyToken& token) {
+  return {{"id", token.id}, {"token", token.text}, {"logprob", token.logprob}};
+}
+
+Json result_json(const Generation& g, bool logprobs) {
+  Json out{{"text", g.text},
+           {"ids", g.ids},
+           {"finish_reason", g.finish_reason},
+           {"prompt_tokens", g.prompt_tokens},
+           {"tokens", g.tokens},
+           {"tokens_per_second", g.tokens_per_second}};
+  if (logprobs) out["logprobs"] = Json::array();
+  for (const TokenLogprob& token : g.logprobs) {
+    Json entry = token_json(token.said);
+    entry["top"] = Json::array();
+    for (const LikelyToken& each : token.top) entry["top"].push_back(token_json(each));
+    out["logprobs"].push_back(std::move(entry));
+  }
+  return out;
+}
+
+/// The options that only make sense together.
+void check_options(const GenerateOptions& options, const CommonOptions& common) {
+  const int given = !options.prompt.empty() + !options.chat.empty() + options.converse +
+                    !options.messages.empty() + !options.file.empty() + !options.ids.empty();
+  if (given != 1)
+    fail(ErrorKind::kUsage, "generate",
+         "expected one of --prompt, --ids, --chat, --messages and --file");
+  if (options.converse && common.json)
+    fail(ErrorKind::kUsage, "generate",
+         "expected --chat with a message beside --json, found none: a conversation is not one "
+         "document");
+  if (options.sampling.logprobs >= 0 && !common.json && options.file.empty())
+    fail(ErrorKind::kUsage, "generate", "expected --json or --file beside --logprobs, found none");
 }
 
 int run(const GenerateOptions& options, const CommonOptions& common) {
-  const int given = !options.prompt.empty() + !options.chat.empty() + !options.messages.empty() +
-                    !options.file.empty();
-  if (given != 1)
-    fail(ErrorKind::kUsage, "generate", "expected one of --prompt, --chat, --messages and --file");
-  const GenerateRequest request{options.model, prompts(options), options.sampling};
+  check_options(options, common);
+  SamplingOptions sampling = options.sampling;
+  sampling.allowed_ids = parse_ids(options.allowed);
+  if (options.converse) {
+    hold_conversation(options.model, sampling, common.runtime);
+    return 0;
+  }
+  const GenerateRequest request{options.model, prompts(options), sampling};
   const bool stream = !common.json && options.file.empty();
   TextSink sink;
   if (stream) sink = [](std::size_t, const std::string& text) { print_text(text); };
@@ -79,7 +162,7 @@ int run(const GenerateOptions& options, const CommonOptions& common) {
     return 0;
   }
   for (std::size_t i = 0; i < results.size(); ++i) {
-    Json document = result_json(results[i]);
+    Json document = result_json(results[i], sampling.logprobs >= 0);
     if (!options.file.empty()) document["id"] = request.prompts[i].id;
     if (common.json || !options.file.empty()) print_json(document);
   }
@@ -90,11 +173,18 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto o = std::make_shared<GenerateOptions>();
   app.add_option("MODEL", o->model, "Any readable model")->required();
   app.add_option("--prompt", o->prompt, "Text to continue");
-  app.add_option("--chat", o->chat, "One user message, through the chat template");
+  app.add_option("--ids", o->ids, "Token ids to continue, separated by commas")
+      ->delimiter(',')
+      ->check(CLI::Range(0, static_cast<int>(kMostIds) - 1));
+  auto* chat = app.add_option("--chat", o->chat,
+                              "One user message, through the chat template; without a message: a "
+                              "conversation, a line a message, in which Ctrl-C ends an answer")
+                   ->expected(0, 1);
   app.add_option("--messages", o->messages, "JSON file of messages, through the chat template");
-  app.add_option(
-      "--file", o->file,
-      "JSON lines of {\"prompt\"}, {\"chat\"} or {\"messages\"}: many at once; answers JSON lines");
+  app.add_option("--file", o->file,
+                 "JSON lines of {\"prompt\"}, {\"ids\"}, {\"chat\"} or {\"messages\"}: many at "
+                 "once; answers JSON "
+                 "lines");
   app.add_option("--max-tokens", o->sampling.max_tokens,
                  "At most this many new tokens (default 256)")
       ->check(CLI::Range(1, 1'000'000));
@@ -113,7 +203,22 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::Range(0.01, 100.0));
   app.add_option("--stop", o->sampling.stop, "End before this text; may be given more than once")
       ->take_all();
-  return [o, &common] { return run(*o, common); };
+  app.add_option(
+         "--allow-ids", o->allowed,
+         "Say these ids and no others, such as 5,10-19; the end token must be among them to "
+         "be said")
+      ->delimiter(',');
+  app.add_option("--modality", o->sampling.modality,
+                 "Of a model of text and images: text (default), image (tokens of images only) or "
+                 "any")
+      ->check(CLI::IsMember({"text", "image", "any"}));
+  app.add_option("--logprobs", o->sampling.logprobs,
+                 "In JSON, log probabilities of the tokens and of the N likeliest beside each")
+      ->check(CLI::Range(0, 1000));
+  return [o, chat, &common] {
+    o->converse = chat->count() > 0 && o->chat.empty();
+    return run(*o, common);
+  };
 }
 
 }  // namespace
@@ -124,7 +229,8 @@ extern const Command command_generate{
     .summary = "Text from a model: greedy or sampled, one prompt or many",
     .examples =
         "  lancet generate model/ --prompt 'The capital of France is' --max-tokens 16\n"
-        "  lancet generate model/ --chat 'Name three rivers.' --temperature 0.7 --seed 1",
+        "  lancet generate model/ --chat 'Name three rivers.' --temperature 0.7 --seed 1\n"
+        "  lancet generate model/ --prompt '2 + 2 =' --max-tokens 1 --logprobs 5 --json",
     .declare = declare};
 
 }  // namespace lancet

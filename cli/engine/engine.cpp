@@ -60,6 +60,11 @@ Json describe_editors() {
                    {"title", each->title},
                    {"paper", each->paper},
                    {"max_facts", each->max_facts},
+                   {"layers", each->reach == Reach::kOne     ? "one"
+                              : each->reach == Reach::kRange ? "range"
+                                                             : "all"},
+                   {"batches", each->batches},
+                   {"covariance", each->covariance},
                    {"parameters", describe_parameters(*each)}});
   }
   return out;

@@ -41,6 +41,7 @@ class EngineImpl final : public Engine {
   std::vector<TextScore> score_texts(const fs::path& model, const std::vector<std::string>& texts,
                                      const RuntimeOptions& runtime) override;
   Json edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) override;
+  Json undo(const UndoRequest& request, const RuntimeOptions& runtime) override;
   Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) override;
   Json locate(const LocateRequest& request, const RuntimeOptions& runtime) override;
   Json covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) override;
@@ -53,7 +54,10 @@ class EngineImpl final : public Engine {
   Json list(const std::string& what) override;
 
  private:
-  std::optional<std::pair<fs::path, LoadedModel>> student_;  ///< of score_texts
+  /// The model at `path`, loaded where it is not the last one.
+  [[nodiscard]] const LoadedModel& kept(const fs::path& path, const RuntimeOptions& runtime);
+
+  std::optional<std::pair<fs::path, LoadedModel>> kept_;
 };
 
 }  // namespace lancet

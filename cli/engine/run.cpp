@@ -10,11 +10,16 @@ namespace lancet {
 std::vector<Generation> EngineImpl::generate(const GenerateRequest& request,
                                              const RuntimeOptions& runtime, const TextSink& sink) {
   check_sampling(request.sampling);
-  const LoadedModel loaded = load_model(request.model, runtime);
+  const LoadedModel& loaded = kept(request.model, runtime);
   SamplingOptions sampling = request.sampling;
   if (sampling.end_ids.empty()) sampling.end_ids = end_ids(loaded.source, loaded.tokenizer);
   return lancet::generate(loaded.decoder, loaded.tokenizer, request.prompts, sampling, runtime.seed,
                           sink);
+}
+
+const LoadedModel& EngineImpl::kept(const fs::path& path, const RuntimeOptions& runtime) {
+  if (!kept_ || kept_->first != path) kept_.emplace(path, load_model(path, runtime));
+  return kept_->second;
 }
 
 ScoreResult EngineImpl::score(const ScoreRequest& request, const RuntimeOptions& runtime) {
@@ -25,8 +30,8 @@ ScoreResult EngineImpl::score(const ScoreRequest& request, const RuntimeOptions&
 std::vector<TextScore> EngineImpl::score_texts(const fs::path& model,
                                                const std::vector<std::string>& texts,
                                                const RuntimeOptions& runtime) {
-  if (!student_ || student_->first != model) student_.emplace(model, load_model(model, runtime));
-  return score_each(student_->second.decoder, student_->second.tokenizer, texts);
+  const LoadedModel& loaded = kept(model, runtime);
+  return score_each(loaded.decoder, loaded.tokenizer, texts);
 }
 
 }  // namespace lancet

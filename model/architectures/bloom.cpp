@@ -52,7 +52,7 @@ DecoderSpec describe(const Json& config) {
   spec.normed_residual = read_flag(config, "apply_residual_connection_post_layernorm", false);
   spec.layer.assign(static_cast<std::size_t>(spec.layers), {.rope = -1});
   spec.names = names();
-  spec.optional_prefix = "transformer.";
+  spec.respellings = {{{"transformer.", ""}}};
   return spec;
 }
 

@@ -50,7 +50,7 @@ DecoderSpec describe(const Json& config) {
   }
   spec.names = names();
   spec.layout = MatrixLayout::kInOut;
-  spec.optional_prefix = "transformer.";
+  spec.respellings = {{{"transformer.", ""}}};
   spec.ignored = {"transformer.h.{}.attn.bias", "transformer.h.{}.attn.masked_bias"};
   return spec;
 }

@@ -57,7 +57,7 @@ DecoderSpec describe(const Json& config) {
     spec.names.project_in = "model.decoder.project_in";
     spec.names.project_out = "model.decoder.project_out";
   }
-  spec.optional_prefix = "model.";
+  spec.respellings = {{{"model.", ""}}};
   return spec;
 }
 

@@ -5,21 +5,46 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "surgery/layers.h"
 #include "surgery/locate/trace.h"
 #include "surgery/locate/verbs.h"
 
 namespace lancet {
 namespace {
 
+/// What a verb needs of every layer: tokens that can be taken back, one MLP.
+enum class Needs { kNothing, kAttention, kMlp };
 struct Verb {
   std::string_view name;
   LocateVerb* run;
+  Needs needs;
 };
-constexpr Verb kVerbs[] = {{"trace", locate_trace},
-                           {"patch", locate_patch},
-                           {"lens", locate_lens},
-                           {"sweep", locate_sweep},
-                           {"neurons", locate_neurons}};
+constexpr Verb kVerbs[] = {{"trace", locate_trace, Needs::kAttention},
+                           {"patch", locate_patch, Needs::kAttention},
+                           {"lens", locate_lens, Needs::kNothing},
+                           {"sweep", locate_sweep, Needs::kNothing},
+                           {"neurons", locate_neurons, Needs::kMlp}};
+
+void check_layers(const Verb& verb, const DecoderSpec& spec) {
+  if (verb.needs == Needs::kNothing) return;
+  for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
+    const LayerSpec& each = spec.layer[static_cast<std::size_t>(layer)];
+    if (verb.needs == Needs::kAttention && each.ssm) {
+      fail(ErrorKind::kMismatch, "locate",
+           fmt::format("{}: expected attention in every layer, found a state space in layer {} "
+                       "(model_type {})",
+                       verb.name, layer, spec.model_type),
+           "lens runs on any model");
+    }
+    if (verb.needs != Needs::kMlp) continue;
+    require_mlp(spec, {layer}, "locate");
+    if (each.moe) {
+      fail(ErrorKind::kMismatch, "locate",
+           fmt::format("{}: expected one MLP in every layer, found {} experts in layer {}",
+                       verb.name, spec.moe.experts, layer));
+    }
+  }
+}
 
 const Verb& find_verb(const std::string& name) {
   std::vector<std::string_view> known;
@@ -41,6 +66,7 @@ Json run_locate(const LocateRequest& request, const RuntimeOptions& runtime) {
     fail(ErrorKind::kUsage, "locate", "expected at least one fact, found none");
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
+  check_layers(verb, model.decoder.spec());
   watch.lap("load");
   Located found = verb.run(model, request, runtime);
   watch.lap(request.what);

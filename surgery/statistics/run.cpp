@@ -78,6 +78,7 @@ Json identity_of(const SurgeryModel& model, const CovarianceRequest& request,
 Json plan_covariance(const CovarianceRequest& request) {
   const DecoderSpec spec = describe_decoder(ModelSource::open(request.model).config());
   const auto layers = parse_layers(request.layers, spec.layers);
+  require_mlp(spec, layers, "covariance");
   const auto bytes = static_cast<std::int64_t>(layers.size()) * spec.mlp.d_ff * spec.mlp.d_ff * 8;
   return {{"plan", true},          {"output", request.out.string()}, {"layers", layers},
           {"d_ff", spec.mlp.d_ff}, {"output_bytes", bytes},          {"matrices_memory", bytes}};

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "formats/config/from_gguf.h"
+#include "formats/config/hf_config.h"
 #include "formats/config/rope_scaling.h"
 #include "formats/config/to_gguf.h"
 #include "tests/catch.h"
@@ -137,6 +138,17 @@ TEST_CASE(
           static_cast<void>(rope_from_gguf(header_of({{"llama.rope.freq_base", gguf_f32(500000)}}),
                                            "llama", wrong));
         }) == ErrorKind::kMismatch);
+}
+
+TEST_CASE("config: Python's Infinity is read as transformers 5 spells it, in no string",
+          "[config]") {
+  const Json infinity{{"__float__", "Infinity"}};
+  const Json config =
+      parse_hf_config(R"({"limit": [0.0, Infinity], "name \"": "Infinity, \"Infinity"})", "x");
+  CHECK(config["limit"] == Json::array({0.0, infinity}));
+  CHECK(config["name \""] == "Infinity, \"Infinity");
+  for (const char* bad : {"[-Infinity]", "[Infinity1]", "[xInfinity]", "Infinit", "[NaN]"})
+    CHECK_THROWS_AS(parse_hf_config(bad, "x"), Error);
 }
 
 TEST_CASE("config: rope settings are read from either spelling of transformers", "[config]") {

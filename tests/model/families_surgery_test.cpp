@@ -1,6 +1,7 @@
 // What editors rely on, in every family: blocks one after the other, hooks, the down projection by
 // name and layout, gradients.
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -23,7 +24,8 @@ at::Tensor some_ids(const std::string& name) {
 /// The first layer with one MLP, or -1.
 std::int64_t dense_layer(const DecoderSpec& spec) {
   for (std::int64_t i = 0; i < spec.layers; ++i) {
-    if (!spec.layer[static_cast<std::size_t>(i)].moe) return i;
+    const LayerSpec& layer = spec.layer[static_cast<std::size_t>(i)];
+    if (layer.mlp && !layer.moe) return i;
   }
   return -1;
 }
@@ -95,6 +97,20 @@ TEST_CASE("families: a layer of experts has a down projection for each, and none
   CHECK(checked > 15);
 }
 
+TEST_CASE("families: a layer without an MLP has no down projection, and says whose it is") {
+  std::int64_t checked = 0;
+  for (const std::string& name : family_names()) {
+    const Decoder model = load_tiny(name);
+    for (std::int64_t layer = 0; layer < model.spec().layers; ++layer) {
+      if (model.spec().layer[static_cast<std::size_t>(layer)].mlp) continue;
+      ++checked;
+      CHECK_THAT(error_of([&] { static_cast<void>(model.mlp_down(layer)); }),
+                 Catch::Contains("model_type " + model.spec().model_type));
+    }
+  }
+  CHECK(checked > 4);
+}
+
 TEST_CASE("families: hooks that return the value change nothing and see each layer's output last") {
   for (const std::string& name : family_names()) {
     INFO(name);
@@ -113,25 +129,28 @@ TEST_CASE("families: hooks that return the value change nothing and see each lay
       return value;
     };
     const std::int64_t layers = model.spec().layers;
+    const auto with_mlp = std::ranges::count_if(model.spec().layer, &LayerSpec::mlp);
     const at::Tensor out = model.run(start, 0, layers, pass);
     CHECK(same_bits(out, model.run(start, 0, layers)));
     CHECK(same_bits(out, last));
     CHECK(attention == layers);
-    CHECK(written == layers);
+    CHECK(written == with_mlp);
     CHECK(outputs == layers);
   }
 }
 
-TEST_CASE("families: the gradient of a delta behind the first MLP equals finite differences") {
+TEST_CASE(
+    "families: the gradient of a delta behind the first MLP, or mixer, equals finite differences") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder model = load_tiny(name);
     const at::Tensor start = model.embed(some_ids(name));
     const at::Tensor direction = at::randn({2, 20, model.spec().vocab});
+    const Place behind = model.spec().layer[0].mlp ? Place::kMlpOutput : Place::kAttentionOutput;
     const auto loss = [&](const at::Tensor& delta) {
       Pass pass;
       pass.hook = [&](std::int64_t layer, Place place, const at::Tensor& value) {
-        return layer == 0 && place == Place::kMlpOutput ? value + delta : value;
+        return layer == 0 && place == behind ? value + delta : value;
       };
       const at::Tensor logits = model.head(model.run(start, 0, model.spec().layers, pass));
       return (at::log_softmax(logits, -1) * direction).sum();

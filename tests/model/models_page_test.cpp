@@ -37,6 +37,9 @@ std::set<std::string> primitives(const DecoderSpec& spec) {
   add(spec.norm.weight_offset != 0, "norm weight 1 + w");
   add(!n.attn_post_norm.empty() || !n.attn_add_norm.empty(), "norms behind");
   add(spec.parallel, "parallel block");
+  const bool attends =
+      std::ranges::any_of(spec.layer, [](const LayerSpec& layer) { return !layer.ssm; });
+  add(attends && spec.ropes.empty() && a.alibi.empty() && n.positions.empty(), "no positions");
   add(!a.latent && a.kv_heads < a.heads, "grouped heads");
   add(a.qkv != QkvLayout::kSeparate, "fused qkv");
   add(a.qkv_bias, "qkv bias");
@@ -52,6 +55,8 @@ std::set<std::string> primitives(const DecoderSpec& spec) {
   add(!spec.mlp.gated, "plain MLP");
   add(!n.mlp.gate_up.empty(), "fused gate_up");
   add(spec.tied_head, "tied head");
+  add(!spec.image_ids.empty(), "image tokens");
+  add(spec.ssm.inner_norms, "norms of dt, B and C");
   add(spec.head_bias, "head bias");
   add(spec.d_embed != 0, "projected embedding");
   add(spec.normed_residual, "normed residual");
@@ -63,6 +68,8 @@ std::set<std::string> primitives(const DecoderSpec& spec) {
     add(layer.window > 0, "window");
     add(layer.chunk > 0, "chunks");
     add(layer.moe, "experts");
+    add(layer.ssm, "state space");
+    add(!layer.mlp, "no MLP");
     add(layer.rope < 0 && !spec.ropes.empty(), "layers without RoPE");
   }
   for (const RopeSpec& rope : spec.ropes) {

@@ -19,6 +19,8 @@ class Case:
     options: dict = field(default_factory=dict)
     dtype: torch.dtype = torch.bfloat16
     attention: str = "eager"
+    model: str = ""  # class of transformers, where it isn't AutoModelForCausalLM's
+    dropped: tuple = ()  # beginnings of names that the stored checkpoint goes without
 
 
 # The spelling of most families.
@@ -38,6 +40,27 @@ def without(options, *keys):
 
 def rope(kind="default", theta=10000.0, **options):
     return {"rope_type": kind, "rope_theta": theta, **options}
+
+
+# A vision tower as small as it gets.
+VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4)
+
+
+def wrapped(config, model, text_config, tower, **options):
+    """A language model behind a vision tower; text_config as a file may have it."""
+    return Case(config, dict(text_config=text_config, vision_config=dict(model_type=tower, **VISION), **options),
+                model=model)
+
+
+def chameleon(**options):
+    """Nine image tokens, in two runs of ids; the file keeps two tensors of the image tokenizer."""
+    image = {f"IMGIMG{letter}Z": 4 + i for i, letter in enumerate("ABCDEF")}
+    image.update(IMGIMGBAZ=20, IMGIMGBBZ=21, IMGIMGBCZ=22)
+    tokenizer = dict(base_channels=32, channel_multiplier=[1], num_res_blocks=1, latent_channels=8, embed_dim=8,
+                     num_embeddings=9, resolution=8)
+    return Case("ChameleonConfig", {**LLAMA, "vocabulary_map": {"<image>": 23, **image}, "vq_config": tokenizer, **options},
+                model="ChameleonForConditionalGeneration",
+                dropped=("model.vqmodel.encoder", "model.vqmodel.quant_conv", "model.vqmodel.post"))
 
 
 SLIDING = ["sliding_attention", "full_attention"]
@@ -172,6 +195,35 @@ CASES = {
                               num_local_experts=4, num_experts_per_tok=1, interleave_moe_layer_step=1,
                               use_qk_norm=False, attn_temperature_tuning=False, attention_bias=True,
                               no_rope_layers=[1, 0], attention_chunk_size=7),
+    "chameleon": chameleon(),
+    "chameleon-swin": chameleon(swin_norm=True, num_key_value_heads=4, attention_bias=True, mlp_bias=True),
+    "llava": wrapped("LlavaConfig", "LlavaForConditionalGeneration", dict(model_type="llama", **LLAMA), "clip_vision_model",
+                     image_token_index=60),
+    "llava-mistral": wrapped("LlavaConfig", "LlavaForConditionalGeneration",
+                             dict(model_type="mistral", **LLAMA, sliding_window=6, tie_word_embeddings=True),
+                             "clip_vision_model", image_token_index=60),
+    "gemma3": wrapped("Gemma3Config", "Gemma3ForConditionalGeneration",
+                      dict(model_type="gemma3_text", **LLAMA, head_dim=12, query_pre_attn_scalar=10, sliding_window=6,
+                           layer_types=SLIDING), "siglip_vision_model", mm_tokens_per_image=4, image_token_index=60,
+                      boi_token_index=61, eoi_token_index=62),
+    "mamba": Case("MambaConfig", dict(vocab_size=64, hidden_size=32, state_size=4, num_hidden_layers=3, bos_token_id=1,
+                                      eos_token_id=2, pad_token_id=0)),
+    "mamba-bias": Case("MambaConfig", dict(
+        vocab_size=64, hidden_size=24, state_size=6, num_hidden_layers=2, expand=3, conv_kernel=3, time_step_rank=5,
+        use_bias=True, use_conv_bias=False, hidden_act="gelu", tie_word_embeddings=False, bos_token_id=1,
+        eos_token_id=2, pad_token_id=0)),
+    "mamba2": Case("Mamba2Config", dict(
+        vocab_size=64, hidden_size=32, state_size=8, num_hidden_layers=2, num_heads=8, head_dim=8, n_groups=2,
+        chunk_size=16, bos_token_id=1, eos_token_id=2, pad_token_id=0)),
+    "mamba2-limit": Case("Mamba2Config", dict(
+        vocab_size=64, hidden_size=24, state_size=6, num_hidden_layers=2, num_heads=4, head_dim=12, n_groups=1,
+        chunk_size=8, use_bias=True, time_step_limit=[0.4, 1.2], tie_word_embeddings=True, bos_token_id=1,
+        eos_token_id=2, pad_token_id=0)),
+    "jamba": llama("JambaConfig", num_hidden_layers=4, attn_layer_period=3, attn_layer_offset=1, num_experts=4,
+                   intermediate_size=24, mamba_d_state=4, use_mamba_kernels=False),
+    "jamba-dense": llama("JambaConfig", num_hidden_layers=2, attn_layer_period=2, attn_layer_offset=0, num_experts=1,
+                         mamba_d_state=6, mamba_d_conv=3, mamba_dt_rank=3, mamba_conv_bias=False, mamba_proj_bias=True,
+                         tie_word_embeddings=True, use_mamba_kernels=False),
 }
 
 
@@ -191,7 +243,8 @@ def random_model(case, seed):
     """The family's model in float32; every value is exact in case.dtype."""
     generator = torch.Generator().manual_seed(seed)
     config = getattr(transformers, case.config)(**case.options)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=case.attention).float().eval()
+    make = getattr(transformers, case.model)._from_config if case.model else AutoModelForCausalLM.from_config
+    model = make(config, attn_implementation=case.attention).float().eval()
     with torch.no_grad():
         entries = dict(model.named_parameters())
         entries.update((name, buffer) for name, buffer in model.named_buffers() if "correction_bias" in name)

@@ -11,7 +11,7 @@ import sys
 import zlib
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from family_cases import CASES, answers, random_model
 
@@ -33,6 +33,10 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
         model.to(case.dtype).save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
+        if case.dropped:
+            weights = load_file(folder / "model.safetensors")
+            kept = {name: tensor for name, tensor in weights.items() if not name.startswith(case.dropped)}
+            save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
         save_file(golden, folder / "golden.safetensors")
         kb = sum(file.stat().st_size for file in folder.iterdir()) / 1024
         print(f"{name}: logits std {golden['logits'].std():.2f}, smallest gap {golden['gap'].min():.4f}, {kb:.0f} KiB",

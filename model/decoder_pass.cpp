@@ -1,0 +1,72 @@
+#include "model/decoder_pass.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+
+namespace lancet {
+namespace {
+
+std::int64_t longest_segment(const Pass& pass) { return *std::ranges::max_element(pass.segments); }
+
+}  // namespace
+
+std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
+  std::vector<std::int64_t> starts(static_cast<std::size_t>(batch), 0);
+  if (pass.cache != nullptr) starts = pass.cache->lengths();
+  if (std::cmp_not_equal(starts.size(), batch) ||
+      (!pass.lengths.empty() && std::cmp_not_equal(pass.lengths.size(), batch))) {
+    fail(ErrorKind::kInternal, "model",
+         "expected cache and lengths of " + std::to_string(batch) + " rows");
+  }
+  return starts;
+}
+
+PassState::PassState(const DecoderSpec& spec, const std::vector<RopeCache>& ropes,
+                     const at::Tensor& hidden, const Pass& pass)
+    : spec_(spec), pass_(pass) {
+  const std::int64_t batch = hidden.size(0);
+  const std::int64_t tokens = pass.segments.empty() ? hidden.size(1) : longest_segment(pass);
+  attention_.spec = &spec.attention;
+  attention_.segments = pass.segments;
+  attention_.starts = starts_of(pass, batch);
+  std::int64_t longest = 0;
+  for (std::size_t b = 0; b < attention_.starts.size(); ++b) {
+    longest =
+        std::max(longest, attention_.starts[b] + (pass.lengths.empty() ? tokens : pass.lengths[b]));
+  }
+  const std::int64_t positions = *std::ranges::max_element(attention_.starts) + tokens;
+  for (const RopeCache& rope : ropes)
+    tables_.push_back(rope.table(longest, positions, hidden.device()));
+  if (pass.append) attention_.append_to = pass.cache;
+  cached_ = positions > tokens;
+}
+
+const AttentionPass& PassState::attention(std::int64_t layer, const at::Tensor& sinks) {
+  static const RopeSpec no_rope{.kind = RopeKind::kNone};
+  const LayerSpec& each = spec_.layer[static_cast<std::size_t>(layer)];
+  attention_.layer = layer;
+  attention_.window = each.window;
+  attention_.chunk = each.chunk;
+  attention_.sinks = sinks;
+  const auto rope = static_cast<std::size_t>(each.rope);
+  attention_.rope = each.rope < 0 ? &no_rope : &spec_.ropes[rope];
+  attention_.table = each.rope < 0 ? RopeTable() : tables_[rope];
+  if (cached_) {
+    attention_.prefix_keys = pass_.cache->keys(layer);
+    attention_.prefix_values = pass_.cache->values(layer);
+  }
+  return attention_;
+}
+
+SsmPass PassState::state_space(std::int64_t layer) const {
+  const bool append = attention_.append_to != nullptr;
+  return {.spec = &spec_.ssm,
+          .lengths = append ? pass_.lengths : std::vector<std::int64_t>(),
+          .before = cached_ ? &pass_.cache->state(layer) : nullptr,
+          .after = append ? &pass_.cache->next_state(layer) : nullptr};
+}
+
+}  // namespace lancet

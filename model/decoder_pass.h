@@ -1,0 +1,35 @@
+#pragma once
+// One pass through the blocks of a Decoder: what its layers share. For the decoder's own files.
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "model/attention.h"
+#include "model/decoder.h"
+#include "model/ssm.h"
+
+namespace lancet {
+
+/// Position of the first token of each row.
+[[nodiscard]] std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch);
+
+/// Lives no longer than what it is made of.
+class PassState {
+ public:
+  PassState(const DecoderSpec& spec, const std::vector<RopeCache>& ropes, const at::Tensor& hidden,
+            const Pass& pass);
+
+  [[nodiscard]] const AttentionPass& attention(std::int64_t layer, const at::Tensor& sinks);
+  [[nodiscard]] SsmPass state_space(std::int64_t layer) const;
+
+ private:
+  const DecoderSpec& spec_;
+  const Pass& pass_;
+  AttentionPass attention_;
+  std::vector<RopeTable> tables_;
+  bool cached_ = false;
+};
+
+}  // namespace lancet
