@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "core/json.h"
+#include "distill/train/held_out.h"
+#include "distill/train/requests.h"
 #include "merge/linalg.h"
 #include "model/requests.h"
 #include "surgery/locate/requests.h"
@@ -35,6 +37,8 @@ class Engine {
   /// `partial` when a fact fails or a guard stops the write.
   [[nodiscard]] virtual Json edit(const EditRequest& request, const RuntimeOptions& runtime,
                                   Json& partial) = 0;
+  /// The JSON of `undo --json` where other edits have to be computed anew. Writes the model itself.
+  [[nodiscard]] virtual Json undo(const UndoRequest& request, const RuntimeOptions& runtime) = 0;
   [[nodiscard]] virtual Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) = 0;
   /// The JSON of `locate ... --json`. Writes --report and --npz itself.
   [[nodiscard]] virtual Json locate(const LocateRequest& request,
@@ -42,15 +46,23 @@ class Engine {
   /// The JSON of `covariance --json` (or of --plan). Writes the statistics itself.
   [[nodiscard]] virtual Json covariance(const CovarianceRequest& request,
                                         const RuntimeOptions& runtime) = 0;
+  /// The last line of `train --json` (or the JSON of --plan); every other line goes through `sink`.
+  [[nodiscard]] virtual Json train(const TrainRequest& request, const RuntimeOptions& runtime,
+                                   const TrainSink& sink) = 0;
   /// For each text [layers, d_model]: the residual stream that enters every layer, of the last
   /// token or as the mean over all tokens.
   [[nodiscard]] virtual std::vector<Matrix> prompt_states(const fs::path& model,
                                                           const std::vector<std::string>& prompts,
                                                           bool average,
                                                           const RuntimeOptions& runtime) = 0;
+  /// {"rows", "targets", "loss"}: mean negative log likelihood of the tokens of rows that training
+  /// would count; loss null when there is none.
+  [[nodiscard]] virtual Json held_out_loss(const HeldOutRequest& request,
+                                           const RuntimeOptions& runtime) = 0;
   /// Linear algebra on the device of `runtime`; lives as long as the engine.
   [[nodiscard]] virtual const Linalg& linalg(const RuntimeOptions& runtime) = 0;
-  /// Names, titles, papers and parameters of a registry: "architectures" or "editors".
+  /// Names, titles, papers and parameters of a registry: "architectures",
+  /// "editors" or "losses".
   [[nodiscard]] virtual Json list(const std::string& what) = 0;
 };
 

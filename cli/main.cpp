@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "cli/common_options.h"
 #include "cli/help.h"
 #include "cli/output.h"
 #include "core/interrupt.h"
@@ -15,24 +16,6 @@
 
 namespace lancet {
 namespace {
-
-void declare_common(CLI::App& app, CommonOptions& common) {
-  auto* group = app.add_option_group("Common options");
-  group->add_flag("--json", common.json, "Exactly one JSON document on standard output");
-  group->add_flag("--plan", common.plan,
-                  "Say what would be done, from headers only; write nothing");
-  group->add_flag("--force", common.force, "Replace an existing output");
-  group->add_option("--seed", common.runtime.seed, "Seed of every random choice (default 0)");
-  group->add_option("--threads", common.runtime.threads, "Threads, 0 = all processors")
-      ->check(CLI::Range(0, 4096));
-  group->add_option("--device", common.runtime.device, "auto, cpu, cuda or cuda:N (default auto)");
-  group->add_option("--dtype", common.runtime.dtype,
-                    "float32, bfloat16 or float16: of the computation, or of what is written");
-  group->add_option("--memory", common.memory, "Bound on working memory (default 1GiB)");
-  group->add_flag("--quiet", common.quiet, "No notes and no progress on standard error");
-  group->add_flag("--verbose", common.verbose, "More notes on standard error");
-  group->add_flag("--no-progress", common.no_progress, "No progress bar");
-}
 
 void apply_common(const CommonOptions& common) {
   if (common.quiet) log::set_level(log::Level::kQuiet);

@@ -9,8 +9,19 @@
 #include "formats/model_source.h"
 
 namespace lancet {
+namespace {
+
+std::function<void(std::string_view)> printed_into;  ///< of the PrintedInto that lives
+
+}  // namespace
+
+PrintedInto::PrintedInto(std::function<void(std::string_view)> sink) {
+  printed_into = std::move(sink);
+}
+PrintedInto::~PrintedInto() { printed_into = nullptr; }
 
 void print_text(std::string_view text) {
+  if (printed_into) return printed_into(text);
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     if (errno == EPIPE) {  // `lancet ... | head`: end as other tools do
       std::signal(SIGPIPE, SIG_DFL);

@@ -1,6 +1,7 @@
 #pragma once
 // Printing of results: JSON documents for machines, text for people, both on stdout.
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,14 @@ namespace lancet {
 void print_json(const Json& document);
 /// Text as it is.
 void print_text(std::string_view text);
+/// While it lives, what would be printed goes to `sink` instead.
+class PrintedInto {
+ public:
+  explicit PrintedInto(std::function<void(std::string_view)> sink);
+  ~PrintedInto();
+  PrintedInto(const PrintedInto&) = delete;
+  PrintedInto& operator=(const PrintedInto&) = delete;
+};
 /// {"kind","operation","message","hint"}.
 [[nodiscard]] Json error_json(const Error& error);
 /// "error: ..." and "hint: ..." on stderr.

@@ -28,13 +28,7 @@ fs::path beside(const fs::path& out, const char* ending) { return out.string() +
 /// Duties that came with the inputs, and those the person names.
 LicenceDuties collect_duties(const CurateRequest& request) {
   LicenceDuties duties;
-  for (const fs::path& input : request.inputs) {
-    const fs::path manifest = beside(input, ".lancet.json");
-    if (!fs::exists(manifest)) continue;
-    const Json json = read_json(manifest);
-    if (json.is_object() && json.contains("licence"))
-      duties.add_json(json["licence"], manifest.string());
-  }
+  for (const fs::path& input : request.inputs) duties.add_data(input);
   for (const std::string& teacher : request.teachers) duties.add_teacher(teacher);
   for (const std::string& licence : request.licences) duties.declare(licence);
   duties.check(request.model_name, request.accept_terms_risk);

@@ -2,15 +2,10 @@
 
 #include <cctype>
 
+#include "distill/text/trim.h"
+
 namespace lancet {
 namespace {
-
-std::string trimmed(std::string_view text) {
-  constexpr std::string_view kMarks = " \t\r\n*_`$.:;";
-  const std::size_t from = text.find_first_not_of(" \t\r\n*_`:;$");
-  if (from == text.npos) return {};
-  return std::string(text.substr(from, text.find_last_not_of(kMarks) - from + 1));
-}
 
 constexpr std::string_view kExpression = "0123456789.,+-*/^()% $";
 
@@ -67,14 +62,14 @@ std::optional<std::string> false_equation(std::string_view text) {
     std::size_t to = at + 1;
     while (to < text.size() && kExpression.find(text[to]) != kExpression.npos) ++to;
     if (is_piece(text, from, to)) continue;
-    const std::string left = trimmed(text.substr(from, at - from));
-    std::string right = trimmed(text.substr(at + 1, to - at - 1));
+    const std::string_view left = trim(text.substr(from, at - from));
+    std::string_view right = trim(text.substr(at + 1, to - at - 1));
     while (!right.empty() && (right.back() == ',' || right.back() == '(' || right.back() == '-'))
-      right = trimmed(right.substr(0, right.size() - 1));
+      right = trim(right.substr(0, right.size() - 1));
     const bool computes = left.find_first_of("+-*/^", 1) != std::string::npos;
     const auto a = computes ? evaluate_exactly(left) : std::nullopt;
     const auto b = a ? evaluate_exactly(right) : std::nullopt;
-    if (a && b && !agree(*a, *b, decimals(right))) return left + " = " + right;
+    if (a && b && !agree(*a, *b, decimals(right))) return std::string(left) + " = " + std::string(right);
   }
   return std::nullopt;
 }

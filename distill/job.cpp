@@ -62,8 +62,16 @@ DataOptions JobReader::options(const Node& node, const DataRecipe& recipe) const
 }
 
 DataBlock JobReader::data(const Node& node) const {
-  keys(node, {"recipe", "seeds", "samples", "limit", "prompts", "options"});
+  keys(node, {"recipe", "seeds", "samples", "limit", "prompts", "options", "rows"});
   DataBlock out;
+  if (const Node* rows = node.find("rows")) {
+    for (const auto& [key, value] : node.entries) {
+      if (key.scalar != "rows")
+        refuse(key, fmt::format("data: '{}' asks for data, 'rows' says where it is", key.scalar));
+    }
+    out.rows = paths(*rows, "rows");
+    return out;
+  }
   const Node* recipe = node.find("recipe");
   const std::string name = recipe != nullptr ? text(*recipe, "recipe") : "instruct";
   try {
@@ -74,10 +82,7 @@ DataBlock JobReader::data(const Node& node) const {
   const Node* seeds = node.find("seeds");
   if (seeds == nullptr && !out.recipe->needs.empty())
     refuse(node, fmt::format("data: 'seeds' is missing, and {} needs them", name));
-  if (seeds != nullptr) {
-    for (const std::string& each : texts(*seeds, "seeds"))
-      out.seeds.push_back((folder_ / each).lexically_normal());
-  }
+  if (seeds != nullptr) out.seeds = paths(*seeds, "seeds");
   if (const Node* found = node.find("samples"))
     out.samples = static_cast<std::uint32_t>(whole(*found, "samples", 1, 65535));
   if (const Node* found = node.find("limit")) out.limit = whole(*found, "limit", 1, 1ULL << 40);
@@ -104,21 +109,27 @@ Job parse_job(std::string_view text, std::string_view source, const fs::path& fo
   out.source = source;
   if (const Node* found = root.find("name")) out.name = reader.text(*found, "name");
   if (const Node* found = root.find("seed")) out.seed = reader.whole(*found, "seed", 0, INT64_MAX);
-  const Node* teacher = root.find("teacher");
-  if (teacher == nullptr) reader.refuse(root, "'teacher' is missing");
-  out.teacher = reader.teacher(*teacher);
   const Node* data = root.find("data");
   if (data == nullptr) reader.refuse(root, "'data' is missing");
   out.data = reader.data(*data);
-  if (const Node* found = root.find("output")) out.output = reader.path(*found, "output");
-  for (const char* name : {"curate", "student", "train", "evaluate"}) {
-    const Node* found = root.find(name);
-    if (found == nullptr) continue;
-    if (found->kind != Node::Kind::kMapping)
-      reader.refuse(*found, fmt::format("{}: expected a mapping of keys to values", name));
-    out.later.emplace_back(name, *found);
+  if (const Node* teacher = root.find("teacher")) {
+    if (!out.data.rows.empty())
+      reader.refuse(*teacher, "teacher: 'data' has rows already, nobody is asked");
+    out.teacher = reader.teacher(*teacher);
+  } else if (out.data.rows.empty()) {
+    reader.refuse(root, "'teacher' is missing");
   }
+  if (const Node* found = root.find("output")) out.output = reader.path(*found, "output");
+  if (const Node* found = root.find("curate")) out.curate = reader.settings(*found, "curate");
+  if (const Node* found = root.find("student")) out.student = reader.student(*found);
+  if (const Node* found = root.find("train")) out.train = reader.settings(*found, "train");
+  if (const Node* found = root.find("evaluate")) out.evaluate = reader.evaluate(*found);
   return out;
+}
+
+fs::path dataset_path(const Job& job) {
+  if (job.output.empty() || job.output.has_extension()) return job.output;
+  return job.output / "data.jsonl";
 }
 
 Json job_json(const Job& job) {

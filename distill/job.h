@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,18 +43,47 @@ struct DataBlock {
   std::uint64_t limit = 0;        ///< seeds used; 0 = all
   std::filesystem::path prompts;  ///< folder of edited prompts, laid over share/prompts
   DataOptions options;
+  std::vector<std::filesystem::path> rows;  ///< instead of all that: data that is there already
+};
+
+/// One key of a block whose keys are the options of a command: `curate`, `train`.
+struct JobSetting {
+  std::string key;
+  std::vector<std::string> values;  ///< one; of a list all; of a mapping "key=value" each
+  int line = 0, column = 0;
+};
+using JobSettings = std::vector<JobSetting>;
+
+/// Block `student`.
+struct StudentBlock {
+  std::string
+      model;         ///< any MODEL of the command line; a relative path is relative to the job file
+  std::string name;  ///< under which it will be given away, checked against the licences
+  std::string licence;  ///< of the base, declared
+};
+
+/// Block `evaluate`.
+struct EvaluateBlock {
+  std::vector<std::filesystem::path> texts;  ///< for perplexity; none: the one that ships
+  std::vector<std::filesystem::path> rows;   ///< held out; none: those that training held out
 };
 
 struct Job {
   std::string source;  ///< for messages
   std::string name = "data";
   std::uint64_t seed = 0;
-  TeacherBlock teacher;
+  TeacherBlock teacher;  ///< not given where `data.rows` is
   DataBlock data;
-  std::filesystem::path output;  ///< of `synthesize`; relative to the job file, like every path
-  /// Blocks of later stages, checked to be mappings: `curate`, `student`, `train`, `evaluate`.
-  std::vector<std::pair<std::string, Node>> later;
+  /// *.jsonl: the dataset. Without an ending: the folder of all stages, the dataset data.jsonl in
+  /// it. Relative to the job file, like every path.
+  std::filesystem::path output;
+  std::optional<JobSettings> curate, train;
+  std::optional<StudentBlock> student;
+  std::optional<EvaluateBlock> evaluate;
 };
+
+/// Where `synthesize` writes; empty when the job does not say.
+[[nodiscard]] std::filesystem::path dataset_path(const Job& job);
 
 [[nodiscard]] Job read_job(const std::filesystem::path& path);
 /// `source` names the text in messages; relative paths are relative to `folder`.

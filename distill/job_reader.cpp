@@ -75,6 +75,13 @@ std::vector<std::string> JobReader::texts(const Node& node, std::string_view wha
   return out;
 }
 
+std::vector<std::filesystem::path> JobReader::paths(const Node& node, std::string_view what) const {
+  std::vector<std::filesystem::path> out;
+  for (const std::string& each : texts(node, what))
+    out.push_back((folder_ / each).lexically_normal());
+  return out;
+}
+
 Json JobReader::json(const Node& node) const {
   switch (node.kind) {
     case Node::Kind::kNull:

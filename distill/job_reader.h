@@ -32,11 +32,18 @@ class JobReader {
   [[nodiscard]] std::filesystem::path path(const Node& node, std::string_view what) const;
   /// A string, or a list of strings.
   [[nodiscard]] std::vector<std::string> texts(const Node& node, std::string_view what) const;
+  /// The same as paths.
+  [[nodiscard]] std::vector<std::filesystem::path> paths(const Node& node,
+                                                         std::string_view what) const;
   /// YAML as JSON: unquoted scalars by their form.
   [[nodiscard]] Json json(const Node& node) const;
 
   [[nodiscard]] TeacherBlock teacher(const Node& node) const;
   [[nodiscard]] DataBlock data(const Node& node) const;
+  /// Keys and values of `curate` or `train`, whatever they are called.
+  [[nodiscard]] JobSettings settings(const Node& node, std::string_view what) const;
+  [[nodiscard]] StudentBlock student(const Node& node) const;
+  [[nodiscard]] EvaluateBlock evaluate(const Node& node) const;
 
  private:
   std::string source_;

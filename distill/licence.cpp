@@ -60,6 +60,13 @@ void LicenceDuties::add_json(const Json& json, std::string_view where) {
   for (const auto& id : strings_of(json, "accepted_terms_risk", where)) add_once(accepted_, id);
 }
 
+void LicenceDuties::add_data(const fs::path& rows) {
+  const fs::path manifest = rows.string() + ".lancet.json";
+  if (!fs::exists(manifest)) return;
+  const Json json = read_json(manifest);
+  if (json.is_object() && json.contains("licence")) add_json(json["licence"], manifest.string());
+}
+
 std::vector<const Licence*> LicenceDuties::known() const {
   std::vector<const Licence*> licences;
   for (const std::string& id : ids_) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/file.h"
 #include "core/json.h"
 
 namespace lancet {
@@ -46,6 +47,9 @@ class LicenceDuties {
   void declare(const std::string& id);
   /// Adds what `lancet.json` of earlier data says under "licence". Error(kInput) when damaged.
   void add_json(const Json& json, std::string_view where);
+
+  /// Adds what stands in ROWS.lancet.json beside data; nothing when there is none.
+  void add_data(const fs::path& rows);
 
   [[nodiscard]] bool empty() const noexcept { return teachers_.empty() && ids_.empty(); }
   /// Teachers that neither the table nor a declaration covers.

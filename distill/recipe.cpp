@@ -62,6 +62,8 @@ Json describe_data_recipes() {
                    {"paper", each->paper},
                    {"seed", each->needs},
                    {"prompts", each->prompts},
+                   {"completions", each->completions},
+                   {"executes", each->executes},
                    {"parameters", parameters}});
   }
   return out;

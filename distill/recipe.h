@@ -59,7 +59,8 @@ struct DataRecipe {
   /// Whether a row, in the final order, joins those admitted before it. Null: all do.
   bool (*admit)(const Json& row, const std::vector<Json>& rows,
                 const DataOptions& options) = nullptr;
-  bool executes = false;  ///< runs generated programs in the sandbox
+  bool executes = false;     ///< runs generated programs in the sandbox
+  bool completions = false;  ///< has raw text continued (/v1/completions)
 };
 
 [[nodiscard]] std::span<const DataRecipe* const> data_recipe_registry();

@@ -24,6 +24,8 @@ struct SynthesizeRequest {
   bool finish = false;                ///< ask nothing more: write what is complete
   bool retry_failed = false;          ///< ask again what ended in a typed failure
   std::optional<std::uint64_t> seed;  ///< overrides the job's
+  std::string model_name;             ///< of the student to be; checked against the licences
+  bool accept_terms_risk = false;
 };
 
 /// The student asked for many texts at a time; comes from the engine.

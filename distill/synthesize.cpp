@@ -10,9 +10,12 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "distill/batch.h"
 #include "distill/job.h"
+#include "distill/licence.h"
 #include "distill/production.h"
+#include "distill/synthesis_seeds.h"
 #include "distill/teacher/capabilities.h"
 #include "formats/model_writer.h"
 
@@ -56,6 +59,20 @@ Json body_of(const TeacherBlock& teacher) {
   return out;
 }
 
+/// What the teacher's licence asks, by its name or as the job declares it.
+LicenceDuties duties_of(const TeacherBlock& teacher, const SynthesizeRequest& request) {
+  LicenceDuties out;
+  out.add_teacher(teacher.model);
+  if (!teacher.licence.empty()) out.declare(teacher.licence);
+  out.check(request.model_name, request.accept_terms_risk);
+  for (const std::string& each : out.unknown_teachers())
+    log::warn(
+        fmt::format("the licence of the teacher '{}' is not known: declare it with "
+                    "teacher.licence",
+                    printable(each)));
+  return out;
+}
+
 /// One run of the command.
 class Synthesis {
  public:
@@ -63,22 +80,19 @@ class Synthesis {
       : request_(request),
         job_(std::move(job)),
         recipe_(*job_.data.recipe),
-        out_(request.output.empty() ? job_.output : request.output),
+        out_(request.output.empty() ? dataset_path(job_) : request.output),
+        duties_(duties_of(job_.teacher, request)),
         prompts_(std::string(recipe_.name), job_.data.prompts),
         context_{
             recipe_,  job_.data.options, prompts_, body_of(job_.teacher), job_.teacher.send_seed,
-            job_.seed} {
+            job_.seed},
+        seeds_(job_, request.part, request.parts) {
     for (const std::string_view name : recipe_.prompts) (void)prompts_.text(std::string(name));
-    seeds_ = read_seeds(job_, duplicates_);
-    if (request.parts > 1 && recipe_.next_round != nullptr)
-      fail(ErrorKind::kUsage, "synthesize",
-           fmt::format("{} works in rounds over all its rows: it cannot be done in parts",
-                       recipe_.name));
   }
 
   [[nodiscard]] Json plan() {
     std::uint64_t prompt = 0, completion = 0;
-    const std::vector<SeedItem> items = round_items(0, {});
+    const std::vector<SeedItem> items = seeds_.round(0, {});
     const std::size_t sampled = std::min<std::size_t>(items.size(), 1000);
     for (std::size_t i = 0; i < sampled; ++i) {
       Turn turn(context_, items[i]);
@@ -94,8 +108,8 @@ class Synthesis {
     return {{"recipe", recipe_.name},
             {"model", job_.teacher.model},
             {"output", out_.string()},
-            {"seeds", seeds_.size()},
-            {"duplicates", duplicates_},
+            {"seeds", seeds_.count()},
+            {"duplicates", seeds_.duplicates()},
             {"items", items.size()},
             {"estimate",
              {{"requests", requests},
@@ -103,6 +117,7 @@ class Synthesis {
               {"completion_tokens", most.completion},
               {"usd", budget.cost(most)}}},
             {"rounds", recipe_.next_round != nullptr},
+            {"licence", duties_.json()},
             {"job", job_json(job_)}};
   }
 
@@ -113,60 +128,16 @@ class Synthesis {
   Job job_;
   const DataRecipe& recipe_;
   fs::path out_;
+  LicenceDuties duties_;
   PromptLibrary prompts_;
   TurnContext context_;
-  std::vector<Seed> seeds_;
-  std::size_t duplicates_ = 0;
-
-  [[nodiscard]] bool whole() const { return request_.parts == 1; }
-
-  [[nodiscard]] std::vector<SeedItem> items_of(const std::vector<Seed>& seeds) const {
-    std::vector<SeedItem> out;
-    for (const Seed& seed : seeds) {
-      for (std::uint32_t sample = 0; sample < job_.data.samples; ++sample) {
-        std::string key = seed_key(recipe_, seed.value, sample);
-        if (!in_part(key, request_.part, request_.parts)) continue;
-        out.push_back({seed.value, std::move(key), seed.label, sample});
-      }
-    }
-    return out;
-  }
-
-  /// Items of a round; empty after the last one.
-  [[nodiscard]] std::vector<SeedItem> round_items(std::uint32_t round,
-                                                  const std::vector<Json>& rows) const {
-    if (recipe_.next_round == nullptr)
-      return round == 0 ? items_of(seeds_) : std::vector<SeedItem>{};
-    std::vector<Json> values;
-    for (const Seed& seed : seeds_) values.push_back(seed.value);
-    std::vector<Seed> next;
-    const RoundInput input{round, values, rows, job_.data.options, job_.seed};
-    for (Json& value : recipe_.next_round(input))
-      next.push_back({std::move(value), fmt::format("round {}:{}", round + 1, next.size() + 1)});
-    return items_of(next);
-  }
-
-  /// "OUT.journal"; of a part, "OUT.part-2-of-4.journal".
-  [[nodiscard]] fs::path own_journal() const {
-    if (whole()) return beside(out_, ".journal");
-    return beside(out_, fmt::format(".part-{}-of-{}.journal", request_.part, request_.parts));
-  }
-
-  /// The journals of the parts, when the whole is made.
-  [[nodiscard]] std::vector<fs::path> part_journals() const {
-    std::vector<fs::path> out;
-    const fs::path folder = out_.has_parent_path() ? out_.parent_path() : fs::path(".");
-    if (!whole() || !fs::is_directory(folder)) return out;
-    const std::string prefix = out_.filename().string() + ".part-";
-    for (const auto& each : fs::directory_iterator(folder)) {
-      const std::string name = each.path().filename().string();
-      if (name.starts_with(prefix) && name.ends_with(".journal")) out.push_back(each.path());
-    }
-    std::sort(out.begin(), out.end());
-    return out;
-  }
+  SynthesisSeeds seeds_;
 
   void note_models(TeacherClient& client) const;
+  [[nodiscard]] Json abilities_of(TeacherClient& client, const Journal& journal, bool live);
+  void produce(Production& production) const;
+  [[nodiscard]] bool is_complete(const Production& production, BatchFolder* folder,
+                                 Json& out) const;
   [[nodiscard]] Json summary(const Production& production, const Budget& budget,
                              const TeacherCounts& wire, double seconds) const;
   void write_lancet_json(const Json& summary, const Json& capabilities) const;
@@ -190,11 +161,11 @@ void Synthesis::note_models(TeacherClient& client) const {
 Json Synthesis::summary(const Production& production, const Budget& budget,
                         const TeacherCounts& wire, double seconds) const {
   const ProductionCounts& counts = production.counts();
-  return {{"output", whole() ? Json(out_.string()) : Json()},
-          {"journal", own_journal().string()},
+  return {{"output", seeds_.whole() ? Json(out_.string()) : Json()},
+          {"journal", seeds_.own_journal(out_).string()},
           {"recipe", recipe_.name},
           {"seeds", counts.seeds},
-          {"duplicates", duplicates_},
+          {"duplicates", seeds_.duplicates()},
           {"rows", counts.rows},
           {"refused", counts.refused},
           {"dropped", counts.dropped},
@@ -224,9 +195,58 @@ void Synthesis::write_lancet_json(const Json& summary, const Json& capabilities)
     prompts[name] = sha256_hex(prompts_.text(std::string(name)));
   fields["prompts"] = prompts;
   fields["capabilities"] = capabilities;
+  fields["licence"] = duties_.json();
+  fields["card"] = duties_.card();
   fields["result"] = summary;
-  write_manifest(beside(out_, ".lancet.json"), fields,
-                 {{out_, fs::file_size(out_), sha256_file(out_)}});
+  std::vector<WrittenFile> files{{out_, fs::file_size(out_), sha256_file(out_)}};
+  if (const std::string notice = duties_.notice(); !notice.empty()) {
+    const fs::path path = beside(out_, ".NOTICE");
+    write_file(path, notice);
+    files.push_back({path, notice.size(), sha256_hex(std::string_view(notice))});
+  }
+  write_manifest(beside(out_, ".lancet.json"), fields, files);
+}
+
+Json Synthesis::abilities_of(TeacherClient& client, const Journal& journal, bool live) {
+  if (live) note_models(client);
+  const Capabilities found =
+      live ? probe_capabilities(client, context_.body, recipe_.completions)
+           : recall_capabilities(journal, job_.teacher.model, context_.body, recipe_.completions);
+  for (const auto& [name, value] : found.fields.items()) context_.body[name] = value;
+  context_.completions = found.completions;
+  return {{"top_logprobs", found.top},
+          {"token_ids", found.token_ids},
+          {"packed_logprobs", found.packed}};
+}
+
+void Synthesis::produce(Production& production) const {
+  for (std::uint32_t round = 0;; ++round) {
+    std::vector<SeedItem> items = seeds_.round(round, production.rows());
+    if (items.empty()) return;
+    production.run(std::move(items));
+    // A round that is not whole must not shape the next one.
+    if (production.counts().unreachable > 0) return;
+  }
+}
+
+/// True: the dataset is whole, or as whole as it shall be.
+bool Synthesis::is_complete(const Production& production, BatchFolder* folder, Json& out) const {
+  const std::uint64_t open = production.counts().unreachable;
+  if (folder != nullptr) {
+    const BatchCounts counts = folder->commit();
+    out["batch"] = {{"answered", counts.answered}, {"failed", counts.failed},
+                    {"unknown", counts.unknown},   {"pending", counts.pending},
+                    {"written", counts.written},   {"files", counts.files}};
+    out["complete"] = open == 0;
+    if (open > 0) out["output"] = nullptr;
+    return open == 0;
+  }
+  if (open > 0 && !request_.finish)
+    fail(ErrorKind::kResource, "synthesize",
+         fmt::format("{} of {} seeds got no answer within {} attempts", open,
+                     production.counts().seeds, job_.teacher.limits.attempts),
+         "what was answered is kept: run again, or write what is complete with --finish");
+  return true;
 }
 
 Json Synthesis::run() {
@@ -234,10 +254,10 @@ Json Synthesis::run() {
   if (out_.empty())
     fail(ErrorKind::kUsage, "synthesize", "expected an output, found none",
          "give -o data.jsonl, or `output:` in the job");
-  if (whole()) check_output("synthesize", out_, request_.force);
+  if (seeds_.whole()) check_output("synthesize", out_, request_.force);
   const bool batch = !request_.batch_files.empty();
   const std::string secret = batch || request_.finish ? "" : secret_of(job_.teacher);
-  Journal journal(own_journal(), part_journals());
+  Journal journal(seeds_.own_journal(out_), seeds_.part_journals(out_));
   if (request_.retry_failed) (void)journal.forget_failures();
   Budget budget(job_.teacher.prices, job_.teacher.caps);
   budget.recall(journal.usage(), journal.answers());
@@ -255,46 +275,17 @@ Json Synthesis::run() {
   }
   const bool live = !options.offline;
   TeacherClient client(std::move(options), journal, budget);
-  Json abilities = nullptr;
-  if (live) {
-    note_models(client);
-    const Capabilities found = probe_capabilities(client, context_.body);
-    for (const auto& [name, value] : found.fields.items()) context_.body[name] = value;
-    abilities = {{"top_logprobs", found.top}, {"token_ids", found.token_ids}};
-  }
+  const Json abilities = abilities_of(client, journal, live);
   std::unique_ptr<AtomicFile> file;
-  if (whole()) file = std::make_unique<AtomicFile>(out_);
+  if (seeds_.whole()) file = std::make_unique<AtomicFile>(out_);
   Production production(context_, client, journal, budget, [&file](const Json& row) {
     if (file) file->write(dump_json(row) + "\n");
   });
-  for (std::uint32_t round = 0;; ++round) {
-    std::vector<SeedItem> items = round_items(round, production.rows());
-    if (items.empty()) break;
-    production.run(std::move(items));
-    // A round that is not whole must not shape the next one.
-    if (production.counts().unreachable > 0) break;
-  }
+  produce(production);
   journal.sync();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   Json out = summary(production, budget, client.counts(), seconds.count());
-  const std::uint64_t open = production.counts().unreachable;
-  if (folder) {
-    const BatchCounts counts = folder->commit();
-    out["batch"] = {{"answered", counts.answered}, {"failed", counts.failed},
-                    {"unknown", counts.unknown},   {"pending", counts.pending},
-                    {"written", counts.written},   {"files", counts.files}};
-    out["complete"] = open == 0;
-    if (open > 0) {
-      out["output"] = nullptr;
-      return out;
-    }
-  } else if (open > 0 && !request_.finish) {
-    fail(ErrorKind::kResource, "synthesize",
-         fmt::format("{} of {} seeds got no answer within {} attempts", open,
-                     production.counts().seeds, job_.teacher.limits.attempts),
-         "what was answered is kept: run again, or write what is complete with --finish");
-  }
-  if (file) {
+  if (is_complete(production, folder.get(), out) && file) {
     file->commit();
     write_lancet_json(out, abilities);
   }
@@ -306,6 +297,9 @@ Json Synthesis::run() {
 Json synthesize(const SynthesizeRequest& request) {
   Job job = request.job.empty() ? parse_job(request.text, "options", fs::current_path())
                                 : read_job(request.job);
+  if (!job.data.rows.empty())
+    fail(ErrorKind::kUsage, "synthesize", "this job has its rows already: there is nobody to ask",
+         "lancet distill goes on from them");
   if (request.seed) job.seed = *request.seed;
   Synthesis synthesis(request, std::move(job));
   return request.plan ? synthesis.plan() : synthesis.run();

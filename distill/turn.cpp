@@ -75,6 +75,8 @@ TeacherRequest Turn::request_of(const Ask& question, std::size_t number) const {
   if (out.route == Route::kCompletions && out.body.contains("top_logprobs")) {
     out.body["logprobs"] = out.body["top_logprobs"];  // a number here, a flag there
     out.body.erase("top_logprobs");
+    const bool plain = !question.settings.contains("logprobs") && out.body["logprobs"] != 0;
+    if (plain) out.body.update(context_.completions);
   }
   if (context_.send_seed) out.body["seed"] = random("ask").bits(number) & 0x7FFFFFFFU;
   for (const auto& [name, value] : question.settings.items()) out.body[name] = value;

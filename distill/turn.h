@@ -48,6 +48,7 @@ struct TurnContext {
   Json body;              ///< sampling, log probabilities and extra fields, sent with every request
   bool send_seed = true;  ///< each request carries a seed of its own, from `seed`
   std::uint64_t seed = 0;
+  Json completions = Json::object();  ///< further fields of raw continuations without echo
 };
 
 class Turn {

@@ -1,53 +1,28 @@
 #include "merge/expression.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/text.h"
+#include "merge/expression_text.h"
 
 namespace lancet {
 namespace {
 
-/// constant + sum of factor * model; a model is one of the recipe's names or the result of a call.
-struct Affine {
-  double constant = 0;
-  std::map<std::string, double> factors;
-
-  void add(const Affine& other, double sign) {
-    constant += sign * other.constant;
-    for (const auto& [name, factor] : other.factors) {
-      double& own = factors[name];
-      own += sign * factor;
-      if (own == 0) factors.erase(name);
-    }
-  }
-  void scale(double factor) {
-    constant *= factor;
-    for (auto& [name, own] : factors) own *= factor;
-    std::erase_if(factors, [](const auto& entry) { return entry.second == 0; });
-  }
-};
-
-RecipeValue value_of(double value, Place place) {
+RecipeValue value_of(double value, RecipePlace place) {
   RecipeValue out;
   out.place = place;
   out.conditions.push_back({std::nullopt, {value}, place});
   return out;
 }
 
-class Parser {
+class Parser : ExpressionText {
  public:
   Parser(const RecipeReader& reader, const Node& node, const ExpressionNames& models, int& stages)
-      : reader_(reader),
-        node_(node),
-        text_(reader.text(node, "expression")),
-        models_(models),
-        stages_(stages) {}
+      : ExpressionText(reader, node), models_(models), stages_(stages) {}
 
   std::vector<Recipe> run() {
     const Affine sum = parse_sum();
@@ -61,53 +36,11 @@ class Parser {
   }
 
  private:
-  const RecipeReader& reader_;
-  const Node& node_;
-  std::string text_;
   const ExpressionNames& models_;
   int& stages_;
-  std::size_t at_ = 0;
   std::string first_;  ///< the first model named: it gives configuration and tokenizer
   std::vector<Recipe> documents_;
   std::map<std::string, RecipeModel> results_;  ///< of calls
-
-  // --- characters ---
-
-  void skip_blanks() {
-    while (at_ < text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string::npos)
-      ++at_;
-  }
-  bool done() {
-    skip_blanks();
-    return at_ == text_.size();
-  }
-  bool next_is(char c) {
-    skip_blanks();
-    return at_ < text_.size() && text_[at_] == c;
-  }
-  bool take(char c) {
-    if (!next_is(c)) return false;
-    ++at_;
-    return true;
-  }
-  void need(char c) {
-    if (!take(c)) refuse(fmt::format("expected '{}', found {}", c, found()));
-  }
-  std::string rest() const { return printable(text_.substr(at_), 20); }
-  std::string found() { return done() ? "the end" : fmt::format("'{}'", rest()); }
-
-  /// The place of text_[at_] in the file, where the scalar stands on one line as it is.
-  Node place_at(std::size_t at) const {
-    Node out;
-    out.line = node_.line;
-    const bool one_line = text_.find('\n') == std::string::npos;
-    out.column = node_.column + (one_line ? static_cast<int>(at) + (node_.quoted ? 1 : 0) : 0);
-    return out;
-  }
-  [[noreturn]] void refuse(const std::string& message, std::string hint = {}) const {
-    reader_.refuse(place_at(at_), fmt::format("expression, character {}: {}", at_ + 1, message),
-                   std::move(hint));
-  }
 
   // --- grammar ---
 
@@ -158,26 +91,6 @@ class Parser {
     const std::string name = parse_name();
     if (take('(')) return parse_call(name, place);
     return model(name, place);
-  }
-
-  double parse_number() {
-    double value = 0;
-    const char* begin = text_.data() + at_;
-    const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), value);
-    if (error != std::errc() || !std::isfinite(value)) refuse("expected a number");
-    at_ += static_cast<std::size_t>(end - begin);
-    return value;
-  }
-
-  std::string parse_name() {
-    const auto inside = [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-    };
-    skip_blanks();
-    const std::size_t begin = at_;
-    while (at_ < text_.size() && inside(text_[at_])) ++at_;
-    if (at_ == begin) refuse(fmt::format("expected a model or a number, found {}", found()));
-    return text_.substr(begin, at_ - begin);
   }
 
   Affine model(const std::string& name, std::size_t place) {

@@ -77,7 +77,7 @@ Graft::Graft(const fs::path& model, const fs::path& donor, GraftOptions options)
       model_tokens_(model_, model.string()),
       donor_tokens_(donor_, donor.string()),
       matches_(match_tokens(model_tokens_, donor_tokens_, options_.given, options_.match_bytes)) {
-  options_.pursuit.memory = options_.memory / 4;
+  options_.pursuit.memory = options_.memory / 2;
   find_tables();
   choose_rows();
   side_files_ = make_side_files();

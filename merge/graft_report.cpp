@@ -23,9 +23,9 @@ std::uint64_t Graft::peak_memory() const {
   for (const Table& table : tables_) {
     const auto width = static_cast<std::uint64_t>(table.donor->shape[1]);
     const std::uint64_t atoms = atoms_.size() * width * sizeof(float);
-    const std::size_t batch = std::min(pursuit_batch(options_.pursuit, width), targets_.size());
-    held = std::max(held, (atoms <= options_.memory / 2 ? atoms : 0) +
-                              batch * pursuit_row_bytes(options_.pursuit.atoms, width));
+    held = std::max(
+        held, (atoms <= options_.memory / 2 ? atoms : 0) +
+                  plan_pursuit(targets_.size(), atoms_.size(), width, options_.pursuit).bytes);
   }
   if (targets_.empty()) held = 0;
   const std::uint64_t sums =

@@ -2,6 +2,7 @@
 // Which elements a statistics pass has kept, a bit each, so that a mask is made once and not in
 // every pass.
 
+#include "merge/ops/keys.h"
 #include "merge/task.h"
 
 namespace lancet {
@@ -20,6 +21,10 @@ class KeptMarks {
   void mark(const Block& block, std::size_t mask, ops::In x) {
     if (fits()) ops::mark_nonzero(of(block, mask), x);
   }
+  /// The bits of a block, where they fit.
+  [[nodiscard]] std::span<std::uint8_t> of(const Block& block, std::size_t mask) {
+    return std::span(bits_).subspan(mask * mask_ + block.number * block_, (block.size + 7) / 8);
+  }
   /// x = 0 where it is not marked.
   void keep(const Block& block, std::size_t mask, ops::Out x) {
     ops::keep_marked(x, of(block, mask));
@@ -28,10 +33,6 @@ class KeptMarks {
  private:
   std::size_t block_, mask_;  ///< bytes of a block and of a mask
   std::vector<std::uint8_t> bits_;
-
-  std::span<std::uint8_t> of(const Block& block, std::size_t mask) {
-    return std::span(bits_).subspan(mask * mask_ + block.number * block_, block_);
-  }
 };
 
 }  // namespace lancet

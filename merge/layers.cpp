@@ -1,6 +1,7 @@
 #include "merge/layers.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 namespace lancet {
@@ -54,6 +55,13 @@ double LayerFamilies::position(std::string_view tensor) const {
   if (!place) return 0;
   const std::int64_t layers = count(place->family);
   return layers <= 1 ? 1.0 : static_cast<double>(place->layer) / static_cast<double>(layers - 1);
+}
+
+bool is_before_layers(std::string_view name) {
+  constexpr std::array<std::string_view, 6> kWords{"embed",   "wte",  "wpe",
+                                                   "tok_emb", "embd", "word_emb"};
+  return std::ranges::any_of(kWords,
+                             [&](std::string_view word) { return name.find(word) != name.npos; });
 }
 
 }  // namespace lancet

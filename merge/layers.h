@@ -23,6 +23,9 @@ struct LayerName {
 /// The layer that a tensor's name says, or nothing.
 [[nodiscard]] std::optional<LayerName> layer_of(std::string_view name);
 
+/// Whether a tensor outside the layers comes before them, by its name: an embedding.
+[[nodiscard]] bool is_before_layers(std::string_view name);
+
 class LayerFamilies {
  public:
   explicit LayerFamilies(const std::vector<InputTensor>& tensors);

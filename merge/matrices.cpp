@@ -49,12 +49,10 @@ Emit emit_matrix(Matrix merged, double scale) {
 }
 
 Emit emit_mean(const MergeTask& task, double scale) {
-  return [weights = task.numbers("weight"), scale](const Block& block, ops::Out out) {
-    ops::fill(out, 0);
-    for (std::size_t i = 0; i < weights.size(); ++i)
-      ops::add_scaled(out, block.models[i], weights[i] / static_cast<double>(weights.size()));
-    ops::scale(out, scale);
-    ops::add(out, block.base);
+  std::vector<double> shares = task.numbers("weight");
+  for (double& share : shares) share /= static_cast<double>(task.models());
+  return [shares = std::move(shares), scale](const Block& block, ops::Out out) {
+    ops::weigh(out, block.models, shares, scale, block.base);
   };
 }
 

@@ -9,7 +9,7 @@
 namespace lancet {
 namespace {
 
-using Warn = std::function<void(Place, const std::string&)>;
+using Warn = std::function<void(RecipePlace, const std::string&)>;
 
 bool selects_any(const std::string& filter, const std::vector<PlannedTensor>& tensors) {
   return std::ranges::any_of(tensors, [&](const PlannedTensor& t) {
@@ -75,6 +75,30 @@ void warn_idle_values(const Recipe& recipe, const std::vector<PlannedTensor>& te
     check_values(module.parameters, false, tensors, warn);
     check_sources(module.models, false);
     check_slices(module.slices);
+  }
+}
+
+void for_each_model(const Recipe& recipe, const std::function<void(const RecipeModel&)>& visit) {
+  const auto each_source = [&](const std::vector<RecipeSource>& sources) {
+    for (const RecipeSource& s : sources) visit(s.model);
+  };
+  const auto each_slice = [&](const std::vector<RecipeSlice>& slices) {
+    for (const RecipeSlice& slice : slices) {
+      if (slice.base) visit(*slice.base);
+      each_source(slice.sources);
+    }
+  };
+  if (recipe.base) visit(*recipe.base);
+  each_source(recipe.models);
+  each_slice(recipe.slices);
+  for (const RecipeModule& module : recipe.modules) {
+    each_source(module.models);
+    each_slice(module.slices);
+  }
+  if (!recipe.tokenizer) return;
+  if (recipe.tokenizer->model) visit(*recipe.tokenizer->model);
+  for (const RecipeToken& token : recipe.tokenizer->tokens) {
+    if (token.model) visit(*token.model);
   }
 }
 

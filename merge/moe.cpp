@@ -86,8 +86,8 @@ bool is_dense_mlp(std::string_view name) {
 
 }  // namespace
 
-void refuse_moe(const MoeRecipe& recipe, Place place, ErrorKind kind, const std::string& message,
-                std::string hint) {
+void refuse_moe(const MoeRecipe& recipe, RecipePlace place, ErrorKind kind,
+                const std::string& message, std::string hint) {
   fail(
       kind, "moe",
       fmt::format("{}:{}:{}: {}", printable(recipe.source, 400), place.line, place.column, message),

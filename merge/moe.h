@@ -35,7 +35,7 @@ struct MoeExpert {
   std::vector<std::string> positive, negative;  ///< prompts
   double noise_scale = 0;     ///< standard deviation of normal noise added to its MLPs
   double residual_scale = 1;  ///< factor of its down projections
-  Place place;
+  RecipePlace place;
 };
 
 struct MoeRecipe {
@@ -56,7 +56,7 @@ struct MoeRecipe {
 [[nodiscard]] MoeRecipe read_moe_recipe(const fs::path& path);
 
 /// Fails at a place of the recipe.
-[[noreturn]] void refuse_moe(const MoeRecipe& recipe, Place place, ErrorKind kind,
+[[noreturn]] void refuse_moe(const MoeRecipe& recipe, RecipePlace place, ErrorKind kind,
                              const std::string& message, std::string hint = {});
 
 /// Rows of routers: [one layer, or one for all][expert][d_model].

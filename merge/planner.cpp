@@ -44,7 +44,7 @@ class Planner final : TensorPlanner {
     scale_layers();
     warn_of_stacked_matrices();
     warn_idle_values(recipe_, plan_->tensors,
-                     [&](Place place, const std::string& message) { warn(place, message); });
+                     [&](RecipePlace place, const std::string& message) { warn(place, message); });
     finish_config();
     return plan_;
   }
@@ -58,53 +58,6 @@ class Planner final : TensorPlanner {
   const LayerFamilies& families(const MergeInput& model) {
     return families_.try_emplace(&model, model.tensors()).first->second;
   }
-  /// Fused experts [experts, d_out, d_in] are no matrix to a method of matrices.
-  void warn_of_stacked_matrices() {
-    if (!plan_->method->needs_linalg) return;
-    const auto stacked = [](const PlannedTensor& t) { return !t.copied && t.shape.size() > 2; };
-    const auto first = std::ranges::find_if(plan_->tensors, stacked);
-    if (first == plan_->tensors.end()) return;
-    warn({}, fmt::format("{} works on matrices: {} tensors of more dimensions ('{}' [{}], ...) get "
-                         "the mean of their changes, as vectors do",
-                         plan_->method->name, std::ranges::count_if(plan_->tensors, stacked),
-                         printable(first->name), fmt::join(first->shape, ", ")));
-  }
-  void check_architectures() {
-    const auto type = [](const MergeInput& model) {
-      return model.config().is_object()
-                 ? json_string(model.config(), "model_type", "config.json", "")
-                 : std::string();
-    };
-    const MergeInput& first = input(reference());
-    for (const auto& other : plan_->inputs) {
-      const std::string a = type(first), b = type(*other);
-      if (a.empty() || b.empty() || a == b || plan_->options.allow_crimes) continue;
-      refuse(ErrorKind::kMismatch, recipe_.place,
-             fmt::format("expected models of one architecture, found '{}' ({}) and '{}' ({})",
-                         printable(first.text(), 200), printable(a), printable(other->text(), 200),
-                         printable(b)),
-             "models of different families cannot be averaged; --allow-crimes tries it where all "
-             "tensors fit");
-    }
-  }
-
-  /// LiNeS over the layers of the result.
-  void scale_layers() {
-    if (!recipe_.post.lines) return;
-    std::vector<InputTensor> names;
-    for (const PlannedTensor& tensor : plan_->tensors)
-      names.push_back({tensor.name, tensor.shape, tensor.dtype});
-    const LayerFamilies layers(names);
-    for (PlannedTensor& tensor : plan_->tensors) {
-      if (tensor.copied) continue;
-      const bool inside = layer_of(tensor.name).has_value();
-      const double depth = inside                          ? layers.position(tensor.name)
-                           : is_before_layers(tensor.name) ? 0.0
-                                                           : 1.0;
-      tensor.delta_scale = recipe_.post.lines->alpha + recipe_.post.lines->beta * depth;
-    }
-  }
-
   // --- whole models ---
 
   void plan_models(const std::vector<RecipeSource>& models, std::vector<const RecipeValues*> outer,
@@ -158,13 +111,6 @@ class Planner final : TensorPlanner {
   }
 
   // --- stacks of layers ---
-
-  static bool is_before_layers(std::string_view name) {
-    constexpr std::array<std::string_view, 6> kWords{"embed",   "wte",  "wpe",
-                                                     "tok_emb", "embd", "word_emb"};
-    return std::ranges::any_of(kWords,
-                               [&](std::string_view word) { return name.find(word) != name.npos; });
-  }
 
   Part part_of(const RecipeSlice& slice, const std::vector<const RecipeValues*>& outer) const {
     Part part;
@@ -333,30 +279,6 @@ class Planner final : TensorPlanner {
 };
 
 }  // namespace
-
-void for_each_model(const Recipe& recipe, const std::function<void(const RecipeModel&)>& visit) {
-  const auto each_source = [&](const std::vector<RecipeSource>& sources) {
-    for (const RecipeSource& s : sources) visit(s.model);
-  };
-  const auto each_slice = [&](const std::vector<RecipeSlice>& slices) {
-    for (const RecipeSlice& slice : slices) {
-      if (slice.base) visit(*slice.base);
-      each_source(slice.sources);
-    }
-  };
-  if (recipe.base) visit(*recipe.base);
-  each_source(recipe.models);
-  each_slice(recipe.slices);
-  for (const RecipeModule& module : recipe.modules) {
-    each_source(module.models);
-    each_slice(module.slices);
-  }
-  if (!recipe.tokenizer) return;
-  if (recipe.tokenizer->model) visit(*recipe.tokenizer->model);
-  for (const RecipeToken& token : recipe.tokenizer->tokens) {
-    if (token.model) visit(*token.model);
-  }
-}
 
 std::shared_ptr<const MergePlan> plan_document(const RecipeFile& file, const Recipe& recipe,
                                                const OpenedInputs& opened,

@@ -27,7 +27,7 @@ void for_each_model(const Recipe& recipe, const std::function<void(const RecipeM
 
 /// Warns about filters that match no tensor and gradients that cannot show.
 void warn_idle_values(const Recipe& recipe, const std::vector<PlannedTensor>& tensors,
-                      const std::function<void(Place, const std::string&)>& warn);
+                      const std::function<void(RecipePlace, const std::string&)>& warn);
 
 /// The configuration of the result: the reference's with layers, dtype and tying made to say what
 /// was written. `layers`: for a stack, the reference layer behind each layer of the result.

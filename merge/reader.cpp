@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "merge/ops/convert.h"
+#include "merge/ops/vector.h"
 
 namespace lancet {
 namespace {
@@ -29,9 +30,13 @@ class RawReader final : public TensorReader {
         bytes_(source.raw(tensor)) {}
 
   void read(std::uint64_t begin, std::span<double> out) const override {
-    if (!ops::load_values(tensor_.dtype, bytes_.subspan(begin * size_, out.size() * size_), out)) {
+    if (!ops::load_values(tensor_.dtype, stored(begin, out.size()), out))
       fail_not_finite(*this, begin, out);
-    }
+  }
+  void read_less(std::uint64_t begin, std::span<const double> base,
+                 std::span<double> out) const override {
+    if (!ops::load_differences(tensor_.dtype, stored(begin, out.size()), base, out))
+      fail_not_finite(*this, begin, out);
   }
   void prefetch(std::uint64_t begin, std::uint64_t end) const noexcept override {
     file().prefetch(tensor_.offset + begin * size_, (end - begin) * size_);
@@ -46,6 +51,9 @@ class RawReader final : public TensorReader {
   std::uint64_t size_;
   Bytes bytes_;
 
+  Bytes stored(std::uint64_t begin, std::uint64_t count) const {
+    return bytes_.subspan(begin * size_, count * size_);
+  }
   const MappedFile& file() const { return source_.checkpoint().files()[tensor_.file]; }
 };
 
@@ -90,6 +98,11 @@ class RowReader final : public TensorReader {
 TensorReader::TensorReader(std::string label, std::vector<std::int64_t> shape)
     : label_(std::move(label)), shape_(std::move(shape)), elements_(count_elements(shape_)) {}
 
+void TensorReader::read_less(std::uint64_t begin, std::span<const double> base,
+                             std::span<double> out) const {
+  read(begin, out);
+  ops::subtract(out, base);
+}
 void TensorReader::prefetch(std::uint64_t /*begin*/, std::uint64_t /*end*/) const noexcept {}
 void TensorReader::release(std::uint64_t /*begin*/, std::uint64_t /*end*/) const noexcept {}
 

@@ -27,6 +27,9 @@ class TensorReader {
   /// Elements [begin, begin + out.size()). Thread-safe. A value that is not finite is
   /// Error(kNumeric).
   virtual void read(std::uint64_t begin, std::span<double> out) const = 0;
+  /// The same less `base`, in one pass where the stored type allows.
+  virtual void read_less(std::uint64_t begin, std::span<const double> base,
+                         std::span<double> out) const;
   /// Elements [begin, end) will be read soon / will not be read again soon.
   virtual void prefetch(std::uint64_t begin, std::uint64_t end) const noexcept;
   virtual void release(std::uint64_t begin, std::uint64_t end) const noexcept;

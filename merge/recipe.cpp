@@ -32,7 +32,7 @@ class DocumentParser {
     if (const Node* node = given("parameters"))
       recipe_.parameters = reader_.values(*node, *recipe_.method);
     parse_post();
-    parse_inputs();
+    read_inputs(reader_, node_, recipe_);
     parse_common();
     return {std::move(recipe_)};
   }
@@ -42,10 +42,7 @@ class DocumentParser {
   const Node& node_;
   Recipe recipe_;
 
-  const Node* given(std::string_view key) const {
-    const Node* node = node_.find(key);
-    return node == nullptr || node->kind == Node::Kind::kNull ? nullptr : node;
-  }
+  const Node* given(std::string_view key) const { return lancet::given(node_, key); }
 
   void parse_method() {
     const Node* node = given("merge_method");
@@ -151,119 +148,6 @@ class DocumentParser {
                    fmt::format("dtype: expected float32, bfloat16, float16 or float64, found '{}'",
                                printable(name)),
                    did_you_mean(name, {kKnown.begin(), kKnown.end()}));
-  }
-
-  RecipeValues parameters(const Node& mapping) const {
-    const Node* node = mapping.find("parameters");
-    return node == nullptr ? RecipeValues{} : reader_.values(*node, *recipe_.method);
-  }
-
-  RecipeSource source(const Node& node, bool layers) const {
-    RecipeSource out;
-    out.place = place_of(node);
-    if (node.kind != Node::Kind::kMapping) {
-      reader_.refuse(node, "expected a mapping with model: PATH, found something else",
-                     "say - model: PATH");
-    }
-    reader_.keys(node, layers ? std::vector<std::string_view>{"model", "layer_range", "parameters"}
-                              : std::vector<std::string_view>{"model", "parameters"});
-    if (node.find("model") == nullptr)
-      reader_.refuse(node, "expected a model, found none", "say model: PATH");
-    out.model = reader_.model(*node.find("model"));
-    out.parameters = parameters(node);
-    if (!layers) return out;
-    const Node* range = node.find("layer_range");
-    if (range == nullptr)
-      reader_.refuse(node, "expected layer_range, found none", "say layer_range: [BEGIN, END]");
-    if (range->kind != Node::Kind::kSequence || range->items.size() != 2) {
-      reader_.refuse(*range, "layer_range: expected [begin, end)");
-    }
-    out.layers.emplace(reader_.integer(range->items[0], "layer_range", 0),
-                       reader_.integer(range->items[1], "layer_range", 0));
-    if (out.layers->first >= out.layers->second) {
-      reader_.refuse(*range,
-                     fmt::format("layer_range: expected begin < end, found [{}, {})",
-                                 out.layers->first, out.layers->second),
-                     "the end is the layer after the last one");
-    }
-    return out;
-  }
-
-  std::vector<RecipeSource> sources(const Node& node, bool layers) const {
-    std::vector<RecipeSource> out;
-    for (const Node& item : reader_.sequence(node, layers ? "sources" : "models").items)
-      out.push_back(source(item, layers));
-    return out;
-  }
-
-  RecipeSlice slice(const Node& node) const {
-    reader_.keys(node, {"sources", "base_model", "parameters", "residual_weight"});
-    RecipeSlice out;
-    out.place = place_of(node);
-    if (node.find("sources") == nullptr) reader_.refuse(node, "expected sources, found none");
-    out.sources = sources(*node.find("sources"), true);
-    const auto length = [](const RecipeSource& s) { return s.layers->second - s.layers->first; };
-    for (const RecipeSource& s : out.sources) {
-      if (length(s) == length(out.sources[0])) continue;
-      reader_.refuse(
-          node, fmt::format("expected layer ranges of equal length in a slice, found {} and {}",
-                            length(out.sources[0]), length(s)));
-    }
-    if (const Node* base = node.find("base_model");
-        base != nullptr && base->kind != Node::Kind::kNull) {
-      out.base = reader_.model(*base);
-    }
-    out.parameters = parameters(node);
-    if (const Node* residual = node.find("residual_weight");
-        residual != nullptr && residual->kind != Node::Kind::kNull) {
-      reader_.warn(*residual,
-                   "residual_weight has no effect (mergekit declares it and never reads it)");
-    }
-    return out;
-  }
-
-  std::vector<RecipeSlice> slices(const Node& node) const {
-    std::vector<RecipeSlice> out;
-    for (const Node& item : reader_.sequence(node, "slices").items) out.push_back(slice(item));
-    return out;
-  }
-
-  RecipeModule module_of(const std::string& name, const Node& node) const {
-    reader_.keys(node, {"slices", "models", "parameters"});
-    RecipeModule out;
-    out.name = name;
-    out.place = place_of(node);
-    out.parameters = parameters(node);
-    const Node* given_slices = node.find("slices");
-    const Node* given_models = node.find("models");
-    if ((given_slices == nullptr) == (given_models == nullptr)) {
-      reader_.refuse(node,
-                     fmt::format("module '{}': expected either slices or models", printable(name)));
-    }
-    if (given_slices != nullptr) out.slices = slices(*given_slices);
-    if (given_models != nullptr) out.models = sources(*given_models, false);
-    return out;
-  }
-
-  void parse_inputs() {
-    const Node* models = given("models");
-    const Node* slices_node = given("slices");
-    const Node* modules = given("modules");
-    const int count = (models != nullptr ? 1 : 0) + (slices_node != nullptr ? 1 : 0) +
-                      (modules != nullptr ? 1 : 0);
-    if (count != 1) {
-      reader_.refuse(
-          node_,
-          fmt::format("expected exactly one of models, slices and modules, found {}", count));
-    }
-    if (models != nullptr) recipe_.models = sources(*models, false);
-    if (slices_node != nullptr) recipe_.slices = slices(*slices_node);
-    if (modules == nullptr) return;
-    if (modules->kind != Node::Kind::kMapping || modules->entries.empty()) {
-      reader_.refuse(*modules, "modules: expected a mapping of module names");
-    }
-    for (const auto& [key, value] : modules->entries)
-      recipe_.modules.push_back(module_of(key.scalar, value));
   }
 
   void parse_tokenizer() {

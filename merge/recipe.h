@@ -16,7 +16,7 @@
 namespace lancet {
 
 /// Where something stands in a recipe.
-struct Place {
+struct RecipePlace {
   int line = 0, column = 0;
 };
 
@@ -26,10 +26,10 @@ struct RecipeValue {
   struct Condition {
     std::optional<std::string> filter;  ///< substring, glob (with * ? [) or /regular expression/
     std::vector<double> gradient;       ///< one value: the same for all layers
-    Place place;
+    RecipePlace place;
   };
   std::vector<Condition> conditions;
-  Place place;
+  RecipePlace place;
 
   /// The value for a tensor at `position` in [0, 1] of its slice, or nothing when no filter
   /// matches. Numbers are interpolated; with `pick` (flags) the gradient's element at that place is
@@ -46,7 +46,7 @@ struct RecipeModel {
   std::string text;     ///< as written: "path" or "path+adapter"
   std::string model;    ///< the part before '+'
   std::string adapter;  ///< after it, may be empty
-  Place place;
+  RecipePlace place;
 };
 
 /// One model's part in a slice, or a whole model of `models`.
@@ -54,14 +54,14 @@ struct RecipeSource {
   RecipeModel model;
   std::optional<std::pair<std::int64_t, std::int64_t>> layers;  ///< [begin, end)
   RecipeValues parameters;
-  Place place;
+  RecipePlace place;
 };
 
 struct RecipeSlice {
   std::vector<RecipeSource> sources;
   std::optional<RecipeModel> base;
   RecipeValues parameters;
-  Place place;
+  RecipePlace place;
 };
 
 struct RecipeModule {
@@ -69,7 +69,7 @@ struct RecipeModule {
   std::vector<RecipeSlice> slices;  ///< or
   std::vector<RecipeSource> models;
   RecipeValues parameters;
-  Place place;
+  RecipePlace place;
 };
 
 /// Where the row of one token comes from.
@@ -81,7 +81,7 @@ struct RecipeToken {
   std::string model_token;  ///< or
   std::optional<std::int64_t> model_token_id;
   bool force = false;
-  Place place;
+  RecipePlace place;
 };
 
 struct RecipeTokenizer {
@@ -89,7 +89,7 @@ struct RecipeTokenizer {
   std::optional<RecipeModel> model;
   std::vector<RecipeToken> tokens;
   std::int64_t pad_to_multiple_of = 1;
-  Place place;
+  RecipePlace place;
 };
 
 /// What is done to the merged delta, whatever the method (merge/post.h).
@@ -100,10 +100,10 @@ struct RecipePost {
   /// the last.
   struct Lines {
     double alpha = 1, beta = 0;
-    Place place;
+    RecipePlace place;
   };
   std::optional<Lines> lines;
-  Place place;
+  RecipePlace place;
 
   [[nodiscard]] bool needs_linalg() const noexcept { return svc || boost; }
 };
@@ -120,7 +120,7 @@ struct Recipe {
   std::string dtype, out_dtype;  ///< empty: kept
   std::optional<RecipeTokenizer> tokenizer;
   std::string chat_template;  ///< empty: the base's; "auto", a name, or Jinja
-  Place place;
+  RecipePlace place;
 };
 
 /// A file of one or more documents.

@@ -49,6 +49,13 @@ class RecipeReader {
   [[nodiscard]] double word(const Node& node, const MergeParameter& parameter) const;
 };
 
-[[nodiscard]] inline Place place_of(const Node& node) { return {node.line, node.column}; }
+[[nodiscard]] inline RecipePlace place_of(const Node& node) { return {node.line, node.column}; }
+/// The value of a key, null where it is not there or is YAML's null.
+[[nodiscard]] inline const Node* given(const Node& mapping, std::string_view key) {
+  const Node* node = mapping.find(key);
+  return node == nullptr || node->kind == Node::Kind::kNull ? nullptr : node;
+}
+/// Models, slices or modules of a document whose method is known.
+void read_inputs(const RecipeReader& reader, const Node& node, Recipe& recipe);
 
 }  // namespace lancet

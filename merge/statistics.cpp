@@ -6,6 +6,7 @@
 
 #include "core/interrupt.h"
 #include "core/progress.h"
+#include "merge/ops/vector.h"
 
 namespace lancet {
 namespace {
@@ -19,14 +20,12 @@ class Gram {
     if (i > j) std::swap(i, j);
     return i * vectors_ - i * (i + 1) / 2 + j;
   }
-  void add(const std::vector<const double*>& values, std::size_t size,
-           std::span<double> sums) const {
+  /// Vectors that are not there are empty.
+  void add(const std::vector<ops::In>& values, std::span<double> sums) const {
     for (std::size_t i = 0; i < vectors_; ++i) {
       for (std::size_t j = i; j < vectors_; ++j) {
-        if (values[i] == nullptr || values[j] == nullptr) continue;
-        double dot = 0;
-        for (std::size_t e = 0; e < size; ++e) dot += values[i][e] * values[j][e];
-        sums[index(i, j)] += dot;
+        if (values[i].empty() || values[j].empty()) continue;
+        sums[index(i, j)] += ops::dot(values[i], values[j]);
       }
     }
   }
@@ -96,13 +95,11 @@ TensorOrigin trace(const MergePlan& plan, const PlannedTensor& tensor, const Mod
         for (std::size_t i = 0; i <= models; ++i) {
           if (i < models) std::ranges::copy(block.models[i], values[i].begin());
           if (!has_base || (deltas && i < models)) continue;
-          for (std::size_t e = 0; e < block.size; ++e) values[i][e] -= block.base[e];
+          ops::subtract(values[i], block.base);
         }
-        std::vector<const double*> vectors;
-        for (const auto& value : values) vectors.push_back(value.data());
-        std::vector<double> base(block.base.begin(), block.base.end());
-        vectors.push_back(has_base ? base.data() : nullptr);
-        gram.add(vectors, block.size, part);
+        std::vector<ops::In> vectors(values.begin(), values.end());
+        vectors.push_back(block.base);
+        gram.add(vectors, part);
       });
   const std::vector<double> weights = solve(gram, sums, models);
   for (std::size_t i = 0; i < models; ++i) out.weights[tensor.models[i].input] += weights[i];

@@ -152,9 +152,11 @@ void MergeTask::for_blocks(std::uint64_t begin, std::uint64_t end,
     Block& block = buffers->shape(at / block_, at, std::min(block_, elements_ - at), base);
     if (base_ != nullptr) base_->read(at, base);
     for (std::size_t i = 0; i < models_.size(); ++i) {
-      models_[i].reader->read(at, block.models[i]);
-      if (base_ != nullptr && method_.view == Method::View::kDeltas)
-        ops::subtract(block.models[i], base);
+      if (base_ != nullptr && method_.view == Method::View::kDeltas) {
+        models_[i].reader->read_less(at, base, block.models[i]);
+      } else {
+        models_[i].reader->read(at, block.models[i]);
+      }
     }
     body(block);
   }

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "merge/kept_marks.h"
+#include "merge/ops/keys.h"
 #include "merge/ops/rank_mask.h"
 #include "merge/ops/select.h"
 
@@ -23,7 +24,6 @@ struct Family {
   std::vector<double> rescale;
   double lambda = 1;
   bool normalize = false;
-  TaskVectorRule rule;
 };
 
 /// |d_i|_1 / |sparsify(d_i)|_1; leaves in `marks` what was kept.
@@ -46,56 +46,64 @@ std::vector<double> measure_rescale(const MergeTask& task, const Sparsify& spars
   return factors;
 }
 
-/// m / D without consensus.
-void weighted_sum(const Family& family, const Block& block, ops::Out merged) {
-  ops::fill(merged, 0);
+/// b + lambda * m / D without consensus.
+Emit weighted_sum(const Family& family) {
+  std::vector<double> weights(family.weights);
   double divisor = 0;
-  for (std::size_t i = 0; i < block.models.size(); ++i) {
-    ops::add_scaled(merged, block.models[i], family.weights[i] * family.rescale[i]);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    weights[i] *= family.rescale[i];
     divisor += family.weights[i];
   }
   const bool divide = family.normalize && std::fabs(divisor) >= kSmallestDivisor;
-  ops::scale(merged, divide ? family.lambda / divisor : family.lambda);
+  const double factor = divide ? family.lambda / divisor : family.lambda;
+  return [weights = std::move(weights), factor](const Block& block, ops::Out out) {
+    ops::weigh(out, block.models, weights, factor, block.base);
+  };
 }
 
-/// b + lambda * m / D with consensus. Paper semantics: the sign is elected by the deltas
-/// themselves, not by w_i d_i.
-void consensus(const Family& family, bool weighted_election, const Block& block, ops::Out out) {
-  std::vector<ops::Vote> votes;
-  for (std::size_t i = 0; i < block.models.size(); ++i)
-    votes.push_back({block.models[i].data(), family.rescale[i], family.weights[i]});
-  ops::elect(
-      out, block.base, votes,
-      {.by_values = !weighted_election, .divide = family.normalize, .lambda = family.lambda});
+/// The same with consensus. Paper semantics: the sign is elected by the deltas themselves, not by
+/// w_i d_i.
+Emit consensus(const Family& family, bool weighted_election) {
+  return [=](const Block& block, ops::Out out) {
+    std::vector<ops::Vote> votes;
+    for (std::size_t i = 0; i < block.models.size(); ++i)
+      votes.push_back({block.models[i].data(), family.rescale[i], family.weights[i]});
+    ops::elect(
+        out, block.base, votes,
+        {.by_values = !weighted_election, .divide = family.normalize, .lambda = family.lambda});
+  };
 }
 
 }  // namespace
 
 Emit merge_task_vectors(const MergeTask& task, const TaskVectorRule& rule) {
   Family family{task.numbers("weight"), std::vector<double>(task.models(), 1.0),
-                task.number("lambda"), task.flag("normalize"), rule};
+                task.number("lambda"), task.flag("normalize")};
+  Sparsify sparsify = rule.sparsify;
   if (rule.measure_rescale && rule.sparsify) {
     auto marks = std::make_shared<KeptMarks>(task, task.models());
     family.rescale = measure_rescale(task, rule.sparsify, *marks);
     if (marks->fits()) {
-      family.rule.sparsify = [marks](const Block& block, std::size_t model, ops::Out) {
+      sparsify = [marks](const Block& block, std::size_t model, ops::Out) {
         marks->keep(block, model, block.models[model]);
       };
     }
   }
   const bool weighted_election = task.semantics() != Semantics::kPaper;
-  return [family = std::move(family), weighted_election](const Block& block, ops::Out out) {
-    if (family.rule.sparsify) {
-      for (std::size_t i = 0; i < block.models.size(); ++i)
-        family.rule.sparsify(block, i, block.models[i]);
-    }
-    if (family.rule.consensus) {
-      consensus(family, weighted_election, block, out);
-    } else {
-      weighted_sum(family, block, out);
-      ops::add(out, block.base);
-    }
+  Emit mix = rule.consensus ? consensus(family, weighted_election) : weighted_sum(family);
+  if (!sparsify) return mix;
+  return [sparsify = std::move(sparsify), mix = std::move(mix)](const Block& block, ops::Out out) {
+    for (std::size_t i = 0; i < block.models.size(); ++i) sparsify(block, i, block.models[i]);
+    mix(block, out);
   };
+}
+
+Emit merge_by_chance(const MergeTask& task, bool consensus,
+                     Sparsify (*mask)(const MergeTask& task, bool unbiased)) {
+  const bool unbiased = task.semantics() == Semantics::kPaper && task.flag("rescale");
+  return merge_task_vectors(task, {.consensus = consensus,
+                                   .sparsify = mask(task, unbiased),
+                                   .measure_rescale = task.flag("rescale") && !unbiased});
 }
 
 namespace {
@@ -107,7 +115,7 @@ std::uint64_t share_of(std::uint64_t elements, double share) {
 Sparsify keep_bands(const MergeTask& task, const std::vector<ops::RankBand>& bands) {
   return [filters = ops::BandFilter::find(task, ops::models_series(), bands)](
              const Block& block, std::size_t model, ops::Out delta) {
-    filters[model].apply(block, delta, delta);
+    filters[model].keep(block, delta);
   };
 }
 

@@ -42,6 +42,28 @@ struct TaskVectorRule {
 /// of |d| in its row; `unbiased` divides what is kept by its probability. Wants blocks of rows.
 [[nodiscard]] Sparsify keep_ranked(const MergeTask& task, bool unbiased);
 
+/// DARE and DELLA: what `mask` keeps, given the mass of the whole delta, or (paper semantics)
+/// divided by the probability of keeping it.
+[[nodiscard]] Emit merge_by_chance(const MergeTask& task, bool consensus,
+                                   Sparsify (*mask)(const MergeTask& task, bool unbiased));
+
+/// Of DELLA, and of Breadcrumbs.
+[[nodiscard]] constexpr MergeParameter epsilon_parameter() {
+  return {.name = "epsilon",
+          .fallback = 0.15,
+          .minimum = 0,
+          .maximum = 1,
+          .per_model = true,
+          .help = "half the spread of the keep probabilities"};
+}
+[[nodiscard]] constexpr MergeParameter gamma_parameter() {
+  return {.name = "gamma",
+          .fallback = 0.01,
+          .minimum = 0,
+          .maximum = 1,
+          .per_model = true,
+          .help = "share of the largest elements that is dropped"};
+}
 /// The parameters that all eight share.
 [[nodiscard]] constexpr MergeParameter weight_parameter() {
   return {.name = "weight",

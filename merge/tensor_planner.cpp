@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "core/text.h"
+#include "merge/layers.h"
 
 namespace lancet {
 namespace {
@@ -30,14 +31,60 @@ TensorPlanner::TensorPlanner(const RecipeFile& file, const Recipe& recipe,
     plan_->load_dtype = parse_dtype(recipe.dtype);
 }
 
-void TensorPlanner::refuse(ErrorKind kind, Place place, const std::string& message,
+void TensorPlanner::refuse(ErrorKind kind, RecipePlace place, const std::string& message,
                            std::string hint) const {
   const std::string where = place.line > 0 ? fmt::format("{}:{}:{}: ", printable(file_.source, 400),
                                                          place.line, place.column)
                                            : "";
   fail(kind, "merge", where + message, std::move(hint));
 }
-void TensorPlanner::warn(Place place, const std::string& message) {
+
+void TensorPlanner::check_architectures() const {
+  const auto type = [](const MergeInput& model) {
+    return model.config().is_object() ? json_string(model.config(), "model_type", "config.json", "")
+                                      : std::string();
+  };
+  const MergeInput& first = input(reference());
+  for (const auto& other : plan_->inputs) {
+    const std::string a = type(first), b = type(*other);
+    if (a.empty() || b.empty() || a == b || plan_->options.allow_crimes) continue;
+    refuse(ErrorKind::kMismatch, recipe_.place,
+           fmt::format("expected models of one architecture, found '{}' ({}) and '{}' ({})",
+                       printable(first.text(), 200), printable(a), printable(other->text(), 200),
+                       printable(b)),
+           "models of different families cannot be averaged; --allow-crimes tries it where all "
+           "tensors fit");
+  }
+}
+
+void TensorPlanner::warn_of_stacked_matrices() {
+  if (!plan_->method->needs_linalg) return;
+  const auto stacked = [](const PlannedTensor& t) { return !t.copied && t.shape.size() > 2; };
+  const auto first = std::ranges::find_if(plan_->tensors, stacked);
+  if (first == plan_->tensors.end()) return;
+  warn({}, fmt::format("{} works on matrices: {} tensors of more dimensions ('{}' [{}], ...) get "
+                       "the mean of their changes, as vectors do",
+                       plan_->method->name, std::ranges::count_if(plan_->tensors, stacked),
+                       printable(first->name), fmt::join(first->shape, ", ")));
+}
+
+void TensorPlanner::scale_layers() {
+  if (!recipe_.post.lines) return;
+  std::vector<InputTensor> names;
+  for (const PlannedTensor& tensor : plan_->tensors)
+    names.push_back({tensor.name, tensor.shape, tensor.dtype});
+  const LayerFamilies layers(names);
+  for (PlannedTensor& tensor : plan_->tensors) {
+    if (tensor.copied) continue;
+    const bool inside = layer_of(tensor.name).has_value();
+    const double depth = inside                          ? layers.position(tensor.name)
+                         : is_before_layers(tensor.name) ? 0.0
+                                                         : 1.0;
+    tensor.delta_scale = recipe_.post.lines->alpha + recipe_.post.lines->beta * depth;
+  }
+}
+
+void TensorPlanner::warn(RecipePlace place, const std::string& message) {
   plan_->warnings.push_back(place.line > 0
                                 ? fmt::format("{}:{}:{}: {}", printable(file_.source, 400),
                                               place.line, place.column, message)
@@ -71,7 +118,7 @@ const InputTensor* TensorPlanner::find_or_tied(const MergeInput& model,
 double TensorPlanner::value_of(const MergeParameter& parameter,
                                const std::vector<const RecipeValues*>& levels,
                                std::string_view tensor, double position, const std::string& owner,
-                               Place place) const {
+                               RecipePlace place) const {
   for (const RecipeValues* level : levels) {
     const auto found = level->find(parameter.name);
     if (found == level->end()) continue;
@@ -89,7 +136,7 @@ double TensorPlanner::value_of(const MergeParameter& parameter,
 std::vector<double> TensorPlanner::values_of(bool per_model,
                                              const std::vector<const RecipeValues*>& levels,
                                              std::string_view tensor, double position,
-                                             const std::string& owner, Place place) const {
+                                             const std::string& owner, RecipePlace place) const {
   std::vector<double> out;
   for (const MergeParameter& parameter : plan_->method->parameters) {
     out.push_back(parameter.per_model == per_model

@@ -21,7 +21,7 @@ struct Part {
   const RecipeModel* base = nullptr;
   std::vector<const RecipeValues*>
       outer;  ///< slice, module, recipe: the first that has a value wins
-  Place place;
+  RecipePlace place;
 };
 
 /// A tensor of one source: its name there.
@@ -51,24 +51,29 @@ class TensorPlanner {
   [[nodiscard]] const InputTensor* find_or_tied(const MergeInput& model,
                                                 const std::string& name) const;
   void set_dtype(PlannedTensor& out) const;
+  void check_architectures() const;
+  /// Fused experts [experts, d_out, d_in] are no matrix to a method of matrices.
+  void warn_of_stacked_matrices();
+  /// LiNeS over the layers of the result.
+  void scale_layers();
 
   [[nodiscard]] const MergeInput& input(const RecipeModel& model) const {
     return *opened_.at(model.text);
   }
   /// The model whose names, config and tokenizer the result has.
   [[nodiscard]] const RecipeModel& reference() const;
-  [[noreturn]] void refuse(ErrorKind kind, Place place, const std::string& message,
+  [[noreturn]] void refuse(ErrorKind kind, RecipePlace place, const std::string& message,
                            std::string hint = {}) const;
-  void warn(Place place, const std::string& message);
+  void warn(RecipePlace place, const std::string& message);
 
  private:
   using Levels = std::vector<const RecipeValues*>;
   [[nodiscard]] double value_of(const MergeParameter& parameter, const Levels& levels,
                                 std::string_view tensor, double position, const std::string& owner,
-                                Place place) const;
+                                RecipePlace place) const;
   [[nodiscard]] std::vector<double> values_of(bool per_model, const Levels& levels,
                                               std::string_view tensor, double position,
-                                              const std::string& owner, Place place) const;
+                                              const std::string& owner, RecipePlace place) const;
   [[nodiscard]] const InputTensor& need(const MergeInput& model, const std::string& name,
                                         const PlannedTensor& out, const Part& part) const;
   void check_shape(const PlannedTensor& out, const MergeInput& model,

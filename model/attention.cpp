@@ -94,6 +94,20 @@ at::Tensor attend_scored(const at::Tensor& q, const at::Tensor& k, const at::Ten
       .view({batch, spec.heads, tokens, spec.d_head});
 }
 
+/// attend_composed for each segment by itself.
+at::Tensor attend_each(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       const AttentionPass& pass) {
+  AttentionPass one = pass;
+  one.segments.clear();
+  const auto qs = q.split_with_sizes(pass.segments, 1);
+  const auto ks = k.split_with_sizes(pass.segments, 1);
+  const auto vs = v.split_with_sizes(pass.segments, 1);
+  std::vector<at::Tensor> out;
+  for (std::size_t i = 0; i < qs.size(); ++i)
+    out.push_back(attend_composed(qs[i], ks[i], vs[i], one));
+  return at::cat(out, 1);
+}
+
 bool is_plain(const AttentionSpec& spec) {
   return spec.softcap == 0 && spec.alibi.empty() && !spec.sinks;
 }
@@ -141,10 +155,20 @@ std::int64_t first_seen(const AttentionPass& pass, std::int64_t position) {
   return std::max(by_window, by_chunk);
 }
 
+at::Tensor token_positions(const std::vector<std::int64_t>& starts,
+                           const std::vector<std::int64_t>& segments, std::int64_t tokens) {
+  if (segments.empty())
+    return at::tensor(starts, at::kLong).view({-1, 1}) + at::arange(tokens, at::kLong);
+  std::vector<at::Tensor> parts;
+  for (const std::int64_t length : segments) parts.push_back(at::arange(length, at::kLong));
+  return at::cat(parts).unsqueeze(0);
+}
+
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const AttentionPass& pass) {
   const bool native = is_native(q) && is_plain(*pass.spec);
-  return native ? attend_native(q, k, v, pass) : attend_composed(q, k, v, pass);
+  if (native) return attend_native(q, k, v, pass);
+  return pass.segments.empty() ? attend_composed(q, k, v, pass) : attend_each(q, k, v, pass);
 }
 
 }  // namespace lancet

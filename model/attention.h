@@ -23,6 +23,7 @@ struct AttentionPass {
   at::Tensor sinks;         ///< float32 [heads] where the spec has them
   std::vector<std::int64_t>
       starts;  ///< position of each row's first token = tokens of it in the cache
+  std::vector<std::int64_t> segments;     ///< as in Pass; starts is {0} then
   at::Tensor prefix_keys, prefix_values;  ///< [batch, kv_heads, capacity, d_head], valid up to
                                           ///< starts[b]; undefined = none
 
@@ -34,8 +35,14 @@ struct AttentionPass {
 /// First position that the query at `position` sees.
 [[nodiscard]] std::int64_t first_seen(const AttentionPass& pass, std::int64_t position);
 
+/// Positions of a pass's tokens: int64 [rows, tokens].
+[[nodiscard]] at::Tensor token_positions(const std::vector<std::int64_t>& starts,
+                                         const std::vector<std::int64_t>& segments,
+                                         std::int64_t tokens);
+
 /// q [batch, tokens, heads * d_head], k and v [batch, tokens, kv_heads * d_head] -> as q.
-/// Query i of row b sees keys up to position starts[b] + i.
+/// Query i of row b sees keys up to position starts[b] + i, of its own segment where there are
+/// segments.
 [[nodiscard]] at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const AttentionPass& pass);
 

@@ -58,9 +58,8 @@ at::Tensor normed(const QkNorm& norm, const at::Tensor& x, const AttentionSpec& 
 
 /// 1 + scale * log(1 + floor((t + 1) / floor)) for the pass's positions: [batch, tokens, 1].
 at::Tensor temperature(const AttentionPass& pass, const at::Tensor& like) {
-  const at::Tensor starts = at::tensor(pass.starts, at::kLong).to(like.device());
   const at::Tensor position =
-      (starts.view({-1, 1}) + at::arange(like.size(1), starts.options())).to(at::kFloat);
+      token_positions(pass.starts, pass.segments, like.size(1)).to(like.device(), at::kFloat);
   const at::Tensor steps = at::floor((position + 1) / pass.spec->temperature_floor);
   return (at::log1p(steps) * pass.spec->temperature_scale + 1).unsqueeze(-1).to(like.scalar_type());
 }

@@ -1,6 +1,6 @@
-// attend() by our own kernels. One task = one row and key/value head: its queries, `group` heads of
-// every token, times the scale, are the rows of the two products Q K^T and P V, so K and V are read
-// as they lie. The backward pass computes the probabilities again rather than keep them:
+// attend() by our own kernels. One task = one text and key/value head: its queries, `group` heads
+// of every token, times the scale, are the rows of the two products Q K^T and P V, so K and V are
+// read as they lie. The backward pass computes the probabilities again rather than keep them:
 //   dP = dO V^T,  dS = P * (dP - rowsum(P * dP)),  dQ = dS K,  dK = dS^T Q,  dV = P^T dO.
 
 #include <algorithm>
@@ -67,10 +67,11 @@ struct Context {
 
 Rows gather(const at::Tensor& prefix, const float* own, const AttentionShape& s, std::int64_t b,
             std::int64_t g, std::int64_t start, std::vector<float>& buffer) {
-  float* to = sized(buffer, (start + s.tokens) * s.d);
+  const std::int64_t tokens = s.text(b).tokens;
+  float* to = sized(buffer, (start + tokens) * s.d);
   const auto* from = prefix.const_data_ptr<float>() + b * prefix.stride(0) + g * prefix.stride(1);
   std::copy_n(from, start * s.d, to);
-  for (std::int64_t t = 0; t < s.tokens; ++t) {
+  for (std::int64_t t = 0; t < tokens; ++t) {
     std::copy_n(own + t * s.kv_heads * s.d, s.d, to + (start + t) * s.d);
   }
   return {to, s.d};
@@ -79,10 +80,10 @@ Rows gather(const at::Tensor& prefix, const float* own, const AttentionShape& s,
 /// k (turned) and v: [batch, tokens, kv_heads, d].
 Context context_of(const at::Tensor& k, const at::Tensor& v, const AttentionShape& s,
                    const AttentionPass& pass, std::int64_t b, std::int64_t g) {
-  const std::int64_t offset = (b * s.tokens * s.kv_heads + g) * s.d;
+  const std::int64_t offset = (s.text(b).begin * s.kv_heads + g) * s.d;
   const float* own_k = k.const_data_ptr<float>() + offset;
   const float* own_v = v.const_data_ptr<float>() + offset;
-  const std::int64_t start = pass.starts[static_cast<std::size_t>(b)];
+  const std::int64_t start = position_of(pass, b, 0);
   if (start == 0) return {{own_k, s.kv_heads * s.d}, {own_v, s.kv_heads * s.d}};
   if (pass.append_to != nullptr) {
     const auto in_cache = [&](const at::Tensor& all) {
@@ -114,6 +115,11 @@ void softmax_seen(float* scores, std::int64_t begin, std::int64_t end, std::int6
   std::fill(scores + end, scores + keys, 0.0F);
 }
 
+/// Where the queries of a task begin.
+std::int64_t queries_at(const AttentionShape& s, std::int64_t b, std::int64_t g) {
+  return (s.text(b).begin * s.kv_heads + g * s.text(b).tokens) * s.group * s.d;
+}
+
 /// One token: no products of matrices.
 void forward_one(const float* q, const Context& context, const AttentionShape& s,
                  const AttentionPass& pass, std::int64_t b, std::int64_t g, float* out) {
@@ -124,7 +130,7 @@ void forward_one(const float* q, const Context& context, const AttentionShape& s
                              .k_stride = context.keys.stride,
                              .v = context.values.data + begin * context.values.stride,
                              .v_stride = context.values.stride,
-                             .out = out + (b * s.heads + g * s.group) * s.d,
+                             .out = out + (s.text(b).begin * s.heads + g * s.group) * s.d,
                              .out_stride = s.d,
                              .scores = sized(scratch().scores, s.group * (end - begin)),
                              .queries = s.group,
@@ -137,8 +143,9 @@ void forward_one(const float* q, const Context& context, const AttentionShape& s
 void forward_task(const float* q, const Context& context, const AttentionShape& s,
                   const AttentionPass& pass, std::int64_t b, std::int64_t g, float* out) {
   const std::int64_t start = position_of(pass, b, 0);
-  const std::int64_t rows = s.tokens * s.group;
-  const std::int64_t block = block_rows(start + s.tokens);
+  const AttentionText& text = s.text(b);
+  const std::int64_t rows = text.tokens * s.group;
+  const std::int64_t block = block_rows(start + text.tokens);
   for (std::int64_t first = 0; first < rows; first += block) {
     const std::int64_t m = std::min(block, rows - first);
     const std::int64_t keys = seen(first + m - 1, start, s, pass).second;
@@ -153,7 +160,7 @@ void forward_task(const float* q, const Context& context, const AttentionShape& 
     for (std::int64_t r = 0; r < m; ++r) {
       const std::int64_t t = (first + r) / s.group;
       const std::int64_t h = g * s.group + (first + r) % s.group;
-      std::copy_n(result + r * s.d, s.d, out + ((b * s.tokens + t) * s.heads + h) * s.d);
+      std::copy_n(result + r * s.d, s.d, out + ((text.begin + t) * s.heads + h) * s.d);
     }
   }
 }
@@ -163,12 +170,12 @@ at::Tensor forward_all(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   at::Tensor out = at::empty({s.batch, s.tokens, s.heads * s.d}, q.options());
   const auto* queries = q.const_data_ptr<float>();
   auto* to = out.mutable_data_ptr<float>();
-  intraop_for(s.batch * s.kv_heads, [&](std::int64_t task) {
+  intraop_for(s.count() * s.kv_heads, [&](std::int64_t task) {
     const std::int64_t b = task / s.kv_heads;
     const std::int64_t g = task % s.kv_heads;
     const Context context = context_of(k, v, s, pass, b, g);
-    (s.tokens == 1 ? forward_one : forward_task)(queries + task * s.tokens * s.group * s.d, context,
-                                                 s, pass, b, g, to);
+    (s.text(b).tokens == 1 ? forward_one : forward_task)(queries + queries_at(s, b, g), context, s,
+                                                         pass, b, g, to);
   });
   return out;
 }
@@ -179,8 +186,8 @@ void transpose(const float* from, std::int64_t rows, std::int64_t columns, float
   }
 }
 
-/// Pointers of one task's gradients. d_q in the order of q; d_k, d_v [tokens, kv_heads, d] of row b
-/// and head g, zero at first; d_out as `out` of forward_task.
+/// Pointers of one task's gradients. d_q in the order of q; d_k, d_v [tokens, kv_heads, d] of text
+/// b and head g, zero at first; d_out as `out` of forward_task.
 struct TaskGradients {
   const float* d_out;
   float *d_q, *d_k, *d_v;
@@ -190,8 +197,9 @@ void backward_task(const float* q, const Context& context, const AttentionShape&
                    const AttentionPass& pass, std::int64_t b, std::int64_t g,
                    const TaskGradients& grad) {
   const std::int64_t start = position_of(pass, b, 0);
-  const std::int64_t rows = s.tokens * s.group;
-  const std::int64_t block = block_rows(start + s.tokens);
+  const AttentionText& text = s.text(b);
+  const std::int64_t rows = text.tokens * s.group;
+  const std::int64_t block = block_rows(start + text.tokens);
   for (std::int64_t first = 0; first < rows; first += block) {
     const std::int64_t m = std::min(block, rows - first);
     const std::int64_t keys = seen(first + m - 1, start, s, pass).second;
@@ -203,7 +211,7 @@ void backward_task(const float* q, const Context& context, const AttentionShape&
     for (std::int64_t r = 0; r < m; ++r) {
       const std::int64_t t = (first + r) / s.group;
       const std::int64_t h = g * s.group + (first + r) % s.group;
-      std::copy_n(grad.d_out + ((b * s.tokens + t) * s.heads + h) * s.d, s.d, d_rows + r * s.d);
+      std::copy_n(grad.d_out + ((text.begin + t) * s.heads + h) * s.d, s.d, d_rows + r * s.d);
     }
     const float* q_rows = q + first * s.d;
     times_transposed(q_rows, m, context.keys, keys, s.d, p, keys);
@@ -233,7 +241,7 @@ struct AttendFunction : torch::autograd::Function<AttendFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& q,
                             const at::Tensor& k, const at::Tensor& v, const AttentionPass& pass) {
     const at::AutoDispatchBelowAutograd below;
-    const AttentionShape s = shape_of(q, *pass.spec);
+    const AttentionShape s = shape_of(q, pass);
     const at::Tensor turned_q = turn_queries(q, s, pass);
     const at::Tensor turned_k = turn_keys(k, s, pass, false);
     auto kept = c10::make_intrusive<Kept>();
@@ -256,21 +264,21 @@ struct AttendFunction : torch::autograd::Function<AttendFunction> {
     const auto capsule = ctx->saved_data["kept"].toCapsule();
     const AttentionPass& pass = static_cast<const Kept&>(*capsule).pass;
     const at::Tensor d_out = grads[0].contiguous();
-    const AttentionShape s = shape_of(d_out, *pass.spec);
+    const AttentionShape s = shape_of(d_out, pass);
     const at::Tensor d_q = at::empty_like(saved[0]);
     const at::Tensor d_k = at::zeros_like(saved[1]);
     const at::Tensor d_v = at::zeros_like(saved[2]);
     const auto* q = saved[0].const_data_ptr<float>();
     const TaskGradients all{d_out.const_data_ptr<float>(), d_q.mutable_data_ptr<float>(),
                             d_k.mutable_data_ptr<float>(), d_v.mutable_data_ptr<float>()};
-    const std::int64_t rows = s.tokens * s.group;
-    intraop_for(s.batch * s.kv_heads, [&](std::int64_t task) {
+    intraop_for(s.count() * s.kv_heads, [&](std::int64_t task) {
       const std::int64_t b = task / s.kv_heads;
       const std::int64_t g = task % s.kv_heads;
-      const std::int64_t own = (b * s.tokens * s.kv_heads + g) * s.d;
+      const std::int64_t own = (s.text(b).begin * s.kv_heads + g) * s.d;
+      const std::int64_t queries = queries_at(s, b, g);
       const Context context = context_of(saved[1], saved[2], s, pass, b, g);
-      backward_task(q + task * rows * s.d, context, s, pass, b, g,
-                    {all.d_out, all.d_q + task * rows * s.d, all.d_k + own, all.d_v + own});
+      backward_task(q + queries, context, s, pass, b, g,
+                    {all.d_out, all.d_q + queries, all.d_k + own, all.d_v + own});
     });
     return {turn_queries_back(d_q, s, pass), turn_keys(d_k, s, pass, true),
             d_v.view({s.batch, s.tokens, s.kv_heads * s.d}), at::Tensor()};
@@ -284,7 +292,7 @@ at::Tensor attend_native(const at::Tensor& q, const at::Tensor& k, const at::Ten
   const at::Tensor queries = q.contiguous();
   const at::Tensor keys = k.contiguous();
   const at::Tensor values = v.contiguous();
-  const AttentionShape s = shape_of(q, *pass.spec);
+  const AttentionShape s = shape_of(q, pass);
   const bool grad =
       at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
   const auto append = [&](const at::Tensor& turned_k) {

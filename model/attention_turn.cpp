@@ -38,22 +38,35 @@ void turn(float* x, std::int64_t heads, const AttentionPass& pass, std::int64_t 
   }
 }
 
-/// body(b, t) for every token of the batch.
+/// body(b, t) for every token t of every text b.
 void for_tokens(const AttentionShape& s,
                 const std::function<void(std::int64_t b, std::int64_t t)>& body) {
   intraop_chunks(s.batch * s.tokens, 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) body(i / s.tokens, i % s.tokens);
+    auto text = std::ranges::upper_bound(s.texts, begin, {}, &AttentionText::begin) - 1;
+    for (std::int64_t i = begin; i < end; ++i) {
+      if (i == text->begin + text->tokens) ++text;
+      body(text - s.texts.begin(), i - text->begin);
+    }
   });
 }
 
 }  // namespace
 
-AttentionShape shape_of(const at::Tensor& q, const AttentionSpec& spec) {
-  return {q.size(0), q.size(1), spec.heads, spec.kv_heads, spec.heads / spec.kv_heads, spec.d_head};
+AttentionShape shape_of(const at::Tensor& q, const AttentionPass& pass) {
+  const AttentionSpec& spec = *pass.spec;
+  AttentionShape s{q.size(0),   q.size(1), spec.heads, spec.kv_heads, spec.heads / spec.kv_heads,
+                   spec.d_head, {}};
+  const auto add = [&](std::int64_t tokens) {
+    const std::int64_t begin = s.texts.empty() ? 0 : s.texts.back().begin + s.texts.back().tokens;
+    s.texts.push_back({begin, tokens});
+  };
+  for (const std::int64_t length : pass.segments) add(length);
+  for (std::int64_t b = 0; pass.segments.empty() && b < s.batch; ++b) add(s.tokens);
+  return s;
 }
 
 std::int64_t position_of(const AttentionPass& pass, std::int64_t b, std::int64_t t) {
-  return pass.starts[static_cast<std::size_t>(b)] + t;
+  return (pass.segments.empty() ? pass.starts[static_cast<std::size_t>(b)] : 0) + t;
 }
 
 at::Tensor turn_queries(const at::Tensor& q, const AttentionShape& s, const AttentionPass& pass) {
@@ -64,8 +77,9 @@ at::Tensor turn_queries(const at::Tensor& q, const AttentionShape& s, const Atte
   const std::int64_t width = s.group * s.d;
   for_tokens(s, [&, x, y](std::int64_t b, std::int64_t t) {
     for (std::int64_t g = 0; g < s.kv_heads; ++g) {
-      const float* from = x + ((b * s.tokens + t) * s.kv_heads + g) * width;
-      float* to = y + ((b * s.kv_heads + g) * s.tokens + t) * width;
+      const AttentionText& text = s.text(b);
+      const float* from = x + ((text.begin + t) * s.kv_heads + g) * width;
+      float* to = y + (text.begin * s.kv_heads + g * text.tokens + t) * width;
       for (std::int64_t i = 0; i < width; ++i) to[i] = from[i] * scale;
       turn(to, s.group, pass, position_of(pass, b, t), false);
     }
@@ -82,8 +96,9 @@ at::Tensor turn_queries_back(const at::Tensor& d_q, const AttentionShape& s,
   const std::int64_t width = s.group * s.d;
   for_tokens(s, [&, x, y](std::int64_t b, std::int64_t t) {
     for (std::int64_t g = 0; g < s.kv_heads; ++g) {
-      const float* from = x + ((b * s.kv_heads + g) * s.tokens + t) * width;
-      float* to = y + ((b * s.tokens + t) * s.kv_heads + g) * width;
+      const AttentionText& text = s.text(b);
+      const float* from = x + (text.begin * s.kv_heads + g * text.tokens + t) * width;
+      float* to = y + ((text.begin + t) * s.kv_heads + g) * width;
       std::copy_n(from, width, to);
       turn(to, s.group, pass, position_of(pass, b, t), true);
       for (std::int64_t i = 0; i < width; ++i) to[i] *= scale;
@@ -99,7 +114,7 @@ at::Tensor turn_keys(const at::Tensor& k, const AttentionShape& s, const Attenti
   auto* y = out.mutable_data_ptr<float>();
   const std::int64_t width = s.kv_heads * s.d;
   for_tokens(s, [&, x, y](std::int64_t b, std::int64_t t) {
-    const std::int64_t at = (b * s.tokens + t) * width;
+    const std::int64_t at = (s.text(b).begin + t) * width;
     std::copy_n(x + at, width, y + at);
     turn(y + at, s.kv_heads, pass, position_of(pass, b, t), back);
   });

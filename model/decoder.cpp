@@ -64,6 +64,18 @@ at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
   return out;
 }
 
+void check_segments(const Pass& pass, const at::Tensor& hidden) {
+  std::int64_t sum = 0;
+  bool bad = hidden.size(0) != 1 || pass.cache != nullptr || !pass.lengths.empty();
+  for (const std::int64_t length : pass.segments) {
+    bad = bad || length < 1;
+    sum += length;
+  }
+  if (bad || sum != hidden.size(1))
+    fail(ErrorKind::kInternal, "model",
+         "expected segments of at least one token that fill the only row, and no cache");
+}
+
 /// The CPU keeps activations in float32 also over bf16 weights; a GPU computes in one dtype.
 at::ScalarType activation_dtype(at::Device device, at::ScalarType dtype) {
   return device.is_cpu() ? at::kFloat : dtype;
@@ -94,15 +106,15 @@ at::Tensor Decoder::embed(const at::Tensor& ids) const {
 
 at::Tensor Decoder::add_positions(const at::Tensor& hidden, const Pass& pass) const {
   if (!ends_->positions.defined()) return hidden;
-  const at::Tensor starts = at::tensor(starts_of(pass, hidden.size(0)), at::kLong);
-  const at::Tensor position = starts.view({-1, 1}) + at::arange(hidden.size(1), at::kLong);
+  const at::Tensor position =
+      token_positions(starts_of(pass, hidden.size(0)), pass.segments, hidden.size(1));
   // Tokens behind a row's length are padding: any position does for them.
   const at::Tensor row =
       (position + spec_->position_offset).clamp_max(ends_->positions.size(0) - 1);
   for (std::int64_t b = 0; b < hidden.size(0); ++b) {
     const std::int64_t count =
         pass.lengths.empty() ? hidden.size(1) : pass.lengths[static_cast<std::size_t>(b)];
-    const std::int64_t end = starts[b].item<std::int64_t>() + count;
+    const std::int64_t end = position[b].narrow(0, 0, count).max().item<std::int64_t>() + 1;
     if (end <= spec_->max_positions) continue;
     fail(ErrorKind::kInput, "model",
          "expected at most " + std::to_string(spec_->max_positions) +
@@ -155,6 +167,7 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
          "expected hidden states [batch, tokens, d_model] and layers of the model");
   }
   if (hidden.numel() == 0) return hidden;
+  if (!pass.segments.empty()) check_segments(pass, hidden);
   PassState state(*spec_, *ropes_, hidden, pass);
   if (first == 0 && last > 0) hidden = add_positions(hidden, pass);
   try {
@@ -169,8 +182,12 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   return hidden;
 }
 
-at::Tensor Decoder::head(const at::Tensor& hidden) const {
-  at::Tensor logits = apply_linear(ends_->head, final_norm(hidden)).to(at::kFloat);
+at::Tensor Decoder::head(const at::Tensor& hidden) const { return logits(final_norm(hidden)); }
+
+const Linear& Decoder::head_linear() const noexcept { return ends_->head; }
+
+at::Tensor Decoder::logits(const at::Tensor& normed) const {
+  at::Tensor logits = apply_linear(ends_->head, normed).to(at::kFloat);
   if (spec_->logit_scale != 1) logits = logits * spec_->logit_scale;
   if (spec_->logit_softcap != 0)
     logits = at::tanh(logits / spec_->logit_softcap) * spec_->logit_softcap;

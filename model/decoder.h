@@ -20,10 +20,13 @@
 #include "formats/model_source.h"
 #include "model/architecture.h"
 #include "model/kv_cache.h"
+#include "model/lora_settings.h"
+#include "model/packed_matrix.h"
 #include "model/rope.h"
 
 namespace lancet {
 
+struct Linear;
 class PassState;
 
 /// Where a hook sees (and may replace) a value, in the order of one block.
@@ -54,12 +57,19 @@ struct Pass {
   bool append = false;
   /// Real tokens of each row (right padding behind them); empty = all.
   std::vector<std::int64_t> lengths;
+  /// Texts that lie one behind the other in the batch's only row: their lengths, which sum to its
+  /// tokens. Each has positions of its own and sees nothing of the others. No cache. Empty = none.
+  std::vector<std::int64_t> segments;
   Hook hook;
 };
 
 struct LoadOptions {
   at::ScalarType dtype = at::kFloat;  ///< weights and activations: kFloat or kBFloat16
   at::Device device = at::kCPU;
+  /// Of the linear layers of the blocks (experts that are tensors of their own too); embeddings,
+  /// head, norms and routers keep `dtype`. CPU only. Nothing but passes and low-rank parts work on
+  /// packed matrices.
+  BaseQuant quant = BaseQuant::kNone;
 };
 
 /// The down projection of a block, the matrix that editors rewrite.
@@ -77,6 +87,8 @@ struct TargetScore {
 
 class Decoder {
  public:
+  /// The spec of a model, with names as its file has them.
+  [[nodiscard]] static DecoderSpec describe(const ModelSource& source);
   /// Missing or misshapen tensors are Error(kMismatch) with name, expected and found shape.
   [[nodiscard]] static Decoder load(const ModelSource& source, const LoadOptions& options = {});
 
@@ -88,13 +100,19 @@ class Decoder {
   [[nodiscard]] at::Tensor embed(const at::Tensor& ids) const;
   /// Blocks [first, last): hidden states entering block `first` -> leaving block `last - 1`. What
   /// enters block 0 is embed()'s result; a pass that begins there adds learned positions to it.
-  /// Differentiable with respect to `hidden` and to whatever hooks put in (weights are constants).
+  /// Differentiable with respect to `hidden`, to low-rank parts and to whatever hooks put in
+  /// (weights are constants).
   [[nodiscard]] at::Tensor run(at::Tensor hidden, std::int64_t first, std::int64_t last,
                                const Pass& pass = {}) const;
   /// Final norm and head: [..., d_model] -> float32 logits [..., vocab]. Differentiable.
   [[nodiscard]] at::Tensor head(const at::Tensor& hidden) const;
   /// What the head multiplies: the final norm (and, where the family has it, projection) alone.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& hidden) const;
+  /// What follows the final norm: [..., d_model] -> float32 logits. head(x) is
+  /// logits(final_norm(x)).
+  [[nodiscard]] at::Tensor logits(const at::Tensor& normed) const;
+  /// The head's matrix and bias; scale, softcap and masked ids of the spec come on top of it.
+  [[nodiscard]] const Linear& head_linear() const noexcept;
   /// Log probability and rank of targets[i] after hidden[i], hidden [count, d_model] leaving the
   /// last block. The logits of one block of positions and one slice of the vocabulary exist at a
   /// time. Not differentiable.
@@ -106,10 +124,17 @@ class Decoder {
   /// In a layer of experts, of one of them; kMismatch where none is named, or the layer has no MLP.
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer, std::int64_t expert = -1) const;
   [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
+  /// The values of a matrix as float32 on the CPU, decoded where it is packed.
+  [[nodiscard]] at::Tensor matrix(std::string_view name) const;
+  /// Bytes of all weights as they lie in memory.
+  [[nodiscard]] std::uint64_t weight_bytes() const;
   /// Names of all weights, sorted.
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
+  /// The same model with these low-rank parts on its linear layers, instead of any it had.
+  /// kInternal where one has no layer or does not fit.
+  [[nodiscard]] Decoder with_low_rank(LoraParts parts) const;
   /// The same model that never says these ids, in place of those of its spec.
   [[nodiscard]] Decoder with_masked_ids(std::vector<IdRange> masked) const;
 
@@ -125,6 +150,9 @@ class Decoder {
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
   std::unordered_map<std::string, at::Tensor> weights_;
+  /// In few bits: their entry in weights_ has the shape alone.
+  std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>> packed_;
+  LoraParts low_rank_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   at::Tensor embed_;
   std::shared_ptr<const Ends> ends_;

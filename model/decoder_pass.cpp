@@ -7,8 +7,12 @@
 #include "core/error.h"
 
 namespace lancet {
+namespace {
 
-/// Position of the first token of each row.
+std::int64_t longest_segment(const Pass& pass) { return *std::ranges::max_element(pass.segments); }
+
+}  // namespace
+
 std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
   std::vector<std::int64_t> starts(static_cast<std::size_t>(batch), 0);
   if (pass.cache != nullptr) starts = pass.cache->lengths();
@@ -24,8 +28,9 @@ PassState::PassState(const DecoderSpec& spec, const std::vector<RopeCache>& rope
                      const at::Tensor& hidden, const Pass& pass)
     : spec_(spec), pass_(pass) {
   const std::int64_t batch = hidden.size(0);
-  const std::int64_t tokens = hidden.size(1);
+  const std::int64_t tokens = pass.segments.empty() ? hidden.size(1) : longest_segment(pass);
   attention_.spec = &spec.attention;
+  attention_.segments = pass.segments;
   attention_.starts = starts_of(pass, batch);
   std::int64_t longest = 0;
   for (std::size_t b = 0; b < attention_.starts.size(); ++b) {

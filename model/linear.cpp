@@ -2,61 +2,23 @@
 
 #include <algorithm>
 #include <array>
-#include <variant>
 
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "model/intraop.h"
-#include "model/kernels/gemm.h"
+#include "model/linear_adapted.h"
+#include "model/products.h"
 
 namespace lancet {
 namespace {
 
-using kernels::InputGradJob;
-using kernels::LinearJob;
-using Job = std::variant<LinearJob, InputGradJob>;
-
-kernels::WeightType weight_type(const at::Tensor& weight) {
-  return weight.scalar_type() == at::kBFloat16 ? kernels::WeightType::kBF16
-                                               : kernels::WeightType::kF32;
-}
-
-/// out[rows, d] (+)= in[rows, .] times the stored matrix [n, k]: along its rows (sum over k) or
-/// along its columns.
-Job make_job(const at::Tensor& matrix, bool sum_over_columns, const float* in, float* out,
-             std::int64_t rows, bool accumulate) {
-  const std::int64_t n = matrix.size(0);
-  const std::int64_t k = matrix.size(1);
-  const void* w = matrix.const_data_ptr();
-  const std::int64_t workers = at::get_num_threads();
-  if (sum_over_columns) {
-    return LinearJob{in, k, w, weight_type(matrix), k, out, n, rows, n, k, accumulate, workers};
-  }
-  return InputGradJob{in, n, w, weight_type(matrix), k, out, k, rows, n, k, accumulate, workers};
-}
-
-std::int64_t tiles(const Job& job) {
-  return std::visit([](const auto& it) { return kernels::tile_count(it); }, job);
-}
-
-void run_tile(const Job& job, std::int64_t index) {
-  std::visit([index](const auto& it) { kernels::run_tile(it, index); }, job);
-}
-
-/// All tiles of independent jobs in one parallel region.
-void run_jobs(std::span<const Job> jobs) {
-  if (jobs.size() == 1) {
-    intraop_for(tiles(jobs[0]), [&](std::int64_t i) { run_tile(jobs[0], i); });
-    return;
-  }
-  std::vector<std::int64_t> ends;
-  for (const Job& job : jobs) ends.push_back((ends.empty() ? 0 : ends.back()) + tiles(job));
-  intraop_for(ends.back(), [&](std::int64_t i) {
-    const auto which =
-        static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), i) - ends.begin());
-    run_tile(jobs[which], i - (which == 0 ? 0 : ends[which - 1]));
-  });
+/// With the stored matrix of a layer: its transpose (a sum along its rows), or itself.
+Product product(const Linear& layer, bool transposed, const float* in, std::int64_t rows,
+                float* out, bool accumulate) {
+  if (layer.packed != nullptr)
+    return transposed ? times_transposed(in, rows, *layer.packed, out, accumulate)
+                      : times(in, rows, *layer.packed, out, accumulate);
+  return transposed ? times_transposed(in, rows, layer.weight, out, accumulate)
+                    : times(in, rows, layer.weight, out, accumulate);
 }
 
 void fill_rows(const at::Tensor& bias, std::int64_t rows, float* out) {
@@ -82,16 +44,20 @@ std::vector<at::Tensor> forward_native(std::span<const Linear> layers, const at:
   return out;
 }
 
+struct Kept : torch::CustomClassHolder {
+  std::vector<Linear> layers;
+};
+
 /// Saves the weights only. Gradients of outputs that nobody used arrive undefined.
 struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx,
                                                 const at::Tensor& x,
                                                 const std::vector<Linear>& layers) {
     const at::AutoDispatchBelowAutograd below;
-    torch::autograd::variable_list weights;
-    for (const Linear& layer : layers) weights.push_back(layer.weight);
-    ctx->save_for_backward(weights);
-    ctx->saved_data["in_out"] = layers[0].layout == MatrixLayout::kInOut;
+    auto kept = c10::make_intrusive<Kept>();
+    for (const Linear& layer : layers)
+      kept->layers.push_back({layer.weight, {}, layer.layout, nullptr, layer.packed});
+    ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
     ctx->set_materialize_grads(false);
     return forward_native(layers, x);
   }
@@ -99,11 +65,8 @@ struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& grads) {
     const at::AutoDispatchBelowAutograd below;
-    const auto layout =
-        ctx->saved_data["in_out"].toBool() ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
-    std::vector<Linear> layers;
-    for (const at::Tensor& weight : ctx->get_saved_variables())
-      layers.push_back({weight, {}, layout});
+    const auto capsule = ctx->saved_data["kept"].toCapsule();
+    const std::vector<Linear>& layers = static_cast<const Kept&>(*capsule).layers;
     torch::autograd::variable_list dy;
     std::vector<const float*> pointers;
     at::Tensor shape_of;
@@ -119,12 +82,12 @@ struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
   }
 };
 
+}  // namespace
+
 at::Tensor apply_composed(const Linear& layer, const at::Tensor& x) {
   const at::Tensor weight = layer.layout == MatrixLayout::kOutIn ? layer.weight : layer.weight.t();
   return at::linear(x, weight, layer.bias.defined() ? std::optional(layer.bias) : std::nullopt);
 }
-
-}  // namespace
 
 bool is_native(const at::Tensor& activation) {
   return activation.is_cpu() && activation.scalar_type() == at::kFloat;
@@ -132,14 +95,14 @@ bool is_native(const at::Tensor& activation) {
 
 void run_linears(std::span<const Linear> layers, const float* x, std::int64_t rows,
                  std::span<float* const> y) {
-  std::vector<Job> jobs;
+  std::vector<Product> products;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const Linear& layer = layers[i];
-    if (layer.bias.defined()) fill_rows(layer.bias, rows, y[i]);
-    jobs.push_back(make_job(layer.weight, layer.layout == MatrixLayout::kOutIn, x, y[i], rows,
-                            layer.bias.defined()));
+    const bool bias = layer.bias.defined();
+    if (bias) fill_rows(layer.bias, rows, y[i]);
+    products.push_back(product(layer, layer.layout == MatrixLayout::kOutIn, x, rows, y[i], bias));
   }
-  run_jobs(jobs);
+  run_products(products);
 }
 
 void run_linears_backward(std::span<const Linear> layers, std::span<const float* const> dy,
@@ -147,14 +110,15 @@ void run_linears_backward(std::span<const Linear> layers, std::span<const float*
   bool accumulate = false;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (dy[i] == nullptr) continue;
-    const std::array job{make_job(layers[i].weight, layers[i].layout == MatrixLayout::kInOut, dy[i],
-                                  dx, rows, accumulate)};
-    run_jobs(job);
+    const std::array products{
+        product(layers[i], layers[i].layout == MatrixLayout::kInOut, dy[i], rows, dx, accumulate)};
+    run_products(products);
     accumulate = true;
   }
 }
 
 std::vector<at::Tensor> apply_linears(std::span<const Linear> layers, const at::Tensor& x) {
+  if (std::ranges::any_of(layers, is_adapted)) return apply_adapted(layers, x);
   if (!is_native(x)) {
     std::vector<at::Tensor> out;
     for (const Linear& layer : layers) out.push_back(apply_composed(layer, x));

@@ -1,6 +1,8 @@
 #pragma once
-// Linear layers with frozen weights: differentiable with respect to the input only.
+// Linear layers with frozen weights: differentiable with respect to the input, and to their
+// low-rank parts where they have them.
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -10,10 +12,16 @@
 
 namespace lancet {
 
+class PackedMatrix;
+struct LowRank;
+
 struct Linear {
-  at::Tensor weight;  ///< [out, in] or, kInOut, [in, out]; contiguous
+  at::Tensor weight;  ///< [out, in] or, kInOut, [in, out]; contiguous. Of a packed one the shape
+                      ///< alone (on the meta device)
   at::Tensor bias;    ///< [out] or undefined
   MatrixLayout layout = MatrixLayout::kOutIn;
+  std::shared_ptr<const LowRank> low_rank;          ///< model/lora.h; null = none
+  std::shared_ptr<const PackedMatrix> packed = {};  ///< the weight in few bits; CPU only
 
   [[nodiscard]] std::int64_t d_in() const {
     return weight.size(layout == MatrixLayout::kOutIn ? 1 : 0);
@@ -33,7 +41,11 @@ struct Linear {
                                                     const at::Tensor& x);
 [[nodiscard]] at::Tensor apply_linear(const Linear& layer, const at::Tensor& x);
 
-/// The kernels by themselves: y[rows, d_out] of x[rows, d_in], both float32 and contiguous.
+/// One layer without its low-rank part, by LibTorch's operators.
+[[nodiscard]] at::Tensor apply_composed(const Linear& layer, const at::Tensor& x);
+
+/// The kernels by themselves, without low-rank parts: y[rows, d_out] of x[rows, d_in], both float32
+/// and contiguous.
 void run_linears(std::span<const Linear> layers, const float* x, std::int64_t rows,
                  std::span<float* const> y);
 /// dx[rows, d_in] = sum over the layers of dy W; a null dy has no part in it.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what lancet is built from: Debian packages, and LibTorch from its PyPI wheel into .venv.
 #   setup.sh           build dependencies (idempotent; quick when nothing is missing)
-#   setup.sh --tests   also the reference libraries that tests compare with, into .venv-oracle, .venv-mergekit and .venv-datasketch
+#   setup.sh --tests   also the reference libraries that tests compare with, into .venv-oracle, .venv-mergekit,
+#                      .venv-datasketch, and a small teacher's server into .venv-teacher
 #   setup.sh --cuda    also the CUDA 13 libraries as wheels, for machines with a GPU
 #   setup.sh --dev     also clang, clang-format and clang-tidy
 set -euo pipefail
@@ -13,14 +14,15 @@ for arg in "$@"; do
     --tests) tests=1 ;;
     --cuda) cuda=1 ;;
     --dev) dev=1 ;;
-    -h | --help) sed -n '2,6p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,7p' "$0" | cut -c3-; exit 0 ;;
     *) echo "setup.sh: unknown option '$arg' (see --help)" >&2; exit 2 ;;
   esac
 done
 
 packages=(g++ cmake ninja-build ccache git python3 python3-venv ca-certificates
   libtbb-dev libcli11-dev catch2 nlohmann-json3-dev libyaml-cpp-dev libfmt-dev libspdlog-dev
-  libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libcurl4-openssl-dev libseccomp-dev bubblewrap)
+  libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libcurl4-openssl-dev libseccomp-dev bubblewrap
+  libgloo-dev)
 ((tests || dev)) && packages+=(clang libclang-rt-14-dev)
 ((dev)) && packages+=(clang-format clang-tidy)
 
@@ -60,6 +62,9 @@ fi
 if ((tests)); then
   install .venv-oracle oracle "torch==$torch" transformers==5.17.0 tokenizers==0.23.3 sentencepiece==0.2.3 protobuf==7.36.2 tiktoken==0.14.0 safetensors==0.8.0 \
     gguf==0.19.0 peft==0.21.2 jinja2==3.1.6 numpy
+  # The reader of event files alone: what it imports for them is there already.
+  install .venv-oracle tensorboard --no-deps tensorboard==2.20.0 absl-py==2.5.1
+  bash scripts/teacher.sh --install
   install .venv-datasketch datasketch datasketch==1.6.5 numpy==2.4.6 scipy==1.17.1
   # mergekit pins what it stands on, so it has an environment of its own, which borrows the packages of the other one.
   install .venv-mergekit mergekit --no-deps mergekit==0.1.5 immutables==0.21

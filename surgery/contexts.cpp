@@ -78,6 +78,7 @@ std::vector<std::string> read_contexts(const fs::path& path) {
 bool is_sampled(const Parameters& parameters) { return parameters.word("contexts") == "auto"; }
 
 std::vector<std::string> contexts_of(const EditInput& input) {
+  if (!input.given_contexts.empty()) return input.given_contexts;
   if (!is_sampled(input.parameters)) return read_contexts(input.parameters.word("contexts"));
   const std::int64_t count = input.parameters.integer("context_count");
   return input.contexts ? input.contexts(count)

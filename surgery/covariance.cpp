@@ -46,9 +46,9 @@ std::string hash_weights(const Decoder& model, std::int64_t layer) {
 
 /// Documents cut into pieces of at most `window` tokens, longest first so that batches have little
 /// padding.
-std::vector<Row> read_pieces(const Tokenizer& tokenizer, const CovarianceText& text) {
+std::vector<PromptRow> read_pieces(const Tokenizer& tokenizer, const CovarianceText& text) {
   const std::string all = read_file(text.path, 1ULL << 30);
-  std::vector<Row> pieces;
+  std::vector<PromptRow> pieces;
   std::int64_t total = 0;
   for (std::size_t at = 0; at < all.size() && (text.max_tokens == 0 || total < text.max_tokens);) {
     const std::size_t end = std::min(all.find("\n\n", at), all.size());
@@ -63,12 +63,14 @@ std::vector<Row> read_pieces(const Tokenizer& tokenizer, const CovarianceText& t
       total += static_cast<std::int64_t>(last - first);
     }
   }
-  std::ranges::stable_sort(pieces, std::greater{}, [](const Row& row) { return row.ids.size(); });
+  std::ranges::stable_sort(pieces, std::greater{},
+                           [](const PromptRow& row) { return row.ids.size(); });
   return pieces;
 }
 
 /// Rows [first, last) of consecutive pieces that fill one chunk.
-std::vector<std::pair<std::int64_t, std::int64_t>> piece_chunks(const std::vector<Row>& pieces) {
+std::vector<std::pair<std::int64_t, std::int64_t>> piece_chunks(
+    const std::vector<PromptRow>& pieces) {
   std::vector<std::pair<std::int64_t, std::int64_t>> chunks;
   const auto count = static_cast<std::int64_t>(pieces.size());
   for (std::int64_t first = 0; first < count;) {
@@ -83,8 +85,8 @@ std::vector<std::pair<std::int64_t, std::int64_t>> piece_chunks(const std::vecto
 }
 
 /// The keys of the real tokens of one chunk, one a column: float32 [d_ff, tokens].
-at::Tensor chunk_keys(const Decoder& model, const std::vector<Row>& pieces, std::int64_t first,
-                      std::int64_t last, std::int64_t layer) {
+at::Tensor chunk_keys(const Decoder& model, const std::vector<PromptRow>& pieces,
+                      std::int64_t first, std::int64_t last, std::int64_t layer) {
   Pass pass;
   const at::Tensor ids = pad_rows(pieces, first, last, pass.lengths).to(model.options().device());
   at::Tensor keys;
@@ -186,9 +188,9 @@ CovarianceIdentity covariance_identity(const Decoder& model, const std::string& 
 at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenizer,
                                  std::int64_t layer, const CovarianceText& text,
                                  std::int64_t& tokens) {
-  const std::vector<Row> pieces = read_pieces(tokenizer, text);
+  const std::vector<PromptRow> pieces = read_pieces(tokenizer, text);
   tokens = 0;
-  for (const Row& piece : pieces) tokens += static_cast<std::int64_t>(piece.ids.size());
+  for (const PromptRow& piece : pieces) tokens += static_cast<std::int64_t>(piece.ids.size());
   if (tokens == 0)
     fail(ErrorKind::kInput, "covariance",
          fmt::format("expected text, found none ({})", text.path.string()));

@@ -29,6 +29,23 @@ void check_request(const EditRequest& request, const Editor& editor) {
          fmt::format("{}: expected at most {} facts, found {}", editor.name, editor.max_facts,
                      request.facts.size()));
   }
+  if (!editor.batches && request.batch > 1) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected facts one after another, found --batch {}", editor.name,
+                     request.batch),
+         "leave --batch out, or take memit, emmet or alphaedit");
+  }
+  if (!editor.stops && request.stop_at > 0) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected no --stop-at, found {}", editor.name, request.stop_at),
+         "it is asked after each turn of rome, memit, emmet and alphaedit");
+  }
+  if (!editor.covariance && request.covariance != "auto" && request.covariance != "none") {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected no second moments, found --covariance {}", editor.name,
+                     request.covariance),
+         "leave --covariance out");
+  }
   for (const Fact& fact : request.facts) check_fact(fact);
   if (request.plan) return;
   for (const auto& path :
@@ -72,16 +89,17 @@ Json side_json(const Answer& answer, const std::string& text) {
 
 Json share_json(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
 
-/// rel_norm per layer of one edit's own columns.
+/// rel_norm per layer of one edit's own columns; of a joint stage, of all of them.
 Json edit_norms(const EditedModel& edited, const std::string& id) {
   Json out = Json::object();
-  const EditRecord& record = *edited.delta.ledger.find_edit(id);
-  for (const auto& [name, range] : record.columns) {
-    const LedgerTensor& info = *edited.delta.ledger.find_tensor(name);
-    const double change = delta_norm(*edited.delta.find(name), range.first, range.second);
-    const double total = delta_norm(*edited.delta.find(name));
-    out[std::to_string(info.layer)] =
-        total > 0 ? edited.relative_norm.at(name) * change / total : 0;
+  const Ledger& ledger = edited.delta.ledger;
+  for (const auto& [name, range] : ledger.find_edit(id)->columns) {
+    const double whole = edited.relative_norm.at(name), total = edited.delta_norm.at(name);
+    const double own =
+        ledger.stages.front().joint || total == 0
+            ? whole
+            : whole * delta_norm(*edited.delta.find(name), range.first, range.second) / total;
+    out[std::to_string(ledger.find_tensor(name)->layer)] = own;
   }
   return out;
 }
@@ -189,77 +207,119 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
   return outputs;
 }
 
+struct Planned {
+  EditPlan plan;
+  StageRecord stage;
+  std::optional<Json> stopped;  ///< why --stop-at ended the plan early
+};
+
+/// Second moments, then the editor; the matrices are let go before the model is asked.
+Planned plan_facts(const EditRequest& request, const RuntimeOptions& runtime,
+                   const SurgeryModel& model, const std::vector<std::int64_t>& layers,
+                   Baseline& baseline, Stopwatch& watch) {
+  const Editor& editor = editor_of(request);
+  const Parameters parameters(editor.numbers, editor.words, request.method_options);
+  CovarianceSource covariance(model.decoder, model.tokenizer, model.source.config(),
+                              editor.covariance ? request.covariance : "none");
+  for (const std::int64_t layer : layers) (void)covariance.matrix(layer);
+  watch.lap("covariance");
+  Planned out;
+  EditInput input{model.decoder,
+                  model.tokenizer,
+                  request.facts,
+                  layers,
+                  [&](std::int64_t layer) { return covariance.matrix(layer); },
+                  parameters,
+                  runtime.seed,
+                  request.batch,
+                  [&](std::int64_t count) { return baseline.contexts(count, runtime.seed); }};
+  if (request.stop_at > 0) {
+    input.keeps = [&](const Decoder& edited) {
+      const double ratio = shipped_perplexity(edited, model.tokenizer, kGuardTokens) /
+                           baseline.perplexity(kGuardTokens);
+      if (ratio <= request.stop_at) return true;
+      out.stopped = Json{{"perplexity_ratio", ratio}, {"limit", request.stop_at}};
+      return false;
+    };
+  }
+  out.plan = editor.plan(input);
+  if (out.plan.traces.empty()) {
+    fail(ErrorKind::kGoal, "edit",
+         fmt::format("the first batch was taken back: expected a perplexity ratio of at most {}, "
+                     "found {:.4g}",
+                     request.stop_at, (*out.stopped)["perplexity_ratio"].get<double>()),
+         "nothing was written; take smaller batches or a larger --stop-at");
+  }
+  watch.lap("plan");
+  out.stage = stage_record(editor, parameters, runtime.seed, layers, out.plan);
+  out.stage.covariance = covariance.identities();
+  out.stage.covariance_from = request.covariance;
+  out.stage.batch = request.batch;
+  return out;
+}
+
 }  // namespace
 
 Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) {
   const Editor& editor = editor_of(request);
   check_request(request, editor);
   if (request.plan) return plan_edit(request, runtime);
-  const Parameters parameters(editor.numbers, editor.words, request.method_options);
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   watch.lap("load");
-  LayerChoice choice = choose_layers(request.layers, model.decoder.spec(), [&](std::int64_t layer) {
-    return try_layer(model, editor, request.facts.front(), layer, runtime.seed);
-  });
-  if (editor.spreads) choice = spread_layers(std::move(choice), model.decoder.spec());
-  if (!editor.spreads && choice.layers.size() != 1) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("{}: expected one layer, found {}", editor.name, choice.layers.size()),
-         "give --layers N, or take an editor of several layers (lancet list editors)");
-  }
+  const LayerChoice choice =
+      layers_of(request.layers, editor, model, request.facts.front(), runtime.seed);
   log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
   watch.lap("layers");
   Baseline baseline(model.decoder, model.tokenizer, model.source.config());
-  EditPlan plan;
-  Json second_moments;  // which; the matrices are let go before the model is asked
-  {
-    CovarianceSource covariance(model, request.covariance);
-    for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
-    watch.lap("covariance");
-    plan =
-        editor.plan({model.decoder, model.tokenizer, request.facts, choice.layers,
-                     [&](std::int64_t layer) { return covariance.matrix(layer); }, parameters,
-                     runtime.seed, request.batch,
-                     [&](std::int64_t count) { return baseline.contexts(count, runtime.seed); }});
-    second_moments = covariance.identities();
-  }
-  watch.lap("plan");
+  Planned planned = plan_facts(request, runtime, model, choice.layers, baseline, watch);
+  EditRequest done = request;  // with the facts that --stop-at left
+  done.facts.resize(planned.plan.traces.size());
   EditedModel edited =
-      realise(model, request, runtime, plan, choice.layers, parameters.json(), second_moments);
+      realise(model, planned.plan, done.facts, std::move(planned.stage), request.force);
   watch.lap("apply");
-  const auto questions = make_questions(&model.decoder, model.tokenizer, request.facts);
+  const auto questions = make_questions(&model.decoder, model.tokenizer, done.facts);
   const Side before =
-      probe_side(model.decoder, model, request.facts, questions, baseline.perplexity(kGuardTokens));
-  const Side after = probe_side(edited.decoder, model, request.facts, questions,
+      probe_side(model.decoder, model, done.facts, questions, baseline.perplexity(kGuardTokens));
+  const Side after = probe_side(edited.decoder, model, done.facts, questions,
                                 shipped_perplexity(edited.decoder, model.tokenizer, kGuardTokens));
   watch.lap("probe");
 
-  const Proof proof = prove(request, edited, questions, before, after);
-  const GuardVerdict verdict = guard(request, plan, edited, before, after, proof);
-  Json result{
-      {"method", editor.name},           {"layers", choice.layers}, {"layer_reason", choice.reason},
-      {"parameters", parameters.json()}, {"seconds", 0.0},          {"edits", proof.edits},
-      {"guards", verdict.json},          {"outputs", Json::array()}};
+  const Proof proof = prove(done, edited, questions, before, after);
+  const GuardVerdict verdict = guard(request, planned.plan, edited, before, after, proof);
+  Json result{{"method", editor.name},
+              {"layers", choice.layers},
+              {"layer_reason", choice.reason},
+              {"parameters", edited.delta.ledger.stages.front().parameters},
+              {"seconds", 0.0},
+              {"edits", proof.edits},
+              {"guards", verdict.json},
+              {"outputs", Json::array()}};
   if (!choice.sweep.is_null()) result["sweep"] = choice.sweep;
+  if (planned.stopped) result["stopped"] = *planned.stopped;
   const bool good = proof.failed.empty() && verdict.passed;
   if (good || !request.guards)
-    result["outputs"] = write_outputs(request, runtime, model, edited, result);
+    result["outputs"] = write_outputs(done, runtime, model, edited, result);
   // What people look at to understand a failure is written in any case.
-  if (request.dump) save_dump(*request.dump, plan);
+  if (request.dump) save_dump(*request.dump, planned.plan);
   watch.lap("write");
   result["seconds"] = watch.total();
   result["timings"] = watch.laps();
-  if (request.report) save_report(*request.report, result, plan);
-  if (!proof.failed.empty() || (!verdict.passed && request.guards)) {
+  if (request.report) save_report(*request.report, result, planned.plan);
+  if (!proof.failed.empty() || planned.stopped || (!verdict.passed && request.guards)) {
     partial = result;
     std::vector<std::string> problems = verdict.problems;
+    if (planned.stopped) {
+      problems.push_back(fmt::format("stopped after {} of {} facts: perplexity ratio {:.4g}",
+                                     done.facts.size(), request.facts.size(),
+                                     (*planned.stopped)["perplexity_ratio"].get<double>()));
+    }
     if (!proof.failed.empty())
       problems.insert(problems.begin(),
                       fmt::format("the edited model does not say the target of {}",
                                   fmt::join(proof.failed, ", ")));
     fail(ErrorKind::kGoal, "edit", fmt::format("{}", fmt::join(problems, "; ")),
-         request.guards ? "nothing was written; --no-guards writes all the same" : "");
+         good || !request.guards ? "" : "nothing was written; --no-guards writes all the same");
   }
   return result;
 }

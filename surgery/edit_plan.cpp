@@ -23,7 +23,7 @@ std::uint64_t parameters_of(const ModelSource& source) {
 }
 
 Json plan_fact(const Tokenizer& tokenizer, const Fact& fact) {
-  const Row row = locate_subject(tokenizer, "{}", fact.prompt, fact.subject);
+  const PromptRow row = locate_subject(tokenizer, "{}", fact.prompt, fact.subject);
   const std::string prompt = fill_template(fact.prompt, fact.subject);
   Json tokens = Json::array();
   for (const TokenId id : row.ids) tokens.push_back(tokenizer.token(id));
@@ -46,15 +46,19 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
   const DecoderSpec spec = describe_decoder(source.config());
   Json result{{"plan", true}, {"method", editor.name}, {"parameters", parameters.json()}};
   const auto preset = request.layers == "auto" ? preset_layers(spec) : std::nullopt;
-  if (request.layers == "auto" && !preset) {
+  if (editor.reach == Reach::kAll) {
+    const LayerChoice choice = every_layer(request.layers, spec.layers);
+    result["layers"] = choice.layers;
+    result["layer_reason"] = choice.reason;
+  } else if (request.layers == "auto" && !preset) {
     require_mlp(spec, sweep_candidates(spec.layers), "edit");
     result["layers"] = sweep_candidates(spec.layers);
     result["layer_reason"] = "sweep: the best of these";
   } else {
     if (!preset) require_mlp(spec, parse_layers(request.layers, spec.layers), "edit");
-    result["layers"] = !preset          ? parse_layers(request.layers, spec.layers)
-                       : editor.spreads ? spread_layers(*preset, spec).layers
-                                        : preset->layers;
+    result["layers"] = !preset                         ? parse_layers(request.layers, spec.layers)
+                       : editor.reach == Reach::kRange ? spread_layers(*preset, spec).layers
+                                                       : preset->layers;
     result["layer_reason"] = preset ? preset->reason : "given";
   }
   result["edits"] = Json::array();
@@ -71,7 +75,7 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
   result["memory"] = parameters_count * width + (300ULL << 20);
   // Forward and input gradient: 4 operations per parameter and token.
   result["seconds"] = 2 + 4.0 * static_cast<double>(parameters_count) * tokens *
-                              parameters.json().value("steps", 25.0) / kOperationsPerSecond;
+                              parameters.json().value("steps", 1.0) / kOperationsPerSecond;
   result["bytes"] = request.out ? parameters_count * width : 0;
   result["outputs"] = Json::array();
   for (const auto& path :

@@ -10,6 +10,7 @@
 #include "formats/containers/safetensors.h"
 #include "model/runtime.h"
 #include "surgery/files/facts.h"
+#include "surgery/files/sketch.h"
 #include "surgery/leak_prompts.h"
 #include "surgery/subject.h"
 #include "version.h"
@@ -22,54 +23,15 @@ std::vector<float> to_floats(const at::Tensor& value) {
   return {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()};
 }
 
-StageRecord stage_record(const EditRequest& request, const RuntimeOptions& runtime,
-                         const EditPlan& plan, const std::vector<std::int64_t>& layers,
-                         const Json& parameters, const Json& covariance) {
-  StageRecord stage;
-  stage.method = editor_of(request).name;
-  stage.parameters = parameters;
-  stage.seed = runtime.seed;
-  stage.layers = layers;
-  stage.covariance = covariance;
-  if (plan.notes.contains("contexts"))
-    stage.contexts = plan.notes["contexts"].get<std::vector<std::string>>();
-  stage.created_by = fmt::format("lancet {}", LANCET_VERSION);
-  stage.notes = plan.notes;
-  stage.notes.erase("contexts");
-  return stage;
-}
-
-Delta make_delta(const SurgeryModel& model, const EditRequest& request, const EditPlan& plan,
-                 StageRecord stage) {
-  Delta delta;
-  delta.ledger.stages.push_back(std::move(stage));
-  delta.ledger.tokenizer_sha256 = sha256_hex(dump_json(model.tokenizer.json()));
-  std::vector<const Factors*> factors;
-  for (const Factors& one : plan.factors) factors.push_back(&one);
-  std::ranges::sort(factors, {}, &Factors::tensor);
-  for (const Factors* one : factors) {
-    const PlainTensor base = read_plain(model.source, one->tensor);
-    delta.ledger.tensors.push_back({one->tensor, one->layer, one->layout, one->left.size(0),
-                                    one->right.size(0), std::string(dtype_info(base.dtype).name),
-                                    plain_sha256(base)});
-    delta.tensors.push_back(
-        {one->tensor, one->left.size(1), to_floats(one->left), to_floats(one->right)});
+/// What was found for one fact, into its record.
+void note_trace(const FactTrace& trace, const std::vector<LedgerTensor>& tensors,
+                EditRecord& edit) {
+  edit.residual = trace.residual;
+  if (trace.value.defined()) edit.value = to_floats(trace.value);
+  for (const auto& [layer, key] : trace.keys) {
+    const auto found = std::ranges::find(tensors, layer, &LedgerTensor::layer);
+    if (found != tensors.end()) edit.keys[found->name] = to_floats(key);
   }
-  const auto count = static_cast<std::int64_t>(request.facts.size());
-  for (std::int64_t i = 0; i < count; ++i) {
-    const Fact& fact = request.facts[static_cast<std::size_t>(i)];
-    EditRecord edit{fact.id, 0, fact_to_json(fact), nullptr, {}};
-    for (const DeltaTensor& tensor : delta.tensors) {
-      const std::int64_t share = tensor.rank / count;
-      edit.columns[tensor.name] = {i * share, (i + 1) * share};
-    }
-    if (delta.ledger.find_edit(edit.id) != nullptr) {
-      fail(ErrorKind::kUsage, "edit", fmt::format("two facts have the id '{}'", edit.id),
-           "give each record its own id");
-    }
-    delta.ledger.edits.push_back(std::move(edit));
-  }
-  return delta;
 }
 
 OutputTensor output_of(std::string name, const at::Tensor& value, DType dtype) {
@@ -79,21 +41,6 @@ OutputTensor output_of(std::string name, const at::Tensor& value, DType dtype) {
           [plain](const std::function<void(Bytes)>& emit) {
             emit(Bytes(static_cast<const std::byte*>(plain.data_ptr()), plain.nbytes()));
           }};
-}
-
-/// log p of the token after each prompt [prompts, vocab].
-at::Tensor next_log_probs(const Decoder& model, const Tokenizer& tokenizer,
-                          const std::vector<std::string>& prompts) {
-  std::vector<at::Tensor> out;
-  for (const std::string& prompt : prompts) {
-    const auto ids = tokenizer.encode(prompt).ids;
-    const at::Tensor input =
-        at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong).unsqueeze(0);
-    const at::Tensor hidden =
-        model.run(model.embed(input.to(model.options().device())), 0, model.spec().layers);
-    out.push_back(at::log_softmax(model.head(hidden[0][hidden.size(1) - 1]), -1));
-  }
-  return at::stack(out);
 }
 
 }  // namespace
@@ -108,55 +55,120 @@ SurgeryModel load_surgery_model(const fs::path& path, const RuntimeOptions& runt
   return {std::move(source), std::move(tokenizer), std::move(decoder)};
 }
 
-EditedModel realise(const SurgeryModel& model, const EditRequest& request,
-                    const RuntimeOptions& runtime, const EditPlan& plan,
-                    const std::vector<std::int64_t>& layers, const Json& parameters,
-                    const Json& covariance) {
-  EditedModel out{make_delta(model, request, plan,
-                             stage_record(request, runtime, plan, layers, parameters, covariance)),
-                  open_stack(model.source),
-                  {},
-                  model.decoder,
-                  {},
-                  0};
-  out.ids = push_delta(out.stack, model.source, out.delta, "edit", request.force);
+StageRecord stage_record(const Editor& editor, const Parameters& parameters, std::uint64_t seed,
+                         const std::vector<std::int64_t>& layers, const EditPlan& plan) {
+  StageRecord stage;
+  stage.method = editor.name;
+  stage.parameters = parameters.json();
+  stage.seed = seed;
+  stage.layers = layers;
+  if (plan.notes.contains("contexts"))
+    stage.contexts = plan.notes["contexts"].get<std::vector<std::string>>();
+  stage.created_by = fmt::format("lancet {}", LANCET_VERSION);
+  stage.notes = plan.notes;
+  stage.notes.erase("contexts");
+  stage.joint = plan.joint;
+  return stage;
+}
+
+std::vector<std::pair<std::int64_t, std::int64_t>> column_ranges(const EditPlan& plan,
+                                                                 std::int64_t rank,
+                                                                 std::int64_t facts) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> out;
+  const std::int64_t share = rank / facts;
+  for (std::int64_t i = 0; i < facts; ++i) {
+    if (plan.joint) {
+      out.emplace_back(i == 0 ? 0 : rank, rank);
+    } else {
+      out.emplace_back(i * share, (i + 1) * share);
+    }
+  }
+  return out;
+}
+
+Delta make_delta(const std::vector<Fact>& facts, const EditPlan& plan, StageRecord stage,
+                 const Tokenizer& tokenizer,
+                 const std::function<PlainTensor(const std::string& tensor)>& base) {
+  Delta delta;
+  delta.ledger.stages.push_back(std::move(stage));
+  delta.ledger.tokenizer_sha256 = sha256_hex(dump_json(tokenizer.json()));
+  std::vector<const Factors*> factors;
+  for (const Factors& one : plan.factors) factors.push_back(&one);
+  std::ranges::sort(factors, {}, &Factors::tensor);
+  for (const Factors* one : factors) {
+    const PlainTensor plain = base(one->tensor);
+    delta.ledger.tensors.push_back({one->tensor, one->layer, one->layout, one->left.size(0),
+                                    one->right.size(0), std::string(dtype_info(plain.dtype).name),
+                                    plain_sha256(plain), sketch_plain(plain)});
+    delta.tensors.push_back(
+        {one->tensor, one->left.size(1), to_floats(one->left), to_floats(one->right)});
+  }
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    EditRecord edit{facts[i].id, 0, fact_to_json(facts[i]), nullptr, {}};
+    for (const DeltaTensor& tensor : delta.tensors)
+      edit.columns[tensor.name] = column_ranges(plan, tensor.rank, std::ssize(facts))[i];
+    note_trace(plan.traces[i], delta.ledger.tensors, edit);
+    if (delta.ledger.find_edit(edit.id) != nullptr) {
+      fail(ErrorKind::kUsage, "edit", fmt::format("two facts have the id '{}'", edit.id),
+           "give each record its own id");
+    }
+    delta.ledger.edits.push_back(std::move(edit));
+  }
+  return delta;
+}
+
+Decoder with_plain(const Decoder& model, const std::string& name, const PlainTensor& tensor) {
+  std::vector<float> values = plain_values(tensor);
+  return model.with_weight(name, at::from_blob(values.data(), tensor.shape, at::kFloat)
+                                     .to(model.weight(name).options())
+                                     .clone());
+}
+
+EditedModel realise(const SurgeryModel& model, const EditPlan& plan, const std::vector<Fact>& facts,
+                    StageRecord stage, bool force) {
+  EditedModel out{{}, open_stack(model.source), {}, model.decoder, {}, {}, 0};
+  stage.follows = !out.stack.delta.ledger.stages.empty();
+  out.delta = make_delta(facts, plan, std::move(stage), model.tokenizer,
+                         [&](const std::string& name) { return read_plain(model.source, name); });
+  out.ids = push_delta(out.stack, model.source, out.delta, "edit", force);
   for (const DeltaTensor& tensor : out.delta.tensors) {
-    const PlainTensor& edited = out.stack.changed.at(tensor.name).edited;
     const at::Tensor before = model.decoder.weight(tensor.name);
-    std::vector<float> values = plain_values(edited);
-    const at::Tensor after =
-        at::from_blob(values.data(), edited.shape, at::kFloat).to(before.options()).clone();
-    out.decoder = out.decoder.with_weight(tensor.name, after);
-    const at::Tensor change = (after - before).to(at::kCPU, at::kDouble);
+    out.decoder = with_plain(out.decoder, tensor.name, out.stack.changed.at(tensor.name).edited);
+    const at::Tensor change = (out.decoder.weight(tensor.name) - before).to(at::kCPU, at::kDouble);
     out.relative_norm[tensor.name] =
         change.norm().item<double>() / before.to(at::kDouble).norm().item<double>();
+    out.delta_norm[tensor.name] = delta_norm(tensor);
     out.spectral_ratio =
         std::max(out.spectral_ratio, spectral_norm(change) / spectral_norm(before));
   }
   return out;
 }
 
-CovarianceSource::CovarianceSource(const SurgeryModel& model, std::string wish)
-    : model_(model), wish_(std::move(wish)) {
-  if (wish_ == "auto") config_sha256_ = sha256_hex(dump_json(model.source.config()));
+CovarianceSource::CovarianceSource(const Decoder& model, const Tokenizer& tokenizer,
+                                   const Json& config, std::string wish)
+    : model_(model), tokenizer_(tokenizer), wish_(std::move(wish)) {
+  if (wish_ == "auto") config_sha256_ = sha256_hex(dump_json(config));
 }
 
 at::Tensor CovarianceSource::matrix(std::int64_t layer) {
   if (wish_ == "none") return {};
   const auto found = matrices_.find(layer);
   if (found != matrices_.end()) return found->second;
-  const MatrixRef down = model_.decoder.mlp_down(layer);
+  const MatrixRef down = model_.mlp_down(layer);
   const std::int64_t d_ff = down.weight.size(down.layout == MatrixLayout::kOutIn ? 1 : 0);
-  const Covariance covariance =
-      wish_ == "auto" ? automatic_covariance(model_.decoder, config_sha256_, model_.tokenizer,
-                                             layer, shipped_covariance_text())
-                      : read_covariance(wish_, layer, d_ff);
+  const Covariance covariance = wish_ == "auto"
+                                    ? automatic_covariance(model_, config_sha256_, tokenizer_,
+                                                           layer, shipped_covariance_text())
+                                    : read_covariance(wish_, layer, d_ff);
   identities_[std::to_string(layer)] = covariance.identity;
   return matrices_[layer] = covariance.matrix;
 }
 
-LayerTrial try_layer(const SurgeryModel& model, const Editor& editor, const Fact& fact,
+LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact& fact,
                      std::int64_t layer, std::uint64_t seed) {
+  const bool has_contexts = std::ranges::any_of(
+      wanted.numbers, [](const Parameter& each) { return each.name == "context_count"; });
+  const Editor& editor = has_contexts ? wanted : find_editor("rome");
   const Parameters parameters(editor.numbers, editor.words,
                               {{"steps", "12"}, {"context_count", "4"}});
   const EditPlan plan = editor.plan({model.decoder,
@@ -185,6 +197,21 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& editor, const Fact
           std::exp(-answers.front().nll_target)};
 }
 
+LayerChoice layers_of(const std::string& wish, const Editor& editor, const SurgeryModel& model,
+                      const Fact& fact, std::uint64_t seed) {
+  const DecoderSpec& spec = model.decoder.spec();
+  if (editor.reach == Reach::kAll) return every_layer(wish, spec.layers);
+  LayerChoice choice = choose_layers(
+      wish, spec, [&](std::int64_t layer) { return try_layer(model, editor, fact, layer, seed); });
+  if (editor.reach == Reach::kRange) return spread_layers(std::move(choice), spec);
+  if (choice.layers.size() != 1) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected one layer, found {}", editor.name, choice.layers.size()),
+         "give --layers N, or take an editor of several layers (lancet list editors)");
+  }
+  return choice;
+}
+
 void save_dump(const fs::path& path, const EditPlan& plan) {
   std::vector<OutputTensor> tensors;
   const auto count = static_cast<std::int64_t>(plan.traces.size());
@@ -192,14 +219,17 @@ void save_dump(const fs::path& path, const EditPlan& plan) {
     const FactTrace& trace = plan.traces[static_cast<std::size_t>(i)];
     for (const auto& [layer, key] : trace.keys)
       tensors.push_back(output_of(fmt::format("{}.key.{}", i, layer), key, DType::kF32));
-    tensors.push_back(output_of(fmt::format("{}.value", i), trace.value, DType::kF32));
+    if (trace.value.defined())
+      tensors.push_back(output_of(fmt::format("{}.value", i), trace.value, DType::kF32));
     tensors.push_back(output_of(fmt::format("{}.losses", i), trace.losses, DType::kF64));
     for (const Factors& factors : plan.factors) {
-      const std::int64_t share = factors.left.size(1) / count;
+      const auto [first, last] =
+          column_ranges(plan, factors.left.size(1), count)[static_cast<std::size_t>(i)];
+      if (first == last) continue;
       tensors.push_back(output_of(fmt::format("{}.left.{}", i, factors.layer),
-                                  factors.left.narrow(1, i * share, share), DType::kF32));
+                                  factors.left.narrow(1, first, last - first), DType::kF32));
       tensors.push_back(output_of(fmt::format("{}.right.{}", i, factors.layer),
-                                  factors.right.narrow(1, i * share, share), DType::kF32));
+                                  factors.right.narrow(1, first, last - first), DType::kF32));
     }
   }
   (void)save_safetensors(path, std::move(tensors), {{"format", "pt"}});

@@ -35,33 +35,59 @@ struct EditedModel {
   std::vector<std::string> ids;  ///< of this call's edits in the stack
   Decoder decoder;
   std::map<std::string, double> relative_norm;  ///< ||dW||_F / ||W||_F per tensor
+  std::map<std::string, double> delta_norm;     ///< ||left right^T||_F per tensor
   double spectral_ratio = 0;
 };
 
-/// Factors of all layers -> delta; weights as they will be written -> decoder.
-[[nodiscard]] EditedModel realise(const SurgeryModel& model, const EditRequest& request,
-                                  const RuntimeOptions& runtime, const EditPlan& plan,
-                                  const std::vector<std::int64_t>& layers, const Json& parameters,
-                                  const Json& covariance);
+/// How a stage of the ledger came about: everything that is needed to make it again.
+[[nodiscard]] StageRecord stage_record(const Editor& editor, const Parameters& parameters,
+                                       std::uint64_t seed, const std::vector<std::int64_t>& layers,
+                                       const EditPlan& plan);
+/// A plan as one stage. `base` gives the tensors that it is computed on. kUsage where two facts
+/// have one id.
+[[nodiscard]] Delta make_delta(const std::vector<Fact>& facts, const EditPlan& plan,
+                               StageRecord stage, const Tokenizer& tokenizer,
+                               const std::function<PlainTensor(const std::string& tensor)>& base);
+/// The same model with the values of `tensor` (plain bytes) as that weight.
+[[nodiscard]] Decoder with_plain(const Decoder& model, const std::string& name,
+                                 const PlainTensor& tensor);
+
+/// Delta of a stage -> weights as they will be written -> decoder.
+[[nodiscard]] EditedModel realise(const SurgeryModel& model, const EditPlan& plan,
+                                  const std::vector<Fact>& facts, StageRecord stage, bool force);
 
 /// Second moments by `--covariance`; each layer is collected once, `identities` tells them.
 class CovarianceSource {
  public:
-  CovarianceSource(const SurgeryModel& model, std::string wish);
+  CovarianceSource(const Decoder& model, const Tokenizer& tokenizer, const Json& config,
+                   std::string wish);
   [[nodiscard]] at::Tensor matrix(std::int64_t layer);
   [[nodiscard]] const Json& identities() const noexcept { return identities_; }
 
  private:
-  const SurgeryModel& model_;
+  const Decoder& model_;
+  const Tokenizer& tokenizer_;
   std::string wish_;
   std::string config_sha256_;
   std::map<std::int64_t, at::Tensor> matrices_;
   Json identities_ = Json::object();
 };
 
-/// Tries a layer with the first fact: few passes, identity covariance.
+/// Columns [first, last) of the factors that belong to each fact; of a joint plan all of them stand
+/// under the first.
+[[nodiscard]] std::vector<std::pair<std::int64_t, std::int64_t>> column_ranges(const EditPlan& plan,
+                                                                               std::int64_t rank,
+                                                                               std::int64_t facts);
+
+/// Tries a layer with the first fact: few passes, identity covariance. Editors without contexts are
+/// stood in for by rome.
 [[nodiscard]] LayerTrial try_layer(const SurgeryModel& model, const Editor& editor,
                                    const Fact& fact, std::int64_t layer, std::uint64_t seed);
+
+/// The layers that `--layers` means for this editor. kUsage for several where it writes one.
+[[nodiscard]] LayerChoice layers_of(const std::string& wish, const Editor& editor,
+                                    const SurgeryModel& model, const Fact& fact,
+                                    std::uint64_t seed);
 
 /// `--dump`: I.key.L, I.value, I.losses, I.left.L, I.right.L.
 void save_dump(const fs::path& path, const EditPlan& plan);

@@ -3,7 +3,9 @@
 // in surgery/editors/, ending in its descriptor.
 
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,6 +71,14 @@ struct EditInput {
   /// sample_contexts() of the model with this seed, where somebody keeps them; else the editor
   /// samples.
   std::function<std::vector<std::string>(std::int64_t count)> contexts = {};
+  /// Values (v* or z, [d_model]) that an earlier run found for facts of these ids on the same
+  /// weights: taken instead of a search.
+  std::map<std::string, at::Tensor> values = {};
+  /// Asked after each turn (batch, or fact where facts are written one by one) with the model that
+  /// carries it: false takes the turn back and ends the plan there.
+  std::function<bool(const Decoder& model)> keeps = {};
+  /// Literal contexts instead of the file that the parameter names; empty = as the parameter says.
+  std::vector<std::string> given_contexts = {};
 };
 
 /// delta W = left right^T for the mathematical W [d_out, d_in], whatever the stored layout.
@@ -92,8 +102,16 @@ struct FactTrace {
 
 struct EditPlan {
   std::vector<Factors> factors;
-  std::vector<FactTrace> traces;  ///< one per fact, in order
+  std::vector<FactTrace> traces;  ///< one per fact written, in order: fewer where `keeps` said no
   Json notes;                     ///< contexts used, steps, condition, ... for the ledger
+  bool joint = false;             ///< the factors are of all facts together: no column is one's own
+};
+
+/// Which layers `--layers auto` stands for.
+enum class Reach {
+  kOne,    ///< a preset's layer or the sweep's
+  kRange,  ///< that layer and those around it
+  kAll     ///< every layer
 };
 
 struct Editor {
@@ -103,7 +121,10 @@ struct Editor {
   std::span<const Parameter> numbers;
   std::span<const WordParameter> words;
   std::int64_t max_facts;  ///< per call; 0 = any number
-  bool spreads = false;    ///< writes a range of layers; else one
+  Reach reach = Reach::kOne;
+  bool batches = true;     ///< takes EditInput::batch
+  bool stops = true;       ///< asks EditInput::keeps after each turn
+  bool covariance = true;  ///< asks for second moments
   EditPlan (*plan)(const EditInput& input);
 };
 

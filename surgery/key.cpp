@@ -14,7 +14,8 @@ constexpr std::int64_t kChunks = 1;         ///< threads that one fact can use
 constexpr std::int64_t kSmallestChunk = 3;  ///< rows below which matrix products get slow
 
 /// [rows, tokens, d] -> [rows, d] at one position of each row.
-at::Tensor at_lookup(const at::Tensor& hidden, const std::vector<Row>& rows, std::int64_t first) {
+at::Tensor at_lookup(const at::Tensor& hidden, const std::vector<PromptRow>& rows,
+                     std::int64_t first) {
   std::vector<at::Tensor> out;
   for (std::int64_t r = 0; r < hidden.size(0); ++r) {
     out.push_back(hidden[r][rows[static_cast<std::size_t>(first + r)].lookup]);
@@ -40,7 +41,7 @@ void read_prefix(const Decoder& model, const at::Tensor& hidden,
   chunk.prefix->truncate(lookups);
 }
 
-void read_chunk(const Decoder& model, const std::vector<Row>& rows, std::int64_t first,
+void read_chunk(const Decoder& model, const std::vector<PromptRow>& rows, std::int64_t first,
                 std::int64_t last, std::int64_t layer, bool tails, RowStates& out,
                 RowChunk& chunk) {
   c10::AutoGradMode no_gradient(false);
@@ -61,7 +62,7 @@ void read_chunk(const Decoder& model, const std::vector<Row>& rows, std::int64_t
   chunk.first = first;
   std::vector<std::int64_t> lookups;
   for (std::int64_t r = first; r < last; ++r) {
-    const Row& row = rows[static_cast<std::size_t>(r)];
+    const PromptRow& row = rows[static_cast<std::size_t>(r)];
     lookups.push_back(row.lookup);
     chunk.lengths.push_back(static_cast<std::int64_t>(row.ids.size()) - row.lookup);
   }
@@ -86,7 +87,7 @@ std::vector<RowRange> row_chunks(std::int64_t count) {
   return out;
 }
 
-at::Tensor pad_rows(const std::vector<Row>& rows, std::int64_t first, std::int64_t last,
+at::Tensor pad_rows(const std::vector<PromptRow>& rows, std::int64_t first, std::int64_t last,
                     std::vector<std::int64_t>& lengths) {
   std::int64_t longest = 0;
   for (std::int64_t r = first; r < last; ++r) {
@@ -101,7 +102,7 @@ at::Tensor pad_rows(const std::vector<Row>& rows, std::int64_t first, std::int64
   return ids;
 }
 
-RowStates read_rows(const Decoder& model, const std::vector<Row>& rows, std::int64_t layer,
+RowStates read_rows(const Decoder& model, const std::vector<PromptRow>& rows, std::int64_t layer,
                     bool tails, std::vector<RowRange> ranges) {
   const auto count = static_cast<std::int64_t>(rows.size());
   const MatrixRef down = model.mlp_down(layer);

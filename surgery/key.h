@@ -34,7 +34,7 @@ using RowRange = std::pair<std::int64_t, std::int64_t>;
 
 /// With `tails` false only keys and values are computed. `ranges`: consecutive chunks that cover
 /// all rows; empty = row_chunks().
-[[nodiscard]] RowStates read_rows(const Decoder& model, const std::vector<Row>& rows,
+[[nodiscard]] RowStates read_rows(const Decoder& model, const std::vector<PromptRow>& rows,
                                   std::int64_t layer, bool tails = true,
                                   std::vector<RowRange> ranges = {});
 
@@ -42,7 +42,7 @@ using RowRange = std::pair<std::int64_t, std::int64_t>;
 [[nodiscard]] std::vector<RowRange> row_chunks(std::int64_t count);
 
 /// ids padded to the right with 0, int64 [rows, longest], and the true lengths.
-[[nodiscard]] at::Tensor pad_rows(const std::vector<Row>& rows, std::int64_t first,
+[[nodiscard]] at::Tensor pad_rows(const std::vector<PromptRow>& rows, std::int64_t first,
                                   std::int64_t last, std::vector<std::int64_t>& lengths);
 
 }  // namespace lancet

@@ -109,6 +109,13 @@ std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
   return out;
 }
 
+LayerChoice every_layer(const std::string& wish, std::int64_t layers) {
+  if (wish != "auto") return {parse_layers(wish, layers), "given", {}};
+  LayerChoice out{{}, "every layer", {}};
+  for (std::int64_t layer = 0; layer < layers; ++layer) out.layers.push_back(layer);
+  return out;
+}
+
 std::size_t best_trial(const std::vector<LayerTrial>& trials) {
   std::size_t best = 0;
   for (std::size_t i = 1; i < trials.size(); ++i) {

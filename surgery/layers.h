@@ -39,6 +39,8 @@ void require_mlp(const DecoderSpec& spec, const std::vector<std::int64_t>& layer
 /// sweep: the published range of a known model, else the layer with its neighbours. A given choice
 /// stays.
 [[nodiscard]] LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec);
+/// Every layer, for `--layers auto`; a given choice is parsed.
+[[nodiscard]] LayerChoice every_layer(const std::string& wish, std::int64_t layers);
 /// Index of the trial that works with the smallest drift (where none works: the smallest drift).
 [[nodiscard]] std::size_t best_trial(const std::vector<LayerTrial>& trials);
 /// `wish` "auto": the preset, else the candidate that works with the smallest drift.

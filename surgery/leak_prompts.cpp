@@ -121,6 +121,17 @@ std::vector<std::string> make_leak_prompts(const Fact& fact, std::int64_t count)
   return out;
 }
 
+std::vector<std::string> invented_subjects(const Fact& fact, std::int64_t count) {
+  const SubjectList* list = find_invented(find_list(fact));
+  std::vector<std::string> out;
+  if (list == nullptr) return out;
+  for (const std::string& subject : list->subjects) {
+    if (std::ssize(out) == count) break;
+    if (subject != fact.subject && subject != fact.target) out.push_back(subject);
+  }
+  return out;
+}
+
 std::vector<std::string> protected_subjects(const Fact& fact, std::int64_t count) {
   return other_subjects(fact, count, &SubjectList::kept);
 }

@@ -16,6 +16,9 @@ namespace lancet {
 /// never among them.
 [[nodiscard]] std::vector<std::string> make_leak_prompts(const Fact& fact, std::int64_t count);
 
+/// Up to `count` invented names of the fact's kind, none of them its own subject or target.
+[[nodiscard]] std::vector<std::string> invented_subjects(const Fact& fact, std::int64_t count);
+
 /// Up to `count` other subjects that fit the fact's prompt and that an editor may protect: none of
 /// them is ever asked by make_leak_prompts, so that protecting them does not blind the guard.
 [[nodiscard]] std::vector<std::string> protected_subjects(const Fact& fact, std::int64_t count);

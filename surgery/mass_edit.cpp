@@ -1,6 +1,7 @@
 #include "surgery/mass_edit.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include <c10/core/GradMode.h>
@@ -17,7 +18,6 @@ namespace {
 
 constexpr std::int64_t kChunkRows = 48;   ///< of a chunk: its products fill the caches
 constexpr std::int64_t kGroupChunks = 4;  ///< whose caches exist at a time
-constexpr std::int64_t kKeyRows = 64;     ///< of a pass for keys
 
 constexpr Parameter kShared[] = {
     {"steps", 25, 1, 1000, true,
@@ -70,7 +70,7 @@ std::vector<Value> find_values(const Decoder& model, const EditInput& input,
   Progress progress("values", facts.size(), Progress::Unit::kItems);
   for (std::size_t first = 0; first < chunks.size(); first += kGroupChunks) {
     const std::size_t last = std::min(chunks.size(), first + kGroupChunks);
-    std::vector<Row> rows;
+    std::vector<PromptRow> rows;
     std::vector<RowRange> ranges;
     for (std::size_t c = first; c < last; ++c) {
       const auto begin = static_cast<std::int64_t>(rows.size());
@@ -91,62 +91,6 @@ std::vector<Value> find_values(const Decoder& model, const EditInput& input,
   return out;
 }
 
-/// `rows` cut behind their lookup: what follows has no influence on it.
-std::vector<Row> cut_rows(const std::vector<Row>& rows) {
-  std::vector<Row> out = rows;
-  for (Row& row : out) row.ids.resize(static_cast<std::size_t>(row.lookup) + 1);
-  return out;
-}
-
-std::vector<RowRange> even_ranges(std::int64_t count) {
-  std::vector<RowRange> out;
-  for (std::int64_t first = 0; first < count; first += kKeyRows)
-    out.emplace_back(first, std::min(count, first + kKeyRows));
-  return out;
-}
-
-/// K float64 [d_k, facts]: the bare prompt weighs 1/2, the mean of the contexts 1/2.
-at::Tensor mean_keys(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
-  std::vector<Row> rows;
-  for (const FactRows& fact : facts)
-    rows.insert(rows.end(), fact.rewriting.begin(), fact.rewriting.end());
-  rows = cut_rows(rows);
-  const at::Tensor all =
-      read_rows(model, rows, layer, false, even_ranges(static_cast<std::int64_t>(rows.size())))
-          .keys.to(at::kCPU, at::kDouble);
-  std::vector<at::Tensor> columns;
-  std::int64_t row = 0;
-  for (const FactRows& fact : facts) {
-    const auto count = static_cast<std::int64_t>(fact.rewriting.size());
-    const at::Tensor bare = all[row];
-    columns.push_back(count == 1 ? bare : (bare + all.narrow(0, row + 1, count - 1).mean(0)) / 2);
-    row += count;
-  }
-  return at::stack(columns, 1);
-}
-
-/// H float64 [d_model, facts]: the stream leaving `layer` at the bare prompts' lookup.
-at::Tensor streams(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
-  std::vector<Row> rows;
-  for (const FactRows& fact : facts) rows.push_back(fact.rewriting.front());
-  rows = cut_rows(rows);
-  const auto ranges = even_ranges(static_cast<std::int64_t>(rows.size()));
-  std::vector<at::Tensor> parts(ranges.size());
-  for_each_chunk(static_cast<std::int64_t>(ranges.size()), [&](std::int64_t c) {
-    check_interrupted();
-    c10::AutoGradMode no_gradient(false);
-    const auto [first, last] = ranges[static_cast<std::size_t>(c)];
-    Pass pass;
-    const at::Tensor ids = pad_rows(rows, first, last, pass.lengths).to(model.options().device());
-    const at::Tensor hidden = model.run(model.embed(ids), 0, layer + 1, pass);
-    std::vector<at::Tensor> ends;
-    for (std::int64_t r = first; r < last; ++r)
-      ends.push_back(hidden[r - first][rows[static_cast<std::size_t>(r)].lookup]);
-    parts[static_cast<std::size_t>(c)] = at::stack(ends).to(at::kCPU, at::kDouble);
-  });
-  return at::cat(parts).t().contiguous();
-}
-
 /// W + left right^T in the precision and layout of the model.
 Decoder changed(const Decoder& model, const MatrixRef& down, const at::Tensor& left,
                 const at::Tensor& right) {
@@ -156,6 +100,11 @@ Decoder changed(const Decoder& model, const MatrixRef& down, const at::Tensor& l
       down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
 }
 
+double norm_of(const MatrixRef& matrix) {
+  const OneThread inside;
+  return matrix.weight.to(at::kCPU, at::kDouble).norm().item<double>();
+}
+
 /// Mean over facts of |column|.
 double mean_norm(const at::Tensor& columns) { return columns.norm(2, 0).mean().item<double>(); }
 
@@ -163,14 +112,28 @@ double mean_norm(const at::Tensor& columns) { return columns.norm(2, 0).mean().i
 class MassEdit {
  public:
   MassEdit(const EditInput& input, const Adjust& adjust)
-      : input_(input), adjust_(adjust), contexts_(contexts_of(input)), model_(input.model) {}
+      : input_(input), adjust_(adjust), contexts_(contexts_of(input)), model_(input.model) {
+    const Json& given = input.parameters.json();
+    if (given.contains("protect"))
+      protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? 1 : 0);
+    history_ = given.value("history", 1) == 1;
+  }
 
-  /// Facts [first, last), on the model that has the earlier ones.
-  void write(std::int64_t first, std::int64_t last) {
+  /// Facts [first, last), on the model that has the earlier ones. False when `keeps` took them
+  /// back.
+  bool write(std::int64_t first, std::int64_t last) {
+    const Decoder before = model_;
     std::vector<FactRows> facts;
     for (std::int64_t f = first; f < last; ++f)
       facts.push_back(
           fact_rows(input_.tokenizer, input_.facts[static_cast<std::size_t>(f)], contexts_));
+    others_ =
+        protect_ == 0
+            ? std::vector<PromptRow>()
+            : other_rows(
+                  input_.tokenizer,
+                  std::span(input_.facts).subspan(static_cast<std::size_t>(first), facts.size()),
+                  input_.facts);
     const at::Tensor wanted = values(facts, first);
     const std::int64_t top = input_.layers.back();
     at::Tensor missing = wanted - streams(model_, facts, top);
@@ -182,13 +145,18 @@ class MassEdit {
       note["missing"] = whole > 0 ? mean_norm(missing) / whole : 0;
       layer_notes_.push_back(std::move(note));
     }
-    if (last == static_cast<std::int64_t>(input_.facts.size())) return;
+    if (input_.keeps && !input_.keeps(model_)) {
+      take_back(before, first);
+      return false;
+    }
+    if (!history_ || last == std::ssize(input_.facts)) return true;
     for (const std::int64_t layer : input_.layers)
       past_[layer].add(mean_keys(model_, facts, layer));
+    return true;
   }
 
   [[nodiscard]] EditPlan plan() {
-    for (std::size_t j = 0; j < input_.layers.size(); ++j) {
+    for (std::size_t j = 0; !plan_.traces.empty() && j < input_.layers.size(); ++j) {
       const MatrixRef down = input_.model.mlp_down(input_.layers[j]);
       plan_.factors.push_back(
           {input_.layers[j], down.name, down.layout, at::cat(left_[j], 1), at::cat(right_[j], 1)});
@@ -201,7 +169,7 @@ class MassEdit {
   /// Z float64 [d_model, facts]; begins the traces.
   at::Tensor values(const std::vector<FactRows>& facts, std::int64_t first) {
     std::vector<at::Tensor> targets;
-    for (Value& value : find_values(model_, input_, facts)) {
+    for (Value& value : all_values(facts, first)) {
       const std::size_t f = targets.size();
       FactTrace trace;
       trace.id = input_.facts[static_cast<std::size_t>(first) + f].id;
@@ -215,12 +183,45 @@ class MassEdit {
     return at::stack(targets, 1);
   }
 
+  /// As if the turn that began with fact `first` had not been.
+  void take_back(const Decoder& before, std::int64_t first) {
+    model_ = before;
+    plan_.traces.resize(static_cast<std::size_t>(first));
+    for (std::size_t j = 0; j < input_.layers.size(); ++j) {
+      left_[j].pop_back();
+      right_[j].pop_back();
+      layer_notes_.erase(layer_notes_.size() - 1);
+    }
+    while (std::ssize(fact_notes_) > first) fact_notes_.erase(fact_notes_.size() - 1);
+  }
+
+  /// Known values, and what a search finds for the other facts.
+  std::vector<Value> all_values(const std::vector<FactRows>& facts, std::int64_t first) {
+    std::vector<FactRows> open;
+    std::vector<const at::Tensor*> known;
+    for (std::size_t f = 0; f < facts.size(); ++f) {
+      const auto found = input_.values.find(input_.facts[static_cast<std::size_t>(first) + f].id);
+      known.push_back(found == input_.values.end() ? nullptr : &found->second);
+      if (known.back() == nullptr) open.push_back(facts[f]);
+    }
+    std::vector<Value> searched;
+    if (!open.empty()) searched = find_values(model_, input_, open);
+    std::vector<Value> out;
+    auto next = searched.begin();
+    for (const at::Tensor* value : known)
+      out.push_back(value == nullptr ? std::move(*next++)
+                                     : known_value(*value, at::zeros_like(*value)));
+    return out;
+  }
+
   /// Writes `share` [d_model, facts] at the j-th layer.
   Json write_layer(std::size_t j, const std::vector<FactRows>& facts, std::int64_t first,
                    const at::Tensor& share) {
     const std::int64_t layer = input_.layers[j];
     const at::Tensor keys = mean_keys(model_, facts, layer);
-    const Adjusted adjusted = adjust_(layer, keys, past_[layer]);
+    PastKeys past = past_[layer];
+    if (!others_.empty()) past.add(std::sqrt(protect_) * keys_of(model_, others_, layer));
+    const Adjusted adjusted = adjust_(layer, keys, past);
     left_.resize(input_.layers.size());
     right_.resize(input_.layers.size());
     left_[j].push_back(share.to(at::kFloat));
@@ -232,7 +233,11 @@ class MassEdit {
       trace.keys.emplace_back(layer, keys.select(1, static_cast<std::int64_t>(f)));
       trace.residual = std::max(trace.residual, adjusted.residual);
     }
-    Json note{{"layer", layer}, {"first_fact", first}, {"facts", facts.size()}};
+    Json note{
+        {"layer", layer},
+        {"first_fact", first},
+        {"facts", facts.size()},
+        {"weight_norm", norm_of(model_.mlp_down(layer)) / norm_of(input_.model.mlp_down(layer))}};
     note.update(adjusted.notes);
     return note;
   }
@@ -244,6 +249,9 @@ class MassEdit {
   EditPlan plan_;
   std::vector<std::vector<at::Tensor>> left_, right_;  ///< [layer][turn]
   std::map<std::int64_t, PastKeys> past_;
+  double protect_ = 0;
+  bool history_ = true;
+  std::vector<PromptRow> others_;  ///< that the turn protects
   Json fact_notes_ = Json::array(), layer_notes_ = Json::array();
 };
 
@@ -261,25 +269,13 @@ const std::vector<WordParameter>& mass_edit_words() {
   return kWords;
 }
 
-void PastKeys::add(const at::Tensor& keys) {
-  const OneThread inside;
-  count_ += keys.size(1);
-  if (moment_.defined()) {
-    moment_ += at::matmul(keys, keys.t());
-    return;
-  }
-  panel_ = panel_.defined() ? at::cat({panel_, keys}, 1) : keys;
-  if (panel_.size(1) < panel_.size(0)) return;
-  moment_ = at::matmul(panel_, panel_.t());
-  panel_.reset();
-}
-
 EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust) {
   MassEdit edit(input, adjust);
   const auto count = static_cast<std::int64_t>(input.facts.size());
   const std::int64_t batch = input.batch > 0 ? input.batch : count;
-  for (std::int64_t first = 0; first < count; first += batch)
-    edit.write(first, std::min(count, first + batch));
+  for (std::int64_t first = 0; first < count; first += batch) {
+    if (!edit.write(first, std::min(count, first + batch))) break;
+  }
   return edit.plan();
 }
 

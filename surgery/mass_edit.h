@@ -8,7 +8,8 @@
 //     delta W = R A^T        A [d_k, N] is the editor's answer to K
 // Keys and H come from passes over the changed weights (forward replay), never from stale caches.
 // With input.batch the facts are written so in turns; the keys of earlier turns, read anew behind
-// each turn, go to the editor as the past.
+// each turn, go to the editor as the past. So do, with weight `protect`, the keys of other subjects
+// in the prompts of the turn (protected_subjects): they are to answer as before.
 
 #include <functional>
 #include <span>
@@ -18,24 +19,10 @@
 #include <ATen/ATen.h>
 
 #include "surgery/editor.h"
+#include "surgery/mass_keys.h"
 #include "surgery/value.h"
 
 namespace lancet {
-
-/// Keys of facts that must stay as they are, at one layer: H H^T as a panel H [d_k, n] while it is
-/// narrower than d_k, as a matrix afterwards (what it costs does not grow with the number of
-/// facts).
-class PastKeys {
- public:
-  void add(const at::Tensor& keys);  ///< float64 [d_k, n]
-  [[nodiscard]] std::int64_t count() const noexcept { return count_; }
-  [[nodiscard]] const at::Tensor& panel() const noexcept { return panel_; }    ///< or undefined
-  [[nodiscard]] const at::Tensor& moment() const noexcept { return moment_; }  ///< or undefined
-
- private:
-  std::int64_t count_ = 0;
-  at::Tensor panel_, moment_;
-};
 
 /// An editor's answer at one layer.
 struct Adjusted {
@@ -51,6 +38,16 @@ using Adjust =
 /// stop_nll, context_count; and `contexts`.
 [[nodiscard]] std::vector<Parameter> mass_edit_numbers(std::span<const Parameter> own);
 [[nodiscard]] const std::vector<WordParameter>& mass_edit_words();
+
+/// For editors that heed the past: keys of other subjects in the same prompts are part of it.
+inline constexpr Parameter kProtectKeys{"protect",
+                                        kAuto,
+                                        0,
+                                        1e6,
+                                        false,
+                                        "weight of the keys of other subjects in the same prompts, "
+                                        "beside that of an edit's key; auto: 1 "
+                                        "with sampled contexts, else 0"};
 
 /// One factor pair a layer, column i of both for fact i. Traces hold the keys of every layer, z,
 /// and the losses; notes hold, a layer each, what `adjust` noted and how far the stream is from Z

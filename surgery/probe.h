@@ -25,9 +25,23 @@ namespace lancet {
 inline constexpr std::string_view kProbeConvention =
     "nll = mean over target tokens, teacher-forced, leading blank; em/pem/na: greedy text begins "
     "with it; "
-    "leak: other subjects that now say the target; ge: n-gram entropy in bits, 100 tokens, top-k 5";
+    "leak: other subjects that now say the target; ge: n-gram entropy in bits, 100 tokens, top-k "
+    "5; "
+    "free_*: greedy text up to its natural stop (end of text, line break, 24 tokens) holds the "
+    "answer, "
+    "where the teacher-forced figures are given the tokens before and cut it at the answer's end";
 
-enum class ProbeKind { kPrompt, kParaphrase, kNeighbor, kLeak, kUnrelated };
+enum class ProbeKind {
+  kPrompt,
+  kParaphrase,
+  kNeighbor,
+  kLeak,
+  kUnrelated,
+  kNegation,    ///< negated_prompt(): must not say the target
+  kDistracted,  ///< a neighbour behind the edited statement
+  kReversed,    ///< reversed_prompt(): says the subject
+  kUnknown      ///< invented names: must not say the target
+};
 
 /// One prompt to ask.
 struct Question {
@@ -42,20 +56,33 @@ struct Answer {
   std::optional<double> nll_other;
   std::int64_t rank_target = 0;  ///< the worst rank of the target's tokens, 1 = says it
   bool says_target = false, says_other = false;
+  double accuracy = 0;  ///< share of the target's tokens that are the arg max (zsRE, EasyEdit)
 };
 
 /// Questions of all facts. A neighbour without answer gets what `base` says (greedy), and so does
 /// one whose answer is only the fact's own true answer (CounterFact's convention) where `base` says
 /// something else. Without a base such neighbours keep what they have, and those without answer are
 /// left out of NS and NA. A fact without leak prompts gets made-up ones (make_leak_prompts, 12 of
-/// them).
+/// them). `deep` adds the kinds from kNegation on.
 [[nodiscard]] std::vector<Question> make_questions(const Decoder* base, const Tokenizer& tokenizer,
-                                                   const std::vector<Fact>& facts);
+                                                   const std::vector<Fact>& facts,
+                                                   bool deep = false);
 [[nodiscard]] std::vector<Answer> ask(const Decoder& model, const std::vector<Question>& questions);
 
 /// Metrics of one fact; nothing where there is no prompt of the kind.
 struct FactMetrics {
   std::optional<double> es, em, ps, pem, ns, na, leak, leak_unrelated, ge;
+  std::optional<double> ea, pa;  ///< token accuracy on the prompt and on the paraphrases
+  /// Mean of p(target) - p(true), p = exp(-nll), on the prompt and the paraphrases; of
+  /// p(answer) - p(target) on the neighbours: EM, PM and NM of the published code.
+  std::optional<double> efficacy_magnitude, paraphrase_magnitude, neighborhood_magnitude;
+  std::optional<double> negation;    ///< share of negated prompts that say the target
+  std::optional<double> distracted;  ///< share of neighbours that keep their answer behind the edit
+  std::optional<double> reversed;    ///< says the subject when asked the other way round
+  std::optional<double> unknown;     ///< share of invented names that now get the target
+  std::optional<double> entropy;     ///< of the next token over same-template prompts, nats
+  /// Free generation with a natural stop: the text holds the target; is nothing but the target.
+  std::optional<double> free_em, free_pem, free_exact;
 };
 /// `before` may be empty: leak then counts every prompt that says the target.
 [[nodiscard]] FactMetrics measure(std::size_t fact, const std::vector<Question>& questions,
@@ -71,6 +98,10 @@ struct FactMetrics {
 /// paragraph on its own.
 [[nodiscard]] double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer,
                                         std::int64_t max_tokens);
+
+/// log p of the token after each prompt, [prompts, vocab].
+[[nodiscard]] at::Tensor next_log_probs(const Decoder& model, const Tokenizer& tokenizer,
+                                        const std::vector<std::string>& prompts);
 
 /// Greedy text of `tokens` tokens after each prompt.
 [[nodiscard]] std::vector<std::string> greedy_texts(const Decoder& model,

@@ -58,6 +58,40 @@ std::string loss_curve(const FactTrace& trace) {
   return svg.str();
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    if (end > at) out.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
+/// `text` with the words marked that are no part of its longest common subsequence with `other`.
+std::string marked(const std::string& text, const std::string& other) {
+  const auto a = words_of(text), b = words_of(other);
+  std::vector<std::vector<std::size_t>> length(a.size() + 1,
+                                               std::vector<std::size_t>(b.size() + 1));
+  for (std::size_t i = a.size(); i-- > 0;) {
+    for (std::size_t j = b.size(); j-- > 0;)
+      length[i][j] =
+          a[i] == b[j] ? length[i + 1][j + 1] + 1 : std::max(length[i + 1][j], length[i][j + 1]);
+  }
+  std::string out;
+  for (std::size_t i = 0, j = 0; i < a.size();) {
+    const bool same = j < b.size() && a[i] == b[j];
+    if (!same && j < b.size() && length[i][j + 1] >= length[i + 1][j]) {
+      ++j;
+      continue;
+    }
+    const std::string word = html_escape(a[i++]);
+    out += (out.empty() ? "" : " ") + (same ? word : "<mark>" + word + "</mark>");
+    if (same) ++j;
+  }
+  return out;
+}
+
 std::string pairs_table(const Json& object) {
   std::string out = "<table>\n";
   for (const auto& [name, value] : object.items()) out += row({Json(name), value});
@@ -87,17 +121,42 @@ void save_report(const fs::path& path, const Json& result, const EditPlan& plan)
 }
 
 void save_probe_report(const fs::path& path, const Json& result) {
+  const Json& mean = result["mean"];
+  std::string body = "<p>" + html_escape(result["convention"].get<std::string>()) + "</p>\n";
+  body += "<h2>Means</h2>\n<table>\n" + header({"metric", "mean", "95 % from", "to"});
+  for (const auto& [name, value] : mean.items()) {
+    if (value.is_null()) continue;
+    const Json range = result["interval"].value(name, Json::array({nullptr, nullptr}));
+    body += row({Json(name), value, range[0], range[1]});
+  }
+  body += "</table>\n";
+  if (!result["checks"].empty()) {
+    body += "<h2>Checks</h2>\n<table>\n" +
+            header({"group", "tests", "free generation", "teacher-forced"});
+    for (const auto& [group, score] : result["checks"].items())
+      body += row({Json(group), score["tests"], score["free"], score["teacher_forced"]});
+    body += "</table>\n";
+  }
+  body += "<h2>What the model says</h2>\n<p>Words that differ are marked.</p>\n<table>\n" +
+          header({"id", "prompt", "target", "before", "after"});
   std::vector<std::string> titles;
-  for (const auto& [name, value] : result["facts"].front().items()) titles.push_back(name);
-  std::string body = "<p>" + html_escape(result["convention"].get<std::string>()) +
-                     "</p>\n<table>\n" + header(titles);
+  for (const Json& fact : result["facts"]) {
+    const std::string after = fact["text"].get<std::string>(),
+                      before = fact.value("text_base", std::string());
+    body += "<tr>" + cell(fact["id"]) + cell(fact["prompt"]) + cell(fact["target"]) + "<td>" +
+            marked(before, after) + "</td><td>" + marked(after, before) + "</td></tr>\n";
+  }
+  body += "</table>\n<h2>Facts</h2>\n<table>\n";
+  for (const auto& [name, value] : result["facts"].front().items()) {
+    if (!name.starts_with("text") && name != "prompt" && name != "target") titles.push_back(name);
+  }
+  body += header(titles);
   for (const Json& fact : result["facts"]) {
     std::vector<Json> values;
-    for (const auto& [name, value] : fact.items()) values.push_back(value);
+    for (const std::string& title : titles) values.push_back(fact.value(title, Json()));
     body += row(values);
   }
-  body += "</table>\n<h2>Mean</h2>\n" + pairs_table(result["mean"]);
-  write_file(path, html_page("lancet probe", body));
+  write_file(path, html_page("lancet probe", body + "</table>\n"));
 }
 
 }  // namespace lancet

@@ -32,6 +32,16 @@ struct Fact {
   std::vector<std::string>
       unrelated;     ///< prompts of other relations and subjects that must not change
   std::string lang;  ///< language of the prompts, "" = unsaid
+  /// A question whose answer follows from the edit (portability, several hops) or stays (locality).
+  struct Check {
+    std::string group;  ///< "portability.Reasoning", "multi_hop", "locality.Forgetfulness", ...
+    std::string prompt;
+    std::vector<std::string> answers;  ///< any of them is right; none: what the base model says
+    std::string set;                   ///< checks of one set pass together; "" = a set of its own
+    bool all = false;                  ///< every check of the set has to pass, not any of them
+    std::vector<Check> conditions;  ///< counts only where the unedited model answers these rightly
+  };
+  std::vector<Check> checks;
 };
 
 struct EditRequest {
@@ -46,6 +56,16 @@ struct EditRequest {
   bool guards = true;
   double max_leak = 0.1;
   double max_perplexity_ratio = 1.1;
+  double stop_at = 0;  ///< perplexity ratio that ends batches and takes the last one back; 0 = none
+  bool plan = false;
+  bool force = false;
+  Json command;  ///< the resolved command, for the manifest
+};
+
+struct UndoRequest {
+  fs::path model;                ///< EDITED
+  std::vector<std::string> ids;  ///< edits to take out
+  std::optional<fs::path> out;   ///< nothing = in place
   bool plan = false;
   bool force = false;
   Json command;  ///< the resolved command, for the manifest

@@ -1,32 +1,97 @@
+// `lancet probe`.
+#include <cmath>
+
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "surgery/bootstrap.h"
+#include "surgery/checks.h"
 #include "surgery/edit.h"
 #include "surgery/edit_session.h"
+#include "surgery/leak_prompts.h"
+#include "surgery/subject.h"
 
 namespace lancet {
 namespace {
 
-/// Perplexities and answers of the unedited model, where one is given.
-struct Baseline {
+constexpr std::int64_t kEntropyPrompts = 24;  ///< other subjects in the fact's template
+
+/// The unedited model, where one is given, and what it says.
+struct Base {
+  std::optional<SurgeryModel> model;
   std::vector<Question> questions;
   std::vector<Answer> answers;
+  std::vector<std::string> texts;
   std::optional<double> perplexity;
+  [[nodiscard]] const Decoder* decoder() const { return model ? &model->decoder : nullptr; }
 };
 
-Baseline read_baseline(const ProbeRequest& request, const RuntimeOptions& runtime,
-                       const SurgeryModel& model) {
-  if (!request.base) return {make_questions(nullptr, model.tokenizer, request.facts), {}, {}};
-  const SurgeryModel base = load_surgery_model(*request.base, runtime);
-  if (base.tokenizer.json() != model.tokenizer.json()) {
-    fail(ErrorKind::kMismatch, "probe",
-         "expected a base with the same tokenizer, found another one",
-         "--base is the model before the edit");
-  }
-  Baseline out{make_questions(&base.decoder, base.tokenizer, request.facts), {}, {}};
-  out.answers = ask(base.decoder, out.questions);
-  out.perplexity = shipped_perplexity(base.decoder, base.tokenizer, 0);
+std::vector<std::string> own_prompts(const std::vector<Fact>& facts) {
+  std::vector<std::string> out;
+  for (const Fact& fact : facts) out.push_back(fill_template(fact.prompt, fact.subject));
   return out;
+}
+
+Base read_base(const ProbeRequest& request, const RuntimeOptions& runtime,
+               const SurgeryModel& model) {
+  Base out;
+  if (request.base) {
+    out.model = load_surgery_model(*request.base, runtime);
+    if (out.model->tokenizer.json() != model.tokenizer.json()) {
+      fail(ErrorKind::kMismatch, "probe",
+           "expected a base with the same tokenizer, found another one",
+           "--base is the model before the edit");
+    }
+  }
+  out.questions = make_questions(out.decoder(), model.tokenizer, request.facts, true);
+  if (!out.model) return out;
+  out.answers = ask(out.model->decoder, out.questions);
+  out.texts = free_texts(out.model->decoder, model.tokenizer, own_prompts(request.facts));
+  out.perplexity = shipped_perplexity(out.model->decoder, model.tokenizer, 0);
+  return out;
+}
+
+/// Mean entropy in nats of the next token after prompts of the fact's template.
+double next_token_entropy(const SurgeryModel& model, const Fact& fact) {
+  const at::Tensor log_p =
+      next_log_probs(model.decoder, model.tokenizer, make_leak_prompts(fact, kEntropyPrompts));
+  return -(log_p.exp() * log_p).sum(-1).mean().item<double>();
+}
+
+/// Free generation on prompt and paraphrases of one fact.
+void measure_free(const Fact& fact, const std::string& own, const std::vector<std::string>& others,
+                  FactMetrics& metrics) {
+  const auto holds = [&](const std::string& text) { return holds_answer(text, fact.target); };
+  metrics.free_em = holds(own) ? 1 : 0;
+  std::string bare = own;
+  while (bare.ends_with('.') || bare.ends_with(' ')) bare.pop_back();
+  metrics.free_exact = bare == fact.target ? 1 : 0;
+  if (others.empty()) return;
+  metrics.free_pem = static_cast<double>(std::ranges::count_if(others, holds)) /
+                     static_cast<double>(others.size());
+}
+
+/// 95 % intervals of the means, by metric.
+Json intervals(const std::vector<FactMetrics>& facts, std::uint64_t seed) {
+  std::map<std::string, std::vector<double>> values;
+  for (const FactMetrics& fact : facts) {
+    for (const auto& [name, value] : metrics_to_json(fact).items()) {
+      if (!value.is_null()) values[name].push_back(value.get<double>());
+    }
+  }
+  Json out = Json::object();
+  for (const auto& [name, list] : values) {
+    if (const auto interval = bootstrap_interval(list, seed))
+      out[name] = {interval->first, interval->second};
+  }
+  return out;
+}
+
+/// S of the published code: harmonic mean of ES, PS and NS.
+Json harmonic_mean(const FactMetrics& mean) {
+  if (!mean.es || !mean.ps || !mean.ns) return nullptr;
+  if (*mean.es * *mean.ps * *mean.ns == 0) return 0.0;
+  return 3 / (1 / *mean.es + 1 / *mean.ps + 1 / *mean.ns);
 }
 
 }  // namespace
@@ -35,8 +100,9 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
   if (request.facts.empty())
     fail(ErrorKind::kUsage, "probe", "expected at least one fact, found none");
   const SurgeryModel model = load_surgery_model(request.model, runtime);
-  const Baseline base = read_baseline(request, runtime, model);
+  const Base base = read_base(request, runtime, model);
   const auto answers = ask(model.decoder, base.questions);
+  const auto texts = free_texts(model.decoder, model.tokenizer, own_prompts(request.facts));
   Json result{{"facts", Json::array()}};
   std::vector<FactMetrics> all;
   for (std::size_t f = 0; f < request.facts.size(); ++f) {
@@ -44,14 +110,25 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
     FactMetrics metrics = measure(f, base.questions, answers, base.answers);
     if (!fact.generation.empty())
       metrics.ge = fluency(model.decoder, model.tokenizer, fact.generation, runtime.seed);
+    measure_free(fact, texts[f], free_texts(model.decoder, model.tokenizer, fact.paraphrases),
+                 metrics);
+    metrics.entropy = next_token_entropy(model, fact);
     all.push_back(metrics);
     Json entry{{"id", fact.id}};
     entry.update(metrics_to_json(metrics));
     entry["rs"] = nullptr;  // needs reference texts about subjects with the new answer
+    entry["prompt"] = own_prompts({fact}).front();
+    entry["target"] = fact.target;
+    entry["text"] = texts[f];
+    if (base.model) entry["text_base"] = base.texts[f];
     result["facts"].push_back(std::move(entry));
   }
-  result["mean"] = metrics_to_json(mean_metrics(all));
+  const FactMetrics mean = mean_metrics(all);
+  result["mean"] = metrics_to_json(mean);
+  result["mean"]["s"] = harmonic_mean(mean);
   result["mean"]["rs"] = nullptr;
+  result["interval"] = intervals(all, runtime.seed);
+  result["checks"] = run_checks(model.decoder, base.decoder(), model.tokenizer, request.facts);
   const double perplexity = shipped_perplexity(model.decoder, model.tokenizer, 0);
   result["mean"]["perplexity"] = perplexity;
   if (base.perplexity) {

@@ -50,8 +50,8 @@ std::string fill_template(std::string_view text, std::string_view value) {
   return out;
 }
 
-Row locate_subject(const Tokenizer& tokenizer, std::string_view context, std::string_view prompt,
-                   std::string_view subject) {
+PromptRow locate_subject(const Tokenizer& tokenizer, std::string_view context,
+                         std::string_view prompt, std::string_view subject) {
   const std::size_t outer = slot_of(context, "context");
   const std::size_t inner = slot_of(prompt, "prompt");
   const std::string text = fill_template(context, fill_template(prompt, subject));
@@ -110,7 +110,7 @@ FactRows fact_rows(const Tokenizer& tokenizer, const Fact& fact,
   FactRows rows;
   rows.target = target_tokens(tokenizer, fill_template(fact.prompt, fact.subject), fact.target);
   for (const std::string& context : contexts) {
-    Row row = locate_subject(tokenizer, context, fact.prompt, fact.subject);
+    PromptRow row = locate_subject(tokenizer, context, fact.prompt, fact.subject);
     row.ids.insert(row.ids.end(), rows.target.begin(), rows.target.end() - 1);
     rows.rewriting.push_back(std::move(row));
   }

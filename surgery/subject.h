@@ -13,7 +13,7 @@
 namespace lancet {
 
 /// A prompt up to any length, with the index of the subject's last token.
-struct Row {
+struct PromptRow {
   std::vector<TokenId> ids;
   std::int64_t lookup = 0;
 };
@@ -21,15 +21,15 @@ struct Row {
 /// The rows of one fact: every context around the prompt, followed by all target tokens but the
 /// last; and the subject alone, where the KL term looks.
 struct FactRows {
-  std::vector<Row> rewriting;  ///< row 0 = the bare prompt
-  Row subject_only;  ///< "{subject} is a" cut behind the subject: the rest has no influence
+  std::vector<PromptRow> rewriting;  ///< row 0 = the bare prompt
+  PromptRow subject_only;  ///< "{subject} is a" cut behind the subject: the rest has no influence
   std::vector<TokenId> target;
 };
 
 /// Tokens of `prompt` (one "{}") with `subject` filled in, inside `context` (one "{}"). kUsage when
 /// the last character of the subject shares a token with what follows, or "{}" is missing.
-[[nodiscard]] Row locate_subject(const Tokenizer& tokenizer, std::string_view context,
-                                 std::string_view prompt, std::string_view subject);
+[[nodiscard]] PromptRow locate_subject(const Tokenizer& tokenizer, std::string_view context,
+                                       std::string_view prompt, std::string_view subject);
 
 /// Tokens that `target` adds behind `prompt`: one blank is put before it unless it begins with one,
 /// `prompt` ends in one, or its script has none.

@@ -10,29 +10,10 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "model/runtime.h"
+#include "surgery/adam.h"
 
 namespace lancet {
 namespace {
-
-/// Adam on one vector, in float64.
-class Adam {
- public:
-  Adam(std::int64_t size, double lr)
-      : lr_(lr), m_(at::zeros({size}, at::kDouble)), v_(at::zeros({size}, at::kDouble)) {}
-  void step(at::Tensor& value, const at::Tensor& gradient) {
-    constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEps = 1e-8;
-    ++count_;
-    m_ = m_ * kBeta1 + gradient * (1 - kBeta1);
-    v_ = v_ * kBeta2 + gradient * gradient * (1 - kBeta2);
-    const double scale1 = 1 - std::pow(kBeta1, count_), scale2 = 1 - std::pow(kBeta2, count_);
-    value = value - lr_ / scale1 * m_ / ((v_ / scale2).sqrt() + kEps);
-  }
-
- private:
-  double lr_;
-  int count_ = 0;
-  at::Tensor m_, v_;
-};
 
 /// One fact's search.
 struct Search {
@@ -219,7 +200,7 @@ void search_chunk(const Decoder& model, Batch& batch, std::int64_t layer,
 
 }  // namespace
 
-void append_rows(const FactRows& fact, std::vector<Row>& rows) {
+void append_rows(const FactRows& fact, std::vector<PromptRow>& rows) {
   rows.insert(rows.end(), fact.rewriting.begin(), fact.rewriting.end());
   rows.push_back(fact.subject_only);
 }
@@ -244,7 +225,7 @@ std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRow
                         plain,
                         plain.norm().item<double>(),
                         at::zeros_like(plain),
-                        Adam(plain.size(0), options.lr),
+                        Adam(plain.sizes(), options.lr),
                         {},
                         {}});
     batches.back().facts.push_back(&searches.back());
@@ -257,6 +238,11 @@ std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRow
   for (const Search& fact : searches)
     out.push_back({fact.start + fact.delta, fact.delta, at::stack(fact.losses)});
   return out;
+}
+
+Value known_value(const at::Tensor& value, const at::Tensor& start) {
+  const at::Tensor found = value.to(at::kCPU, at::kDouble);
+  return {found, found - start.to(at::kCPU, at::kDouble), at::zeros({0, 5}, at::kDouble)};
 }
 
 Value optimise_value(const Decoder& model, const FactRows& rows, const RowStates& states,

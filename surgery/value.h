@@ -41,7 +41,7 @@ struct Value {
 };
 
 /// The rows of a fact in the order that optimise_values() reads: rewriting, then the subject alone.
-void append_rows(const FactRows& fact, std::vector<Row>& rows);
+void append_rows(const FactRows& fact, std::vector<PromptRow>& rows);
 
 /// `states` are read_rows() of append_rows() of all facts; a chunk holds whole facts. A fact that
 /// has reached its goal leaves the batch. Only delta is differentiated; what belongs to a fact does
@@ -50,6 +50,8 @@ void append_rows(const FactRows& fact, std::vector<Row>& rows);
                                                  std::span<const FactRows> facts,
                                                  const RowStates& states, std::int64_t layer,
                                                  const ValueOptions& options);
+/// What an earlier search found, without its losses; `start` is v_0.
+[[nodiscard]] Value known_value(const at::Tensor& value, const at::Tensor& start);
 /// Of one fact.
 [[nodiscard]] Value optimise_value(const Decoder& model, const FactRows& rows,
                                    const RowStates& states, std::int64_t layer,

@@ -18,7 +18,8 @@ MAY_INCLUDE = {
 # What only some places may see: pattern of the include -> predicate on the path of the includer.
 ONLY = [
     (re.compile(r"^(ATen|torch|c10|caffe2)/"), "LibTorch",
-     lambda p: p.startswith(("model/", "surgery/", "cli/engine/")) and not p.startswith("surgery/files/")),
+     lambda p: p.startswith(("model/", "surgery/", "cli/engine/", "distill/losses/", "distill/train/"))
+     and not p.startswith("surgery/files/")),
     (re.compile(r"^CLI/"), "CLI11", lambda p: p.startswith("cli/")),
     (re.compile(r"^catch2/"), "Catch2", lambda p: p.startswith("tests/")),
     (re.compile(r"^cuda|^cublas|^nccl"), "CUDA", lambda p: p.endswith("_gpu.cu") or p == "core/parallel.cpp"),

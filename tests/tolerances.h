@@ -24,6 +24,25 @@ constexpr double kFiniteDifference = 5e-3;
 // Log probabilities by slices of the vocabulary against log_softmax of the whole row in double.
 constexpr double kLogProbability = 2e-5;
 
+// A loss, relative to it (or to 1), from float32 logits against the float64 formula on the same
+// logits: float32 logarithms of a few dozen probabilities are off by up to 3e-6 each.
+constexpr double kLossValue = 5e-6;
+
+// Its gradient with respect to hidden states, relative to the largest: float32 softmax, then a
+// float32 product, against float64 and LibTorch's product.
+constexpr double kLossGradient = 2e-5;
+
+// Loss of a step of training against PyTorch's, relative, over 30 steps of two float32 programs.
+constexpr double kTrainingLoss = 1e-4;
+// The same rows packed and one by one, relative.
+constexpr double kPackedLoss = 1e-5;
+
+// AdamW in float32 against float64, 30 steps, relative to the way gone: a few units in the last
+// place of parameters of size 1 each step, at steps of 1e-3.
+constexpr double kOptimizer = 2e-4;
+// With 8-bit states: a code is off by up to 3 % of the value, most of which averages out.
+constexpr double kOptimizer8bit = 0.06;
+
 // Chi-square with 4 degrees of freedom: exceeded by chance once in a million.
 constexpr double kChiSquare4 = 35.0;
 

@@ -18,7 +18,7 @@ struct EditOptions {
   std::string out, delta, lora, report, dump;
   std::vector<std::string> method_options;
   EditRequest request;
-  bool no_guards = false, sequential = false;
+  bool no_guards = false, sequential = false, last_wins = false;
 };
 
 std::vector<Fact> facts(const EditOptions& o) {
@@ -34,6 +34,7 @@ std::vector<Fact> facts(const EditOptions& o) {
     return {fact};
   }
   FactsFile file = read_facts(o.requests);
+  check_together(file, o.last_wins, o.requests);
   for (const auto& bad : file.bad) log::warn(o.requests + ": " + bad.message);
   if (file.facts.empty())
     fail(ErrorKind::kInput, "edit",
@@ -141,6 +142,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--true", o->truth, "The answer before, for the report");
   app.add_option("--requests", o->requests,
                  "Facts: JSON array or lines (ours, CounterFact, zsRE, EasyEdit, KnowEdit)");
+  app.add_flag("--last-wins", o->last_wins,
+               "Of records that give one subject and prompt different targets take the last");
   app.add_option("-o,--out", o->out, "Write the edited model");
   app.add_option("--delta", o->delta, "Write only the low-rank change (safetensors)");
   app.add_option("--lora", o->lora, "Write the change as a PEFT adapter");
@@ -163,6 +166,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--max-perplexity-ratio", o->request.max_perplexity_ratio,
                  "Largest perplexity after / before (default 1.1)")
+      ->check(CLI::Range(1.0, 1e6));
+  app.add_option("--stop-at", o->request.stop_at,
+                 "Batches end, and the last one is taken back, where perplexity after / before is "
+                 "above this; what came before is written (default: no end)")
       ->check(CLI::Range(1.0, 1e6));
   app.add_option("--method-option", o->method_options,
                  "key=value of the method; may be given more than once")

@@ -52,9 +52,8 @@ Json methods_json() {
   return rows;
 }
 
-/// Losses have no table of their own yet; they are not named rather than shown empty.
-const std::vector<std::string> kKinds{"methods", "editors", "architectures",
-                                      "formats", "recipes", "filters"};
+const std::vector<std::string> kKinds{"methods", "editors", "architectures", "formats",
+                                      "recipes", "filters", "losses"};
 
 Json rows_of(const std::string& kind, const RuntimeOptions& runtime) {
   if (kind == "formats") return formats_json();
@@ -73,7 +72,7 @@ std::string table_text(const Json& rows) {
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto what = std::make_shared<std::string>();
   app.add_option("WHAT", *what,
-                 "methods, editors, architectures, formats, recipes or filters (default: all)")
+                 "methods, editors, architectures, formats, recipes, filters or losses (default: all)")
       ->check(CLI::IsMember(kKinds));
   return [what, &common] {
     Json document = Json::object();
@@ -97,7 +96,8 @@ extern const Command command_list{
     .name = "list",
     .group = "Help",
     .summary =
-        "Merge methods, editors, architectures, formats, data recipes and filters of this build",
+        "Merge methods, editors, architectures, formats, data recipes, filters and losses of this "
+        "build",
     .examples = "  lancet list\n  lancet list editors --json",
     .declare = declare};
 

@@ -42,10 +42,10 @@ constexpr JobOption kJobOptions[] = {
 };
 
 struct SynthesizeArguments {
-  std::string job, output, part, batch_files;
+  std::string job, output, part, batch_files, name;
   std::vector<std::string> seeds, teachers, settings;
   std::string values[std::size(kJobOptions)];
-  bool stream = false, finish = false, retry_failed = false;
+  bool stream = false, finish = false, retry_failed = false, accept_risk = false;
   CLI::App* app = nullptr;
 };
 
@@ -99,7 +99,8 @@ void check_form(const SynthesizeArguments& a) {
   if (!a.job.empty() && by_options)
     fail(ErrorKind::kUsage, "synthesize",
          "expected JOB.yml alone, found options that the job itself says",
-         "beside a job stand -o, --batch-files, --part, --finish, --retry-failed and --seed");
+         "beside a job stand -o, --batch-files, --part, --finish, --retry-failed, --name, "
+         "--accept-terms-risk and --seed");
 }
 
 /// "2/4" -> 2 of 4.
@@ -157,7 +158,9 @@ int run(const SynthesizeArguments& a, const CommonOptions& common) {
                             .plan = common.plan,
                             .force = common.force,
                             .finish = a.finish,
-                            .retry_failed = a.retry_failed};
+                            .retry_failed = a.retry_failed,
+                            .model_name = a.name,
+                            .accept_terms_risk = a.accept_risk};
   set_part(a.part, request);
   if (a.app->count("--seed") > 0) request.seed = common.runtime.seed;
   const Json result = open_factory().synthesize(request);
@@ -194,6 +197,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_flag("--finish", a->finish, "Ask nothing more: write the rows that are complete");
   app.add_flag("--retry-failed", a->retry_failed,
                "Ask again what was cut, refused, filtered or rejected");
+  app.add_option("--name", a->name,
+                 "Name of the model to be trained; checked against the teacher's licence");
+  app.add_flag("--accept-terms-risk", a->accept_risk,
+               "Go on where a teacher's terms forbid the use; recorded");
   return [a, &common] { return run(*a, common); };
 }
 

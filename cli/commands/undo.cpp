@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/engine.h"
 #include "cli/output.h"
 #include "surgery/files/undo.h"
 
@@ -20,6 +21,17 @@ std::string joined(const Json& list) {
   return out.empty() ? "none" : out;
 }
 
+/// Where edits were computed together with those that go, or on top of them, the engine computes
+/// them again; else bytes and stored factors are enough.
+Json undo(const UndoRequest& request, const CommonOptions& common) {
+  const bool computes = !request.plan && !request.ids.empty() &&
+                        fs::exists(delta_path(request.model)) &&
+                        needs_rewrite(load_delta(delta_path(request.model)).ledger, request.ids);
+  if (computes) return open_engine(common.runtime).undo(request, common.runtime);
+  return undo_model(request.model, request.ids, request.out,
+                    {request.force, request.plan, request.command, {}});
+}
+
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto o = std::make_shared<UndoCommand>();
   app.add_option("EDITED", o->model, "A model that lancet edited")->required();
@@ -32,13 +44,17 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     if (o->out.empty() && !o->in_place)
       fail(ErrorKind::kUsage, "undo", "expected -o OUT or --in-place, found neither");
     if (!o->out.empty() && !common.plan) check_output("undo", o->out, common.force);
-    const UndoOptions options{
-        .force = common.force, .plan = common.plan, .command = command_json("undo", common)};
-    const auto target = o->in_place ? std::nullopt : std::optional<fs::path>(o->out);
-    const Json result = undo_model(o->model, o->ids, target, options);
+    const UndoRequest request{.model = o->model,
+                              .ids = o->ids,
+                              .out = o->in_place ? std::nullopt : std::optional<fs::path>(o->out),
+                              .plan = common.plan,
+                              .force = common.force,
+                              .command = command_json("undo", common)};
+    const Json result = undo(request, common);
     common.json ? print_json(result)
-                : print_text(fmt::format("removed: {}\nremaining: {}\ntensors: {}\n",
+                : print_text(fmt::format("removed: {}\nremaining: {}{}\ntensors: {}\n",
                                          joined(result["removed"]), joined(result["remaining"]),
+                                         result["rewrites"] == true ? " (computed anew)" : "",
                                          joined(result["tensors"])));
     return 0;
   };
@@ -49,7 +65,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
 extern const Command command_undo{
     .name = "undo",
     .group = "Surgery",
-    .summary = "Take edits out of a model again, bit for bit",
+    .summary = "Take edits out of a model again: all bit for bit, one as if it had never been",
     .examples = "  lancet undo edited/ -o original/\n  lancet undo edited/ --edit fact7 --in-place",
     .declare = declare};
 

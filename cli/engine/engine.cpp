@@ -11,6 +11,7 @@
 #include "cli/engine/engine_impl.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "distill/losses/loss.h"
 #include "model/architecture.h"
 #include "model/kernels/gemm.h"
 #include "model/runtime.h"
@@ -59,7 +60,37 @@ Json describe_editors() {
                    {"title", each->title},
                    {"paper", each->paper},
                    {"max_facts", each->max_facts},
+                   {"layers", each->reach == Reach::kOne     ? "one"
+                              : each->reach == Reach::kRange ? "range"
+                                                             : "all"},
+                   {"batches", each->batches},
+                   {"covariance", each->covariance},
                    {"parameters", describe_parameters(*each)}});
+  }
+  return out;
+}
+
+/// Losses, with the options that a run may set.
+Json describe_losses() {
+  Json out = Json::array();
+  for (const Loss* loss : loss_registry()) {
+    const Json fallbacks = loss_options(loss->name).json();
+    Json parameters = Json::array();
+    for (const LossParameter& each : loss->parameters) {
+      Json entry{{"name", each.name}, {"default", fallbacks[std::string(each.name)]}};
+      if (each.kind == LossParameter::Kind::kWord) {
+        entry["choices"] = each.choices;
+      } else if (each.kind != LossParameter::Kind::kFlag) {
+        entry["minimum"] = each.minimum;
+        entry["maximum"] = each.maximum;
+      }
+      entry["help"] = each.help;
+      parameters.push_back(std::move(entry));
+    }
+    out.push_back({{"name", loss->name},
+                   {"title", loss->title},
+                   {"paper", loss->paper},
+                   {"parameters", parameters}});
   }
   return out;
 }
@@ -115,7 +146,9 @@ Json EngineImpl::about() {
 Json EngineImpl::list(const std::string& what) {
   if (what == "architectures") return describe_architectures();
   if (what == "editors") return describe_editors();
-  fail(ErrorKind::kUsage, "list", "expected architectures or editors, found '" + what + "'");
+  if (what == "losses") return describe_losses();
+  fail(ErrorKind::kUsage, "list",
+       "expected architectures, editors or losses, found '" + what + "'");
 }
 
 }  // namespace lancet

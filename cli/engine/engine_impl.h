@@ -41,11 +41,15 @@ class EngineImpl final : public Engine {
   std::vector<TextScore> score_texts(const fs::path& model, const std::vector<std::string>& texts,
                                      const RuntimeOptions& runtime) override;
   Json edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) override;
+  Json undo(const UndoRequest& request, const RuntimeOptions& runtime) override;
   Json probe(const ProbeRequest& request, const RuntimeOptions& runtime) override;
   Json locate(const LocateRequest& request, const RuntimeOptions& runtime) override;
   Json covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) override;
+  Json train(const TrainRequest& request, const RuntimeOptions& runtime,
+             const TrainSink& sink) override;
   std::vector<Matrix> prompt_states(const fs::path& model, const std::vector<std::string>& prompts,
                                     bool average, const RuntimeOptions& runtime) override;
+  Json held_out_loss(const HeldOutRequest& request, const RuntimeOptions& runtime) override;
   const Linalg& linalg(const RuntimeOptions& runtime) override;
   Json list(const std::string& what) override;
 

@@ -5,6 +5,7 @@
 #include "distill/curate.h"
 #include "distill/filter.h"
 #include "distill/recipe.h"
+#include "distill/stages.h"
 #include "distill/synthesize.h"
 
 namespace lancet {
@@ -13,6 +14,7 @@ namespace {
 class FactoryInstance final : public Factory {
  public:
   Json synthesize(const SynthesizeRequest& request) override { return lancet::synthesize(request); }
+  Json describe_job(const fs::path& path) override { return lancet::describe_job(path); }
   Json recipes() override { return describe_data_recipes(); }
   Json curate(const CurateRequest& request) override { return lancet::curate(request); }
   Json filters() override { return filters_json(); }

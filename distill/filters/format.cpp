@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "distill/filter.h"
+#include "distill/text/trim.h"
 
 namespace lancet {
 namespace {
@@ -25,12 +26,6 @@ constexpr FilterParameter kParameters[] = {
      .help = "<think>, <thinking>, <tool_call>, <answer>: as many closed as opened, in order"}};
 
 constexpr std::string_view kTags[] = {"think", "thinking", "tool_call", "answer"};
-
-std::string_view trim(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
 
 /// What stands in a fence that is the whole text, else the text.
 std::string_view unfenced(std::string_view text) {

@@ -5,6 +5,7 @@
 // Works on raw text (/v1/completions): `template` is the model's own, with {{prompt}} in it and the
 // mark that opens its reasoning at the end.
 
+#include "distill/text/trim.h"
 #include "distill/turn.h"
 
 namespace lancet {
@@ -47,12 +48,6 @@ constexpr DataParameter kParameters[] = {
      .maximum = 1e6,
      .help = "Tokens of the answer at most"}};
 
-std::string trimmed(const std::string& text) {
-  const std::size_t from = text.find_first_not_of(" \t\r\n");
-  if (from == text.npos) return {};
-  return text.substr(from, text.find_last_not_of(" \t\r\n") - from + 1);
-}
-
 struct Thought {
   std::string text;
   std::uint64_t tokens = 0;
@@ -92,8 +87,8 @@ void run(Turn& turn) {
       turn.ask({.prompt = opening + thought.text + closing,
                 .settings = {{"stop", {turn.word("end_of_turn")}},
                              {"max_tokens", turn.count("answer_tokens")}}});
-  Json row{{"messages", with(chat(prompt), "assistant", trimmed(answer.text))},
-           {"reasoning", trimmed(thought.text)},
+  Json row{{"messages", with(chat(prompt), "assistant", trim(answer.text))},
+           {"reasoning", trim(thought.text)},
            {"waits", thought.waits},
            {"thought_tokens", thought.tokens},
            {"cut", thought.cut}};
@@ -112,6 +107,7 @@ extern const DataRecipe data_recipe_budget_forcing{
         [](const DataOptions& options) {
           return static_cast<std::uint64_t>(options.numbers[4]) + 2;
         },
-    .run = run};
+    .run = run,
+    .completions = true};
 
 }  // namespace lancet

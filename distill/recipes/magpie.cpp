@@ -6,6 +6,7 @@
 // template themselves.
 
 #include "distill/overlap.h"
+#include "distill/text/trim.h"
 #include "distill/turn.h"
 
 namespace lancet {
@@ -31,19 +32,13 @@ constexpr DataParameter kParameters[] = {
      .maximum = 1000,
      .help = "Shorter words of the user are dropped"}};
 
-std::string trimmed(const std::string& text) {
-  const std::size_t from = text.find_first_not_of(" \t\r\n");
-  if (from == text.npos) return {};
-  return text.substr(from, text.find_last_not_of(" \t\r\n") - from + 1);
-}
-
 void run(Turn& turn) {
   Json settings{{"temperature", turn.number("temperature")},
                 {"max_tokens", turn.count("max_tokens")}};
   if (turn.seed().contains("stop")) settings["stop"] = turn.seed()["stop"];
   const TeacherAnswer& spoken =
       turn.ask({.prompt = turn.text("prefix"), .settings = std::move(settings)});
-  const std::string user = trimmed(spoken.text);
+  const std::string user(trim(spoken.text));
   if (plain_words(user).size() < turn.count("minimum_words")) turn.drop("the user said too little");
   if (user.find("<|") != user.npos) turn.drop("template marks in the user's words");
   const Json messages = chat(user, turn.text("system", ""));
@@ -60,6 +55,7 @@ extern const DataRecipe data_recipe_magpie{
     .needs = "prefix",
     .parameters = kParameters,
     .requests = [](const DataOptions&) -> std::uint64_t { return 2; },
-    .run = run};
+    .run = run,
+    .completions = true};
 
 }  // namespace lancet

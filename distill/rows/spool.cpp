@@ -34,7 +34,11 @@ Spool::~Spool() { ::close(fd_); }
 
 void Spool::add_line(std::string_view line) {
   buffer_ += line;
-  buffer_ += '\n';
+  add("\n");
+}
+
+void Spool::add(std::string_view bytes) {
+  buffer_ += bytes;
   if (buffer_.size() >= kBuffer) flush();
 }
 

@@ -16,6 +16,7 @@ class Spool {
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
 
+  void add(std::string_view bytes);
   void add_line(std::string_view line);
   /// Everything added so far is in the file that path() opens.
   void finish();

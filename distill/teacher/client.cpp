@@ -2,8 +2,6 @@
 
 #include <ctime>
 #include <deque>
-#include <map>
-#include <queue>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -16,6 +14,7 @@
 #include "distill/teacher/endpoint.h"
 #include "distill/teacher/http.h"
 #include "distill/teacher/parse.h"
+#include "distill/teacher/request_queue.h"
 #include "distill/teacher/retry.h"
 
 namespace lancet {
@@ -32,23 +31,6 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-struct Open {
-  TeacherRequest request;
-  std::string key;
-  TokenBound bound;
-  std::uint64_t estimate = 0;  ///< tokens, for the minute's window
-  std::uint32_t attempt = 0;   ///< of those that count
-  std::uint32_t put_off = 0;   ///< times a busy server sent it away
-  std::vector<TeacherClient::Done> done;
-};
-using OpenPtr = std::shared_ptr<Open>;
-
-struct Delayed {
-  double when;
-  OpenPtr open;
-  bool operator>(const Delayed& other) const noexcept { return when > other.when; }
-};
-
 }  // namespace
 
 struct TeacherClient::State {
@@ -58,8 +40,7 @@ struct TeacherClient::State {
   HttpPool http;
   std::vector<Endpoint> endpoints;
   TeacherCounts counts;
-  std::deque<OpenPtr> ready;
-  std::priority_queue<Delayed, std::vector<Delayed>, std::greater<>> delayed;
+  RequestQueue queue;
   std::unordered_map<std::string, OpenPtr> open;        ///< by key: in no list twice
   std::deque<std::pair<Done, TeacherAnswer>> answered;  ///< to be told
   std::exception_ptr fatal;
@@ -104,7 +85,7 @@ struct TeacherClient::State {
     ++counts.sent;
     ++item->attempt;
     HttpRequest request{.url = endpoint.url() + std::string(route_path(item->request.route)),
-                        .body = wire_body(options.model, item->request, options.stream),
+                        .body = wire_body(options.model, item->body, options.stream),
                         .secret = options.secret,
                         .timeout = options.limits.timeout,
                         .idle_timeout = options.limits.idle_timeout,
@@ -138,7 +119,8 @@ struct TeacherClient::State {
       default:
         endpoint.limiter().end(ticket);
         give_back(item, response);
-        fail_all(endpoint, response, what);
+        const FatalResponse why = explain_fatal(endpoint.url(), response, what);
+        set_fatal(why.kind, why.message, why.hint);
     }
   }
 
@@ -215,56 +197,22 @@ struct TeacherClient::State {
       return tell(item, {.ending = Ending::kUnreachable, .message = what});
     const double unit = Random(options.seed, "jitter").uniform64(draws++);
     // A wait that the server named binds the endpoint; another one may take the request at once.
-    delayed.push({now + backoff(item->attempt + item->put_off, unit), item});
-  }
-
-  void fail_all(const Endpoint& endpoint, const HttpResponse& response, const std::string& what) {
-    const long status = response.status;
-    if (status >= 300 && status < 400)
-      return set_fatal(
-          ErrorKind::kInput,
-          fmt::format("{} redirects to '{}'", endpoint.url(), printable(response.location)),
-          "redirects are not followed: give the URL that answers itself");
-    if (response.failure == HttpResponse::Failure::kTls)
-      return set_fatal(ErrorKind::kResource, fmt::format("{}: {}", endpoint.url(), what),
-                       "teacher.ca_file names a certificate authority of your own");
-    const char* hint = status == 404
-                           ? "is the URL's path right (it mostly ends in /v1), and the model's "
-                             "name one that GET /models tells?"
-                           : "teacher.api_key_env names the variable that holds the key";
-    set_fatal(ErrorKind::kUsage, fmt::format("{}: {}", endpoint.url(), what), hint);
+    queue.push_at(now + backoff(item->attempt + item->put_off, unit), item);
   }
 
   /// Sends what may be sent; returns seconds until more may be.
   double dispatch() {
-    double now = seconds_now();
-    while (!delayed.empty() && delayed.top().when <= now) {
-      ready.push_front(delayed.top().open);
-      delayed.pop();
-    }
-    double wait = delayed.empty() ? Endpoint::kNever : delayed.top().when - now;
-    while (!ready.empty()) {
-      const OpenPtr& item = ready.front();
-      std::size_t best = endpoints.size();
-      double soonest = Endpoint::kNever;
-      for (std::size_t i = 0; i < endpoints.size(); ++i) {
-        const double its = endpoints[i].wait(now, item->estimate);
-        const bool idler =
-            best < endpoints.size() && its == soonest &&
-            endpoints[i].limiter().in_flight() < endpoints[best].limiter().in_flight();
-        if (its < soonest || idler) {
-          best = i;
-          soonest = its;
-        }
-      }
+    const double now = seconds_now();
+    const double wait = queue.release(now, Endpoint::kNever);
+    while (!queue.empty()) {
+      const OpenPtr& item = queue.front();
+      const auto [best, soonest] = soonest_endpoint(endpoints, now, item->estimate);
       if (soonest > 0) return std::min(wait, soonest);
       if (!budget.reserve(item->bound)) {
         if (http.active() == 0 && answered.empty()) stop_at_cap();
         return wait;
       }
-      const OpenPtr taken = item;
-      ready.pop_front();
-      send(taken, best, now);
+      send(queue.pop(), best, now);
     }
     return wait;
   }
@@ -313,7 +261,8 @@ TeacherClient::~TeacherClient() {
 }
 
 void TeacherClient::ask(TeacherRequest request, Done done) {
-  std::string key = request_key(state_->options.model, request);
+  std::string body = canonical_json(request.body);
+  std::string key = request_key(state_->options.model, request, body);
   if (auto known = state_->journal.find(key)) {
     ++state_->counts.from_journal;
     state_->answered.emplace_back(std::move(done), std::move(*known));
@@ -330,14 +279,15 @@ void TeacherClient::ask(TeacherRequest request, Done done) {
     item->done.push_back(std::move(done));
     return;
   }
-  item = std::make_shared<Open>();
+  item = std::make_shared<OpenRequest>();
   item->key = std::move(key);
+  item->body = std::move(body);
   item->bound = token_bound(request);
   item->estimate = estimate_prompt_tokens(request) + item->bound.completion;
   item->request = std::move(request);
   item->done.push_back(std::move(done));
   if (state_->open.size() == 1) state_->last_sign = seconds_now();
-  state_->ready.push_back(item);
+  state_->queue.push(item);
 }
 
 void TeacherClient::pump(std::chrono::milliseconds wait) {

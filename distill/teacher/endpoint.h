@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "distill/teacher/client.h"
 #include "distill/teacher/limiter.h"
@@ -19,6 +21,7 @@ class Endpoint {
 
   [[nodiscard]] const std::string& url() const noexcept { return url_; }
   [[nodiscard]] Limiter& limiter() noexcept { return limiter_; }
+  [[nodiscard]] std::uint64_t in_flight() const noexcept { return limiter_.in_flight(); }
   [[nodiscard]] MinuteWindow& tokens() noexcept { return tokens_; }
 
   /// Seconds until a request of so many tokens may be sent; infinite while it has no room.
@@ -56,5 +59,23 @@ class Endpoint {
   double pause_until_ = 0, aside_until_ = 0;
   std::uint32_t failures_ = 0;
 };
+
+/// The endpoint that may take a request of so many tokens first, of equal ones the idlest, and in
+/// how many seconds; Endpoint::kNever when none has room.
+[[nodiscard]] inline std::pair<std::size_t, double> soonest_endpoint(
+    const std::vector<Endpoint>& endpoints, double now, std::uint64_t tokens) {
+  std::size_t best = endpoints.size();
+  double soonest = Endpoint::kNever;
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    const double its = endpoints[i].wait(now, tokens);
+    const bool idler = best < endpoints.size() && its == soonest &&
+                       endpoints[i].in_flight() < endpoints[best].in_flight();
+    if (its < soonest || idler) {
+      best = i;
+      soonest = its;
+    }
+  }
+  return {best, soonest};
+}
 
 }  // namespace lancet

@@ -4,7 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <unordered_map>
@@ -13,37 +13,18 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "core/hash.h"
 #include "core/parallel.h"
 #include "core/temporary.h"
+#include "distill/teacher/journal_line.h"
 
 namespace lancet {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kSumDigits = 16;
 constexpr std::size_t kSyncLines = 256;
 constexpr auto kSyncPeriod = std::chrono::seconds(1);
 constexpr std::size_t kReadBlock = 1 << 20;
-
-/// A key as 32 bytes: a million of them take little room.
-using Key = std::array<std::uint64_t, 4>;
-struct KeyHash {
-  std::size_t operator()(const Key& key) const noexcept { return key[0]; }
-};
-
-std::optional<Key> parse_key(std::string_view hex) {
-  if (hex.size() != 64) return std::nullopt;
-  Key out{};
-  for (std::size_t i = 0; i < 64; ++i) {
-    const char c = hex[i];
-    const bool digit = c >= '0' && c <= '9';
-    if (!digit && !(c >= 'a' && c <= 'f')) return std::nullopt;
-    out[i / 16] = out[i / 16] << 4 | static_cast<unsigned>(digit ? c - '0' : c - 'a' + 10);
-  }
-  return out;
-}
 
 /// A file of the journal, open for reading answers back.
 struct Source {
@@ -74,22 +55,12 @@ std::string read_at(const Source& source, std::uint64_t offset, std::size_t leng
   return out;
 }
 
-std::string line_of(const Json& document) {
-  const std::string text = dump_json(document);
-  return fmt::format("{} {}\n", sha256_hex(text).substr(0, kSumDigits), text);
-}
-
-bool is_whole(std::string_view line) {
-  return line.size() > kSumDigits + 1 && line[kSumDigits] == ' ' &&
-         sha256_hex(line.substr(kSumDigits + 1)).starts_with(line.substr(0, kSumDigits));
-}
-
 }  // namespace
 
 struct Journal::State {
   std::vector<Source> sources;  ///< the first is ours
-  std::unordered_map<Key, Place, KeyHash> places;
-  std::vector<Key> order;
+  std::unordered_map<JournalKey, Place, JournalKeyHash> places;
+  std::vector<JournalKey> order;
   LostSpending lost;
   TeacherUsage usage;  ///< of what was there at the start
   std::uint64_t answers = 0;
@@ -97,7 +68,8 @@ struct Journal::State {
   std::uint64_t size = 0;    ///< of our file, with `pending`
   std::size_t unsynced = 0;  ///< lines
   Clock::time_point last_sync = Clock::now();
-  parallel::Background syncs{2};
+  std::atomic<bool> syncing = false;  ///< a slow disk is asked once at a time, not waited for
+  parallel::Background syncs{2};      ///< last: its job uses the rest
 
   ~State() {
     for (const Source& source : sources) {
@@ -123,7 +95,7 @@ struct Journal::State {
     sources.push_back({path, fd});
   }
 
-  void put(const Key& key, const Place& place) {
+  void put(const JournalKey& key, const Place& place) {
     const auto [at, is_new] = places.emplace(key, place);
     if (is_new) {
       order.push_back(key);
@@ -141,7 +113,7 @@ struct Journal::State {
       lost.usd += json_number(*found, "usd", "journal", 0);
       return;
     }
-    const auto key = parse_key(json_string(document, "key", "journal"));
+    const auto key = parse_journal_key(json_string(document, "key", "journal"));
     if (!key) fail(ErrorKind::kInput, "journal", sources[source].path.string() + ": a damaged key");
     const bool asked = document.contains("answer");
     const Json& answer = document.at(asked ? "answer" : "result");
@@ -167,7 +139,7 @@ struct Journal::State {
       for (std::size_t end; (end = buffer.find('\n', from)) != buffer.npos; from = end + 1) {
         const std::string_view line = std::string_view(buffer).substr(from, end - from);
         ++number;
-        if (is_whole(line)) {
+        if (is_whole_line(line)) {
           take_line(index, begin + from, line);
         } else if (end + 1 == buffer.size() && block.size() < kReadBlock) {
           return begin + from;  // the last line, torn in a power cut
@@ -185,7 +157,7 @@ struct Journal::State {
   }
 
   void append(const std::string& hex, const TeacherAnswer& answer, const char* name) {
-    const auto key = parse_key(hex);
+    const auto key = parse_journal_key(hex);
     if (!key) fail(ErrorKind::kInternal, "journal", "a request key of another form");
     if (places.contains(*key)) return;
     const std::uint64_t offset = size + kSumDigits + 1;
@@ -208,13 +180,17 @@ struct Journal::State {
   void begin_sync() {
     unsynced = 0;
     last_sync = Clock::now();
-    syncs.push([fd = sources[0].fd, path = sources[0].path] {
-      if (::fdatasync(fd) != 0) temporary::fail_write(path, errno, "fsync");
+    syncing = true;
+    syncs.push([this, fd = sources[0].fd, path = sources[0].path] {
+      const int rc = ::fdatasync(fd);
+      const int error = errno;
+      syncing = false;
+      if (rc != 0) temporary::fail_write(path, error, "fsync");
     });
   }
 
   void push(const Json& document) {
-    const std::string line = line_of(document);
+    const std::string line = journal_line(document);
     pending += line;
     size += line.size();
     ++unsynced;
@@ -241,12 +217,12 @@ Journal::~Journal() {
 }
 
 bool Journal::contains(std::string_view key) const {
-  const auto parsed = parse_key(key);
+  const auto parsed = parse_journal_key(key);
   return parsed && state_->places.contains(*parsed);
 }
 
 std::optional<TeacherAnswer> Journal::find(std::string_view key) const {
-  const auto parsed = parse_key(key);
+  const auto parsed = parse_journal_key(key);
   if (!parsed) return std::nullopt;
   const auto found = state_->places.find(*parsed);
   if (found == state_->places.end()) return std::nullopt;
@@ -263,7 +239,7 @@ std::size_t Journal::size() const noexcept { return state_->places.size(); }
 
 std::vector<std::string> Journal::keys() const {
   std::vector<std::string> out;
-  for (const Key& key : state_->order)
+  for (const JournalKey& key : state_->order)
     out.push_back(fmt::format("{:016x}{:016x}{:016x}{:016x}", key[0], key[1], key[2], key[3]));
   return out;
 }
@@ -275,7 +251,8 @@ std::uint64_t Journal::answers() const noexcept { return state_->answers; }
 std::size_t Journal::forget_failures() {
   const std::size_t before = state_->places.size();
   std::erase_if(state_->places, [](const auto& each) { return !each.second.good; });
-  std::erase_if(state_->order, [this](const Key& key) { return !state_->places.contains(key); });
+  std::erase_if(state_->order,
+                [this](const JournalKey& key) { return !state_->places.contains(key); });
   return before - state_->places.size();
 }
 
@@ -302,7 +279,7 @@ void Journal::flush() {
   if (!state_->pending.empty()) state_->write_pending();
   const bool due = state_->unsynced >= kSyncLines ||
                    (state_->unsynced > 0 && Clock::now() - state_->last_sync >= kSyncPeriod);
-  if (due) state_->begin_sync();
+  if (due && !state_->syncing) state_->begin_sync();
 }
 
 void Journal::sync() {

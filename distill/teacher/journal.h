@@ -55,7 +55,8 @@ class Journal {
   void add_result(const std::string& key, const TeacherAnswer& result);
   void add_lost(const LostSpending& lost);
   /// Hands the lines to the system in one write: a killed process loses none of them. The disk is
-  /// told (fdatasync, beside the caller) after every 256 lines or second; sync() waits for it.
+  /// told (fdatasync, beside the caller) after every 256 lines or second, once at a time; sync()
+  /// waits for all of them.
   void flush();
   void sync();
 

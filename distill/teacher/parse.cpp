@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -55,33 +56,34 @@ Ending ending_of(std::string_view finish, const TeacherAnswer& answer, bool refu
   return Ending::kOk;
 }
 
-/// Usage where the server gives it and it can be true, else an estimate.
-TeacherUsage usage_of(const Json& document, const TeacherAnswer& answer,
-                      const TeacherRequest& request) {
+/// The server's own usage, where it can be true.
+std::optional<TeacherUsage> told_usage(const Json& document, std::size_t positions,
+                                       const TeacherRequest& request) {
   const TokenBound bound = token_bound(request);
   const auto usage = document.find("usage");
-  if (usage != document.end() && usage->is_object()) {
-    const auto count = [&usage](const char* name) -> std::int64_t {
-      const auto found = usage->find(name);
-      return found != usage->end() && found->is_number_integer() ? found->get<std::int64_t>() : -1;
-    };
-    const std::int64_t prompt = count("prompt_tokens"), completion = count("completion_tokens");
-    const std::uint64_t most = std::max<std::uint64_t>(bound.completion, answer.tokens.size()) + 1;
-    const bool credible = prompt >= 0 && completion >= 0 &&
-                          static_cast<std::uint64_t>(prompt) <= bound.prompt + kHiddenPrompt &&
-                          (bound.completion == 0 || static_cast<std::uint64_t>(completion) <= most);
-    if (credible) {
-      TeacherUsage out{.prompt = static_cast<std::uint64_t>(prompt),
-                       .completion = static_cast<std::uint64_t>(completion)};
-      const auto details = usage->find("prompt_tokens_details");
-      if (details != usage->end() && details->is_object()) {
-        const auto cached = details->find("cached_tokens");
-        if (cached != details->end() && cached->is_number_unsigned())
-          out.cached = std::min(out.prompt, cached->get<std::uint64_t>());
-      }
-      return out;
-    }
+  if (usage == document.end() || !usage->is_object()) return std::nullopt;
+  const auto count = [&usage](const char* name) -> std::int64_t {
+    const auto found = usage->find(name);
+    return found != usage->end() && found->is_number_integer() ? found->get<std::int64_t>() : -1;
+  };
+  const std::int64_t prompt = count("prompt_tokens"), completion = count("completion_tokens");
+  const std::uint64_t most = std::max<std::uint64_t>(bound.completion, positions) + 1;
+  const bool credible = prompt >= 0 && completion >= 0 &&
+                        static_cast<std::uint64_t>(prompt) <= bound.prompt + kHiddenPrompt &&
+                        (bound.completion == 0 || static_cast<std::uint64_t>(completion) <= most);
+  if (!credible) return std::nullopt;
+  TeacherUsage out{.prompt = static_cast<std::uint64_t>(prompt),
+                   .completion = static_cast<std::uint64_t>(completion)};
+  const auto details = usage->find("prompt_tokens_details");
+  if (details != usage->end() && details->is_object()) {
+    const auto cached = details->find("cached_tokens");
+    if (cached != details->end() && cached->is_number_unsigned())
+      out.cached = std::min(out.prompt, cached->get<std::uint64_t>());
   }
+  return out;
+}
+
+TeacherUsage estimated_usage(const TeacherAnswer& answer, const TeacherRequest& request) {
   const std::uint64_t said = answer.tokens.empty()
                                  ? estimate_tokens(answer.text) + estimate_tokens(answer.reasoning)
                                  : answer.tokens.size();
@@ -100,25 +102,50 @@ void read_message(const Json& message, TeacherAnswer& out, bool& refused) {
   if (refused) out.message = refusal;
 }
 
-std::vector<std::int64_t> ids_in(const Json& choice, const char* name) {
-  const auto found = choice.find(name);
-  if (found == choice.end() || !found->is_array()) return {};
+std::vector<std::int64_t> ids_in(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  if (found == object.end() || !found->is_array()) return {};
   return found->get<std::vector<std::int64_t>>();
 }
 
-/// With echo, the answer's positions begin with those of the prompt.
-void split_echo(const TeacherRequest& request, TeacherAnswer& out) {
+/// With echo, the answer's positions begin with those of the prompt: as many as usage says, or as
+/// many as its bytes fill (names of ids instead of texts fill nothing that can be counted).
+void split_echo(const TeacherRequest& request, const std::optional<TeacherUsage>& told,
+                TeacherAnswer& out) {
   if (!request.body.value("echo", false)) return;
   const auto prompt = request.body.find("prompt");
   if (prompt == request.body.end() || !prompt->is_string()) return;
   const std::string& text = prompt->get_ref<const std::string&>();
   std::size_t bytes = 0, count = 0;
-  while (count < out.tokens.size() && bytes < text.size())
-    bytes += out.tokens[count++].bytes.size();
+  if (told && told->prompt + told->completion == out.tokens.size()) {
+    count = told->prompt;
+  } else {
+    while (count < out.tokens.size() && bytes < text.size())
+      bytes += out.tokens[count++].bytes.size();
+  }
   const auto cut = out.tokens.begin() + static_cast<std::ptrdiff_t>(count);
   out.prompt_tokens.assign(out.tokens.begin(), cut);
   out.tokens.erase(out.tokens.begin(), cut);
   if (out.text.starts_with(text)) out.text.erase(0, text.size());
+}
+
+/// vLLM's prompt_logprobs stand in the choice of a completion, but beside the choices of a chat.
+void read_scored_prompt(const Json& choice, const Json& document, TeacherAnswer& out) {
+  for (const Json* place : {&choice, &document}) {
+    const auto scored = place->find("prompt_logprobs");
+    if (scored == place->end() || !scored->is_array()) continue;
+    out.prompt_tokens = parse_prompt_logprobs(*scored, ids_in(*place, "prompt_token_ids"));
+    return;
+  }
+}
+
+/// Ids that came apart (return_token_ids) belong to the positions where those have none.
+void place_ids(TeacherAnswer& out) {
+  if (out.ids.size() != out.tokens.size()) return;
+  for (std::size_t i = 0; i < out.ids.size(); ++i) {
+    if (out.tokens[i].id < 0) out.tokens[i].id = out.ids[i];
+  }
+  out.ids.clear();  // the positions hold them
 }
 
 TeacherAnswer read_choice(const Json& choice, const Json& document, const TeacherRequest& request) {
@@ -130,16 +157,15 @@ TeacherAnswer read_choice(const Json& choice, const Json& document, const Teache
     out.text = text_in(choice, "text");
   if (const auto found = choice.find("logprobs"); found != choice.end() && !found->is_null())
     out.tokens = parse_logprobs(*found);
+  const auto told = told_usage(document, out.tokens.size(), request);
+  read_scored_prompt(choice, document, out);
+  if (out.prompt_tokens.empty()) split_echo(request, told, out);
   out.ids = ids_in(choice, "token_ids");
-  const auto scored = choice.find("prompt_logprobs");
-  if (scored != choice.end() && scored->is_array())
-    out.prompt_tokens = parse_prompt_logprobs(*scored, ids_in(choice, "prompt_token_ids"));
-  else
-    split_echo(request, out);
+  place_ids(out);
   out.finish = text_in(choice, "finish_reason");
   out.model = text_in(document, "model");
   out.fingerprint = text_in(document, "system_fingerprint");
-  out.usage = usage_of(document, out, request);
+  out.usage = told ? *told : estimated_usage(out, request);
   out.ending = ending_of(out.finish, out, refused, token_bound(request).completion);
   return out;
 }
@@ -162,7 +188,9 @@ long status_in(const Json& error) {
   return 500;
 }
 
-Parsed read_document(const Json& document, const TeacherRequest& request) {
+}  // namespace
+
+Parsed parse_document(const Json& document, const TeacherRequest& request) {
   if (!document.is_object()) return malformed("the response is no JSON object");
   const auto error = document.find("error");
   const bool failed = error != document.end() && !error->is_null();
@@ -183,11 +211,9 @@ Parsed read_document(const Json& document, const TeacherRequest& request) {
   return malformed("the response has no choices");
 }
 
-}  // namespace
-
 Parsed parse_answer(std::string_view body, const TeacherRequest& request) {
   try {
-    return read_document(parse_json(body, "response"), request);
+    return parse_document(parse_json(body, "response"), request);
   } catch (const Error& error) {
     return malformed(error.message());
   } catch (const nlohmann::json::exception& error) {  // a member of an unexpected type

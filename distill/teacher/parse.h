@@ -27,6 +27,9 @@ struct Parsed {
 
 /// A whole JSON body. Never throws for what a server may send.
 [[nodiscard]] Parsed parse_answer(std::string_view body, const TeacherRequest& request);
+/// The same for one that has been read. Throws kInput, or nlohmann's exception, for what is
+/// damaged.
+[[nodiscard]] Parsed parse_document(const Json& document, const TeacherRequest& request);
 /// A whole event stream: malformed unless it ends as a stream does.
 [[nodiscard]] Parsed parse_stream(std::string_view body, const TeacherRequest& request);
 /// By content type: "text/event-stream" or JSON (also under other names, where it parses).
@@ -39,6 +42,9 @@ struct Parsed {
 
 /// Log probabilities in chat form ({"content":[...]}) or completions form ({"tokens":[...],
 /// "token_logprobs":[...], "top_logprobs":[...]}), whichever stands there. Throws kInput on others.
+/// Of the completions form the alternatives may come packed (vLLM, `packed_top_logprobs`): base64
+/// of little-endian int32 and float32 of shape [tokens, k], in one block or, from a stream,
+/// several.
 [[nodiscard]] std::vector<TeacherToken> parse_logprobs(const Json& logprobs);
 /// vLLM's prompt_logprobs: one {id: {"logprob","rank","decoded_token"}} a position, null first.
 [[nodiscard]] std::vector<TeacherToken> parse_prompt_logprobs(const Json& list,

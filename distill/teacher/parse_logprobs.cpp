@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
+#include "core/base64.h"
 #include "core/error.h"
 #include "distill/teacher/parse.h"
 
@@ -67,11 +69,55 @@ std::vector<TeacherToken> chat_form(const Json& content) {
   return out;
 }
 
+/// A column of a packed block: base64 of `count` little-endian values of four bytes.
+template <typename T>
+std::vector<T> packed_column(const Json& block, const char* name, const char* type,
+                             std::string_view wanted, std::size_t count) {
+  static_assert(sizeof(T) == 4);
+  const auto bytes = decode_base64(json_string(block, name, "logprobs"));
+  if (json_string(block, type, "logprobs") != wanted || !bytes || bytes->size() != 4 * count)
+    fail(ErrorKind::kInput, "teacher", std::string("logprobs: damaged packed column ") + name);
+  std::vector<T> out(count);
+  if (count > 0) std::memcpy(out.data(), bytes->data(), bytes->size());
+  return out;
+}
+
+/// Adds the alternatives of one packed block, whose first position is `first`; returns the next.
+std::size_t unpack(const Json& block, std::size_t first, std::vector<TeacherToken>& tokens) {
+  const auto shape = block.at("shape").get<std::vector<std::size_t>>();
+  const bool fits = shape.size() == 2 && shape[0] <= tokens.size() - first &&
+                    shape[1] <= std::numeric_limits<std::uint16_t>::max();
+  if (!fits) fail(ErrorKind::kInput, "teacher", "logprobs: a packed block of another shape");
+  const std::size_t width = shape[1], count = shape[0] * width;
+  const auto ids =
+      packed_column<std::int32_t>(block, "token_ids_b64", "token_ids_dtype", "<i4", count);
+  const auto values = packed_column<float>(block, "logprobs_b64", "logprobs_dtype", "<f4", count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (std::isnan(values[i]) || ids[i] < 0)
+      fail(ErrorKind::kInput, "teacher", "logprobs: a packed block without values");
+    tokens[first + i / width].top.push_back({.id = ids[i], .logprob = values[i]});
+  }
+  return first + shape[0];
+}
+
+/// One block, or those of a stream's chunks one after the other.
+void unpack_all(const Json& packed, std::vector<TeacherToken>& tokens) {
+  std::size_t at = 0;
+  if (packed.is_object()) at = unpack(packed, 0, tokens);
+  for (std::size_t i = 0; packed.is_array() && i < packed.size(); ++i)
+    at = unpack(packed[i], at, tokens);
+  if (at != tokens.size())
+    fail(ErrorKind::kInput, "teacher", "logprobs: packed blocks for another number of tokens");
+  for (TeacherToken& token : tokens) sort_top(token.top);
+}
+
 std::vector<TeacherToken> completions_form(const Json& logprobs) {
   const Json& tokens = logprobs.at("tokens");
   const Json& values = logprobs.at("token_logprobs");
+  const auto packed = logprobs.find("packed_top_logprobs");
+  const bool is_packed = packed != logprobs.end() && packed->is_structured();
   const auto tops = logprobs.find("top_logprobs");
-  const bool with_top = tops != logprobs.end() && tops->is_array();
+  const bool with_top = !is_packed && tops != logprobs.end() && tops->is_array();
   if (values.size() != tokens.size() || (with_top && tops->size() != tokens.size()))
     fail(ErrorKind::kInput, "teacher", "logprobs: columns of different length");
   std::vector<TeacherToken> out;
@@ -85,6 +131,7 @@ std::vector<TeacherToken> completions_form(const Json& logprobs) {
     sort_top(token.top);
     out.push_back(std::move(token));
   }
+  if (is_packed) unpack_all(*packed, out);
   return out;
 }
 

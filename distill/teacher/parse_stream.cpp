@@ -18,6 +18,10 @@ class StreamDocument {
       const auto found = chunk.find(name);
       if (found != chunk.end() && found->is_string()) document_[name] = *found;
     }
+    for (const char* name : {"prompt_logprobs", "prompt_token_ids"}) {
+      const auto found = chunk.find(name);
+      if (found != chunk.end() && found->is_array()) document_[name] = *found;
+    }
     const auto usage = chunk.find("usage");
     if (usage != chunk.end() && usage->is_object()) document_["usage"] = *usage;
     const auto choices = chunk.find("choices");
@@ -51,6 +55,10 @@ class StreamDocument {
       add_logprobs(*found);
     if (const auto ids = piece.find("token_ids"); ids != piece.end() && ids->is_array())
       extend(choice_["token_ids"], *ids);
+    for (const char* name : {"prompt_logprobs", "prompt_token_ids"}) {
+      const auto found = piece.find(name);
+      if (found != piece.end() && found->is_array()) choice_[name] = *found;
+    }
     const auto finish = piece.find("finish_reason");
     if (finish != piece.end() && finish->is_string()) choice_["finish_reason"] = *finish;
   }
@@ -96,6 +104,9 @@ class StreamDocument {
       const auto found = piece.find(name);
       if (found != piece.end() && found->is_array()) extend(all[name], *found);
     }
+    const auto packed = piece.find("packed_top_logprobs");
+    if (packed != piece.end() && packed->is_object())
+      extend(all["packed_top_logprobs"], Json::array({*packed}));
   }
 };
 
@@ -132,7 +143,7 @@ Parsed parse_stream(std::string_view body, const TeacherRequest& request) {
     if (!document.finished())
       return {.kind = Parsed::Kind::kMalformed,
               .message = done ? "the stream gave no finish_reason" : "the stream was cut"};
-    Parsed out = parse_answer(dump_json(document.take()), request);
+    Parsed out = parse_document(document.take(), request);
     if (out.kind == Parsed::Kind::kAnswer && !counts_agree(out))
       return {.kind = Parsed::Kind::kMalformed,
               .message = fmt::format("{} log probabilities for {} tokens", out.answer.tokens.size(),

@@ -1,6 +1,8 @@
 #include "distill/teacher/request.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "core/hash.h"
 
@@ -32,6 +34,33 @@ std::uint64_t prompt_bytes(const Json& body) {
   return sum;
 }
 
+/// Appends `value` with its keys in order.
+void append_canonical(const Json& value, std::string& out) {
+  if (value.is_object()) {
+    std::vector<const Json::object_t::value_type*> members;
+    for (const auto& member : value.get_ref<const Json::object_t&>()) members.push_back(&member);
+    std::sort(members.begin(), members.end(),
+              [](const auto* a, const auto* b) { return a->first < b->first; });
+    char before = '{';
+    for (const auto* member : members) {
+      out += std::exchange(before, ',');
+      out += dump_json(member->first);
+      out += ':';
+      append_canonical(member->second, out);
+    }
+    out += members.empty() ? "{}" : "}";
+  } else if (value.is_array()) {
+    char before = '[';
+    for (const Json& item : value) {
+      out += std::exchange(before, ',');
+      append_canonical(item, out);
+    }
+    out += value.empty() ? "[]" : "]";
+  } else {
+    out += dump_json(value);
+  }
+}
+
 std::uint64_t message_count(const Json& body) {
   const auto found = body.find("messages");
   return found == body.end() ? 0 : found->size();
@@ -45,24 +74,30 @@ std::string_view route_path(Route route) noexcept {
 }
 
 std::string canonical_json(const Json& value) {
-  const nlohmann::json sorted(value);
-  return sorted.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string out;
+  append_canonical(value, out);
+  return out;
 }
 
 std::string request_key(std::string_view model, const TeacherRequest& request) {
+  return request_key(model, request, canonical_json(request.body));
+}
+
+std::string request_key(std::string_view model, const TeacherRequest& request,
+                        std::string_view canonical_body) {
   // The model's name as a JSON string, so that no two different fields run into one text.
   Sha256 hash;
   hash.update(dump_json(Json(std::string(model)))).update(route_path(request.route));
-  hash.update(canonical_json(request.body)).update(std::to_string(request.sample));
+  hash.update(canonical_body).update(std::to_string(request.sample));
   return hash.hex();
 }
 
-std::string wire_body(std::string_view model, const TeacherRequest& request, bool stream) {
-  Json body = request.body;
-  body["model"] = model;
-  body["stream"] = stream;
-  if (stream) body["stream_options"] = {{"include_usage", true}};
-  return canonical_json(body);
+std::string wire_body(std::string_view model, std::string_view canonical_body, bool stream) {
+  std::string out = "{\"model\":" + dump_json(Json(std::string(model)));
+  out +=
+      stream ? ",\"stream\":true,\"stream_options\":{\"include_usage\":true}" : ",\"stream\":false";
+  if (canonical_body.size() > 2) out += ',';
+  return out.append(canonical_body.substr(1));
 }
 
 TokenBound token_bound(const TeacherRequest& request) {

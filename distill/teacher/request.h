@@ -30,9 +30,12 @@ struct TeacherRequest {
 
 /// SHA-256 over (model, route, canonical body, sample): 64 hex digits.
 [[nodiscard]] std::string request_key(std::string_view model, const TeacherRequest& request);
+/// The same, where the canonical body is there already.
+[[nodiscard]] std::string request_key(std::string_view model, const TeacherRequest& request,
+                                      std::string_view canonical_body);
 
-/// What is sent.
-[[nodiscard]] std::string wire_body(std::string_view model, const TeacherRequest& request,
+/// What is sent: the canonical body (an object) with model and stream put in.
+[[nodiscard]] std::string wire_body(std::string_view model, std::string_view canonical_body,
                                     bool stream);
 
 /// Tokens a request can cost at most: its prompt has no more tokens than bytes (plus what a chat

@@ -6,6 +6,10 @@
 #include <charconv>
 #include <cmath>
 
+#include <fmt/format.h>
+
+#include "core/text.h"
+
 namespace lancet {
 namespace {
 
@@ -59,6 +63,23 @@ ResponseVerdict judge_response(const HttpResponse& response) noexcept {
 bool may_have_cost(const HttpResponse& response) noexcept {
   if (response.failure == Failure::kConnect || response.failure == Failure::kTls) return false;
   return response.failure != Failure::kNone || (response.status >= 200 && response.status < 300);
+}
+
+FatalResponse explain_fatal(const std::string& url, const HttpResponse& response,
+                            const std::string& what) {
+  if (response.status >= 300 && response.status < 400)
+    return {ErrorKind::kInput,
+            fmt::format("{} redirects to '{}'", url, printable(response.location)),
+            "redirects are not followed: give the URL that answers itself"};
+  const std::string message = fmt::format("{}: {}", url, what);
+  if (response.failure == Failure::kTls)
+    return {ErrorKind::kResource, message,
+            "teacher.ca_file names a certificate authority of your own"};
+  if (response.status == 404)
+    return {ErrorKind::kUsage, message,
+            "is the URL's path right (it mostly ends in /v1), and the model's name one that GET "
+            "/models tells?"};
+  return {ErrorKind::kUsage, message, "teacher.api_key_env names the variable that holds the key"};
 }
 
 std::optional<double> parse_duration(std::string_view text) {

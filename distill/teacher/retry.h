@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/error.h"
 #include "distill/teacher/http.h"
 
 namespace lancet {
@@ -23,6 +24,15 @@ enum class ResponseVerdict {
 [[nodiscard]] ResponseVerdict judge_status(long status) noexcept;
 /// Whether the request may have cost something though no answer came.
 [[nodiscard]] bool may_have_cost(const HttpResponse& response) noexcept;
+
+/// Why the run ends with a kFatal response of `url`; `what` is what the response says.
+struct FatalResponse {
+  ErrorKind kind;
+  std::string message;
+  const char* hint;
+};
+[[nodiscard]] FatalResponse explain_fatal(const std::string& url, const HttpResponse& response,
+                                          const std::string& what);
 
 /// Seconds that the server asks to wait: Retry-After in seconds or as an HTTP date (against the
 /// response's own Date, else `unix_now`), else the reset time of a rate limit that is used up

@@ -4,6 +4,8 @@
 #include <numeric>
 #include <string>
 
+#include "distill/text/trim.h"
+
 namespace lancet {
 namespace {
 
@@ -95,12 +97,6 @@ std::optional<Rational> parse_decimal(std::string_view text) {
   const auto power =
       power_of_ten(exponent - static_cast<int>(std::min<std::size_t>(fraction.size(), 99)));
   return power ? multiply({value, 1}, *power) : std::nullopt;
-}
-
-std::string_view trim(std::string_view text) {
-  while (text.starts_with(' ')) text.remove_prefix(1);
-  while (text.ends_with(' ')) text.remove_suffix(1);
-  return text;
 }
 
 /// "3/4", "1 1/2" or a decimal, without a sign.

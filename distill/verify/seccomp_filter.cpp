@@ -1,5 +1,6 @@
 #include "distill/verify/seccomp_filter.h"
 
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -202,9 +203,17 @@ constexpr const char* kAllowed[] = {"access",
                                     "write",
                                     "writev"};
 
-// Of ioctl only what asks; nothing that types into a terminal (TIOCSTI, TIOCLINUX).
-constexpr unsigned long kIoctls[] = {TCGETS,  TIOCGWINSZ, TIOCGPGRP, FIONREAD,
-                                     FIONBIO, FIOCLEX,    FIONCLEX};
+// Of ioctl only what asks; nothing that types into a terminal (TIOCSTI, TIOCLINUX). The last two
+// are the cell's at its gate (cell/fork_gate.h).
+constexpr unsigned long kIoctls[] = {TCGETS,
+                                     TIOCGWINSZ,
+                                     TIOCGPGRP,
+                                     FIONREAD,
+                                     FIONBIO,
+                                     FIOCLEX,
+                                     FIONCLEX,
+                                     SECCOMP_IOCTL_NOTIF_RECV,
+                                     SECCOMP_IOCTL_NOTIF_SEND};
 
 /// A condition on argument `index` of a call (the library's macros for it are no C++).
 constexpr scmp_arg_cmp argument(unsigned index, scmp_compare compare, scmp_datum_t a,
@@ -257,6 +266,9 @@ std::string seccomp_program() {
   constexpr std::uint64_t kSpaces = CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
                                     CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
   filter.add(SCMP_ACT_ALLOW, "clone", argument(0, SCMP_CMP_MASKED_EQ, kSpaces, 0));
+  // The cell's gate. There can be one only: inside it this call fails.
+  filter.add(SCMP_ACT_ALLOW, "seccomp", argument(0, SCMP_CMP_EQ, SECCOMP_SET_MODE_FILTER),
+             argument(1, SCMP_CMP_EQ, SECCOMP_FILTER_FLAG_NEW_LISTENER));
   filter.add(SCMP_ACT_ALLOW, "socket", argument(0, SCMP_CMP_EQ, AF_UNIX));
   filter.add(SCMP_ACT_ERRNO(EACCES), "socket", argument(0, SCMP_CMP_NE, AF_UNIX));
   for (const char* name : {"bind", "listen", "accept", "accept4", "connect"})

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "formats/adapter/patterns.h"
 #include "formats/quant/decode.h"
 
 namespace lancet {
@@ -17,7 +18,6 @@ namespace {
 constexpr std::string_view kOperation = "adapter";
 constexpr std::string_view kConfig = "adapter_config.json";
 constexpr std::string_view kPrefix = "base_model.model.";
-constexpr std::size_t kMaxPattern = 1000;
 
 [[noreturn]] void refuse(ErrorKind kind, const fs::path& path, const std::string& message,
                          std::string hint = {}) {
@@ -36,17 +36,13 @@ void drop(std::string& name, std::string_view part) {
   if (at != std::string::npos) name.erase(at, part.size());
 }
 
-/// PEFT's rule for rank_pattern and alpha_pattern: (.*\.)?(KEY) matches the whole module name.
 std::optional<double> in_pattern(const Json& config, std::string_view key,
                                  const std::string& module, const fs::path& path) {
   const auto patterns = config.find(key);
   if (patterns == config.end() || patterns->is_null()) return std::nullopt;
   for (const auto& [pattern, value] : patterns->items()) {
-    if (pattern == module || module.ends_with("." + pattern)) return value.get<double>();
     try {
-      if (pattern.size() <= kMaxPattern &&
-          std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")")))
-        return value.get<double>();
+      if (pattern_fits(pattern, module)) return value.get<double>();
     } catch (const std::regex_error& error) {
       refuse(ErrorKind::kInput, path / kConfig,
              fmt::format("{}: '{}' is no pattern ({})", key, printable(pattern), error.what()));

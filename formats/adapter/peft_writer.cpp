@@ -26,57 +26,74 @@ std::string last_module(std::string name) {
   return name.substr(name.rfind('.') + 1);
 }
 
-}  // namespace
+void add_tensors(LoraFactors& each, std::vector<OutputTensor>& tensors) {
+  const bool embedding = each.kind == LoraModule::Kind::kEmbedding;
+  const auto name = [&](char factor) {
+    return embedding ? fmt::format("{}{}.lora_embedding_{}", kPrefix, each.module, factor)
+                     : fmt::format("{}{}.lora_{}.weight", kPrefix, each.module, factor);
+  };
+  tensors.push_back(output_f32(name('A'), {each.rank, each.d_in}, std::move(each.a)));
+  tensors.push_back(output_f32(name('B'), {each.d_out, each.rank}, std::move(each.b)));
+  if (!each.magnitude.empty())
+    tensors.push_back(output_f32(fmt::format("{}{}.lora_magnitude_vector", kPrefix, each.module),
+                                 {each.d_out}, std::move(each.magnitude)));
+}
 
-void save_adapter(const fs::path& directory, AdapterFile file, bool force) {
-  check_output("adapter", directory, force);
-  std::vector<OutputTensor> tensors;
+/// The config of factors whose scale is 1.
+Json plain_config(const AdapterFile& file) {
   std::set<std::string> targets, saved;
   Json ranks = Json::object();
   std::int64_t largest = 1;
   bool transposed = false;
-  for (LoraFactors& each : file.modules) {
-    const bool embedding = each.kind == LoraModule::Kind::kEmbedding;
+  for (const LoraFactors& each : file.modules) {
     transposed = transposed || each.kind == LoraModule::Kind::kTransposed;
     targets.insert(each.module);
     ranks[each.module] = each.rank;
     largest = std::max(largest, each.rank);
-    const auto name = [&, &module = each.module](char factor) {
-      return embedding ? fmt::format("{}{}.lora_embedding_{}", kPrefix, module, factor)
-                       : fmt::format("{}{}.lora_{}.weight", kPrefix, module, factor);
-    };
-    tensors.push_back(output_f32(name('A'), {each.rank, each.d_in}, std::move(each.a)));
-    tensors.push_back(output_f32(name('B'), {each.d_out, each.rank}, std::move(each.b)));
   }
+  for (const OutputTensor& each : file.saved) saved.insert(last_module(each.name));
+  return {{"peft_type", "LORA"},
+          {"task_type", "CAUSAL_LM"},
+          {"base_model_name_or_path", file.base},
+          {"r", largest},
+          {"lora_alpha", largest},
+          {"lora_dropout", 0.0},
+          {"bias", "none"},
+          {"fan_in_fan_out", transposed},
+          {"inference_mode", true},
+          {"init_lora_weights", true},
+          {"use_rslora", false},
+          {"use_dora", false},
+          {"target_modules", targets},
+          {"rank_pattern", ranks},
+          {"alpha_pattern", ranks},
+          {"modules_to_save", saved.empty() ? Json() : Json(saved)}};
+}
+
+}  // namespace
+
+void write_adapter(const fs::path& directory, AdapterFile file) {
+  Json config = file.config.is_object() ? file.config : plain_config(file);
+  config["base_model_name_or_path"] = file.base;
+  std::vector<OutputTensor> tensors;
+  for (LoraFactors& each : file.modules) add_tensors(each, tensors);
   for (OutputTensor& each : file.saved) {
-    saved.insert(last_module(each.name));
     each.name = kPrefix + each.name;
     tensors.push_back(std::move(each));
   }
-  const Json config{{"peft_type", "LORA"},
-                    {"task_type", "CAUSAL_LM"},
-                    {"base_model_name_or_path", file.base},
-                    {"r", largest},
-                    {"lora_alpha", largest},
-                    {"lora_dropout", 0.0},
-                    {"bias", "none"},
-                    {"fan_in_fan_out", transposed},
-                    {"inference_mode", true},
-                    {"init_lora_weights", true},
-                    {"use_rslora", false},
-                    {"use_dora", false},
-                    {"target_modules", targets},
-                    {"rank_pattern", ranks},
-                    {"alpha_pattern", ranks},
-                    {"modules_to_save", saved.empty() ? Json() : Json(saved)}};
-  AtomicDirectory out(directory);
-  const std::string text = dump_json(config, 2) + "\n";
-  write_file(out.path() / "adapter_config.json", text);
-  const fs::path weights = out.path() / "adapter_model.safetensors";
+  const fs::path weights = directory / "adapter_model.safetensors";
   const std::string hash = save_safetensors(weights, std::move(tensors), {{"format", "pt"}});
+  if (!file.readme.empty()) write_file(directory / "README.md", file.readme);
   if (file.manifest.is_object())
-    write_manifest(out.path() / "lancet.json", file.manifest,
+    write_manifest(directory / "lancet.json", file.manifest,
                    {{weights, fs::file_size(weights), hash}});
+  write_file(directory / "adapter_config.json", dump_json(config, 2) + "\n");
+}
+
+void save_adapter(const fs::path& directory, AdapterFile file, bool force) {
+  check_output("adapter", directory, force);
+  AtomicDirectory out(directory);
+  write_adapter(out.path(), std::move(file));
   out.commit(force);
 }
 

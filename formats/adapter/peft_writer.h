@@ -1,6 +1,6 @@
 #pragma once
-// A PEFT LoRA adapter written: alpha follows each module's rank, so that every scale is 1 and
-// W' = W + B A (transposed as LoraModule::Kind says).
+// A PEFT LoRA adapter written. Without a config of its own alpha follows each module's rank, so
+// that every scale is 1 and W' = W + B A (transposed as LoraModule::Kind says).
 
 #include <cstdint>
 #include <string>
@@ -15,8 +15,9 @@ struct LoraFactors {
   std::string module;  ///< "model.layers.3.mlp.down_proj"
   LoraModule::Kind kind = LoraModule::Kind::kLinear;
   std::int64_t rank = 0, d_in = 0, d_out = 0;
-  std::vector<float> a;  ///< [rank, d_in]
-  std::vector<float> b;  ///< [d_out, rank]
+  std::vector<float> a;          ///< [rank, d_in]
+  std::vector<float> b;          ///< [d_out, rank]
+  std::vector<float> magnitude;  ///< DoRA (the config says use_dora): [d_out]; else empty
 };
 
 struct AdapterFile {
@@ -24,7 +25,13 @@ struct AdapterFile {
   std::vector<LoraFactors> modules;
   std::vector<OutputTensor> saved;  ///< whole tensors under the model's names
   Json manifest;                    ///< of lancet.json
+  Json config;  ///< adapter_config.json where it is an object; `base` is added, `saved` is not
+  std::string readme;  ///< README.md, or none
 };
+
+/// Writes adapter_model.safetensors, README.md, lancet.json and, last, adapter_config.json into
+/// DIR, which exists; each file by itself is atomic.
+void write_adapter(const fs::path& directory, AdapterFile file);
 
 /// Writes DIR/adapter_config.json, adapter_model.safetensors and lancet.json (atomic). kUsage when
 /// DIR exists and `force` is false.

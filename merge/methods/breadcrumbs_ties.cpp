@@ -9,17 +9,8 @@ namespace lancet {
 namespace {
 
 constexpr MergeParameter kParameters[] = {
-    weight_parameter(),
-    density_parameter(),
-    {.name = "gamma",
-     .fallback = 0.01,
-     .minimum = 0,
-     .maximum = 1,
-     .per_model = true,
-     .help = "share of the largest elements that is dropped"},
-    normalize_parameter(false),
-    rescale_parameter(false),
-    lambda_parameter(),
+    weight_parameter(),         density_parameter(),      gamma_parameter(),
+    normalize_parameter(false), rescale_parameter(false), lambda_parameter(),
     int8_mask_parameter(),
 };
 

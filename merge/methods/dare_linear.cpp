@@ -14,12 +14,7 @@ constexpr MergeParameter kParameters[] = {
     rescale_parameter(true), lambda_parameter(),  int8_mask_parameter(),
 };
 
-Emit prepare(const MergeTask& task) {
-  const bool unbiased = task.semantics() == Semantics::kPaper && task.flag("rescale");
-  return merge_task_vectors(task, {.consensus = false,
-                                   .sparsify = keep_random(task, unbiased),
-                                   .measure_rescale = task.flag("rescale") && !unbiased});
-}
+Emit prepare(const MergeTask& task) { return merge_by_chance(task, false, keep_random); }
 
 }  // namespace
 

@@ -13,26 +13,11 @@ namespace lancet {
 namespace {
 
 constexpr MergeParameter kParameters[] = {
-    weight_parameter(),
-    density_parameter(),
-    {.name = "epsilon",
-     .fallback = 0.15,
-     .minimum = 0,
-     .maximum = 1,
-     .per_model = true,
-     .help = "half the spread of the keep probabilities"},
-    normalize_parameter(true),
-    rescale_parameter(true),
-    lambda_parameter(),
-    int8_mask_parameter(),
+    weight_parameter(),      density_parameter(), epsilon_parameter(),   normalize_parameter(true),
+    rescale_parameter(true), lambda_parameter(),  int8_mask_parameter(),
 };
 
-Emit prepare(const MergeTask& task) {
-  const bool unbiased = task.semantics() == Semantics::kPaper && task.flag("rescale");
-  return merge_task_vectors(task, {.consensus = true,
-                                   .sparsify = keep_ranked(task, unbiased),
-                                   .measure_rescale = task.flag("rescale") && !unbiased});
-}
+Emit prepare(const MergeTask& task) { return merge_by_chance(task, true, keep_ranked); }
 
 }  // namespace
 

@@ -86,7 +86,7 @@ Coefficients mean_of(const MergeTask& task) {
 
 Emit prepare(const MergeTask& task) {
   return [coefficients = mean_of(task)](const Block& block, ops::Out out) {
-    ops::combine(out, block.models, coefficients);
+    ops::weigh(out, block.models, coefficients);
   };
 }
 

@@ -8,7 +8,6 @@
 
 #include "core/error.h"
 #include "core/text.h"
-#include "merge/ops/gram.h"
 #include "merge/task_vectors.h"
 
 namespace lancet {
@@ -39,7 +38,7 @@ Emit prepare(const MergeTask& task) {
     }
     for (double& weight : weights) weight /= sum;
   }
-  return [weights](const Block& block, ops::Out out) { ops::combine(out, block.models, weights); };
+  return [weights](const Block& block, ops::Out out) { ops::weigh(out, block.models, weights); };
 }
 
 }  // namespace

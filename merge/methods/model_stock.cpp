@@ -46,8 +46,7 @@ double share_of(const ops::Gram& gram, bool mergekit) {
 }
 
 void combine_deltas(ops::Out out, const std::vector<ops::Out>& deltas, ops::In base, double share) {
-  ops::combine(out, deltas, std::vector<double>(deltas.size(), share));
-  ops::add(out, base);
+  ops::weigh(out, deltas, std::vector<double>(deltas.size(), share), 1, base);
 }
 
 Emit prepare(const MergeTask& task) {

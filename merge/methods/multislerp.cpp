@@ -77,8 +77,7 @@ std::vector<double> coefficients_of(const MergeTask& task) {
 
 Emit prepare(const MergeTask& task) {
   return [coefficients = coefficients_of(task)](const Block& block, ops::Out out) {
-    ops::combine(out, block.models, coefficients);
-    if (!block.base.empty()) ops::add(out, block.base);
+    ops::weigh(out, block.models, coefficients, 1, block.base);
   };
 }
 

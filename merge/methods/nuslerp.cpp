@@ -60,19 +60,17 @@ void add_base(const Block& block, ops::Out out) {
 Emit flat(const MergeTask& task, double t) {
   const ops::Gram gram = ops::gram_of(task);
   const auto k = arc(gram.at(0, 0), gram.at(1, 1), gram.at(0, 1), t);
-  return [k](const Block& block, ops::Out out) {
-    ops::combine(out, block.models, {k[0], k[1]});
-    add_base(block, out);
-  };
+  return [k](const Block& block, ops::Out out) { ops::weigh(out, block.models, k, 1, block.base); };
 }
 
 Emit along_last(const MergeTask& task, double t) {
   return [t, width = task.width()](const Block& block, ops::Out out) {
     for (std::size_t row = 0; row < block.size; row += width) {
-      const ops::Out a = block.models[0].subspan(row, width),
-                     b = block.models[1].subspan(row, width);
+      const std::array rows{block.models[0].subspan(row, width),
+                            block.models[1].subspan(row, width)};
+      const auto& [a, b] = rows;
       const auto k = arc(ops::dot(a, a), ops::dot(b, b), ops::dot(a, b), t);
-      ops::combine(out.subspan(row, width), {a, b}, {k[0], k[1]});
+      ops::weigh(out.subspan(row, width), rows, k);
     }
     add_base(block, out);
   };

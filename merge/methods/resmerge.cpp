@@ -126,8 +126,8 @@ Emit prepare(const MergeTask& task) {
   if (is_matrix(task)) return emit_matrix(merged(task), lambda);
   return [lambda](const Block& block, ops::Out out) {
     const std::size_t n = block.models.size();
-    ops::combine(out, block.models, std::vector<double>(n, lambda / static_cast<double>(n)));
-    ops::add(out, block.base);
+    const std::vector<double> shares(n, lambda / static_cast<double>(n));
+    ops::weigh(out, block.models, shares, 1, block.base);
   };
 }
 

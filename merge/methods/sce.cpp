@@ -37,6 +37,11 @@ ops::In variance(const Block& block) {
   return block.scratch[3];
 }
 
+/// A scratch buffer as a bit for each of its values.
+std::span<std::uint8_t> bytes_of(ops::Out scratch) {
+  return {reinterpret_cast<std::uint8_t*>(scratch.data()), (scratch.size() + 7) / 8};
+}
+
 /// Zeroes the positions that are not selected, in all models.
 class Selection {
  public:
@@ -51,17 +56,9 @@ class Selection {
   /// Once for every block: finds what is selected.
   void select(const Block& block) const {
     if (!filter_) return;
-    const ops::Out mask = block.scratch[2];
-    ops::fill(mask, 1);
-    filter_->apply(block, variance(block), mask);
-    marks_->mark(block, 0, mask);
-    for (const ops::Out& model : block.models) {
-      if (marks_->fits()) {
-        marks_->keep(block, 0, model);
-      } else {
-        ops::multiply(model, mask);
-      }
-    }
+    const auto bits = marks_->fits() ? marks_->of(block, 0) : bytes_of(block.scratch[2]);
+    filter_->mark(block, variance(block), bits);
+    for (const ops::Out& model : block.models) ops::keep_marked(model, bits);
   }
   /// The same of a block that select() has seen.
   void select_again(const Block& block) const {

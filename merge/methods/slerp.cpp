@@ -9,6 +9,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+
+#include "core/log.h"
+#include "core/text.h"
 #include "merge/ops/gram.h"
 
 namespace lancet {
@@ -32,6 +36,12 @@ Emit prepare(const MergeTask& task) {
   const double norms = gram.norm(0) * gram.norm(1);
   if (gram.norm(0) > kSmallestNorm && gram.norm(1) > kSmallestNorm) {
     const double c = std::clamp(gram.at(0, 1) / norms, -1.0, 1.0);
+    if (c < -kParallel) {
+      log::warn(
+          fmt::format("tensor '{}': the models point in opposite directions (cosine {:.4f}); "
+                      "slerp goes along the straight line between them, near zero",
+                      printable(task.name()), c));
+    }
     if (std::fabs(c) <= kParallel) {
       const double theta = std::acos(c);
       from = std::sin((1 - t) * theta) / std::sin(theta);
@@ -39,9 +49,8 @@ Emit prepare(const MergeTask& task) {
     }
   }
   return [from, to](const Block& block, ops::Out out) {
-    ops::fill(out, 0);
+    ops::weigh(out, block.models, std::span(&to, 1));
     ops::add_scaled(out, block.base, from);
-    ops::add_scaled(out, block.models[0], to);
   };
 }
 

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "merge/ops/elements.h"
+#include "merge/ops/keys.h"
 #include "merge/task_vectors.h"
 
 namespace lancet {
@@ -34,23 +35,23 @@ using Counts = std::vector<std::uint64_t>;
 struct Threshold {
   double wanted = 0;       ///< elements, summed over tensors
   std::uint64_t rank = 0;  ///< of the last one kept: 0 is the largest; then inside its bin
-  std::uint32_t high = 0;  ///< upper bits of the key
+  std::uint32_t high = 0;  ///< the key without its low bits, once they are known
   bool none = false;
 };
 
-/// counts[model][bin] over all tensors; bin_of(key, model) < bins, or bins for "not counted".
-template <typename BinOf>
-std::vector<Counts> count_keys(const MergeTasks& tasks, std::size_t models, std::size_t bins,
-                               const BinOf& bin_of) {
-  std::vector<Counts> total(models, Counts(bins + 1));
+/// counts[model][bin] over all tensors, bins of 2^shift keys from the model's `high` on.
+std::vector<Counts> count_bins(const MergeTasks& tasks, const std::vector<Threshold>& thresholds,
+                               std::size_t bins, std::uint32_t shift) {
+  const std::size_t models = thresholds.size();
+  std::vector<Counts> total(models, Counts(bins));
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     tasks.visit(t, [&](const MergeTask& task) {
       const auto found = task.scan<std::vector<Counts>>(
-          [&] { return std::vector<Counts>(models, Counts(bins + 1)); },
+          [&] { return std::vector<Counts>(models, Counts(bins)); },
           [&](const Block& block, std::vector<Counts>& counts) {
             for (std::size_t i = 0; i < models; ++i) {
               ops::magnitude_keys(block.keys, block.models[i]);
-              for (const std::uint32_t key : block.keys) ++counts[i][bin_of(key, i)];
+              ops::count_keys(counts[i], block.keys, thresholds[i].high, shift);
             }
           });
       for (const auto& counts : found) {
@@ -85,34 +86,18 @@ std::vector<Threshold> wanted_counts(const MergeTasks& tasks) {
   return out;
 }
 
-/// The bin that holds rank `rank` from the top; `rank` becomes the rank inside it.
-std::uint32_t bin_of_rank(const Counts& counts, std::size_t bins, std::uint64_t& rank) {
-  for (std::size_t bin = bins; bin-- > 0;) {
-    if (rank < counts[bin]) return static_cast<std::uint32_t>(bin);
-    rank -= counts[bin];
-  }
-  return 0;
-}
-
 /// The smallest kept key of each model; above every key where nothing is kept.
 std::vector<double> survey(const MergeTasks& tasks) {
   constexpr std::size_t kHighBins = 1U << 16, kLowBins = 1U << kLowBits;
   std::vector<Threshold> thresholds = wanted_counts(tasks);
-  const std::size_t models = thresholds.size();
-  const auto high = count_keys(tasks, models, kHighBins,
-                               [](std::uint32_t key, std::size_t) { return key >> kLowBits; });
-  for (std::size_t i = 0; i < models; ++i)
-    thresholds[i].high = bin_of_rank(high[i], kHighBins, thresholds[i].rank);
-  const auto low =
-      count_keys(tasks, models, kLowBins, [&](std::uint32_t key, std::size_t i) -> std::size_t {
-        return key >> kLowBits == thresholds[i].high ? key & (kLowBins - 1) : kLowBins;
-      });
+  const std::vector<Counts> high = count_bins(tasks, thresholds, kHighBins, kLowBits);
+  for (std::size_t i = 0; i < thresholds.size(); ++i)
+    thresholds[i].high = ops::bin_of_rank(high[i], thresholds[i].rank) << kLowBits;
+  const std::vector<Counts> low = count_bins(tasks, thresholds, kLowBins, 0);
   std::vector<double> keys;
-  for (std::size_t i = 0; i < models; ++i) {
-    const std::uint32_t bin = bin_of_rank(low[i], kLowBins, thresholds[i].rank);
-    keys.push_back(thresholds[i].none
-                       ? static_cast<double>(UINT32_MAX)
-                       : static_cast<double>((thresholds[i].high << kLowBits) | bin));
+  for (std::size_t i = 0; i < thresholds.size(); ++i) {
+    const std::uint32_t bin = ops::bin_of_rank(low[i], thresholds[i].rank);
+    keys.push_back(static_cast<double>(thresholds[i].none ? UINT32_MAX : thresholds[i].high + bin));
   }
   return keys;
 }

@@ -7,6 +7,7 @@
 
 #include "core/dispatch.h"
 #include "formats/quant/decode.h"
+#include "merge/ops/vector.h"
 
 #define LANCET_BODY [[gnu::always_inline]] static inline
 
@@ -32,27 +33,34 @@ constexpr std::uint32_t kBits16 = 0x7F80U;
 constexpr std::uint32_t kBits32 = 0x7F800000U;
 constexpr std::uint64_t kBits64 = 0x7FF0000000000000ULL;
 
-// Each returns the number of values that are not finite.
+// Each returns 0 where all values are finite.
+/// out = in, or in - base.
+template <bool kLess>
 struct LoadBf16 {
   static constexpr Size kLine = 32;   ///< values of a cache line
   static constexpr Size kAhead = 64;  ///< lines: models are read side by side, each a little ahead
-  LANCET_BODY std::uint32_t run(const std::byte* __restrict in, double* __restrict out, Size n) {
-    std::uint32_t bad = 0;
+  LANCET_BODY std::uint32_t run(const std::byte* __restrict in, const double* __restrict base,
+                                double* __restrict out, Size n) {
+    std::uint16_t worst[kLine] = {};  // the largest exponent in each place of a line
     Size at = 0;
     for (; at + kLine <= n; at += kLine) {
       __builtin_prefetch(in + 2 * at + 2 * kLine * kAhead);
-      bad += part(in + 2 * at, out + at, kLine);
+      line(in + 2 * at, base + (kLess ? at : 0), out + at, worst, kLine);
     }
-    return bad + part(in + 2 * at, out + at, n - at);
-  }
-  LANCET_BODY std::uint32_t part(const std::byte* __restrict in, double* __restrict out, Size n) {
+    line(in + 2 * at, base + (kLess ? at : 0), out + at, worst, n - at);
     std::uint32_t bad = 0;
-    for (Size i = 0; i < n; ++i) {
-      const std::uint32_t bits = load<std::uint16_t>(in, i);
-      bad += (bits & kBits16) == kBits16 ? 1U : 0U;
-      out[i] = static_cast<double>(std::bit_cast<float>(bits << 16));
-    }
+    for (const std::uint16_t exponent : worst) bad += exponent == kBits16 ? 1U : 0U;
     return bad;
+  }
+  LANCET_BODY void line(const std::byte* __restrict in, const double* __restrict base,
+                        double* __restrict out, std::uint16_t* __restrict worst, Size n) {
+    for (Size i = 0; i < n; ++i) {
+      const auto bits = load<std::uint16_t>(in, i);
+      const auto exponent = static_cast<std::uint16_t>(bits & kBits16);
+      worst[i] = worst[i] > exponent ? worst[i] : exponent;
+      const auto value = static_cast<double>(std::bit_cast<float>(std::uint32_t{bits} << 16));
+      out[i] = kLess ? value - base[i] : value;
+    }
   }
 };
 struct LoadF32 {
@@ -165,7 +173,8 @@ bool widen(std::span<const float> in, std::span<double> out) {
 bool load_values(DType dtype, Bytes in, std::span<double> out) {
   switch (dtype) {
     case DType::kBF16:
-      return dispatch<LoadBf16>(in.data(), out.data(), out.size()) == 0;
+      return dispatch<LoadBf16<false>>(in.data(), static_cast<const double*>(nullptr), out.data(),
+                                       out.size()) == 0;
     case DType::kF32:
       return dispatch<LoadF32>(in.data(), out.data(), out.size()) == 0;
     case DType::kF64:
@@ -173,6 +182,14 @@ bool load_values(DType dtype, Bytes in, std::span<double> out) {
     default:
       return load_staged(dtype, in, out);
   }
+}
+
+bool load_differences(DType dtype, Bytes in, std::span<const double> base, std::span<double> out) {
+  if (dtype == DType::kBF16)
+    return dispatch<LoadBf16<true>>(in.data(), base.data(), out.data(), out.size()) == 0;
+  const bool finite = load_values(dtype, in, out);
+  subtract(out, base);
+  return finite;
 }
 
 bool store_values(DType dtype, std::span<const double> in, std::span<std::byte> out) {

@@ -14,6 +14,10 @@ namespace lancet::ops {
 /// False when a value is NaN or infinite.
 [[nodiscard]] bool load_values(DType dtype, Bytes in, std::span<double> out);
 
+/// The same less `base`: out = in - base.
+[[nodiscard]] bool load_differences(DType dtype, Bytes in, std::span<const double> base,
+                                    std::span<double> out);
+
 /// float32 to float64; false when a value is not finite.
 [[nodiscard]] bool widen(std::span<const float> in, std::span<double> out);
 

@@ -3,6 +3,7 @@
 // before exact ones.
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace lancet::ops {
@@ -13,5 +14,15 @@ namespace lancet::ops {
 void correlate(std::span<const float> atoms, std::span<const float> residuals, std::size_t width,
                std::span<float> out);
 [[nodiscard]] double correlation_error(std::size_t width) noexcept;
+
+/// scores = |start - sum_s weights_s columns_s|, columns of 16-bit integers; the largest of
+/// (score - error) norm, at least 0.
+[[nodiscard]] float subtract_columns(std::span<float> scores, std::span<const float> start,
+                                     std::span<const std::int16_t* const> columns,
+                                     std::span<const float> weights, std::span<const float> norms,
+                                     float error);
+/// The places, in order, with (score + error) norm >= least.
+[[nodiscard]] std::size_t find_scores(std::span<const float> scores, std::span<const float> norms,
+                                      float error, float least, std::span<std::uint32_t> out);
 
 }  // namespace lancet::ops

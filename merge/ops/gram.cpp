@@ -53,9 +53,4 @@ Gram gram_of(const std::vector<In>& vectors) {
   return from_triangle(vectors.size(), sums);
 }
 
-void combine(Out out, const std::vector<Out>& models, const std::vector<double>& coefficients) {
-  fill(out, 0);
-  for (std::size_t i = 0; i < models.size(); ++i) add_scaled(out, models[i], coefficients[i]);
-}
-
 }  // namespace lancet::ops

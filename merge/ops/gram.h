@@ -32,7 +32,4 @@ class Gram {
 /// Of spans of equal size.
 [[nodiscard]] Gram gram_of(const std::vector<In>& vectors);
 
-/// sum coefficients_i models_i.
-void combine(Out out, const std::vector<Out>& models, const std::vector<double>& coefficients);
-
 }  // namespace lancet::ops

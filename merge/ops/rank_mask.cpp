@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/dispatch.h"
+#include "merge/ops/keys.h"
 
 #define LANCET_BODY [[gnu::always_inline]] static inline
 
@@ -53,32 +54,11 @@ LANCET_BODY std::uint32_t limit_of(double least, double step, std::uint32_t rank
   return static_cast<std::uint32_t>(whole + (whole < inside ? 1 : 0));
 }
 
-/// low[b]: elements of the bin whose word is below it are kept whatever their rank in the bin;
-/// from high[b] on they are dropped. begin[b]: the bin's smallest rank.
+/// limits[b] = limit_of of the smallest rank of bin b; of the last one, that of all elements.
 struct BinLimits {
-  LANCET_BODY void run(std::uint32_t* __restrict low, std::uint32_t* __restrict high,
-                       const std::uint32_t* __restrict begin, double least, double step, Size n) {
-    for (Size b = 0; b < n; ++b) {
-      low[b] = limit_of(least, step, begin[b]);
-      high[b] = limit_of(least, step, begin[b + 1] - 1);  // means nothing in an empty bin
-    }
-  }
-};
-
-/// x = 0 where the word is not below its bin's high limit; unsure = 1 where it is between both and
-/// the key not 0.
-struct Decide {
-  LANCET_BODY void run(double* __restrict x, std::uint32_t* __restrict unsure,
-                       const std::uint32_t* __restrict bins, const std::uint32_t* __restrict words,
-                       const std::uint32_t* __restrict keys, const std::uint32_t* __restrict low,
-                       const std::uint32_t* __restrict high, Size n) {
-    for (Size i = 0; i < n; ++i) {
-      const std::uint32_t word = words[i] >> 8;
-      const bool below = word < high[bins[i]];
-      unsure[i] = static_cast<std::uint32_t>(word >= low[bins[i]]) &
-                  static_cast<std::uint32_t>(below) & static_cast<std::uint32_t>(keys[i] != 0);
-      x[i] = below ? x[i] : 0.0;
-    }
+  LANCET_BODY void run(std::uint32_t* __restrict limits, const std::uint32_t* __restrict begin,
+                       double least, double step, Size n) {
+    for (Size b = 0; b < n; ++b) limits[b] = limit_of(least, step, begin[b]);
   }
 };
 
@@ -117,35 +97,41 @@ class RowRanks {
 void keep_by_rank(Out x, std::span<const std::uint32_t> keys, std::span<const std::uint32_t> words,
                   const RankChance& chance, const RankScratch& scratch) {
   const Size n = x.size();
+  // Most words are below the chance of every rank, or not below that of any.
+  const std::uint32_t least = limit_of(chance.least, chance.step, 0);
+  const std::uint32_t most = limit_of(chance.least, chance.step, static_cast<std::uint32_t>(n));
+  keep_random(x, words, most);
+  const auto open = scratch.found.first(find_words(words, keys, least, most, scratch.found.data()));
+  if (open.empty()) return;
   const Bins shape = bins_of(keys);
-  const auto bins = scratch.bins.first(n), unsure = scratch.bins.subspan(n, n);
+  const auto bins = scratch.bins.first(n);
   dispatch<BinOf>(bins.data(), keys.data(), shape.shift, shape.origin, n);
-  std::array<std::uint32_t, kMostBins + 1> begin;  // the first shape.count + 1 are used
+  std::array<std::uint32_t, kMostBins + 1> begin, limits;  // the first shape.count + 1 are used
   std::fill_n(begin.begin(), shape.count + 1, 0U);
   for (const std::uint32_t bin : bins) ++begin[bin + 1];
   for (std::uint32_t b = 0; b < shape.count; ++b) begin[b + 1] += begin[b];
-  std::array<std::uint32_t, kMostBins> low, high;
-  dispatch<BinLimits>(low.data(), high.data(), static_cast<const std::uint32_t*>(begin.data()),
-                      chance.least, chance.step, Size{shape.count});
-  dispatch<Decide>(x.data(), unsure.data(), static_cast<const std::uint32_t*>(bins.data()),
-                   words.data(), keys.data(), static_cast<const std::uint32_t*>(low.data()),
-                   static_cast<const std::uint32_t*>(high.data()), n);
-  Size count = 0;
-  for (Size i = 0; i < n; ++i) {
-    scratch.found[count] = static_cast<std::uint32_t>(i);
-    count += unsure[i];
+  dispatch<BinLimits>(limits.data(), static_cast<const std::uint32_t*>(begin.data()), chance.least,
+                      chance.step, Size{shape.count} + 1);
+  // Of the others, most are below the chance of every rank in their bin, or not below that of any.
+  Size unsure = 0;
+  for (const std::uint32_t i : open) {
+    const std::uint32_t word = words[i] >> 8, bin = bins[i];
+    const bool below = word < limits[bin + 1];
+    x[i] = below ? x[i] : 0.0;
+    open[unsure] = i;
+    unsure += below && word >= limits[bin] ? 1U : 0U;
   }
   const auto settle = [&](Size i, std::uint32_t rank) {
     if (words[i] >> 8 >= limit_of(chance.least, chance.step, rank)) x[i] = 0;
   };
-  if (count > n / 16 && n > kNarrow) {  // one by one would take longer than sorting
-    const auto ranks = unsure;
+  if (unsure > n / 16 && n > kNarrow) {  // one by one would take longer than sorting
+    const auto ranks = bins;
     rank_row(keys, ranks);
-    for (Size u = 0; u < count; ++u) settle(scratch.found[u], ranks[scratch.found[u]]);
+    for (const std::uint32_t i : open.first(unsure)) settle(i, ranks[i]);
     return;
   }
   RowRanks ranks(keys);
-  for (Size u = 0; u < count; ++u) settle(scratch.found[u], ranks.rank(scratch.found[u]));
+  for (const std::uint32_t i : open.first(unsure)) settle(i, ranks.rank(i));
 }
 
 void keep_by_rank_unbiased(Out x, std::span<const std::uint32_t> keys,

@@ -1,7 +1,7 @@
 #pragma once
 // Bernoulli masks whose chances grow with the rank of an element in its row (DELLA), without
-// sorting the rows: a histogram of the magnitudes gives every element a span of ranks, and only
-// where chance falls inside that span is the rank itself counted.
+// sorting the rows: most random words decide whatever the rank; for the others a histogram of the
+// magnitudes gives a span of ranks, and only where chance falls inside it is the rank counted.
 
 #include <cstdint>
 #include <span>
@@ -14,7 +14,7 @@ struct RankChance {
   double least = 0, step = 0;  ///< an element of rank r is kept with probability least + step r
 };
 
-/// What keep_by_rank needs beside a row: twice its width each.
+/// What keep_by_rank needs beside a row: its width each.
 struct RankScratch {
   std::span<std::uint32_t> bins, found;
 };

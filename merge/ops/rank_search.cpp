@@ -4,6 +4,8 @@
 #include <atomic>
 #include <limits>
 
+#include "merge/ops/keys.h"
+
 namespace lancet::ops {
 namespace {
 
@@ -17,16 +19,6 @@ constexpr std::uint32_t kLargest = 0x7FFFFFFF;  ///< no key is above it
 constexpr std::uint32_t kLowBits = 15;          ///< histogram passes: 16 high bits, 15 low ones
 constexpr std::uint32_t kHighBins = 1U << 16;
 constexpr std::uint32_t kLowBins = 1U << kLowBits;
-
-/// The bin that holds rank `rank` when bins are walked from the top; `rank` becomes the rank inside
-/// it.
-std::uint32_t bin_of_rank(std::span<const std::uint64_t> counts, std::uint64_t& rank) {
-  for (std::size_t bin = counts.size(); bin-- > 0;) {
-    if (rank < counts[bin]) return static_cast<std::uint32_t>(bin);
-    rank -= counts[bin];
-  }
-  return 0;
-}
 
 /// body(keys, q) for the keys of the series of every query q, in one block.
 template <typename Body>
@@ -64,7 +56,7 @@ class WindowSearch {
   /// False when a window has missed its rank or there was too much to collect. Ranks that are
   /// shares are known then in either case.
   bool run() {
-    task_.scan<Keys>([&] { return Keys(task_.block_size() + kSlack); },
+    task_.scan<Keys>([&] { return Keys(task_.block_size()); },
                      [&](const Block& block, Keys& buffer) { collect(block, buffer); });
     for (std::size_t q = 0; q < queries_.size(); ++q) {
       if (queries_[q].of_nonzero >= 0) set_rank(queries_[q], places_[q].nonzero);
@@ -77,7 +69,6 @@ class WindowSearch {
   }
 
  private:
-  static constexpr std::size_t kSlack = 16;  ///< collect_window writes whole vectors
   /// What a block has in a window.
   struct BlockCount {
     std::uint32_t keys = 0, pivots = 0;
@@ -224,14 +215,15 @@ class HistogramSearch {
 
   void run() {
     std::vector<std::uint64_t> ranks;
-    for (const RankQuery& query : queries_) ranks.push_back(query.rank);
-    const Counts high =
-        count(kHighBins, [](std::uint32_t key, std::size_t) { return key >> kLowBits; });
+    for (RankQuery& query : queries_) {
+      ranks.push_back(query.rank);
+      query.key = 0;
+    }
+    const Counts high = count(kHighBins, kLowBits);
     for (std::size_t q = 0; q < queries_.size(); ++q)
       queries_[q].key = bin_of_rank(std::span(high).subspan(q * kHighBins, kHighBins), ranks[q])
                         << kLowBits;
-    const Counts low =
-        count(kLowBins, [&](std::uint32_t key, std::size_t q) { return key - queries_[q].key; });
+    const Counts low = count(kLowBins, 0);
     std::vector<std::uint64_t> ties;
     for (std::size_t q = 0; q < queries_.size(); ++q) {
       const auto bins = std::span(low).subspan(q * kLowBins, kLowBins);
@@ -247,25 +239,19 @@ class HistogramSearch {
   const Series& series_;
   std::vector<RankQuery>& queries_;
 
-  /// For every query, how many keys are in each of its bins; a key of no bin is not counted.
-  template <typename BinOf>
-  Counts count(std::size_t bins, const BinOf& bin_of) const {
-    const auto states =
-        task_.scan<Counts>([&] { return Counts(queries_.size() * bins); },
-                           [&](const Block& block, Counts& counts) {
-                             for_queries(block, series_, queries_,
-                                         [&](std::span<const std::uint32_t> keys, std::size_t q) {
-                                           std::uint64_t* own = counts.data() + q * bins;
-                                           for (const std::uint32_t key : keys) {
-                                             const std::uint32_t bin = bin_of(key, q);
-                                             if (bin < bins) ++own[bin];
-                                           }
-                                         });
-                           });
+  /// For every query, how many of its keys are in each bin of 2^shift keys from its `key` on.
+  Counts count(std::size_t bins, std::uint32_t shift) const {
+    const auto states = task_.scan<Counts>(
+        [&] { return Counts(queries_.size() * bins); },
+        [&](const Block& block, Counts& counts) {
+          for_queries(
+              block, series_, queries_, [&](std::span<const std::uint32_t> keys, std::size_t q) {
+                count_keys(std::span(counts).subspan(q * bins, bins), keys, queries_[q].key, shift);
+              });
+        });
     Counts total(queries_.size() * bins);
-    for (const Counts& counts : states) {
-      for (std::size_t i = 0; i < total.size(); ++i) total[i] += counts[i];
-    }
+    for (const Counts& counts : states)
+      std::ranges::transform(total, counts, total.begin(), std::plus<>());
     return total;
   }
 

@@ -4,6 +4,8 @@
 #include <bit>
 #include <utility>
 
+#include "merge/ops/keys.h"
+
 namespace lancet::ops {
 
 namespace {
@@ -55,29 +57,43 @@ BandFilter::Side BandFilter::side_of(const Cut& cut, const Block& block) {
   return {key, block.number == cut.last.block ? cut.last.ties : 0};
 }
 
-void BandFilter::apply(const Block& block, In ranked, Out x) const {
-  Side outer = side_of(outer_, block), inner = side_of(inner_, block);
-  if (outer.ties == 0 && inner.ties == 0 && ranked.data() == x.data()) {
-    keep_magnitudes(x, outer.threshold, inner.threshold);
-    return;
-  }
-  const auto keys = block.keys;
-  magnitude_keys(keys, ranked);
-  if (outer.ties == 0 && inner.ties == 0) {
-    keep_between(x, keys, outer.threshold, inner.threshold);
-    return;
-  }
+template <typename Visit>
+void BandFilter::settle(std::span<const std::uint32_t> keys, Side outer, Side inner,
+                        const Visit& visit) {
   const auto is_in = [](Side& side, std::uint32_t key) {
     if (key > side.threshold) return true;
     if (key != side.threshold || side.ties == 0) return false;
     --side.ties;
     return true;
   };
-  for (std::size_t i = 0; i < x.size(); ++i) {
+  for (std::size_t i = 0; i < keys.size(); ++i) {
     const bool in_outer = is_in(outer, keys[i]);
     const bool in_inner = is_in(inner, keys[i]);
-    if (!in_outer || in_inner) x[i] = 0;
+    visit(i, in_outer && !in_inner);
   }
+}
+
+void BandFilter::keep(const Block& block, Out x) const {
+  const Side outer = side_of(outer_, block), inner = side_of(inner_, block);
+  if (outer.ties == 0 && inner.ties == 0) {
+    keep_magnitudes(x, outer.threshold, inner.threshold);
+    return;
+  }
+  magnitude_keys(block.keys, x);
+  settle(block.keys, outer, inner, [&](std::size_t i, bool kept) { x[i] = kept ? x[i] : 0.0; });
+}
+
+void BandFilter::mark(const Block& block, In x, std::span<std::uint8_t> bits) const {
+  const Side outer = side_of(outer_, block), inner = side_of(inner_, block);
+  magnitude_keys(block.keys, x);
+  if (outer.ties == 0 && inner.ties == 0) {
+    mark_between(bits, block.keys, outer.threshold, inner.threshold);
+    return;
+  }
+  std::ranges::fill(bits, std::uint8_t{0});
+  settle(block.keys, outer, inner, [&](std::size_t i, bool kept) {
+    bits[i / 8] = static_cast<std::uint8_t>(bits[i / 8] | (kept ? 1U : 0U) << i % 8);
+  });
 }
 
 std::vector<float> magnitudes_at(const MergeTask& task,

@@ -25,9 +25,10 @@ class BandFilter {
   /// One band for each series.
   [[nodiscard]] static std::vector<BandFilter> find(const MergeTask& task, const Series& series,
                                                     const std::vector<RankBand>& bands);
-  /// x = 0 where the rank of `ranked`, the series' values in `block`, is outside the band. They may
-  /// be one.
-  void apply(const Block& block, In ranked, Out x) const;
+  /// x, the series' values in `block`: 0 where the rank is outside the band.
+  void keep(const Block& block, Out x) const;
+  /// A bit for each of the series' values in `block` (keys.h): its rank is in the band.
+  void mark(const Block& block, In x, std::span<std::uint8_t> bits) const;
 
  private:
   /// "rank < count".
@@ -43,6 +44,10 @@ class BandFilter {
   Cut inner_, outer_;  ///< in the band: in outer and not in inner
 
   [[nodiscard]] static Side side_of(const Cut& cut, const Block& block);
+  /// visit(i, in the band) for the keys of a block that has ties.
+  template <typename Visit>
+  static void settle(std::span<const std::uint32_t> keys, Side outer, Side inner,
+                     const Visit& visit);
 };
 
 /// The magnitudes at the given ranks (0 = the smallest) of one series, as float32. Ranks are below

@@ -24,6 +24,7 @@ constexpr Parameter kOwn[] = {
     {"threshold", 2e-2, 0, 1e12, false,
      "directions of C with an eigenvalue below are free to change"},
     {"l2", 10, 1e-9, 1e12, false, "ridge of the update"},
+    kProtectKeys,
 };
 const std::vector<Parameter> kNumbers = mass_edit_numbers(kOwn);
 
@@ -92,7 +93,7 @@ const Editor editor_alphaedit{.name = "alphaedit",
                               .numbers = kNumbers,
                               .words = mass_edit_words(),
                               .max_facts = 0,
-                              .spreads = true,
+                              .reach = Reach::kRange,
                               .plan = plan};
 
 }  // namespace lancet

@@ -45,7 +45,6 @@ const Editor editor_emmet{.name = "emmet",
                           .numbers = kNumbers,
                           .words = mass_edit_words(),
                           .max_facts = 0,
-                          .spreads = false,
                           .plan = plan};
 
 }  // namespace lancet

@@ -25,6 +25,7 @@ constexpr Parameter kOwn[] = {
     {"lambda", kAuto, 1e-9, 1e12, false,
      "weight of the covariance; auto: a tenth of the mean of k^T C^-1 k over the facts"},
     {"history", 1, 0, 1, true, "1 = what earlier turns wrote is kept (MEMIT-seq)"},
+    kProtectKeys,
 };
 const std::vector<Parameter> kNumbers = mass_edit_numbers(kOwn);
 
@@ -58,14 +59,13 @@ Adjusted adjust(const Metric& metric, const at::Tensor& keys, const PastKeys& pa
   const double size =
       (keys * metric.solver.solve(keys).x).sum(0).mean().item<double>();  // k^T C^-1 k
   const double lambda = parameters.number_or("lambda", kLambdaShare * size);
-  const bool history = parameters.integer("history") == 1 && past.count() > 0;
   Adjusted out;
-  if (history && past.moment().defined()) {
+  if (past.moment().defined()) {
     const at::Tensor c =
         metric.matrix.defined() ? metric.matrix : at::eye(keys.size(0), at::kDouble);
     out = solve_panel(SpdSolver(lambda * c + past.moment()), keys, {}, 1);
   } else {
-    out = solve_panel(metric.solver, keys, history ? past.panel() : at::Tensor(), lambda);
+    out = solve_panel(metric.solver, keys, past.panel(), lambda);
   }
   out.notes["lambda"] = lambda;
   out.notes["key_size"] = size;
@@ -90,7 +90,7 @@ const Editor editor_memit{.name = "memit",
                           .numbers = kNumbers,
                           .words = mass_edit_words(),
                           .max_facts = 0,
-                          .spreads = true,
+                          .reach = Reach::kRange,
                           .plan = plan};
 
 }  // namespace lancet

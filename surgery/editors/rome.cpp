@@ -96,7 +96,7 @@ Keys pick_keys(const RowStates& states, std::int64_t rewriting, const Parameters
 /// Keys of other subjects in the fact's own prompt, float64 [n, d_in]; n = 0 where none fit.
 at::Tensor other_keys(const Decoder& model, const Tokenizer& tokenizer, const Fact& fact,
                       std::int64_t layer) {
-  std::vector<Row> rows;
+  std::vector<PromptRow> rows;
   for (const std::string& subject : protected_subjects(fact, kProtected)) {
     try {
       rows.push_back(locate_subject(tokenizer, "{}", fact.prompt, subject));
@@ -141,12 +141,15 @@ struct OneEdit {
 OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact, std::int64_t layer,
                  const std::vector<std::string>& contexts, const SpdSolver& solver) {
   const FactRows rows = fact_rows(input.tokenizer, fact, contexts);
-  std::vector<Row> all = rows.rewriting;
+  std::vector<PromptRow> all = rows.rewriting;
   all.push_back(rows.subject_only);
   RowStates states = read_rows(model, all, layer);
   const Keys keys =
       pick_keys(states, static_cast<std::int64_t>(rows.rewriting.size()), input.parameters);
-  const Value value = optimise_value(model, rows, states, layer, value_options(input.parameters));
+  const auto known = input.values.find(fact.id);
+  const Value value = known == input.values.end() ? optimise_value(model, rows, states, layer,
+                                                                   value_options(input.parameters))
+                                                  : known_value(known->second, states.values[0]);
   states.chunks.clear();
   trim_memory();
 
@@ -192,11 +195,6 @@ Decoder with_edit(const Decoder& model, const MatrixRef& down, const OneEdit& ed
 }
 
 EditPlan plan(const EditInput& input) {
-  if (input.batch > 1) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("rome: expected facts one after another, found --batch {}", input.batch),
-         "leave --batch out, or take memit, emmet or alphaedit");
-  }
   const std::int64_t layer = input.layers.front();
   const std::vector<std::string> contexts = contexts_of(input);
   trim_memory();
@@ -207,14 +205,17 @@ EditPlan plan(const EditInput& input) {
   Json facts = Json::array();
   for (std::size_t i = 0; i < input.facts.size(); ++i) {
     OneEdit edit = edit_one(model, input, input.facts[i], layer, contexts, solver);
-    if (i + 1 < input.facts.size()) model = with_edit(model, model.mlp_down(layer), edit);
+    if (i + 1 < input.facts.size() || input.keeps)
+      model = with_edit(model, model.mlp_down(layer), edit);
+    if (input.keeps && !input.keeps(model)) break;
     left.push_back(edit.left);
     right.push_back(edit.right);
     out.traces.push_back(std::move(edit.trace));
     facts.push_back(std::move(edit.notes));
   }
   const MatrixRef down = input.model.mlp_down(layer);
-  out.factors.push_back({layer, down.name, down.layout, at::stack(left, 1), at::stack(right, 1)});
+  if (!left.empty())
+    out.factors.push_back({layer, down.name, down.layout, at::stack(left, 1), at::stack(right, 1)});
   out.notes = {{"contexts", contexts}, {"ridge", solver.ridge()}, {"facts", facts}};
   return out;
 }
@@ -228,7 +229,7 @@ const Editor editor_rome{.name = "rome",
                          .numbers = kNumbers,
                          .words = words(),
                          .max_facts = 0,
-                         .spreads = false,
+                         .batches = false,
                          .plan = plan};
 
 }  // namespace lancet

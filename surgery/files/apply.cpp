@@ -12,9 +12,12 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/log.h"
 #include "core/parallel.h"
 #include "core/text.h"
 #include "formats/quant/decode.h"
+#include "surgery/files/conflicts.h"
+#include "surgery/files/sketch.h"
 #include "surgery/files/undo.h"
 
 namespace lancet {
@@ -126,31 +129,28 @@ bool add_rows(PlainTensor& tensor, const std::vector<Column>& columns, std::size
   return finite;
 }
 
-/// Two edits of one subject and prompt with different targets cannot both hold.
-void check_conflicts(const Ledger& ledger, bool force) {
-  std::map<std::pair<std::string, std::string>, const EditRecord*> seen;
-  for (const EditRecord& edit : ledger.edits) {
-    if (!edit.fact.is_object()) continue;
-    const auto text = [&](const char* key) { return json_string(edit.fact, key, "ledger", ""); };
-    const auto [at, fresh] = seen.try_emplace({text("subject"), text("prompt")}, &edit);
-    if (fresh || json_string(at->second->fact, "target", "ledger", "") == text("target")) continue;
-    if (!force) {
-      fail(ErrorKind::kMismatch, "apply",
-           fmt::format("edits '{}' and '{}' give '{}' different targets ('{}', '{}')",
-                       at->second->id, edit.id, text("subject"),
-                       json_string(at->second->fact, "target", "ledger", ""), text("target")),
-           "take one of them out with `lancet undo --edit ID`, or give --force");
+/// Checks that `info` was computed on the model's own tensor, or on its state after the deltas
+/// before. Where only the hash differs and the sketch does not, it is the same matrix in another
+/// precision.
+void check_base(const LedgerTensor& info, const PlainTensor& original, const PlainTensor& current,
+                std::string_view delta, bool force) {
+  const std::string own = plain_sha256(original);
+  if (info.base_sha256 == own || info.base_sha256 == plain_sha256(current)) return;
+  if (!info.base_sketch.empty()) {
+    const double apart = std::min(sketch_distance(info.base_sketch, sketch_plain(original)),
+                                  sketch_distance(info.base_sketch, sketch_plain(current)));
+    if (apart <= kSamePrecision) {
+      log::warn(fmt::format(
+          "tensor '{}' has other bytes than the base of {}, but nearly the same values (apart by "
+          "{:.2g}): taken as another precision of it",
+          info.name, delta, apart));
+      return;
     }
   }
-}
-
-/// Checks `info`'s base hash against the model's own tensor and its state after the deltas before.
-void check_base(const LedgerTensor& info, const std::string& original, const std::string& current,
-                std::string_view delta, bool force) {
-  if (info.base_sha256 == original || info.base_sha256 == current || force) return;
+  if (force) return;
   fail(ErrorKind::kMismatch, "apply",
        fmt::format("tensor '{}': expected the base with SHA-256 {}, found {} ({})", info.name,
-                   info.base_sha256, current, delta),
+                   info.base_sha256, own, delta),
        "the delta was made for another model; --force applies it all the same");
 }
 
@@ -232,8 +232,7 @@ std::vector<std::string> push_delta(EditStack& stack, const ModelSource& source,
       PlainTensor base = read_plain(source, info.name, dtype);
       at->second = {info.name, base, base};
     }
-    const std::string own = plain_sha256(read_plain(source, info.name));
-    check_base(info, own, plain_sha256(at->second.edited), name, force);
+    check_base(info, read_plain(source, info.name), at->second.edited, name, force);
     at->second.edited = apply_to_tensor(at->second.edited, info, delta.tensors[i], delta.ledger);
   }
   const std::size_t before = stack.delta.ledger.edits.size();
@@ -309,7 +308,7 @@ Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, con
         push_delta(stack, source, load_delta(path), path.string(), options.force, options.dtype);
     ids.insert(ids.end(), pushed.begin(), pushed.end());
   }
-  check_conflicts(stack.delta.ledger, options.force);
+  if (!options.force) check_conflicts(stack.delta.ledger);
 
   Json result{{"output", out.string()}, {"edits", ids}, {"tensors", Json::array()}};
   std::vector<ChangedTensor> list;

@@ -1,3 +1,4 @@
+// What is computed on deltas: norms, one behind another, one edit less.
 #include "surgery/files/delta.h"
 
 #include <algorithm>
@@ -9,95 +10,9 @@
 
 #include "core/error.h"
 #include "core/text.h"
-#include "formats/containers/safetensors.h"
 
 namespace lancet {
 namespace {
-
-constexpr std::string_view kLeft = ".left";
-constexpr std::string_view kRight = ".right";
-
-fs::path beside(const fs::path& model, std::string_view name) {
-  return fs::is_directory(model) ? model / name
-                                 : fs::path(model.string() + "." + std::string(name));
-}
-
-/// The delta file itself, or the one that stands beside a model.
-fs::path resolve(const fs::path& path) {
-  if (fs::is_directory(path)) return path / kDeltaFile;
-  const fs::path sibling = delta_path(path);
-  return fs::exists(sibling) ? sibling : path;
-}
-
-const std::string& metadata_text(const SafetensorsHeader& header, const std::string& key,
-                                 const std::string& source) {
-  const auto found = header.metadata.find(key);
-  if (found == header.metadata.end()) {
-    fail(ErrorKind::kInput, "delta",
-         fmt::format("expected metadata '{}', found none ({})", key, source),
-         "is this a file that `lancet edit` wrote?");
-  }
-  return found->second;
-}
-
-std::vector<float> read_factor(const MappedFile& file, const SafetensorsHeader& header,
-                               const std::string& name, std::int64_t rows, std::int64_t& rank) {
-  const auto found = std::find_if(header.tensors.begin(), header.tensors.end(),
-                                  [&](const TensorInfo& t) { return t.name == name; });
-  const std::string source = file.path().string();
-  if (found == header.tensors.end()) {
-    fail(ErrorKind::kInput, "delta",
-         fmt::format("expected tensor '{}', found none ({})", name, source));
-  }
-  if (found->dtype != DType::kF32 || found->shape.size() != 2 || found->shape[0] != rows ||
-      (rank >= 0 && found->shape[1] != rank)) {
-    fail(ErrorKind::kInput, "delta",
-         fmt::format("tensor '{}': expected F32 [{}, {}], found {} [{}] ({})", name, rows,
-                     rank >= 0 ? std::to_string(rank) : "rank", dtype_info(found->dtype).name,
-                     fmt::join(found->shape, ", "), source));
-  }
-  rank = found->shape[1];
-  std::vector<float> values(static_cast<std::size_t>(found->elements()));
-  if (!values.empty())
-    std::memcpy(values.data(), file.bytes().data() + found->offset, found->bytes);
-  const auto bad =
-      std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-  if (bad != values.end()) {
-    fail(ErrorKind::kInput, "delta",
-         fmt::format("tensor '{}': element {} is not finite ({})", name, bad - values.begin(),
-                     source));
-  }
-  return values;
-}
-
-/// Columns of the edits of one tensor must tile [0, rank) in order.
-void check_columns(const Ledger& ledger, const std::string& name, std::int64_t rank,
-                   const std::string& source) {
-  std::int64_t next = 0;
-  for (const EditRecord& edit : ledger.edits) {
-    const auto found = edit.columns.find(name);
-    if (found == edit.columns.end()) continue;
-    if (found->second.first != next) {
-      fail(ErrorKind::kInput, "delta",
-           fmt::format("edit '{}', tensor '{}': expected columns from {}, found {} ({})", edit.id,
-                       name, next, found->second.first, source));
-    }
-    next = found->second.second;
-  }
-  if (next != rank) {
-    fail(ErrorKind::kInput, "delta",
-         fmt::format("tensor '{}': the edits name {} columns, the factors have {} ({})", name, next,
-                     rank, source));
-  }
-}
-
-OutputTensor output_f32(std::string name, std::vector<std::int64_t> shape,
-                        const std::vector<float>& values) {
-  return {std::move(name), DType::kF32, std::move(shape),
-          [&values](const std::function<void(Bytes)>& emit) {
-            emit(std::as_bytes(std::span(values)));
-          }};
-}
 
 /// Columns `keep` of a row-major [rows, rank].
 std::vector<float> take_columns(const std::vector<float>& values, std::int64_t rank,
@@ -124,6 +39,19 @@ std::vector<float> beside_columns(const std::vector<float>& a, std::int64_t ra,
   return out;
 }
 
+/// kUsage for an id that is not there.
+void check_ids(const Ledger& ledger, const std::vector<std::string>& ids) {
+  std::vector<std::string_view> known;
+  for (const EditRecord& edit : ledger.edits) known.push_back(edit.id);
+  for (const std::string& id : ids) {
+    if (ledger.find_edit(id) != nullptr) continue;
+    fail(ErrorKind::kUsage, "undo",
+         fmt::format("expected the id of an edit of this model ({}), found '{}'",
+                     fmt::join(known, ", "), printable(id)),
+         did_you_mean(id, known));
+  }
+}
+
 std::string unique_id(const Ledger& ledger, const std::string& wish) {
   if (ledger.find_edit(wish) == nullptr) return wish;
   for (int i = 2;; ++i) {
@@ -134,80 +62,52 @@ std::string unique_id(const Ledger& ledger, const std::string& wish) {
 
 }  // namespace
 
-fs::path delta_path(const fs::path& model) { return beside(model, kDeltaFile); }
-fs::path undo_path(const fs::path& model) { return beside(model, "lancet.undo.safetensors"); }
-
 const DeltaTensor* Delta::find(std::string_view name) const noexcept {
   const auto found =
       std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
   return found == tensors.end() ? nullptr : &*found;
 }
 
-Delta load_delta(const fs::path& path) {
-  const MappedFile file(resolve(path));
-  const std::string source = file.path().string();
-  const SafetensorsHeader header = parse_safetensors(file.bytes(), file.size(), source);
-  const std::string& format = metadata_text(header, "format", source);
-  if (format != "lancet.delta") {
-    fail(ErrorKind::kInput, "delta",
-         fmt::format("expected format 'lancet.delta', found '{}' ({})", printable(format), source));
-  }
-  Delta delta;
-  delta.ledger =
-      ledger_from_json(parse_json(metadata_text(header, "ledger", source), source), source);
-  for (const LedgerTensor& info : delta.ledger.tensors) {
-    DeltaTensor tensor{info.name, -1, {}, {}};
-    tensor.left =
-        read_factor(file, header, info.name + std::string(kLeft), info.d_out, tensor.rank);
-    tensor.right =
-        read_factor(file, header, info.name + std::string(kRight), info.d_in, tensor.rank);
-    check_columns(delta.ledger, info.name, tensor.rank, source);
-    delta.tensors.push_back(std::move(tensor));
-  }
-  if (header.tensors.size() != 2 * delta.tensors.size()) {
-    fail(ErrorKind::kInput, "delta",
-         fmt::format("expected {} tensors, found {} ({})", 2 * delta.tensors.size(),
-                     header.tensors.size(), source));
-  }
-  return delta;
-}
-
-void save_delta(const fs::path& path, const Delta& delta) {
-  std::vector<OutputTensor> tensors;
-  for (std::size_t i = 0; i < delta.tensors.size(); ++i) {
-    const DeltaTensor& tensor = delta.tensors[i];
-    const LedgerTensor& info = delta.ledger.tensors[i];
-    tensors.push_back(
-        output_f32(tensor.name + std::string(kLeft), {info.d_out, tensor.rank}, tensor.left));
-    tensors.push_back(
-        output_f32(tensor.name + std::string(kRight), {info.d_in, tensor.rank}, tensor.right));
-  }
-  save_safetensors(path, std::move(tensors),
-                   {{"format", "lancet.delta"},
-                    {"version", "1"},
-                    {"ledger", dump_json(ledger_to_json(delta.ledger))}});
-}
-
 double delta_norm(const DeltaTensor& tensor, std::int64_t first, std::int64_t last) {
   const std::int64_t rank = tensor.rank;
   if (last < 0) last = rank;
   if (rank == 0 || first >= last) return 0;
-  // ||L R^T||_F^2 = sum_ab (L^T L)_ab (R^T R)_ab
-  const auto gram = [&](const std::vector<float>& values, std::int64_t a, std::int64_t b) {
-    double sum = 0;
+  // ||L R^T||_F^2 = sum_ab (L^T L)_ab (R^T R)_ab, both summed over rows in order.
+  const auto count = static_cast<std::size_t>(last - first);
+  const auto gram = [&](const std::vector<float>& values) {
+    std::vector<double> out(count * count);
     for (std::size_t row = 0; row < values.size(); row += static_cast<std::size_t>(rank)) {
-      sum += static_cast<double>(values[row + static_cast<std::size_t>(a)]) *
-             static_cast<double>(values[row + static_cast<std::size_t>(b)]);
+      const float* at = &values[row + static_cast<std::size_t>(first)];
+      for (std::size_t a = 0; a < count; ++a) {
+        const auto factor = static_cast<double>(at[a]);
+        if (factor == 0) continue;
+        for (std::size_t b = a; b < count; ++b)
+          out[a * count + b] += factor * static_cast<double>(at[b]);
+      }
     }
-    return sum;
+    return out;
   };
+  const std::vector<double> left = gram(tensor.left), right = gram(tensor.right);
   double sum = 0;
-  for (std::int64_t a = first; a < last; ++a) {
-    for (std::int64_t b = a; b < last; ++b) {
-      sum += (a == b ? 1 : 2) * gram(tensor.left, a, b) * gram(tensor.right, a, b);
-    }
+  for (std::size_t a = 0; a < count; ++a) {
+    for (std::size_t b = a; b < count; ++b)
+      sum += (a == b ? 1 : 2) * left[a * count + b] * right[a * count + b];
   }
   return std::sqrt(std::max(sum, 0.0));
+}
+
+bool needs_rewrite(const Ledger& ledger, const std::vector<std::string>& ids) {
+  check_ids(ledger, ids);
+  const std::set<std::string_view> drop(ids.begin(), ids.end());
+  std::vector<std::int64_t> gone(ledger.stages.size()), kept(ledger.stages.size());
+  for (const EditRecord& edit : ledger.edits)
+    ++(drop.contains(edit.id) ? gone : kept)[static_cast<std::size_t>(edit.stage)];
+  bool changed = false;  // something is missing below
+  for (std::size_t s = 0; s < ledger.stages.size(); ++s) {
+    if (kept[s] > 0 && (gone[s] > 0 || (changed && ledger.stages[s].follows))) return true;
+    changed = changed || gone[s] > 0;
+  }
+  return false;
 }
 
 Delta append_delta(const Delta& first, const Delta& next) {
@@ -258,15 +158,7 @@ Delta append_delta(const Delta& first, const Delta& next) {
 }
 
 Delta without_edits(const Delta& delta, const std::vector<std::string>& ids) {
-  std::vector<std::string_view> known;
-  for (const EditRecord& edit : delta.ledger.edits) known.push_back(edit.id);
-  for (const std::string& id : ids) {
-    if (delta.ledger.find_edit(id) != nullptr) continue;
-    fail(ErrorKind::kUsage, "undo",
-         fmt::format("expected the id of an edit of this model ({}), found '{}'",
-                     fmt::join(known, ", "), printable(id)),
-         did_you_mean(id, known));
-  }
+  check_ids(delta.ledger, ids);
   const std::set<std::string> drop(ids.begin(), ids.end());
   Delta out;
   out.ledger = delta.ledger;

@@ -2,7 +2,9 @@
 // lancet.delta.safetensors: edits as low-rank factors. Per tensor NAME two float32 tensors,
 // NAME.left [d_out, r] and NAME.right [d_in, r], with delta W = left right^T for the mathematical W
 // [d_out, d_in] whatever the stored layout; metadata: format = "lancet.delta", version = "1",
-// ledger = JSON.
+// ledger = JSON. Where the method has them, NAME.keys [edits, d_in] and `values` [edits, d_model]
+// hold key and value of the edits that the ledger marks, in its order: with them an edit is taken
+// out of a batch without another search.
 
 #include <cstdint>
 #include <string>
@@ -45,10 +47,15 @@ void save_delta(const fs::path& path, const Delta& delta);
 /// prompt, target, true?, norm: {tensor: x}, metrics?}]}. For an undo file kind is "undo".
 [[nodiscard]] Json describe_delta(const fs::path& path);
 
+/// Whether other edits were computed together with these or on top of them, so that their factors
+/// would be others without them. kUsage for an unknown id (with "did you mean").
+[[nodiscard]] bool needs_rewrite(const Ledger& ledger, const std::vector<std::string>& ids);
+
 /// Appends `next` as later stages (ids made unique). Tensors of both must agree in shape and layout
 /// (kMismatch). The base hashes of tensors that `first` already has are kept.
 [[nodiscard]] Delta append_delta(const Delta& first, const Delta& next);
-/// The same delta without some edits: their columns are dropped. kUsage for an id that is not there
+/// The same delta without some edits: their columns are dropped. What that means where
+/// needs_rewrite() says yes is the caller's business. kUsage for an id that is not there
 /// (with "did you mean").
 [[nodiscard]] Delta without_edits(const Delta& delta, const std::vector<std::string>& ids);
 /// ||left right^T||_F, all columns or some, in float64.

@@ -8,8 +8,15 @@
 //                ROME takes answers[0], so published numbers of the two differ.
 //   EasyEdit,    prompt, target_new, subject, ground_truth, rephrase_prompt, locality / portability
 //   KnowEdit     {name: {prompt, ground_truth}} or {name: [{...}]}; WikiBio: text, labels, concept
+//   MQuAKE       requested_rewrite as a list, questions, new_answer, new_answer_alias: one fact a
+//   rewrite, the questions are checks of the first
+//   RippleEdits  edit {prompt, ...} with the whole sentence, and lists of tests by kind
 //   ours         subject, prompt with {}, target, true, paraphrases, neighbors, generation, leak,
-//   unrelated, lang
+//   unrelated, checks, lang
+// What follows from an edit (portability, questions of several hops, ripples) becomes checks:
+// fact_checks.cpp.
+#include <cctype>
+
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -132,8 +139,7 @@ void add_locality(const Json& record, std::vector<Fact::Neighbor>& out) {
   }
 }
 
-Fact counterfact(const Json& record) {
-  const Json& rewrite = record["requested_rewrite"];
+Fact counterfact(const Json& record, const Json& rewrite) {
   if (!rewrite.is_object()) bad("requested_rewrite", "an object", rewrite.type_name());
   const auto object_text = [&](const char* key) -> std::optional<std::string> {
     const Json* value = find(rewrite, key);
@@ -201,6 +207,40 @@ Fact wikibio(const Json& record) {
   return fact;
 }
 
+/// "The name of the country of citizenship of Leonardo DiCaprio is Syria." The subject stands
+/// between the relation's own words and " is", unless the record has it.
+Fact ripple(const Json& record) {
+  const Json& edit = record["edit"];
+  if (!edit.is_object()) bad("edit", "an object", edit.type_name());
+  std::string sentence = text_at(edit, "prompt");
+  while (!sentence.empty() && (sentence.back() == '.' || sentence.back() == ' '))
+    sentence.pop_back();
+  const std::size_t is = sentence.rfind(" is ");
+  if (is == std::string::npos) bad("edit.prompt", "a sentence with ' is '", "'" + sentence + "'");
+  Fact fact;
+  fact.target = sentence.substr(is + 4);
+  const std::string asked = sentence.substr(0, is + 3);
+  if (const auto subject = optional_text(edit, "subject")) {
+    fact.subject = *subject;
+  } else {
+    std::string relation = optional_text(edit, "relation").value_or("");
+    for (char& c : relation)
+      c = c == '_' ? ' ' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const std::size_t at = asked.find(relation + " of ");
+    if (relation.empty() || at == std::string::npos)
+      bad("edit", "'subject', or the relation's words in 'prompt'", "neither");
+    const std::size_t from = at + relation.size() + 4;
+    fact.subject = asked.substr(from, asked.size() - 3 - from);
+  }
+  fact.prompt = template_of(asked, fact.subject, "edit.prompt");
+  if (const Json* original = find(edit, "original_fact"); original != nullptr) {
+    std::string before = optional_text(*original, "prompt").value_or("");
+    while (before.ends_with('.') || before.ends_with(' ')) before.pop_back();
+    if (before.starts_with(asked + " ")) fact.truth = before.substr(asked.size() + 1);
+  }
+  return fact;
+}
+
 Fact ours(const Json& record) {
   Fact fact;
   fact.subject = text_at(record, "subject");
@@ -253,7 +293,11 @@ Fact parse_fact(const Json& record, std::size_t index) {
   const auto has = [&](std::string_view key) { return find(record, key) != nullptr; };
   Fact fact;
   if (has("requested_rewrite")) {
-    fact = counterfact(record);
+    const Json& rewrite = record["requested_rewrite"];
+    if (rewrite.is_array() && rewrite.empty()) bad("requested_rewrite", "a rewrite", "none");
+    fact = counterfact(record, rewrite.is_array() ? rewrite.front() : rewrite);
+  } else if (has("edit")) {
+    fact = ripple(record);
   } else if (has("src")) {
     fact = zsre(record);
   } else if (has("target_new")) {
@@ -264,8 +308,21 @@ Fact parse_fact(const Json& record, std::size_t index) {
     fact = ours(record);
   }
   fact.id = record_id(record, index);
+  fact.checks = read_checks(record);
   check_fact(fact);
   return fact;
+}
+
+std::vector<Fact> parse_record(const Json& record, std::size_t index) {
+  std::vector<Fact> out{parse_fact(record, index)};
+  const Json* rewrites = find(record, "requested_rewrite");
+  if (rewrites == nullptr || !rewrites->is_array()) return out;
+  for (std::size_t i = 1; i < rewrites->size(); ++i) {
+    out.push_back(counterfact(Json::object(), (*rewrites)[i]));
+    out.back().id = fmt::format("{}-{}", out.front().id, i + 1);
+    check_fact(out.back());
+  }
+  return out;
 }
 
 Json fact_to_json(const Fact& fact) {
@@ -281,6 +338,14 @@ Json fact_to_json(const Fact& fact) {
   if (!fact.generation.empty()) json["generation"] = fact.generation;
   if (!fact.leak.empty()) json["leak"] = fact.leak;
   if (!fact.unrelated.empty()) json["unrelated"] = fact.unrelated;
+  for (const Fact::Check& check : fact.checks) {
+    Json entry{{"group", check.group}, {"prompt", check.prompt}, {"answers", check.answers}};
+    if (!check.set.empty()) entry["set"] = check.set;
+    if (check.all) entry["all"] = true;
+    for (const Fact::Check& condition : check.conditions)
+      entry["conditions"].push_back({{"prompt", condition.prompt}, {"answers", condition.answers}});
+    json["checks"].push_back(std::move(entry));
+  }
   if (!fact.lang.empty()) json["lang"] = fact.lang;
   return json;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -110,6 +111,10 @@ std::string key_of(const std::string& message) {
   return end == std::string::npos ? "" : message.substr(kMark.size(), end - kMark.size());
 }
 
+std::string fill_slot(std::string prompt, const std::string& subject) {
+  return prompt.replace(prompt.find("{}"), 2, subject);
+}
+
 }  // namespace
 
 FactsFile parse_facts(std::string_view text, std::string_view source) {
@@ -119,7 +124,10 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
   const std::vector<Slice> slices = slice_records(text, source);
   for (std::size_t i = 0; i < slices.size(); ++i) {
     try {
-      file.facts.push_back(parse_fact(parse_json(slices[i].text, source), i + 1));
+      for (Fact& fact : parse_record(parse_json(slices[i].text, source), i + 1)) {
+        file.facts.push_back(std::move(fact));
+        file.lines.push_back(slices[i].line);
+      }
     } catch (const Error& error) {
       const std::string key = key_of(error.message());
       file.bad.push_back(
@@ -132,6 +140,59 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
          fmt::format("expected at least one record, found none ({})", source));
   }
   return file;
+}
+
+void check_together(FactsFile& file, bool last_wins, std::string_view source) {
+  std::vector<std::string> problem(file.facts.size());
+  std::map<std::string, std::size_t> ids;
+  std::map<std::pair<std::string, std::string>, std::size_t> asked;
+  for (std::size_t i = 0; i < file.facts.size(); ++i) {
+    const Fact& fact = file.facts[i];
+    if (fact.truth == fact.target) {
+      problem[i] =
+          fmt::format("key 'target': expected another answer than 'true', found '{}' twice",
+                      printable(fact.target));
+      continue;
+    }
+    const auto [same_id, fresh_id] = ids.try_emplace(fact.id, i);
+    const auto [same, fresh] = asked.try_emplace({fact.subject, fact.prompt}, i);
+    const Fact& before = file.facts[same->second];
+    if (!fresh && before.target == fact.target) {
+      problem[i] = fmt::format("says what the record at line {} says", file.lines[same->second]);
+      continue;
+    }
+    if (!fresh && last_wins) {
+      problem[same->second] = fmt::format("gives way to line {}, which wants '{}'", file.lines[i],
+                                          printable(fact.target));
+      if (same_id->second == same->second) same_id->second = i;
+      same->second = i;
+    } else if (!fresh) {
+      fail(ErrorKind::kUsage, "facts",
+           fmt::format("lines {} and {}: expected one target for '{}', found '{}' and '{}' ({})",
+                       file.lines[same->second], file.lines[i],
+                       printable(fill_slot(fact.prompt, fact.subject)), printable(before.target),
+                       printable(fact.target), source),
+           "take one of them out, or give --last-wins");
+    }
+    if (!fresh_id && same_id->second != i) {
+      fail(ErrorKind::kUsage, "facts",
+           fmt::format("lines {} and {}: expected an id each, found '{}' twice ({})",
+                       file.lines[same_id->second], file.lines[i], printable(fact.id), source),
+           "ids are what `undo --edit` takes out");
+    }
+  }
+  FactsFile kept;
+  kept.bad = std::move(file.bad);
+  for (std::size_t i = 0; i < file.facts.size(); ++i) {
+    if (problem[i].empty()) {
+      kept.facts.push_back(std::move(file.facts[i]));
+      kept.lines.push_back(file.lines[i]);
+    } else {
+      kept.bad.push_back({i + 1, file.lines[i], key_of(problem[i]),
+                          fmt::format("record at line {}: {}", file.lines[i], problem[i])});
+    }
+  }
+  file = std::move(kept);
 }
 
 FactsFile read_facts(const fs::path& path) {

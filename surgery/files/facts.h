@@ -23,6 +23,7 @@ struct BadRecord {
 
 struct FactsFile {
   std::vector<Fact> facts;
+  std::vector<std::size_t> lines;  ///< 1-based, where each of `facts` begins
   std::vector<BadRecord> bad;
 };
 
@@ -31,9 +32,20 @@ struct FactsFile {
 [[nodiscard]] FactsFile read_facts(const fs::path& path);
 [[nodiscard]] FactsFile parse_facts(std::string_view text, std::string_view source);
 
+/// What stands against editing the facts of one file together. A target that is the record's own
+/// `true`, or a record that says what an earlier one says, goes to `bad`. Two records with one id,
+/// or with one subject and prompt but different targets, are kUsage and named by line; with
+/// `last_wins` the earlier one of such a contradiction goes to `bad` instead.
+void check_together(FactsFile& file, bool last_wins, std::string_view source);
+
 /// One record of any known kind. Throws kUsage "key 'subject': expected ..., found ..." (`index`
 /// gives the id of a record without one: "1", "2", ...).
 [[nodiscard]] Fact parse_fact(const Json& record, std::size_t index);
+/// The facts of one record: MQuAKE's have several rewrites (ids ID, ID-2, ...), all others one.
+[[nodiscard]] std::vector<Fact> parse_record(const Json& record, std::size_t index);
+/// Questions of a record whose answers follow from the edit or stay: KnowEdit's and EasyEdit's
+/// portability and locality, MQuAKE's questions, RippleEdits' tests, and `checks` of our own.
+[[nodiscard]] std::vector<Fact::Check> read_checks(const Json& record);
 /// Our own form of a fact, as `--requests` reads it.
 [[nodiscard]] Json fact_to_json(const Fact& fact);
 

@@ -38,7 +38,11 @@ Json stage_to_json(const StageRecord& stage) {
           {"covariance", stage.covariance},
           {"contexts", stage.contexts},
           {"created_by", stage.created_by},
-          {"notes", stage.notes}};
+          {"notes", stage.notes},
+          {"batch", stage.batch},
+          {"covariance_from", stage.covariance_from},
+          {"joint", stage.joint},
+          {"follows", stage.follows}};
 }
 
 StageRecord stage_from_json(const Json& json, std::string_view source) {
@@ -66,6 +70,10 @@ StageRecord stage_from_json(const Json& json, std::string_view source) {
   }
   stage.created_by = json_string(json, "created_by", source, "");
   stage.notes = optional_member(json, "notes");
+  stage.batch = json_int(json, "batch", source, 0);
+  stage.covariance_from = json_string(json, "covariance_from", source, "auto");
+  stage.joint = json_bool(json, "joint", source, false);
+  stage.follows = json_bool(json, "follows", source, false);
   return stage;
 }
 
@@ -76,7 +84,8 @@ Json tensor_to_json(const LedgerTensor& tensor) {
           {"d_out", tensor.d_out},
           {"d_in", tensor.d_in},
           {"base_dtype", tensor.base_dtype},
-          {"base_sha256", tensor.base_sha256}};
+          {"base_sha256", tensor.base_sha256},
+          {"base_sketch", tensor.base_sketch}};
 }
 
 LedgerTensor tensor_from_json(const Json& json, std::string_view source) {
@@ -93,6 +102,13 @@ LedgerTensor tensor_from_json(const Json& json, std::string_view source) {
   tensor.d_in = json_int(json, "d_in", source);
   tensor.base_dtype = json_string(json, "base_dtype", source);
   tensor.base_sha256 = json_string(json, "base_sha256", source);
+  for (const Json& value : optional_member(json, "base_sketch")) {
+    if (!value.is_number()) {
+      fail(ErrorKind::kInput, "ledger",
+           fmt::format("key 'base_sketch': expected numbers ({})", source));
+    }
+    tensor.base_sketch.push_back(value.get<double>());
+  }
   if (tensor.d_out <= 0 || tensor.d_in <= 0) {
     fail(ErrorKind::kInput, "ledger",
          fmt::format("tensor '{}': expected positive sizes, found {} x {} ({})", tensor.name,
@@ -104,10 +120,15 @@ LedgerTensor tensor_from_json(const Json& json, std::string_view source) {
 Json edit_to_json(const EditRecord& edit) {
   Json columns = Json::object();
   for (const auto& [name, range] : edit.columns) columns[name] = {range.first, range.second};
+  Json keys = Json::array();
+  for (const auto& [name, key] : edit.keys) keys.push_back(name);
   return {{"id", edit.id},
           {"stage", edit.stage},
           {"fact", edit.fact},
           {"metrics", edit.metrics},
+          {"residual", edit.residual},
+          {"value", !edit.value.empty()},
+          {"keys", keys},
           {"columns", columns}};
 }
 
@@ -117,6 +138,7 @@ EditRecord edit_from_json(const Json& json, std::string_view source) {
   edit.stage = json_int(json, "stage", source);
   edit.fact = optional_member(json, "fact");
   edit.metrics = optional_member(json, "metrics");
+  edit.residual = json_number(json, "residual", source, 0);
   for (const auto& [name, range] : member(json, "columns", Json::value_t::object, source).items()) {
     if (!range.is_array() || range.size() != 2 || !range[0].is_number_integer() ||
         !range[1].is_number_integer()) {

@@ -24,6 +24,10 @@ struct EditRecord {
   Json metrics;  ///< probes before and after, relative norms; may be null
   /// Columns [first, last) of the factors of a tensor.
   std::map<std::string, std::pair<std::int64_t, std::int64_t>> columns;
+  double residual = 0;  ///< relative residual of the linear system
+  std::vector<float>
+      value;  ///< v* or z [d_model]; empty = the method has none. In delta files only
+  std::map<std::string, std::vector<float>> keys;  ///< k* [d_in] by tensor. In delta files only
 };
 
 /// What one call of an editor did.
@@ -36,6 +40,10 @@ struct StageRecord {
   std::vector<std::string> contexts;
   std::string created_by;  ///< "lancet 0.1.0"
   Json notes;
+  std::int64_t batch = 0;                ///< facts that were written together; 0 = all
+  std::string covariance_from = "auto";  ///< auto, none, or the file's path
+  bool joint = false;    ///< the columns are of all its edits together and stand under the first
+  bool follows = false;  ///< it was computed on the model with the stages before it
 };
 
 /// An edited tensor and the base it was computed on.
@@ -46,6 +54,7 @@ struct LedgerTensor {
   std::int64_t d_out = 0, d_in = 0;
   std::string base_dtype;   ///< "F32", ...: stored dtype of the base, F32 for a quantised one
   std::string base_sha256;  ///< of the base's plain bytes (plain_sha256)
+  std::vector<double> base_sketch;  ///< sketch_plain() of the base; empty in old files
 };
 
 struct Ledger {

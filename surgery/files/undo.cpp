@@ -55,6 +55,12 @@ std::vector<ChangedTensor> restore(const ModelSource& source, UndoFile undo, con
   return out;
 }
 
+Delta rewrite(const UndoOptions& options, const ModelSource& source, const UndoFile& undo,
+              const Delta& all, const std::vector<std::string>& ids) {
+  if (options.rewrite) return options.rewrite(source, undo, all, ids);
+  fail(ErrorKind::kInternal, "undo", "other edits have to be computed anew, and nobody can");
+}
+
 /// The files of a model that was written to `fresh`, with the names they shall get: weights first,
 /// the ledger last, so that an undo that was killed between two renames can be run again.
 std::vector<std::pair<fs::path, fs::path>> moves(const fs::path& fresh, const fs::path& model,
@@ -165,18 +171,24 @@ Json undo_model(const fs::path& edited, const std::vector<std::string>& ids,
   }
   UndoFile undo = load_undo(undo_path(edited));
   Delta remaining;
-  if (!ids.empty()) remaining = without_edits(load_delta(delta_path(edited)), ids);
+  bool rewrites = false;
+  if (!ids.empty()) {
+    const Delta all = load_delta(delta_path(edited));
+    rewrites = needs_rewrite(all.ledger, ids);
+    remaining = rewrites && !options.plan ? rewrite(options, source, undo, all, ids)
+                                          : without_edits(all, ids);
+  }
   std::vector<std::string> removed, kept;
   for (const EditRecord& edit : undo.ledger.edits) {
     (remaining.ledger.find_edit(edit.id) == nullptr ? removed : kept).push_back(edit.id);
   }
   bool as_written = true;
-  const auto changed = restore(source, std::move(undo), remaining, options.force, as_written);
-  Json result{{"output", target.string()},
-              {"removed", removed},
-              {"remaining", kept},
-              {"tensors", Json::array()},
-              {"exact", as_written}};
+  // A plan says what would be touched; the rewritten factors are not known yet.
+  const auto changed =
+      restore(source, std::move(undo), options.plan && rewrites ? Delta{} : remaining,
+              options.force, as_written);
+  Json result{{"output", target.string()}, {"removed", removed},       {"remaining", kept},
+              {"rewrites", rewrites},      {"tensors", Json::array()}, {"exact", as_written}};
   for (const ChangedTensor& tensor : changed) result["tensors"].push_back(tensor.name);
   if (options.plan) {
     result["plan"] = true;

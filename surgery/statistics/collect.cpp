@@ -26,9 +26,9 @@ double since(Clock::time_point start) {
 }
 
 /// Windows of the documents, longest first, so that batches have little padding.
-std::vector<Row> cut(const Tokenizer& tokenizer, const std::vector<std::string>& documents,
-                     std::int64_t window, std::int64_t room, std::int64_t& used) {
-  std::vector<Row> out;
+std::vector<PromptRow> cut(const Tokenizer& tokenizer, const std::vector<std::string>& documents,
+                           std::int64_t window, std::int64_t room, std::int64_t& used) {
+  std::vector<PromptRow> out;
   std::int64_t left = room > 0 ? room : INT64_MAX;
   used = 0;
   for (const std::string& document : documents) {
@@ -40,12 +40,13 @@ std::vector<Row> cut(const Tokenizer& tokenizer, const std::vector<std::string>&
       out.push_back({{ids.begin() + first, ids.begin() + std::min(count, first + window)}, 0});
     left -= count;
   }
-  std::ranges::stable_sort(out, std::greater{}, [](const Row& row) { return row.ids.size(); });
+  std::ranges::stable_sort(out, std::greater{},
+                           [](const PromptRow& row) { return row.ids.size(); });
   return out;
 }
 
 /// Adds the keys of rows [first, last) at every layer; the pass ends at the highest.
-void add_rows(const Decoder& model, const std::vector<Row>& rows, std::int64_t first,
+void add_rows(const Decoder& model, const std::vector<PromptRow>& rows, std::int64_t first,
               std::int64_t last, Moments& moments) {
   Pass pass;
   const at::Tensor ids = pad_rows(rows, first, last, pass.lengths).to(model.options().device());
@@ -72,7 +73,7 @@ void add_group(const Decoder& model, const Tokenizer& tokenizer,
                Moments& moments) {
   const c10::AutoGradMode no_gradient(false);
   std::int64_t used = 0;
-  const std::vector<Row> rows = cut(tokenizer, documents, window, room, used);
+  const std::vector<PromptRow> rows = cut(tokenizer, documents, window, room, used);
   const auto count = std::ssize(rows);
   for (std::int64_t first = 0; first < count;) {
     check_interrupted();
@@ -83,7 +84,7 @@ void add_group(const Decoder& model, const Tokenizer& tokenizer,
     add_rows(model, rows, first, last, moments);
     first = last;
   }
-  for (const Row& row : rows) moments.tokens += std::ssize(row.ids);
+  for (const PromptRow& row : rows) moments.tokens += std::ssize(row.ids);
   moments.documents += used;
   ++moments.groups;
 }

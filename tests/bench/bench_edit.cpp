@@ -1,7 +1,7 @@
 // Edits every fact of a file alone, from the original model, and prints quality and time: the table
 // of docs/editing.md.
-//   bench_edit MODEL FACTS [--layers auto] [--covariance auto] [--limit N] [--perplexity-tokens
-//   1500] [--no-unrelated]
+//   bench_edit MODEL FACTS [--method rome] [--layers auto] [--covariance auto] [--limit N]
+//   [--perplexity-tokens 1500] [--no-unrelated]
 //              [--option key=value]... [--json]
 #include <cstdio>
 #include <cstdlib>
@@ -25,7 +25,7 @@ namespace {
 
 struct Arguments {
   fs::path model, facts;
-  std::string layers = "auto", covariance = "auto";
+  std::string method = "rome", layers = "auto", covariance = "auto";
   std::size_t limit = 0;
   std::int64_t perplexity_tokens = 1500;
   bool unrelated = true, json = false;
@@ -35,7 +35,8 @@ struct Arguments {
 Arguments parse(int argc, char** argv) {
   if (argc < 3) {
     std::fputs(
-        "usage: bench_edit MODEL FACTS [--layers L] [--covariance C] [--limit N] [--option k=v]... "
+        "usage: bench_edit MODEL FACTS [--method M] [--layers L] [--covariance C] [--limit N] "
+        "[--option k=v]... "
         "[--json]\n",
         stderr);
     std::exit(2);
@@ -49,6 +50,7 @@ Arguments parse(int argc, char** argv) {
     if (name == "--json") out.json = true;
     if (i + 1 >= argc || name == "--no-unrelated" || name == "--json") continue;
     const std::string value = argv[++i];
+    if (name == "--method") out.method = value;
     if (name == "--layers") out.layers = value;
     if (name == "--covariance") out.covariance = value;
     if (name == "--limit") out.limit = std::stoul(value);
@@ -71,20 +73,20 @@ struct Outcome {
 };
 
 Outcome edit_alone(const SurgeryModel& model, const Editor& editor, const Parameters& parameters,
-                   CovarianceSource& covariance, const Fact& fact, std::int64_t layer,
-                   double perplexity, std::int64_t tokens) {
+                   CovarianceSource& covariance, const Fact& fact,
+                   const std::vector<std::int64_t>& layers, double perplexity,
+                   std::int64_t tokens) {
   Stopwatch watch;
   const EditPlan plan = editor.plan({model.decoder,
                                      model.tokenizer,
                                      {fact},
-                                     {layer},
+                                     layers,
                                      [&](std::int64_t l) { return covariance.matrix(l); },
                                      parameters,
                                      0});
   watch.lap("plan");
-  EditRequest request;
-  request.facts = {fact};
-  const EditedModel edited = realise(model, request, {}, plan, {layer}, parameters.json(), nullptr);
+  const EditedModel edited =
+      realise(model, plan, {fact}, stage_record(editor, parameters, 0, layers, plan), false);
   const auto questions = make_questions(&model.decoder, model.tokenizer, {fact});
   Outcome out;
   const auto after = ask(edited.decoder, questions);
@@ -107,13 +109,12 @@ int run(const Arguments& arguments) {
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(arguments.model, {});
   watch.lap("load");
-  const Editor& editor = find_editor("rome");
+  const Editor& editor = find_editor(arguments.method);
   const Parameters parameters(editor.numbers, editor.words, arguments.options);
-  const LayerChoice choice = choose_layers(
-      arguments.layers, model.decoder.spec(),
-      [&](std::int64_t layer) { return try_layer(model, editor, facts.front(), layer, 0); });
-  CovarianceSource covariance(model, arguments.covariance);
-  (void)covariance.matrix(choice.layers.front());
+  const LayerChoice choice = layers_of(arguments.layers, editor, model, facts.front(), 0);
+  CovarianceSource covariance(model.decoder, model.tokenizer, model.source.config(),
+                              editor.covariance ? arguments.covariance : "none");
+  for (const std::int64_t layer : choice.layers) (void)covariance.matrix(layer);
   watch.lap("covariance");
   const double perplexity =
       arguments.perplexity_tokens > 0
@@ -139,9 +140,8 @@ int run(const Arguments& arguments) {
   double ratio = 0, norm = 0, seconds = 0, passes = 0;
   for (Fact& fact : facts) {
     if (!arguments.unrelated) fact.unrelated.clear();
-    const Outcome outcome =
-        edit_alone(model, editor, parameters, covariance, fact, choice.layers.front(), perplexity,
-                   arguments.perplexity_tokens);
+    const Outcome outcome = edit_alone(model, editor, parameters, covariance, fact, choice.layers,
+                                       perplexity, arguments.perplexity_tokens);
     const FactMetrics& m = outcome.metrics;
     table.add({fact.id + " " + fact.subject + " -> " + fact.target, number(m.es), number(m.em),
                number(m.ps), number(m.pem), number(m.ns), number(m.na), number(m.leak),
@@ -162,7 +162,7 @@ int run(const Arguments& arguments) {
   const FactMetrics mean = mean_metrics(all);
   if (arguments.json) {
     Json json{{"facts", facts.size()},
-              {"layer", choice.layers.front()},
+              {"layers", choice.layers},
               {"mean", metrics_to_json(mean)},
               {"perplexity_ratio", ratio / count},
               {"relative_norm", norm / count},

@@ -15,6 +15,8 @@ from email.utils import formatdate
 
 FAULTS = ("429", "429-seconds", "429-date", "500", "502", "503", "reset-before", "reset-in-headers", "reset-after-headers",
           "cut-json", "cut-stream", "wrong-type", "stall", "repeat", "wrong-usage", "bomb", "error-body")
+# What cannot befall an answer that is (or is not) streamed.
+NOT_STREAMED, STREAMED = ("cut-stream", "repeat"), ("cut-json",)
 BOMB = gzip.compress(b" " * (30 << 20), 9)
 
 
@@ -27,7 +29,7 @@ def text_of(body):
 
 
 class FaultServer:
-    def __init__(self, seed=0, rate=0.0, faults=FAULTS, patience=3, answer=None, delay=0.0, models=("toy",)):
+    def __init__(self, seed=0, rate=0.0, faults=FAULTS, patience=3, answer=None, delay=0.0, models=("toy",), tls=None):
         self.random = random.Random(seed)
         self.rate, self.faults, self.patience, self.delay = rate, faults, patience, delay
         self.answer = answer or (lambda body: text_of(body)[1])
@@ -39,7 +41,8 @@ class FaultServer:
         self.stopping = False
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.tls = tls  # an ssl.SSLContext
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/v1"
         threading.Thread(target=self.accept, daemon=True).start()
 
     def close(self):
@@ -67,6 +70,8 @@ class FaultServer:
 
     def serve(self, connection):
         try:
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
             with connection, connection.makefile("rb") as reader:
                 while not self.stopping and self.one(connection, reader):
                     pass
@@ -96,7 +101,8 @@ class FaultServer:
             self.bodies.append(body)
             self.headers.append(headers)
             faulty = self.random.random() < self.rate and self.failed.get(key, 0) < self.patience
-            fault = self.random.choice(self.faults) if faulty else None
+            other = STREAMED if body.get("stream", False) else NOT_STREAMED
+            fault = self.random.choice([each for each in self.faults if each not in other]) if faulty else None
             if fault:
                 self.failed[key] = self.failed.get(key, 0) + 1
                 self.kinds[fault] = self.kinds.get(fault, 0) + 1

@@ -7,6 +7,7 @@ import pathlib
 import random
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -56,8 +57,8 @@ class Faults(Shell):
             self.assertEqual(server.twice(), 0)
         return (self.work / name).read_bytes(), result
 
-    def killed_until_done(self, job, out, draw, reference):
-        """Runs the job, kill -9 at random moments, until it ends by itself; returns the number of kills."""
+    def killed_until_done(self, job, out, draw, reference, code=0):
+        """Runs the job, kill -9 at random moments, until it ends by itself; returns the number of kills and what was said."""
         kills = 0
         while True:
             process = subprocess.Popen([str(LANCET), "synthesize", str(job), "-o", out, "--json"], cwd=self.work,
@@ -72,20 +73,28 @@ class Faults(Shell):
                     self.assertEqual((self.work / out).read_bytes(), reference, "half a dataset under the final name")
                     (self.work / out).unlink()
                 continue
-            self.assertEqual(process.returncode, 0, error)
+            self.assertEqual(process.returncode, code, error)
             return kills, json.loads(output)
 
     def test_random_faults_and_kills_change_no_byte_and_ask_nothing_twice(self):
         references = {stream: self.reference(stream)[0] for stream in ("false", "true")}
         self.assertEqual(references["false"], references["true"])
-        met, kills_in_all, twice_in_all = {}, 0, 0
+        met, kills_in_all, twice_in_all, capped = {}, 0, 0, 0
         for schedule in range(SCHEDULES):
             draw = random.Random(schedule)
             stream = "true" if schedule % 2 else "false"
             out = f"out{schedule}.jsonl"
             with FaultServer(seed=schedule, rate=draw.uniform(0.1, 0.6), delay=0.01) as server:
-                kills, result = self.killed_until_done(self.job(server.url, extra=f"  stream: {stream}\n"), out, draw,
-                                                       references[stream])
+                kills = 0
+                if schedule % 4 == 1:  # first up to a cap, which faults and kills do not move
+                    limits, stream_line = LIMITS + ", max_requests: 30", f"  stream: {stream}\n"
+                    kills, said = self.killed_until_done(self.job(server.url, limits, stream_line), out, draw, references[stream], 6)
+                    self.assertIn("max_requests 30", said["error"]["message"])
+                    self.assertLessEqual(server.seen, 30 + 8 * kills, f"schedule {schedule}")
+                    capped += 1
+                more, result = self.killed_until_done(self.job(server.url, extra=f"  stream: {stream}\n"), out, draw,
+                                                      references[stream])
+                kills += more
                 self.assertEqual((self.work / out).read_bytes(), references[stream], f"schedule {schedule}")
                 # What was in flight at a kill, and nothing else, may have been answered twice.
                 self.assertLessEqual(server.twice(), 8 * kills, f"schedule {schedule}")
@@ -95,8 +104,8 @@ class Faults(Shell):
                     met[kind] = met.get(kind, 0) + count
                 kills_in_all += kills
                 twice_in_all += server.twice()
-        print(f"{SCHEDULES} schedules, {kills_in_all} kills, {sum(met.values())} faults: {met}; answered twice: {twice_in_all}",
-              file=sys.stderr)
+        print(f"{SCHEDULES} schedules, {kills_in_all} kills, {sum(met.values())} faults: {met}; answered twice: {twice_in_all}; "
+              f"held at a cap: {capped}", file=sys.stderr)
         if SCHEDULES >= 20:
             self.assertEqual(set(met), set(FAULTS), "a fault was never drawn")
             self.assertGreaterEqual(kills_in_all, SCHEDULES)
@@ -282,6 +291,32 @@ class Secrets(Shell):
                 error = self.json(job, "-o", "o.jsonl", code=3, env={"TOY_KEY": self.KEY})["error"]
                 self.assertIn("redirects to", error["message"])
             self.assertEqual(elsewhere.seen, 0)
+
+
+class Tls(Shell):
+    """Certificates are made by openssl for the test."""
+
+    def certificate(self, name, address):
+        if shutil.which("openssl") is None:
+            self.skipTest("no openssl to make a certificate with")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", f"/CN={name}", "-addext", f"subjectAltName=IP:{address}", "-keyout", f"{name}.key", "-out", f"{name}.pem"],
+                       cwd=self.work, check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.work / f"{name}.pem", self.work / f"{name}.key")
+        return context
+
+    def test_a_certificate_must_be_known_and_for_this_host(self):
+        with FaultServer(tls=self.certificate("right", "127.0.0.1")) as server:
+            error = self.json(self.job(server.url), "-o", "o.jsonl", code=6)["error"]
+            self.assertIn("certificate", error["message"])
+            self.assertIn("ca_file", error["hint"])
+            self.assertEqual(server.seen, 0)
+            self.assertEqual(self.json(self.job(server.url, extra="  ca_file: right.pem\n"), "-o", "o.jsonl")["rows"], SEEDS)
+        with FaultServer(tls=self.certificate("other", "127.0.0.2")) as server:
+            error = self.json(self.job(server.url, extra="  ca_file: other.pem\n"), "-o", "p.jsonl", code=6)["error"]
+            self.assertIn("127.0.0.1", error["message"])
+            self.assertEqual(server.seen, 0)
 
 
 class Use(Shell):

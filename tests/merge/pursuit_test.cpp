@@ -182,7 +182,7 @@ TEST_CASE("pursuit: more atoms than dimensions end with the row itself, dependen
 TEST_CASE("pursuit: threads, batches, memory and instruction sets do not move a bit") {
   const Problem p(400, 40, 300, 11);
   const auto whole = p.run({.atoms = 6});
-  check_equal(whole, p.run({.atoms = 6, .memory = 1}));            // row by row
+  check_equal(whole, p.run({.atoms = 6, .memory = 1}));            // row by row, no cosines
   check_equal(whole, p.run({.atoms = 6, .memory = 64 << 10}, 1));  // read in every pass
   parallel::set_threads(1);
   check_equal(whole, p.run({.atoms = 6}));
@@ -192,6 +192,33 @@ TEST_CASE("pursuit: threads, batches, memory and instruction sets do not move a 
   const auto plain = p.run({.atoms = 6});
   limit_isa(best);
   check_equal(whole, plain);
+}
+
+TEST_CASE("pursuit: with cosines and without them the choice is the same, also to the last atom") {
+  for (const bool unit : {false, true}) {
+    const Problem p(700, 48, 333, 21);
+    const PursuitOptions with{.atoms = 48, .unit_atoms = unit};  // leaves nothing but rounding
+    PursuitOptions without = with;
+    without.memory = 1 << 16;
+    REQUIRE(plan_pursuit(p.targets.size(), p.atoms.size(), p.width, with).cosines);
+    REQUIRE_FALSE(plan_pursuit(p.targets.size(), p.atoms.size(), p.width, without).cosines);
+    check_equal(p.run(with), p.run(without));
+  }
+}
+
+TEST_CASE("pursuit: cosines between atoms are within their error") {
+  const Problem p(150, 70, 150, 4);
+  const MemoryReader reader = p.reader();
+  const Atoms atoms(reader, p.atoms, 0);
+  const AtomCosines cosines(atoms);
+  for (std::size_t i = 0; i < atoms.size(); ++i) {
+    for (std::size_t j = 0; j < atoms.size(); ++j) {
+      const ops::In a = std::span(p.table).subspan(i * p.width, p.width);
+      const ops::In b = std::span(p.table).subspan(j * p.width, p.width);
+      const double exact = ops::dot(a, b) / std::sqrt(ops::dot(a, a) * ops::dot(b, b));
+      REQUIRE(std::fabs(cosines.of(i)[j] / AtomCosines::kOne - exact) <= cosines.error());
+    }
+  }
 }
 
 TEST_CASE("correlate: no error is larger than its bound, for any remainder of the tiles") {

@@ -9,6 +9,7 @@
 #include "core/dispatch.h"
 #include "core/rng.h"
 #include "merge/ops/convert.h"
+#include "merge/ops/keys.h"
 #include "merge/ops/rank_mask.h"
 #include "tests/catch.h"
 #include "tests/merge/memory.h"
@@ -38,16 +39,20 @@ std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
   ops::multiply(x, b);
   std::vector<std::uint32_t> keys(a.size());
   ops::magnitude_keys(keys, x);
-  const std::uint64_t equal = ops::keep_between(x, keys, keys[0], keys[a.size() / 2]);
-  std::vector<std::uint32_t> inside(a.size() + 16), words(a.size());
+  std::vector<std::uint32_t> inside(a.size()), words(a.size()), places(a.size());
+  std::vector<std::uint8_t> bits((a.size() + 7) / 8);
   const auto [low, high] = std::minmax(keys[0], keys[a.size() - 1]);
   const ops::Collected found =
       ops::collect_window(keys, {low, high, keys[a.size() / 2]}, inside.data());
   Random(5, "x").fill_bits(0, words);
+  std::vector<std::uint32_t> some(keys);
+  for (std::size_t i = 0; i < some.size(); i += 5) some[i] = 0;
+  const std::size_t drawn = ops::find_words(words, some, 3U << 20, 11U << 20, places.data());
+  ops::mark_between(bits, keys, low, high);
   Values magnitudes(a), random(b);
   ops::keep_magnitudes(magnitudes, low, high);
   ops::keep_random(random, words, ops::chance_limit(0.4));
-  std::vector<std::uint64_t> out{equal,
+  std::vector<std::uint64_t> out{drawn,
                                  found.inside,
                                  found.above,
                                  found.pivots,
@@ -58,6 +63,8 @@ std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
                                  std::bit_cast<std::uint64_t>(ops::abs_sum(b))};
   for (const double v : x) out.push_back(std::bit_cast<std::uint64_t>(v));
   out.insert(out.end(), inside.begin(), inside.begin() + static_cast<std::ptrdiff_t>(found.inside));
+  out.insert(out.end(), places.begin(), places.begin() + static_cast<std::ptrdiff_t>(drawn));
+  out.insert(out.end(), bits.begin(), bits.end());
   for (const Values* values : {&mixed, &magnitudes, &random}) {
     for (const double v : *values) out.push_back(std::bit_cast<std::uint64_t>(v));
   }
@@ -66,6 +73,9 @@ std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
     Values back(a.size());
     CHECK(ops::store_values(dtype, a, bytes));
     CHECK(ops::load_values(dtype, bytes, back));
+    Values less(b.begin(), b.end());
+    CHECK(ops::load_differences(dtype, bytes, a, less));
+    for (std::size_t i = 0; i < a.size(); ++i) CHECK(less[i] == back[i] - a[i]);
     for (const double v : back) out.push_back(std::bit_cast<std::uint64_t>(v));
   }
   return out;
@@ -172,7 +182,7 @@ TEST_CASE("merge ops: masks by rank are those of the ranks of a stable sort") {
     for (const double grid : {0.0, 0.25, 3.0}) {
       Values row = random_values(n, static_cast<unsigned>(n));
       for (double& v : row) v = grid > 0 ? std::round(v / grid) * grid : v;
-      std::vector<std::uint32_t> keys(n), words(n), ranks(n), sorted(2 * n), found(2 * n);
+      std::vector<std::uint32_t> keys(n), words(n), ranks(n), sorted(n), found(n);
       ops::magnitude_keys(keys, row);
       ops::rank_row(keys, ranks);
       Random(3, "mask").fill_bits(0, words);
@@ -203,6 +213,40 @@ TEST_CASE("merge ops: marks keep what was not zero") {
       Values x(n, 2.0);
       ops::keep_marked(x, bits);
       for (std::size_t i = 0; i < n; ++i) CHECK((x[i] == 2.0) == (some[i] != 0));
+    }
+  }
+}
+
+TEST_CASE("merge ops: words and keys that are found are those that a plain search finds") {
+  for (const std::size_t n : {1U, 7U, 16U, 17U, 1000U}) {
+    std::vector<std::uint32_t> words(n), keys(n);
+    Random(8, "words").fill_bits(0, words);
+    Random(9, "keys").fill_bits(0, keys);
+    for (std::uint32_t& key : keys) key = key % 4 == 0 ? 0 : key >> 1;
+    const ops::Window window{1U << 28, UINT32_MAX, keys[n / 2]};
+    const std::uint32_t low = 1U << 22, high = 1U << 23;
+    std::vector<std::uint32_t> places, inside;
+    std::vector<std::uint8_t> marked((n + 7) / 8);
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::uint32_t word = words[i] >> 8;
+      if (word >= low && word < high && keys[i] != 0)
+        places.push_back(static_cast<std::uint32_t>(i));
+      if (keys[i] >= window.low && keys[i] != window.pivot) inside.push_back(keys[i]);
+      if (keys[i] > low && keys[i] <= 1U << 30)
+        marked[i / 8] = static_cast<std::uint8_t>(marked[i / 8] | 1U << i % 8);
+    }
+    for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
+      const IsaLimit limit(isa);
+      std::vector<std::uint32_t> found(n), collected(n);
+      found.resize(ops::find_words(words, keys, low, high, found.data()));
+      CHECK(found == places);
+      const ops::Collected counts = ops::collect_window(keys, window, collected.data());
+      collected.resize(counts.inside);
+      CHECK(collected == inside);
+      CHECK(counts.above == 0);
+      std::vector<std::uint8_t> bits(marked.size(), 0xAA);
+      ops::mark_between(bits, keys, low, 1U << 30);
+      CHECK(bits == marked);
     }
   }
 }

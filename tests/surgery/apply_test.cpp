@@ -7,6 +7,7 @@
 #include "formats/quant/decode.h"
 #include "surgery/files/delta.h"
 #include "surgery/files/lora.h"
+#include "surgery/files/sketch.h"
 #include "surgery/files/undo.h"
 #include "tests/catch.h"
 #include "tests/surgery/tiny_edit.h"
@@ -250,6 +251,44 @@ TEST_CASE("apply: another base, a conflict and an existing OUT are refused witho
         }) == ErrorKind::kMismatch);
 }
 
+TEST_CASE("apply: the same model in another precision is taken, another model is not") {
+  const Scratch scratch;
+  tiny_edit::save(scratch / "m", tiny_edit::weights(1));
+  tiny_edit::save(scratch / "half", tiny_edit::weights(1), DType::kBF16);
+  tiny_edit::save(scratch / "other", tiny_edit::weights(2), DType::kBF16);
+  Delta delta = make_delta(scratch / "m", {"a"});
+  delta.ledger.tensors[0].base_sketch =
+      sketch_plain(read_plain(ModelSource::open(scratch / "m"), kMatrix));
+  save_delta(scratch / "d.safetensors", delta);
+  CHECK_NOTHROW(apply_delta(scratch / "half", {scratch / "d.safetensors"}, scratch / "e", {}));
+  CHECK(kind_of([&] {
+          (void)apply_delta(scratch / "other", {scratch / "d.safetensors"}, scratch / "f", {});
+        }) == ErrorKind::kMismatch);
+}
+
+TEST_CASE("apply: edits of different stages under nearly the same key are refused") {
+  const Scratch scratch;
+  tiny_edit::save(scratch / "m", tiny_edit::weights(1));
+  const auto with_key = [&](const char* id, const char* target, const std::vector<float>& key) {
+    Delta delta = make_delta(scratch / "m", {id});
+    delta.ledger.edits[0].fact["target"] = target;
+    delta.ledger.edits[0].keys[kMatrix] = key;
+    save_delta(scratch / (std::string(id) + ".safetensors"), delta);
+    return scratch / (std::string(id) + ".safetensors");
+  };
+  std::vector<float> key = random_values("key", tiny_edit::kFf, 1);
+  const fs::path first = with_key("a", "x", key);
+  key[0] += 0.1F;
+  const fs::path same_target = with_key("b", "x", key), other = with_key("c", "y", key);
+  const fs::path far = with_key("d", "y", random_values("far", tiny_edit::kFf, 1));
+  const auto apply = [&](const fs::path& next, const char* out) {
+    return kind_of([&] { (void)apply_delta(scratch / "m", {first, next}, scratch / out, {}); });
+  };
+  CHECK(apply(other, "e1") == ErrorKind::kMismatch);
+  CHECK_NOTHROW(apply_delta(scratch / "m", {first, same_target}, scratch / "e2", {}));
+  CHECK_NOTHROW(apply_delta(scratch / "m", {first, far}, scratch / "e3", {}));
+}
+
 TEST_CASE("apply: --plan checks and writes nothing") {
   const Scratch scratch;
   tiny_edit::save(scratch / "m", tiny_edit::weights(1));
@@ -282,10 +321,10 @@ TEST_CASE("undo: all edits out gives the original bytes, whatever was stacked") 
 TEST_CASE("undo: one edit out is the model that never had it") {
   const Scratch scratch;
   tiny_edit::save(scratch / "m", tiny_edit::weights(4), DType::kBF16);
-  const Delta both = make_delta(scratch / "m", {"a", "b"}, 0.3F);
-  save_delta(scratch / "both.safetensors", both);
-  save_delta(scratch / "only.safetensors", without_edits(both, {"a"}));
-  (void)apply_delta(scratch / "m", {scratch / "both.safetensors"}, scratch / "e", {});
+  save_delta(scratch / "other.safetensors", make_delta(scratch / "m", {"a"}, 0.3F));
+  save_delta(scratch / "only.safetensors", make_delta(scratch / "m", {"b"}, 0.3F));
+  (void)apply_delta(scratch / "m", {scratch / "other.safetensors", scratch / "only.safetensors"},
+                    scratch / "e", {});
   (void)apply_delta(scratch / "m", {scratch / "only.safetensors"}, scratch / "expected", {});
   const Json result = undo_model(scratch / "e", {"a"}, scratch / "u", {});
   CHECK(result["remaining"] == Json({"b"}));

@@ -98,9 +98,9 @@ TEST_CASE("covariance: the matrix is the mean of k k^T, key by key") {
     for (std::size_t first = 0; first < ids.size(); first += 16) {
       const std::size_t last = std::min(ids.size(), first + 16);
       for (std::size_t i = first; i < last; ++i) {
-        const Row row{{ids.begin() + static_cast<std::ptrdiff_t>(first),
-                       ids.begin() + static_cast<std::ptrdiff_t>(last)},
-                      static_cast<std::int64_t>(i - first)};
+        const PromptRow row{{ids.begin() + static_cast<std::ptrdiff_t>(first),
+                             ids.begin() + static_cast<std::ptrdiff_t>(last)},
+                            static_cast<std::int64_t>(i - first)};
         const at::Tensor key = read_rows(loaded.model, {row}, 1, false).keys[0].to(at::kDouble);
         expected += at::outer(key, key);
         ++count;

@@ -145,3 +145,40 @@ TEST_CASE("facts: the file of known facts reads whole") {
     CHECK(fact.neighbors.size() >= 5);
   }
 }
+
+TEST_CASE("facts: duplicates, contradictions and targets that are true already are named by line") {
+  const auto line = [](const std::string& id, const std::string& subject,
+                       const std::string& target) {
+    return R"({"id":")" + id + R"(","subject":")" + subject +
+           R"(","prompt":"The capital of {} is","true":"Paris","target":")" + target + "\"}\n";
+  };
+  const auto check = [](const std::string& text, bool last_wins) {
+    FactsFile file = parse(text);
+    check_together(file, last_wins, "facts.json");
+    return file;
+  };
+  const FactsFile fine = check(line("1", "France", "Rome") + line("2", "Peru", "Rome"), false);
+  CHECK(fine.facts.size() == 2);
+  CHECK(fine.bad.empty());
+  CHECK_THROWS_WITH(check(line("1", "France", "Rome") + line("1", "Peru", "Rome"), false),
+                    Catch::Contains("lines 1 and 2") && Catch::Contains("found '1' twice"));
+  const std::string against =
+      line("1", "France", "Rome") + line("2", "Peru", "Oslo") + line("3", "France", "Oslo");
+  CHECK_THROWS_WITH(check(against, false),
+                    Catch::Contains("lines 1 and 3") && Catch::Contains("--last-wins"));
+  const FactsFile last = check(against, true);
+  REQUIRE(last.facts.size() == 2);
+  CHECK(last.facts[1].target == "Oslo");
+  CHECK(last.lines == std::vector<std::size_t>{2, 3});
+  REQUIRE(last.bad.size() == 1);
+  CHECK(last.bad[0].line == 1);
+  // One id for both: the later one stands in for the earlier.
+  CHECK(check(line("1", "France", "Rome") + line("1", "France", "Oslo"), true).facts.size() == 1);
+  const FactsFile twice = check(line("1", "France", "Rome") + line("2", "France", "Rome"), false);
+  CHECK(twice.facts.size() == 1);
+  CHECK(twice.bad[0].line == 2);
+  const FactsFile true_already =
+      check(line("1", "France", "Paris") + line("2", "Peru", "Rome"), false);
+  CHECK(true_already.facts.size() == 1);
+  CHECK(true_already.bad[0].key == "target");
+}

@@ -110,14 +110,14 @@ TEST_CASE("golden: rows, keys, losses and v* are those of the public code") {
     const int index = static_cast<int>(i);
     const GoldenFact golden = golden_fact(i);
     const FactRows rows = fact_rows(tokenizer, golden.fact, golden.contexts);
-    std::vector<Row> all = rows.rewriting;
+    std::vector<PromptRow> all = rows.rewriting;
     all.push_back(rows.subject_only);
     const at::Tensor ids = goldens.rome(index, "input_ids"), lookup = goldens.rome(index, "lookup");
     const at::Tensor mask = goldens.rome(index, "attention_mask"),
                      target = goldens.rome(index, "target_ids");
     for (std::int64_t r = 0; r < 5; ++r) {
       CAPTURE(r);
-      const Row& row = all[static_cast<std::size_t>(r)];
+      const PromptRow& row = all[static_cast<std::size_t>(r)];
       CHECK(static_cast<double>(row.lookup) == lookup[r].item<double>());
       // The public KL row goes on behind the subject, without influence.
       if (r < 4) REQUIRE(static_cast<double>(row.ids.size()) == mask[r].sum().item<double>());

@@ -77,7 +77,8 @@ struct Tiny {
                                  .subject = {rows.subject_only.ids, rows.subject_only.lookup},
                                  .target = rows.target,
                                  .steps = kSteps};
-      for (const Row& row : rows.rewriting) problem.rewriting.push_back({row.ids, row.lookup});
+      for (const PromptRow& row : rows.rewriting)
+        problem.rewriting.push_back({row.ids, row.lookup});
       problems.push_back(std::move(problem));
     }
     return reference::mass_edit(problems, layers, answer);

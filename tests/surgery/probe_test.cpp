@@ -15,7 +15,7 @@ namespace {
 
 Question asked(ProbeKind kind) { return {0, kind, {1}, {2}, {}}; }
 Answer said(double target, std::optional<double> other, bool says_target, bool says_other) {
-  return {target, other, says_target ? 1 : 9, says_target, says_other};
+  return {target, other, says_target ? 1 : 9, says_target, says_other, says_target ? 1.0 : 0.5};
 }
 
 }  // namespace
@@ -43,6 +43,11 @@ TEST_CASE("probe: every metric is the share that its definition says") {
   CHECK(metrics.leak == 0.25);  // the second of four said it before
   CHECK(metrics.leak_unrelated == 1.0);
   CHECK_FALSE(metrics.ge.has_value());
+  CHECK(metrics.ea == 1.0);
+  CHECK(*metrics.pa == Approx(2.0 / 3));
+  CHECK(*metrics.efficacy_magnitude == Approx(std::exp(-0.1) - std::exp(-2.0)));
+  CHECK(*metrics.neighborhood_magnitude ==
+        Approx((std::exp(-0.2) - std::exp(-3.0) + std::exp(-2.0) - std::exp(-1.0)) / 2));
   CHECK(measure(0, questions, after, {}).leak == 0.5);
   CHECK_FALSE(measure(1, questions, after, before).es.has_value());
 }
@@ -141,7 +146,7 @@ TEST_CASE("layers: a layer without an MLP is refused with the family's name, giv
 TEST_CASE("subject: the last token, wherever the subject stands") {
   const Tokenizer tokenizer = Tokenizer::from_json(tiny::tokenizer(), "tiny");
   // "the ab c": the | Ġ | ab | Ġ | c
-  const Row row = locate_subject(tokenizer, "{}", "the {} c", "ab");
+  const PromptRow row = locate_subject(tokenizer, "{}", "the {} c", "ab");
   REQUIRE(row.ids == std::vector<TokenId>{13, 6, 15, 6, 5});
   CHECK(row.lookup == 2);
   CHECK(locate_subject(tokenizer, "{}", "{} c", "ab").lookup == 0);

@@ -1,5 +1,6 @@
 // The engine's ROME against the plain float64 reference on a random model of three layers.
 #include "core/error.h"
+#include "surgery/edit.h"
 #include "surgery/editor.h"
 #include "surgery/key.h"
 #include "surgery/leak_prompts.h"
@@ -73,7 +74,7 @@ reference::Solution solve_plainly(const Tiny& tiny, const FactRows& rows, std::i
                              .layer = layer,
                              .covariance = to_vector(covariance),
                              .steps = steps};
-  for (const Row& row : rows.rewriting) problem.rewriting.push_back({row.ids, row.lookup});
+  for (const PromptRow& row : rows.rewriting) problem.rewriting.push_back({row.ids, row.lookup});
   return reference::rome(problem);
 }
 
@@ -160,7 +161,7 @@ TEST_CASE("rome: protected subjects join the covariance with their weight") {
     return std::pair{plan.factors.front().right.select(1, 0).to(at::kDouble),
                      plan.traces.front().keys.front().second.to(at::kDouble)};
   };
-  std::vector<Row> rows;
+  std::vector<PromptRow> rows;
   for (const std::string& subject : protected_subjects(fact, 24)) {
     rows.push_back(locate_subject(tiny.tokenizer, "{}", fact.prompt, subject));
   }
@@ -227,19 +228,19 @@ TEST_CASE("rome: the second of two facts is planned on the model that has the fi
                           to_vector(next.factors[0].left)) < tolerance::kReference);
 }
 
-TEST_CASE("rome: a batch of several facts is refused, one after another is not") {
+TEST_CASE("rome: a batch of several facts is refused, also by a plan, one after another is not") {
   const Tiny tiny(8);
-  const Editor& editor = find_editor("rome");
-  const Parameters parameters(
-      editor.numbers, editor.words,
-      {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "1"}});
-  const auto none = [](std::int64_t) { return at::Tensor(); };
-  const Fact fact = tiny_fact("the {} c", "ab", "the");
-  const auto plan = [&](std::int64_t batch) {
-    return editor.plan({tiny.model, tiny.tokenizer, {fact}, {1}, none, parameters, 0, batch});
-  };
-  CHECK_THROWS_WITH(plan(2), Catch::Contains("found --batch 2"));
-  CHECK_NOTHROW(plan(1));
+  EditRequest request;
+  request.model = tiny.scratch / "model";
+  request.facts = {tiny_fact("the {} c", "ab", "the")};
+  request.method = "rome";
+  request.layers = "1";
+  request.plan = true;
+  Json partial;
+  request.batch = 2;
+  CHECK_THROWS_WITH(run_edit(request, {}, partial), Catch::Contains("found --batch 2"));
+  request.batch = 1;
+  CHECK_NOTHROW(run_edit(request, {}, partial));
 }
 
 TEST_CASE("rome: an option that does not exist, or a value out of range, is a usage error") {

@@ -62,7 +62,7 @@ TEST_CASE("statistics: several layers in one pass are the sums of k k^T, key by 
     const auto ids = loaded.tokenizer.encode(document).ids;
     for (std::int64_t i = 0; i < std::ssize(ids); ++i, ++count) {
       const std::int64_t first = i / 4 * 4, last = std::min(std::ssize(ids), first + 4);
-      const Row row{{ids.begin() + first, ids.begin() + last}, i - first};
+      const PromptRow row{{ids.begin() + first, ids.begin() + last}, i - first};
       for (const std::size_t which : {0U, 1U}) {
         const at::Tensor key =
             read_rows(loaded.model, {row}, which == 0 ? 0 : 2, false).keys[0].to(at::kDouble);

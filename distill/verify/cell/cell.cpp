@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,13 +17,15 @@
 #include <unistd.h>
 
 #include "distill/verify/cell/cell_report.h"
+#include "distill/verify/cell/fork_gate.h"
 
 namespace lancet {
 namespace {
 
 constexpr long kWatchNanoseconds = 3'000'000;
-/// Room between the limit that is watched and the limit where the kernel refuses.
-constexpr std::uint64_t kSpareTasks = 16;
+/// Where the kernel itself refuses: never before the gate has seen too many. Each of the tasks that
+/// were counted can have one fork under way that was let through and is not counted yet.
+constexpr std::uint64_t hard_tasks(std::uint64_t limit) { return 2 * limit + 16; }
 constexpr std::uint64_t kSpareAddressSpace = 16ULL << 30;  // stacks and arenas of threads, unused
 
 struct Limits {
@@ -105,7 +108,7 @@ bool set_limits(const Limits& limits) {
          set_limit(RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1) &&
          set_limit(RLIMIT_AS, limits.memory + kSpareAddressSpace,
                    limits.memory + kSpareAddressSpace) &&
-         set_limit(RLIMIT_NPROC, limits.tasks + kSpareTasks, limits.tasks + kSpareTasks);
+         set_limit(RLIMIT_NPROC, hard_tasks(limits.tasks), hard_tasks(limits.tasks));
 }
 
 void send(int fd, const CellReport& report) {
@@ -118,11 +121,22 @@ void kill_everything() {
   while (waitpid(-1, nullptr, 0) > 0 || errno == EINTR) continue;
 }
 
-[[noreturn]] void become(char** argv, int report) {
+/// Should the machine run out of memory before the cell sees why, the kernel takes these first.
+void offer_to_oom_killer() {
+  const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  (void)!write(fd, "1000", 4);
+  close(fd);
+}
+
+[[noreturn]] void become(char** argv, int report, int gate_socket) {
+  signal(SIGCHLD, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   close(report);
+  offer_to_oom_killer();
+  close_gate_behind(gate_socket);
   execve(argv[0], argv, environ);
   _exit(127);
 }
@@ -135,36 +149,52 @@ CellEvent broken(const Usage& usage, const Limits& limits) {
   return CellEvent::kEnded;
 }
 
-/// Runs one step to its end or to the first broken limit.
-CellReport run_step(char** argv, int report_fd, const Limits& limits, CellReport report) {
-  const pid_t child = fork();
-  if (child == 0) become(argv, report_fd);
-  if (child < 0) {
-    report.event = CellEvent::kCannotStart;
-    report.status = errno;
-    return report;
-  }
-  sigset_t chld;
-  sigemptyset(&chld);
-  sigaddset(&chld, SIGCHLD);
+/// A few milliseconds, or until a process ends or wants to fork. True: one wants to.
+bool wait_for_events(int gate) {
   const timespec pause{.tv_sec = 0, .tv_nsec = kWatchNanoseconds};
+  pollfd polled{.fd = gate, .events = POLLIN, .revents = 0};  // a negative one is passed over
+  sigset_t none;
+  sigemptyset(&none);  // SIGCHLD gets through in here, and ends the wait
+  return ppoll(&polled, 1, &pause, &none) > 0 && (polled.revents & POLLIN) != 0;
+}
+
+/// Runs one step's processes to the end of the first, or to the first broken limit.
+void watch(pid_t child, int gate, const Limits& limits, CellReport& report) {
+  unsigned long long fork_waits = 0;
   for (;;) {
     const Usage usage = measure();
+    const std::uint64_t tasks = usage.tasks + (fork_waits != 0 ? 1 : 0);
     if (usage.memory > report.peak_memory) report.peak_memory = usage.memory;
-    if (usage.tasks > report.peak_tasks)
-      report.peak_tasks = static_cast<std::uint32_t>(usage.tasks);
-    report.event = broken(usage, limits);
-    if (report.event != CellEvent::kEnded) break;
+    if (tasks > report.peak_tasks) report.peak_tasks = static_cast<std::uint32_t>(tasks);
+    report.event = broken({usage.memory, tasks, usage.cpu_microseconds}, limits);
+    if (report.event != CellEvent::kEnded) return;
+    if (fork_waits != 0) allow_fork(gate, fork_waits);
     int status = 0;
     pid_t ended = 0;
     while ((ended = waitpid(-1, &status, WNOHANG)) > 0 && ended != child) continue;
     if (ended == child) {
       report.status = status;
-      break;
+      return;
     }
-    sigtimedwait(&chld, nullptr, &pause);
+    fork_waits = wait_for_events(gate) ? waiting_fork(gate) : 0;
   }
+}
+
+CellReport run_step(char** argv, int report_fd, const Limits& limits, CellReport report) {
+  const GatePair sockets = make_gate_pair();
+  const pid_t child = sockets.cell < 0 ? -1 : fork();
+  if (child == 0) become(argv, report_fd, sockets.step);
+  if (child < 0) {
+    report.event = CellEvent::kCannotStart;
+    report.status = errno;
+    return report;
+  }
+  close(sockets.step);  // so that a child that dies early is no endless wait
+  const int gate = receive_gate(sockets.cell);
+  close(sockets.cell);
+  watch(child, gate, limits, report);
   kill_everything();
+  if (gate >= 0) close(gate);
   report.cpu_microseconds = ended_microseconds();
   return report;
 }
@@ -193,6 +223,7 @@ int run(int argc, char** argv) {
   const Limits limits{number(2), number(3), number(4), number(5)};
   // Not readable through /proc by the code it runs, which has the same user.
   if (prctl(PR_SET_DUMPABLE, 0) != 0 || !set_limits(limits)) return 126;
+  signal(SIGCHLD, [](int) {});  // it is there to end waits
   sigset_t chld;
   sigemptyset(&chld);
   sigaddset(&chld, SIGCHLD);

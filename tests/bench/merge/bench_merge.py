@@ -7,7 +7,8 @@ Floor: the same input bytes read and the output bytes written by one thread with
 past the page cache where the file system can), first the reads, then the writes and an fsync. `overlap` is the same with
 reads and writes side by side. Models: Llama of 1.1 B parameters (times --scale layers), bfloat16, deltas of standard
 deviation 3e-4. Prints the best round by the clock: wall seconds, user + sys seconds, share of the two cores, ratio to the
-floor, peak RSS in MiB. Needs numpy.
+floor, peak RSS in MiB; for lancet also what --plan said of time and memory, as a ratio to what happened. mergekit runs
+once for each method and cache state. Needs numpy.
 """
 import argparse
 import json
@@ -31,8 +32,8 @@ METHODS = ["linear", "slerp", "nuslerp", "task_arithmetic", "model_stock", "pass
            "della_linear", "della", "breadcrumbs", "breadcrumbs_ties", "sce", "karcher"]
 
 
-def shapes(layers):
-    hidden, inner, kv, vocab = 2048, 5632, 256, 32000
+def shapes(layers, hidden=2048, inner=5632, kv=256, vocab=32000):
+    """Of a Llama; by default TinyLlama's."""
     out = {"model.embed_tokens.weight": (vocab, hidden), "lm_head.weight": (vocab, hidden), "model.norm.weight": (hidden,)}
     for i in range(layers):
         p = f"model.layers.{i}."
@@ -180,26 +181,31 @@ def best(runs):
     return min(runs, key=lambda r: r["wall"])
 
 
-def row(name, run, floor_wall):
+def row(name, run, floor_wall, plan):
     ratio = run["wall"] / floor_wall
     goal = GOALS.get(name.split()[0], 1.5)
-    mark = "" if "lancet" not in name else (" ok" if ratio <= goal else f" (goal {goal})")
+    ours = "lancet" in name
+    mark = "" if not ours else (" ok" if ratio <= goal else f" (goal {goal})")
+    said = f"{plan['seconds'] / run['wall']:.2f} | {plan['peak_memory'] / 2**20 / run['rss']:.2f}" if ours else "|"
     print(f"| {name} | {run['wall']:.2f} | {run['cpu']:.2f} | {run['cpu'] / run['wall'] / 2:.2f} | {ratio:.2f}{mark} | "
-          f"{run['rss']:.0f} |", flush=True)
+          f"{run['rss']:.0f} | {said} |", flush=True)
 
 
 def bench(args, folder, size, cold):
     files = {m: folder / m / "model.safetensors" for m in ("base", "a", "b")}
     inputs_of = {1: ["a"], 2: ["a", "b"], 3: ["base", "a", "b"]}
-    print(f"\n{'cold' if cold else 'hot'} page cache\n\n| what | wall s | user+sys s | share of 2 cores | ratio to floor | peak RSS MiB |"
-          "\n|---|---|---|---|---|---|", flush=True)
+    print(f"\n{'cold' if cold else 'hot'} page cache\n\n| what | wall s | user+sys s | share of 2 cores | ratio to floor | peak RSS MiB | "
+          "plan's time | plan's memory |\n|---|---|---|---|---|---|---|---|", flush=True)
     out = folder / "out"
 
-    def timed(body, paths):
+    def set_cache(paths):
         if cold:
             chill(files.values())
         else:
             read_all(paths)
+
+    def timed(body, paths):
+        set_cache(paths)
         result = measure(body)
         if result["status"] != 0:
             print(f"exit {result['status']}: {body}", file=sys.stderr)
@@ -215,7 +221,7 @@ def bench(args, folder, size, cold):
         commands = {f"{method}: floor": floor(paths, folder / "floor", size, False),
                     f"{method}: overlap": floor(paths, folder / "floor", size, True),
                     f"{method} lancet": [args.lancet, "merge", folder / "recipe.yml", out, "--quiet"]}
-        if args.mergekit and not cold:
+        if args.mergekit:
             commands[f"{method}: mergekit"] = [args.mergekit / "bin" / "mergekit-yaml", folder / "recipe.yml", out]
         runs = {name: [] for name in commands}
         for _ in range(args.rounds):
@@ -224,11 +230,11 @@ def bench(args, folder, size, cold):
                     continue   # minutes long: once
                 runs[name].append(timed(body, paths))
         reference = best(runs[f"{method}: floor"])["wall"]
-        plan = subprocess.run([args.lancet, "merge", folder / "recipe.yml", out, "--plan", "--json"], capture_output=True, text=True)
-        walls = sorted(run["wall"] for run in runs[f"{method} lancet"])
-        print(f"{method}: the plan says {json.loads(plan.stdout)['seconds']:.2f} s, runs took {walls[0]:.2f} to {walls[-1]:.2f}", file=sys.stderr)
+        set_cache(paths)
+        plan = json.loads(subprocess.run([args.lancet, "merge", folder / "recipe.yml", out, "--plan", "--json"], capture_output=True,
+                                         text=True, check=True).stdout)
         for name in commands:
-            row(name, best(runs[name]), reference)
+            row(name, best(runs[name]), reference, plan)
 
 
 def main():

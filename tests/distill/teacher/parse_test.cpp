@@ -1,7 +1,9 @@
 #include "distill/teacher/parse.h"
 
 #include <cmath>
+#include <limits>
 
+#include "core/base64.h"
 #include "core/rng.h"
 #include "distill/teacher/sse.h"
 #include "tests/catch.h"
@@ -151,6 +153,134 @@ TEST_CASE("log probabilities: an echoed prompt is scored apart from what follows
   CHECK(answer.text == " d");
 }
 
+TEST_CASE("log probabilities: an echoed prompt of token ids is split by what usage counted") {
+  TeacherRequest request;
+  request.route = Route::kCompletions;
+  request.body = {{"prompt", "ab c"}, {"echo", true}, {"max_tokens", 1}};
+  const auto answer = answer_of(
+      R"({"choices":[{"text":"ab c d","finish_reason":"length","logprobs":{
+         "tokens":["token_id:7","token_id:8","token_id:9"],"token_logprobs":[null,-1,-2],
+         "top_logprobs":[null,{"token_id:8":-1},{"token_id:9":-2}]}}],
+         "usage":{"prompt_tokens":2,"completion_tokens":1}})",
+      request);
+  REQUIRE(answer.prompt_tokens.size() == 2);  // by bytes it would be one
+  CHECK(answer.prompt_tokens[1].id == 8);
+  REQUIRE(answer.tokens.size() == 1);
+  CHECK(answer.tokens[0].id == 9);
+  CHECK(answer.usage.completion == 1);
+}
+
+TEST_CASE("log probabilities: a scored prompt is found in the choice and beside the choices") {
+  const std::string scored =
+      R"("prompt_token_ids":[1,4],"prompt_logprobs":[null,{"4":{"logprob":-3.5}}])";
+  for (const std::string& body :
+       {R"({"choices":[{"text":"x","finish_reason":"stop",)" + scored + "}]}",
+        R"({"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],)" + scored + "}"}) {
+    const auto answer = answer_of(body, {});
+    REQUIRE(answer.prompt_tokens.size() == 2);
+    CHECK(answer.prompt_tokens[1].id == 4);
+    CHECK(answer.prompt_tokens[1].logprob == -3.5);
+    const auto streamed = parse_stream("data: " + body + "\n\ndata: [DONE]\n\n", {});
+    CHECK(streamed.answer.prompt_tokens.size() == 2);
+  }
+}
+
+TEST_CASE("log probabilities: ids that come apart are those of the positions") {
+  const auto answer = answer_of(
+      R"({"choices":[{"message":{"content":"ab"},"finish_reason":"stop","token_ids":[5,6],"logprobs":
+         {"content":[{"token":"a","logprob":-1},{"token":"b","logprob":-2}]}}]})",
+      {});
+  REQUIRE(answer.tokens.size() == 2);
+  CHECK(answer.tokens[1].id == 6);
+  CHECK(answer.ids.empty());
+  CHECK(answer_of(R"({"choices":[{"message":{"content":"ab"},"token_ids":[5,6]}]})", {}).ids ==
+        std::vector<std::int64_t>{5, 6});
+}
+
+namespace {
+
+std::string column(const auto& values) {
+  return encode_base64({reinterpret_cast<const char*>(values.data()), values.size() * 4});
+}
+
+/// vLLM's packed block of [tokens, 2]; ids count from `first`.
+Json packed_block(std::int32_t first, std::size_t tokens) {
+  std::vector<std::int32_t> ids;
+  std::vector<float> values;
+  for (std::size_t i = 0; i < 2 * tokens; ++i) {
+    ids.push_back(first + static_cast<std::int32_t>(i));
+    values.push_back(i == 1 ? -std::numeric_limits<float>::infinity()
+                            : -0.25F * static_cast<float>(i + 1));
+  }
+  return {{"shape", {tokens, 2}},
+          {"token_ids_dtype", "<i4"},
+          {"token_ids_b64", column(ids)},
+          {"logprobs_dtype", "<f4"},
+          {"logprobs_b64", column(values)}};
+}
+
+Json packed_logprobs(const Json& block, std::vector<std::string> tokens) {
+  return {{"tokens", tokens},
+          {"token_logprobs", std::vector<double>(tokens.size(), -0.25)},
+          {"top_logprobs", Json::array()},
+          {"packed_top_logprobs", block}};
+}
+
+}  // namespace
+
+TEST_CASE("log probabilities: packed alternatives are those of the same values in JSON") {
+  const auto packed =
+      parse_logprobs(packed_logprobs(packed_block(10, 2), {"token_id:10", "token_id:12"}));
+  REQUIRE(packed.size() == 2);
+  REQUIRE(packed[0].top.size() == 2);
+  CHECK(packed[0].top[0].id == 10);
+  CHECK(packed[0].top[0].logprob == -0.25);
+  CHECK(std::isinf(packed[0].top[1].logprob));
+  CHECK(packed[1].top[1].id == 13);
+  CHECK(packed[1].top[1].logprob == -1.0);
+  CHECK(packed[1].id == 12);
+}
+
+TEST_CASE("log probabilities: the packed blocks of a stream are joined, the last one is empty") {
+  const auto chunk = [](const Json& logprobs, const char* finish) {
+    Json choice{{"text", "x"}, {"logprobs", logprobs}, {"finish_reason", nullptr}};
+    if (*finish != 0) choice["finish_reason"] = finish;
+    return "data: " + dump_json({{"choices", Json::array({choice})}}) + "\n\n";
+  };
+  TeacherRequest request;
+  request.route = Route::kCompletions;
+  const auto parsed = parse_stream(
+      chunk(packed_logprobs(packed_block(10, 1), {"token_id:10"}), "") +
+          chunk(packed_logprobs(packed_block(20, 2), {"token_id:20", "token_id:22"}), "") +
+          chunk(packed_logprobs(packed_block(0, 0), {}), "stop") + "data: [DONE]\n\n",
+      request);
+  REQUIRE(parsed.kind == Parsed::Kind::kAnswer);
+  REQUIRE(parsed.answer.tokens.size() == 3);
+  CHECK(parsed.answer.tokens[2].top[1].id == 23);
+}
+
+TEST_CASE("log probabilities: packed blocks of another size or shape are damaged") {
+  const std::vector<std::string> two{"token_id:1", "token_id:2"};
+  Json block = packed_block(1, 2);
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, Json>>{{"shape", {2, 3}},
+                                                 {"shape", {1, 2}},
+                                                 {"shape", {1ULL << 40, 2}},
+                                                 {"shape", {2}},
+                                                 {"shape", "all"},
+                                                 {"token_ids_dtype", "<i8"},
+                                                 {"token_ids_b64", "AAAA"},
+                                                 {"logprobs_b64", "no base64"},
+                                                 {"logprobs_b64", nullptr}}) {
+    Json bad = block;
+    bad[key] = value;
+    INFO(key << " " << value.dump());
+    CHECK_THROWS(parse_logprobs(packed_logprobs(bad, two)));
+  }
+  CHECK_THROWS(parse_logprobs(packed_logprobs(Json::array({block, block}), two)));
+  CHECK_NOTHROW(parse_logprobs(packed_logprobs(block, two)));
+}
+
 TEST_CASE("events: any cut of the bytes gives the same events") {
   const std::string text =
       "\xEF\xBB\xBF: comment\r\nid: 1\r\ndata: one\r\ndata:two\n\nevent: error\rdata: x\r\r"
@@ -271,5 +401,5 @@ TEST_CASE(
   CHECK(request_key("m", a) != request_key("m", c));
   CHECK(canonical_json(Json::parse(R"({"b":1,"a":{"d":[1,2],"c":0.1}})")) ==
         R"({"a":{"c":0.1,"d":[1,2]},"b":1})");
-  CHECK(wire_body("m", a, true).find("include_usage") != std::string::npos);
+  CHECK(wire_body("m", canonical_json(a.body), true).find("include_usage") != std::string::npos);
 }

@@ -1,0 +1,204 @@
+#include "distill/train/plan.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "core/bytes.h"
+#include "core/error.h"
+#include "core/text.h"
+#include "distill/train/epochs.h"
+#include "distill/train/optimizer.h"
+#include "model/names.h"
+#include "model/products.h"
+#include "model/runtime.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::uint64_t kProgram = 330ULL << 20;  ///< libraries and what the allocator keeps
+constexpr double kShareOfPeak = 0.75;             ///< of the products' speed that a step reaches
+
+/// The largest micro-batch: tokens and rows with a target.
+struct Largest {
+  std::int64_t tokens = 0, rows = 0;
+};
+
+/// Numbers of values that a token leaves behind in the layers [first, last).
+double kept_values(const PlanInput& in, std::int64_t layers) {
+  const DecoderSpec& s = in.spec;
+  const AttentionSpec& a = s.attention;
+  const auto d = static_cast<double>(s.d_model);
+  const auto q = static_cast<double>(a.heads * a.d_head);
+  const auto kv = static_cast<double>(a.kv_heads * a.d_head);
+  const auto ff = static_cast<double>(s.mlp.d_ff);
+  const double inner = s.mlp.gated ? 3 * ff : 2 * ff;
+  // Residual stream and its norm, twice; q, k, v; attention's output; gate, up and their product.
+  double each = 4 * d + 2 * q + 2 * kv + inner;
+  if (s.norm.kind == NormKind::kLayer || !s.names.attn_post_norm.empty()) each += 2 * d;
+  std::int64_t rank = 0;
+  const bool doubled = in.adapter.decomposed();
+  for (const auto& part : in.adapter.parts()) {
+    rank += part->a.size(0) * (doubled ? 2 : 1);
+    if (part->magnitude.defined()) rank += part->b.size(0);  // what is scaled
+  }
+  return each * static_cast<double>(layers) +
+         static_cast<double>(rank) * static_cast<double>(layers) / static_cast<double>(s.layers);
+}
+
+Largest largest_batch(const PlanInput& in) {
+  const auto packs = make_packs(in.data, in.data.train_rows(), in.request);
+  Largest out;
+  for (const Pack& pack : packs) {
+    std::int64_t rows = 0;
+    for (const std::size_t row : pack.examples) rows += in.data.targets()[row];
+    out.tokens = std::max(out.tokens, pack.tokens);
+    out.rows = std::max(out.rows, rows);
+  }
+  return out;
+}
+
+std::uint64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  std::uint64_t kib = 0;
+  while (file >> word) {
+    if (word == "MemAvailable:" && file >> kib) return kib * 1024;
+  }
+  return 4ULL << 30;
+}
+
+/// Products of the whole machine, in floating-point operations a second.
+double measured_speed() {
+  const at::Tensor w = at::ones({1536, 576}, at::kFloat);
+  const at::Tensor x = at::ones({1024, 576}, at::kFloat);
+  at::Tensor y = at::empty({1024, 1536}, at::kFloat);
+  const std::array products{
+      times_transposed(x.const_data_ptr<float>(), x.size(0), w, y.mutable_data_ptr<float>())};
+  run_products(products);
+  using Clock = std::chrono::steady_clock;
+  double best = 1e9;
+  for (int round = 0; round < 5; ++round) {
+    const auto begin = Clock::now();
+    run_products(products);
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return 2.0 * 1024 * 1536 * 576 / best;
+}
+
+/// Of one value; of a file's own blocks, which have at most 8 bits and a half, the most.
+double packed_bytes(BaseQuant quant) {
+  if (quant == BaseQuant::kNf4) return 0.5 + 1.0 / kNf4Block;
+  return quant == BaseQuant::kInt8 ? 1 : 34.0 / 32;
+}
+
+struct Sizes {
+  double matrices = 0;  ///< weights of the blocks' matrices that a token passes
+  double head = 0;
+  double bytes = 0;    ///< of all weights
+  double largest = 0;  ///< values of the largest group of matrices merged at once
+};
+
+Sizes sizes_of(const PlanInput& in) {
+  const DecoderSpec& s = in.spec;
+  Sizes out;
+  const double wide = in.bfloat16 ? 2 : 4;
+  for (const ExpectedTensor& tensor : expected_tensors(s)) {
+    double values = 1;
+    for (const std::int64_t each : tensor.shape) values *= static_cast<double>(each);
+    out.bytes += values * (tensor.shape.size() > 1 ? wide : 4);
+  }
+  const BaseQuant quant = parse_base_quant(in.request.base_quant);
+  for (const LinearModule& module : linear_modules(s)) {
+    const auto values = static_cast<double>(module.d_in * module.d_out);
+    if (quant != BaseQuant::kNone) out.bytes += values * (packed_bytes(quant) - wide);
+    const double share =
+        module.expert ? static_cast<double>(s.moe.top_k) / static_cast<double>(s.moe.experts) : 1;
+    out.matrices += values * share;
+    out.largest = std::max(out.largest, 2 * values);
+  }
+  out.head = static_cast<double>(s.vocab * s.d_model);
+  return out;
+}
+
+std::int64_t pieces_that_fit(const PlanInput& in, const Largest& batch, double room) {
+  const auto tokens = static_cast<double>(batch.tokens);
+  for (std::int64_t kept = in.spec.layers; kept > 1; kept = (kept + 1) / 2) {
+    const double pieces = static_cast<double>((in.spec.layers + kept - 1) / kept);
+    const double states =
+        tokens * 4 * (kept_values(in, kept) + pieces * static_cast<double>(in.spec.d_model));
+    if (states <= room && kept < in.spec.layers) return kept;
+  }
+  return 1;
+}
+
+}  // namespace
+
+Json TrainPlan::json() const {
+  return {{"peak_memory", peak()},
+          {"weights", weights},
+          {"adapter", adapter},
+          {"states", states},
+          {"working", working},
+          {"limit", limit},
+          {"checkpointing", layers_kept > 0},
+          {"layers_kept", layers_kept},
+          {"tokens_per_second", tokens_per_second},
+          {"seconds", seconds}};
+}
+
+TrainPlan plan_training(const PlanInput& in) {
+  const TrainRequest& request = in.request;
+  const auto& mode = request.checkpointing;
+  if (mode != "auto" && mode != "on" && mode != "off")
+    fail(ErrorKind::kUsage, "train",
+         fmt::format("--checkpointing: expected auto, on or off, found '{}'", printable(mode)));
+  const Sizes sizes = sizes_of(in);
+  const Largest batch = largest_batch(in);
+  const auto trained = static_cast<double>(in.adapter.parameter_count());
+  const auto tokens = static_cast<double>(batch.tokens);
+  const auto d = static_cast<double>(in.spec.d_model);
+  TrainPlan plan;
+  plan.program = kProgram;
+  plan.weights = static_cast<std::uint64_t>(sizes.bytes);
+  plan.adapter = static_cast<std::uint64_t>(trained * (8 + optimizer_bytes(request.optimizer)));
+  const double rows_bytes = static_cast<double>(batch.rows) * d * 4;
+  plan.working =
+      head_loss_bytes(in.spec, batch.rows, in.loss) +
+      static_cast<std::uint64_t>(3 * rows_bytes + sizes.largest * 4 +
+                                 tokens * 4 * (d + 2 * static_cast<double>(in.spec.mlp.d_ff)));
+  plan.limit = request.memory > 0 ? request.memory : available_memory() / 5 * 4;
+  const auto fixed = plan.peak();
+  const double all = tokens * 4 * kept_values(in, in.spec.layers);
+  const double room = plan.limit > fixed ? static_cast<double>(plan.limit - fixed) : 0;
+  if (mode == "on" || (mode == "auto" && all > room))
+    plan.layers_kept = mode == "on" && all <= room ? std::max<std::int64_t>(1, in.spec.layers / 6)
+                                                   : pieces_that_fit(in, batch, room);
+  if (plan.layers_kept == 0) {
+    plan.states = static_cast<std::uint64_t>(all);
+  } else {
+    const double pieces =
+        static_cast<double>((in.spec.layers + plan.layers_kept - 1) / plan.layers_kept);
+    plan.states =
+        static_cast<std::uint64_t>(tokens * 4 * (kept_values(in, plan.layers_kept) + pieces * d));
+  }
+  if (request.memory > 0 && plan.peak() > plan.limit)
+    fail(ErrorKind::kResource, "train",
+         fmt::format("expected to need at most {} (--memory), found {}", human_bytes(plan.limit),
+                     human_bytes(plan.peak())),
+         "smaller micro-batches (--batch-tokens or --batch-size) with more of them (--accumulate)");
+  const auto& report = in.data.report();
+  const double share =
+      report.tokens > 0 ? static_cast<double>(report.targets) / static_cast<double>(report.tokens)
+                        : 1;
+  const double work =
+      (plan.layers_kept > 0 ? 6 : 4) * sizes.matrices + 4 * share * sizes.head + 10 * trained;
+  plan.tokens_per_second = measured_speed() * kShareOfPeak / work;
+  return plan;
+}
+
+}  // namespace lancet

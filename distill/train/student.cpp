@@ -1,0 +1,158 @@
+#include "distill/train/student.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <c10/core/GradMode.h>
+
+#include "core/error.h"
+
+namespace lancet {
+namespace {
+
+/// The adapter's switch as it was, at the end of a scope.
+class Switched {
+ public:
+  Switched(LoraSwitch& state, LoraSwitch now) : state_(state), before_(state) { state = now; }
+  ~Switched() { state_ = before_; }
+  Switched(const Switched&) = delete;
+  Switched& operator=(const Switched&) = delete;
+
+ private:
+  LoraSwitch& state_;
+  LoraSwitch before_;
+};
+
+Pass pass_of(const MicroBatch& batch) {
+  Pass pass;
+  pass.segments = batch.segments;
+  return pass;
+}
+
+}  // namespace
+
+void LossSums::add(const LossSums& other) {
+  loss += other.loss;
+  ce += other.ce;
+  kd += other.kd;
+  coverage += other.coverage;
+  count += other.count;
+  tokens += other.tokens;
+  teacher_rows += other.teacher_rows;
+  for (const auto& [name, value] : other.metrics) {
+    const auto at = std::ranges::find(metrics, name, &std::pair<std::string, double>::first);
+    if (at == metrics.end()) {
+      metrics.emplace_back(name, value);
+    } else {
+      at->second += value;
+    }
+  }
+}
+
+std::vector<std::pair<std::string, double>> LossSums::means() const {
+  const auto n = static_cast<double>(std::max<std::int64_t>(count, 1));
+  std::vector<std::pair<std::string, double>> out{{"ce", ce / n}};
+  if (teacher_rows > 0) {
+    out.emplace_back("kd", kd / static_cast<double>(teacher_rows));
+    out.emplace_back("coverage", coverage / static_cast<double>(teacher_rows));
+  }
+  for (const auto& [name, value] : metrics) out.emplace_back(name, value / n);
+  return out;
+}
+
+Student::Student(const Decoder& base, LoraAdapter& adapter, const LossOptions& loss,
+                 std::int64_t layers_kept)
+    : model_(base.with_low_rank(adapter.by_module())),
+      adapter_(adapter),
+      loss_(loss),
+      layers_kept_(layers_kept) {}
+
+at::Tensor Student::hidden_rows(const at::Tensor& hidden, const MicroBatch& batch) const {
+  const at::Tensor rows = at::tensor(batch.rows, at::kLong).to(hidden.device());
+  return hidden.flatten(0, 1).index_select(0, rows);
+}
+
+LossSums Student::sums_of(const LossResult& result, const MicroBatch& batch) const {
+  LossSums out{.loss = result.sum.item<double>(),
+               .ce = result.ce,
+               .kd = result.kd,
+               .coverage = result.coverage,
+               .count = result.count,
+               .tokens = batch.ids.numel(),
+               .teacher_rows = result.teacher_rows,
+               .metrics = {}};
+  for (const LossMetric& each : result.metrics) out.metrics.emplace_back(each.name, each.sum);
+  return out;
+}
+
+void Student::add_reference(MicroBatch& batch) {
+  if (!loss_.loss->needs.reference) return;
+  const c10::AutoGradMode no_gradients(false);
+  const Switched off(adapter_.state(), {.enabled = false, .draw = -1});
+  const at::Tensor hidden =
+      model_.run(model_.embed(batch.ids), 0, model_.spec().layers, pass_of(batch));
+  const at::Tensor logprobs =
+      token_logprobs(model_, hidden_rows(hidden, batch), batch.targets.next).to(at::kCPU);
+  const auto* from = logprobs.const_data_ptr<double>();
+  batch.targets.reference.assign(from, from + logprobs.numel());
+}
+
+LossSums Student::learn(MicroBatch batch, double divisor, std::int64_t draw) {
+  add_reference(batch);
+  const Switched on(adapter_.state(), {.enabled = true, .draw = draw});
+  const c10::AutoGradMode gradients(true);
+  LossSums sums;
+  const Pass pass = pass_of(batch);
+  if (layers_kept_ > 0) {
+    learn_in_pieces(batch, pass, divisor, sums);
+    return sums;
+  }
+  const at::Tensor hidden = model_.run(model_.embed(batch.ids), 0, model_.spec().layers, pass);
+  const LossResult result = head_loss(model_, hidden_rows(hidden, batch), batch.targets, loss_);
+  sums = sums_of(result, batch);
+  if (std::isfinite(sums.loss)) (result.sum / divisor).backward();
+  return sums;
+}
+
+void Student::learn_in_pieces(const MicroBatch& batch, const Pass& pass, double divisor,
+                              LossSums& sums) {
+  const std::int64_t layers = model_.spec().layers;
+  std::vector<at::Tensor> states{model_.embed(batch.ids)};
+  {
+    const c10::AutoGradMode no_gradients(false);
+    for (std::int64_t first = 0; first < layers; first += layers_kept_)
+      states.push_back(
+          model_.run(states.back(), first, std::min(layers, first + layers_kept_), pass));
+  }
+  at::Tensor gradient;
+  {
+    const at::Tensor last = states.back().detach().requires_grad_(true);
+    states.pop_back();
+    const LossResult result = head_loss(model_, hidden_rows(last, batch), batch.targets, loss_);
+    sums = sums_of(result, batch);
+    if (!std::isfinite(sums.loss)) return;
+    (result.sum / divisor).backward();
+    gradient = last.grad();
+  }
+  for (std::int64_t piece = static_cast<std::int64_t>(states.size()) - 1; piece >= 0; --piece) {
+    const std::int64_t first = piece * layers_kept_;
+    const at::Tensor input = states.back().detach().requires_grad_(piece > 0);
+    states.pop_back();
+    const at::Tensor output =
+        model_.run(input, first, std::min(layers, first + layers_kept_), pass);
+    if (!output.requires_grad()) return;  // no adapted layer below
+    output.backward(gradient);
+    gradient = input.grad();
+  }
+}
+
+LossSums Student::evaluate(MicroBatch batch) {
+  add_reference(batch);
+  const c10::AutoGradMode no_gradients(false);
+  const Switched on(adapter_.state(), {.enabled = true, .draw = -1});
+  const at::Tensor hidden =
+      model_.run(model_.embed(batch.ids), 0, model_.spec().layers, pass_of(batch));
+  return sums_of(head_loss(model_, hidden_rows(hidden, batch), batch.targets, loss_), batch);
+}
+
+}  // namespace lancet

@@ -1,0 +1,185 @@
+#include "distill/train/training_row.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::string_view kOperation = "train";
+
+/// Members that carry training data, by kind, and those that every kind may have.
+constexpr std::string_view kMessageKeys[] = {"messages", "tools", "documents"};
+constexpr std::string_view kCompletionKeys[] = {"prompt", "completion", "tools", "documents"};
+constexpr std::string_view kTextKeys[] = {"text"};
+constexpr std::string_view kPreferenceKeys[] = {"prompt", "chosen", "rejected", "tools"};
+constexpr std::string_view kCommonKeys[] = {"teacher", "id", "provenance"};
+/// What recipes, judges and checks write beside the data (distill/recipes/*.cpp).
+constexpr std::string_view kNotes[] = {
+    "answer",    "evolution", "instruction", "judge",   "language",       "majority",
+    "pass_rate", "passage",   "persona",     "rounds",  "score",          "scores",
+    "source",    "system",    "task",        "tests",   "thought_tokens", "translated_from",
+    "verified",  "waits",     "cut",         "question"};
+
+std::span<const std::string_view> keys_of(RowKind kind) {
+  switch (kind) {
+    case RowKind::kMessages:
+      return kMessageKeys;
+    case RowKind::kPromptCompletion:
+      return kCompletionKeys;
+    case RowKind::kText:
+      return kTextKeys;
+    default:
+      return kPreferenceKeys;
+  }
+}
+
+template <typename Range>
+bool has(const Range& range, std::string_view key) {
+  return std::find(std::begin(range), std::end(range), key) != std::end(range);
+}
+
+Row parse(std::string_view line) {
+  try {
+    return parse_row(line, "row");
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kInput) throw;
+    if (const auto bad = find_invalid_utf8(line))
+      throw RowProblem{"utf8", fmt::format("invalid UTF-8 at byte {}", *bad)};
+    std::string message = error.message();
+    if (message.starts_with("row: ")) message.erase(0, 5);
+    throw RowProblem{"json", std::move(message)};
+  }
+}
+
+void check_kind(const Row& row, const DatasetOptions& options) {
+  std::string names;
+  for (const Row::Member& member : row.members)
+    names += (names.empty() ? "" : ", ") + printable(member.key, 30);
+  if (row.kind == RowKind::kUnknown)
+    throw RowProblem{"kind", fmt::format("expected messages, prompt and completion, text, or "
+                                         "chosen and rejected; found {}",
+                                         names.empty() ? "nothing" : names)};
+  int kinds = 0;
+  for (const char* key : {"messages", "completion", "text", "chosen"})
+    kinds += row.find(key) != nullptr ? 1 : 0;
+  if (kinds > 1)
+    throw RowProblem{"kind", fmt::format("expected the members of one kind, found {}", names)};
+  const bool pairs = row.kind == RowKind::kPreference;
+  if (pairs != (options.need == DataNeed::kPreference))
+    throw RowProblem{"kind", pairs
+                                 ? "expected no preference for this loss, found chosen and rejected"
+                                 : fmt::format("expected chosen and rejected for this loss, "
+                                               "found {}",
+                                               names)};
+}
+
+void check_keys(const Row& row, const DatasetOptions& options) {
+  const auto own = keys_of(row.kind);
+  if (has(options.ignored_keys, "*")) return;
+  for (const Row::Member& member : row.members) {
+    const std::string_view key = member.key;
+    if (has(own, key) || has(kCommonKeys, key) || has(kNotes, key) ||
+        has(options.ignored_keys, key))
+      continue;
+    std::vector<std::string_view> candidates(own.begin(), own.end());
+    candidates.insert(candidates.end(), std::begin(kCommonKeys), std::end(kCommonKeys));
+    const std::string guess = did_you_mean(key, candidates);
+    throw RowProblem{"keys", fmt::format("unknown key '{}'{}", printable(key, 40),
+                                         guess.empty() ? "" : ": " + guess)};
+  }
+}
+
+std::string string_of(const Row::Member& member) {
+  return parse_json(member.value, kOperation).get<std::string>();
+}
+
+bool is_list(const Row::Member* member) {
+  return member != nullptr && member->value.starts_with('[');
+}
+
+/// Adds a member's messages to a list; a string is one message of that role.
+void add_messages(const Row::Member* member, const char* role, Json& messages) {
+  if (member == nullptr) return;
+  if (!is_list(member)) {
+    messages.push_back({{"role", role}, {"content", string_of(*member)}});
+    return;
+  }
+  for (Json& message : parse_json(member->value, kOperation).get_ref<Json::array_t&>())
+    messages.push_back(std::move(message));
+}
+
+/// The conversation of these messages with what else the template may want of the row.
+Json conversation_of(const Row& row, Json messages) {
+  Json out{{"messages", std::move(messages)}};
+  for (const char* key : {"tools", "documents"}) {
+    if (const auto* member = row.find(key)) out[key] = parse_json(member->value, kOperation);
+  }
+  return out;
+}
+
+/// Prompt and one answer: plain where both are strings and not asked to be a chat.
+TrainingText text_of(const Row& row, const char* answer, bool as_chat) {
+  const Row::Member *prompt = row.find("prompt"), *said = row.find(answer);
+  TrainingText out;
+  if (as_chat || is_list(prompt) || is_list(said)) {
+    Json messages = Json::array();
+    add_messages(prompt, "user", messages);
+    add_messages(said, "assistant", messages);
+    out.conversation = conversation_of(row, std::move(messages));
+    return out;
+  }
+  if (prompt != nullptr) out.prompt = string_of(*prompt);
+  out.completion = string_of(*said);
+  return out;
+}
+
+/// What comes before the first assistant's turn, or the text itself.
+std::string prompt_of(const Row& row) {
+  std::string out;
+  for (const RowTurn& turn : row.turns) {
+    const bool answer =
+        turn.role == "assistant" || turn.role == "chosen" || turn.role == "rejected";
+    if (answer) break;
+    out += turn.role + '\n' + turn.content + '\n';
+  }
+  return out;
+}
+
+}  // namespace
+
+TrainingRow read_training_row(std::string_view line, const DatasetOptions& options, bool content) {
+  const Row row = parse(line);
+  check_kind(row, options);
+  check_keys(row, options);
+  TrainingRow out{.kind = row.kind};
+  if (const auto* teacher = row.find("teacher")) out.teacher = teacher->value;
+  if (options.need == DataNeed::kTeacher && out.teacher.empty())
+    throw RowProblem{"teacher", "expected \"teacher\" for this loss, found none"};
+  if (!content) return out;
+  try {
+    if (row.kind == RowKind::kMessages) {
+      out.text.conversation =
+          conversation_of(row, parse_json(row.find("messages")->value, kOperation));
+    } else if (row.kind == RowKind::kText) {
+      out.text.completion = row.turns.front().content;
+    } else {
+      const bool pairs = row.kind == RowKind::kPreference;
+      out.text = text_of(row, pairs ? "chosen" : "completion", options.as_chat);
+      if (pairs) out.rejected = text_of(row, "rejected", options.as_chat);
+    }
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kInput) throw;
+    throw RowProblem{"json", error.message()};
+  } catch (const nlohmann::json::exception&) {
+    throw RowProblem{"json", "expected a string or a list of messages"};
+  }
+  out.prompt = prompt_of(row);
+  return out;
+}
+
+}  // namespace lancet

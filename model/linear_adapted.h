@@ -1,0 +1,21 @@
+#pragma once
+// Linear layers with low-rank parts, for linear.cpp.
+
+#include <span>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "model/linear.h"
+
+namespace lancet {
+
+/// Whether the layer has a low-rank part that is switched on.
+[[nodiscard]] bool is_adapted(const Linear& layer);
+
+/// apply_linears where at least one layer is adapted. Differentiable with respect to x and the
+/// factors; weights get no gradient.
+[[nodiscard]] std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers,
+                                                    const at::Tensor& x);
+
+}  // namespace lancet

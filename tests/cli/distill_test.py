@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""`lancet distill` as a person sees it: which stages run, what is left alone, what a job file may say.
+
+    distill_test.py LANCET
+"""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import tiny_model  # noqa: E402
+from fault_server import FaultServer  # noqa: E402
+
+LANCET = pathlib.Path(sys.argv[1]).resolve()
+TRAIN = "train: {steps: 4, rank: 2, max_length: 64, batch_tokens: 256, eval_fraction: 0.2, lr: 0.01, target_regex: '.*_proj'}\n"
+
+
+class Distill(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = pathlib.Path(tempfile.mkdtemp(prefix="lancet-distill-"))
+        cls.model = tiny_model.write_model(cls.shared / "model")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.shared, True)
+
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="lancet-distill-"))
+        self.addCleanup(shutil.rmtree, self.work, True)
+        rows = [{"messages": [{"role": "user", "content": f"Say {i}"}, {"role": "assistant", "content": f"the {i % 3} is {i}"}]}
+                for i in range(40)]
+        (self.work / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + rows[:5]))
+
+    def job(self, text="", data="data: {rows: rows.jsonl}\n", curate="curate: {dedup: exact}\n", train=TRAIN,
+            evaluate="evaluate: {perplexity: text.txt}\n"):
+        (self.work / "text.txt").write_text("The capital of France is Paris, and the capital of Italy is Rome.\n")
+        (self.work / "job.yml").write_text(f"name: tiny\nseed: 3\n{data}{curate}student: {{model: {self.model}}}\n"
+                                           f"{train}{evaluate}output: run\n{text}")
+        return self.work / "job.yml"
+
+    def run_lancet(self, *args, code=0, timeout=300):
+        done = subprocess.run([str(LANCET), "distill", *map(str, args), "--threads", "2"], capture_output=True, text=True,
+                              cwd=self.shared, timeout=timeout)
+        self.assertEqual(done.returncode, code, f"{args}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def json(self, *args, **options):
+        return json.loads(self.run_lancet(*args, "--json", **options).stdout)
+
+    def states(self, result):
+        return {stage["stage"]: stage["status"] for stage in result["stages"]}
+
+    def test_stages_run_once_and_again_only_where_something_changed(self):
+        job = self.job()
+        plan = self.json(job, "--plan")
+        self.assertEqual(set(self.states(plan).values()), {"would run"})
+        self.assertFalse((self.work / "run").exists())
+        result = self.json(job)
+        self.assertEqual(self.states(result), {"curate": "done", "train": "done", "evaluate": "done"})
+        found = result["stages"][-1]["result"]
+        self.assertLess(found["held_out"]["after"], found["held_out"]["before"])
+        self.assertGreater(found["held_out"]["rows"], 0)
+        self.assertEqual(found, json.loads((self.work / "run/evaluation.json").read_text()))
+        for name in ("curated.jsonl", "adapter/adapter_model.safetensors", "log/steps.jsonl", "log/report.html", "distill.json"):
+            self.assertTrue((self.work / "run" / name).is_file(), name)
+        before = (self.work / "run/adapter/adapter_model.safetensors").read_bytes()
+        same = self.json(job)
+        self.assertEqual(set(self.states(same).values()), {"up to date"})
+        self.assertEqual(same["stages"][-1]["result"], found)
+        # Another setting of the training: the rows stay, the model is trained and measured again.
+        self.job(train=TRAIN.replace("steps: 4", "steps: 5"))
+        self.assertEqual(self.states(self.json(job)), {"curate": "up to date", "train": "done", "evaluate": "done"})
+        # Back: the same bytes as the first time.
+        self.job()
+        self.json(job)
+        self.assertEqual(before, (self.work / "run/adapter/adapter_model.safetensors").read_bytes())
+        # A lost or damaged output is made again; what depends on it is not, since its bytes are the same.
+        (self.work / "run/curated.jsonl").unlink()
+        again = self.json(job)
+        self.assertEqual(self.states(again), {"curate": "done", "train": "up to date", "evaluate": "up to date"})
+        self.assertIn("is gone", again["stages"][0]["why"])
+        with open(self.work / "rows.jsonl", "a") as rows:
+            rows.write(json.dumps({"messages": [{"role": "user", "content": "new"}, {"role": "assistant", "content": "row"}]}) + "\n")
+        self.assertEqual(set(self.states(self.json(job)).values()), {"done"})
+
+    def test_one_stage_alone_needs_what_comes_before(self):
+        job = self.job()
+        error = self.json(job, "--stage", "train", code=3)["error"]
+        self.assertIn("curated.jsonl", error["message"])
+        self.json(job, "--stage", "curate")
+        self.assertEqual(self.states(self.json(job, "--stage", "train")), {"train": "done"})
+        self.assertIn("no block for synthesize", self.json(job, "--stage", "synthesize", code=2)["error"]["hint"])
+        self.run_lancet(job, "--stage", "tune", code=2)
+
+    def test_a_teacher_is_asked_once(self):
+        (self.work / "seeds.jsonl").write_text("".join(json.dumps({"prompt": f"Question {i}"}) + "\n" for i in range(12)))
+        with FaultServer() as server:
+            job = self.job(data=f"teacher: {{url: '{server.url}', model: toy}}\ndata: {{recipe: instruct, seeds: seeds.jsonl}}\n",
+                           evaluate="")
+            result = self.json(job)
+            self.assertEqual(self.states(result), {"synthesize": "done", "curate": "done", "train": "done"})
+            asked = server.seen
+            self.assertGreaterEqual(asked, 12)
+            self.assertEqual(set(self.states(self.json(job)).values()), {"up to date"})
+            self.assertEqual(server.seen, asked)
+        # Without the server: nothing is stale but what is, and answers are in the journal.
+        (self.work / "run/data.jsonl").unlink()
+        rows = (self.work / "run/curated.jsonl").read_bytes()
+        self.run_lancet(job, "--stage", "curate", code=3)
+        self.assertEqual(rows, (self.work / "run/curated.jsonl").read_bytes())
+
+    def test_the_train_block_takes_the_options_of_train_with_line_and_column(self):
+        def message(train):
+            error = self.json(self.job(train=train), code=2)["error"]
+            self.assertFalse((self.work / "run").exists())
+            return error["message"], error["hint"]
+
+        text, hint = message("train:\n  steps: 4\n  rnk: 8\n")
+        self.assertIn("job.yml:8:3: train: unknown key 'rnk'", text)
+        self.assertIn("--rank", hint)
+        text, _ = message("train: {steps: 4, max_length: 1}\n")
+        self.assertIn("job.yml:6:19: train: ", text)
+        self.assertIn("--max-length", text)
+        self.assertIn("'data' is not for the job file", message("train: {data: x.jsonl}\n")[0])
+        self.assertIn("'json' is not for the job file", message("train: {json: true}\n")[0])
+        text, _ = message("trian: {steps: 4}\n")
+        self.assertIn("job.yml:6:1: unknown key 'trian'", text)
+
+    def test_what_a_job_may_not_say(self):
+        def message(code=2, **parts):
+            error = self.json(self.job(**parts), code=code)["error"]
+            return error["message"] + " " + error["hint"]
+
+        self.assertIn("'rows' says where it is", message(data="data: {rows: rows.jsonl, recipe: instruct}\n"))
+        self.assertIn("nobody is asked", message(data="teacher: {url: 'http://127.0.0.1:9/v1', model: m}\ndata: {rows: rows.jsonl}\n"))
+        self.assertIn("'teacher' is missing", message(data="data: {seeds: rows.jsonl}\n"))
+        self.assertIn("'train' is missing", message(train=""))
+        job = self.work / "no_folder.yml"
+        job.write_text("data: {rows: rows.jsonl}\noutput: a.jsonl\n")
+        self.assertIn("expected a folder", self.json(job, code=2)["error"]["message"])
+        self.run_lancet(self.work / "missing.yml", code=3)
+        done = subprocess.run([str(LANCET), "synthesize", str(self.job())], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("nobody to ask", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[2:])

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""lancet train at the shell. Usage: train_test.py LANCET [unittest args]."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+LANCET = pathlib.Path(sys.argv[1]).resolve()
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data" / "train"
+STEPS = ["--rank", "4", "--dropout", "0.2", "--batch-tokens", "200", "--steps", "12", "--lr", "5e-3", "--seed", "3",
+         "--eval-fraction", "0.2", "--eval-every", "4"]
+
+
+class Train(unittest.TestCase):
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="lancet-train-"))
+        self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
+
+    def command(self, out, *args, data=DATA / "sft.jsonl"):
+        return [str(LANCET), "train", str(DATA / "model"), "--data", str(data), "-o", out, "--device", "cpu",
+                *map(str, args)]
+
+    def train(self, out, *args, code=0, **options):
+        done = subprocess.run(self.command(out, *args, **options), capture_output=True, text=True, cwd=self.work, timeout=300)
+        self.assertEqual(done.returncode, code, f"{args}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def lines(self, out, *args, **options):
+        return [json.loads(line) for line in self.train(out, *args, "--json", **options).stdout.splitlines()]
+
+    def weights(self, out):
+        return (self.work / out / "adapter_model.safetensors").read_bytes()
+
+    def test_lines_of_json_and_what_stands_in_the_folder(self):
+        lines = self.lines("out", *STEPS, "--log-dir", "log")
+        steps = [line for line in lines if "lr" in line]
+        self.assertEqual([line["step"] for line in steps], list(range(1, 13)))
+        for key in ("loss", "lr", "grad_norm", "tokens", "tokens_per_second", "seconds"):
+            self.assertIn(key, steps[0])
+        last = lines[-1]
+        self.assertTrue(last["done"])
+        for key in ("adapter", "steps", "tokens", "final_loss", "eval_loss", "peak_memory"):
+            self.assertIn(key, last)
+        self.assertLess(steps[-1]["loss"], steps[0]["loss"])
+        self.assertLess(last["eval_loss"], last["eval_loss_before"])
+        for name in ("adapter_config.json", "adapter_model.safetensors", "README.md", "lancet.json"):
+            self.assertTrue((self.work / "out" / name).is_file(), name)
+        self.assertFalse((self.work / "out" / "checkpoints").exists())
+        self.assertEqual(len((self.work / "log" / "steps.jsonl").read_text().splitlines()), len(lines) - 1)
+        verified = subprocess.run([str(LANCET), "verify", f"{DATA / 'model'}+out"], capture_output=True, text=True, cwd=self.work)
+        self.assertEqual(verified.stdout, "ok\n")
+        self.train("out", *STEPS, code=2)
+        self.train("out", *STEPS, "--force")
+
+    def test_the_adapter_changes_what_the_model_says(self):
+        self.train("out", *STEPS, "--lr", "0.02")
+        texts = [subprocess.run([str(LANCET), "generate", model, "--prompt", "blue north?", "--max-tokens", "12", "--json"],
+                                capture_output=True, text=True, cwd=self.work, check=True).stdout
+                 for model in (str(DATA / "model"), f"{DATA / 'model'}+out")]
+        self.assertNotEqual(*[json.loads(text)["text"] for text in texts])
+
+    def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(self):
+        self.train("straight", *STEPS)
+        process = subprocess.Popen(self.command("killed", *STEPS, "--save-every", "2", "--json", "--threads", "1"),
+                                   stdout=subprocess.PIPE, text=True, cwd=self.work)
+        for line in process.stdout:
+            if json.loads(line).get("step") == 7:
+                process.kill()
+                break
+        process.stdout.close()
+        process.wait()
+        self.assertFalse((self.work / "killed" / "adapter_config.json").exists())
+        self.assertTrue((self.work / "killed" / "checkpoints" / "step-00000006").is_dir())
+        rest = [line["step"] for line in self.lines("killed", *STEPS, "--save-every", "2") if "lr" in line]
+        self.assertEqual(rest[-1], 12)
+        self.assertGreater(rest[0], 6)
+        self.assertEqual(self.weights("straight"), self.weights("killed"))
+        self.assertEqual(sorted(p.name for p in (self.work / "killed" / "checkpoints").iterdir())[-2:],
+                         ["step-00000010", "step-00000012"])
+
+    def test_a_signal_stops_it_within_two_seconds_and_it_goes_on(self):
+        options = [*STEPS, "--steps", "3000"]
+        process = subprocess.Popen(self.command("out", *options, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, cwd=self.work)
+        for line in process.stdout:
+            if json.loads(line).get("step", 0) >= 5:
+                break
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+        self.assertLess(time.monotonic() - begin, 2 if "asan" not in str(LANCET) else 20)
+        self.assertEqual(process.returncode, 130)
+        last = [json.loads(line) for line in out.splitlines() if '"lr"' in line]
+        process = subprocess.Popen(self.command("out", *options, "--json"), stdout=subprocess.PIPE, text=True, cwd=self.work)
+        first = json.loads(process.stdout.readline())
+        process.kill()
+        process.stdout.close()
+        process.wait()
+        self.assertEqual(first["step"], (last[-1]["step"] if last else first["step"] - 1) + 1)
+
+    def test_a_plan_writes_nothing_and_tells_what_it_takes(self):
+        plan, = self.lines("out", *STEPS, "--plan")
+        self.assertEqual(plan["steps"], 12)
+        for key in ("peak_memory", "tokens_per_second"):
+            self.assertGreater(plan["estimate"][key], 0)
+        self.assertFalse((self.work / "out").exists())
+
+    def test_trained_on_from_an_adapter(self):
+        self.train("first", *STEPS)
+        more = self.lines("second", "--init", "first", "--steps", "2", "--batch-tokens", "200")
+        begin = [line for line in self.lines("again", *STEPS, "--force") if "lr" in line][0]
+        self.assertLess(more[0]["loss"], begin["loss"])
+        config = json.loads((self.work / "second" / "adapter_config.json").read_text())
+        self.assertEqual((config["r"], config["lora_dropout"]), (4, 0.2))
+
+    def test_what_cannot_be_meant_is_refused_by_name(self):
+        for args, word in ((["--targets", "q_prj"], "q_proj"), (["--schedule", "cosin"], "cosine"), (["--lr", "0"], "learning rate"),
+                           (["--optimizer", "adam"], "adamw"), (["--loss", "sfd"], "sft"), (["--rank", "0"], "rank"),
+                           (["--loss-option", "beta=1"], "beta"), (["--checkpointing", "maybe"], "checkpointing"),
+                           (["--init", "x", "--rank", "4"], "--rank"), (["--layers", "9"], "9"), (["--layers", "a"], "--layers"),
+                           (["--rank-pattern", "q_proj"], "name=value"), (["--loss", "logits"], "logits"),
+                           (["--memory", "1MiB"], "memory")):
+            with self.subTest(args=args):
+                done = self.train("out", *args, code=6 if "--memory" in args else 2)
+                self.assertIn(word, done.stderr)
+                self.assertFalse((self.work / "out" / "adapter_config.json").exists())
+        self.train("out", code=3, data=self.work / "missing.jsonl")
+        (self.work / "bad.jsonl").write_text('{"text": "fine"}\n{"text": 3}\n')
+        self.assertIn("bad.jsonl:2", self.train("out", code=3, data=self.work / "bad.jsonl").stderr)
+        self.train("out", "--loss", "dpo", code=3)
+
+    def test_a_loss_that_is_not_finite(self):
+        done = self.train("out", *STEPS, "--lr", "1e30", "--clip", "0", "--alpha", "1e30", code=5)
+        self.assertIn("not finite", done.stderr)
+        rows = [json.loads(line) for line in (self.work / "out" / "failed_batch.jsonl").read_text().splitlines()]
+        self.assertTrue(all(row["line"] > 0 and row["ids"] for row in rows))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
