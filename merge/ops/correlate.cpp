@@ -11,12 +11,14 @@ namespace {
 
 using Size = std::size_t;
 constexpr Size kFewestLanes = 8;
+typedef float Eight __attribute__((vector_size(32)));
+typedef float Sixteen __attribute__((vector_size(64)));
 
-/// Micro-tiles of kAtoms x kResiduals inner products in kLanes lanes, whose accumulators stay in
+/// Micro-tiles of kAtoms x kResiduals inner products in lanes, whose accumulators stay in
 /// registers; residuals in blocks that stay in a core's cache while all atoms pass.
-template <Size kLanes, Size kAtoms, Size kResiduals>
+template <typename Lanes, Size kAtoms, Size kResiduals>
 struct Correlate {
-  typedef float Lanes __attribute__((vector_size(sizeof(float) * kLanes), aligned(4), may_alias));
+  static constexpr Size kLanes = sizeof(Lanes) / sizeof(float);
   static constexpr Size kBlock = 48;
 
   [[gnu::always_inline]] static inline float sum(const Lanes& lanes) {
@@ -133,11 +135,11 @@ void correlate(std::span<const float> atoms, std::span<const float> residuals, s
   const Size n = atoms.size() / width, b = residuals.size() / width;
 #if defined(__x86_64__)
   if (isa() == Isa::kAvx512) {
-    run_avx512<Correlate<16, 4, 6>>(atoms.data(), n, residuals.data(), b, width, out.data());
+    run_avx512<Correlate<Sixteen, 4, 6>>(atoms.data(), n, residuals.data(), b, width, out.data());
     return;
   }
 #endif
-  dispatch<Correlate<kFewestLanes, 3, 4>>(atoms.data(), n, residuals.data(), b, width, out.data());
+  dispatch<Correlate<Eight, 3, 4>>(atoms.data(), n, residuals.data(), b, width, out.data());
 }
 
 double correlation_error(std::size_t width) noexcept {
