@@ -18,6 +18,7 @@
 #include "core/parallel.h"
 #include "core/text.h"
 #include "model/decoder.h"
+#include "model/lora.h"
 #include "model/names.h"
 
 namespace lancet {

@@ -110,7 +110,7 @@ Decoder Decoder::with_low_rank(LoraParts parts) const {
     const auto at = out.low_rank_.find(module.name);
     if (at == out.low_rank_.end()) continue;
     const LowRank& part = *at->second;
-    fitting += part.a.size(1) == module.d_in && part.b.size(0) == module.d_out ? 1 : 0;
+    fitting += part.a.size(1) == module.d_in && part.b.size(0) == module.d_out ? 1U : 0U;
   }
   if (fitting != out.low_rank_.size())
     fail(ErrorKind::kInternal, "model", "a low-rank part fits no linear layer");
