@@ -69,7 +69,7 @@ constexpr std::uint32_t high(std::uint64_t v) { return static_cast<std::uint32_t
 [[gnu::target("avx2")]] void groups_avx2(std::uint32_t* words, std::uint64_t first,
                                          std::size_t groups, std::array<std::uint32_t, 2> upper,
                                          std::array<std::uint32_t, 2> key) noexcept {
-  constexpr int kSide = 4;
+  constexpr int kSide = 2;  // 8 of 16 registers: more would be spilled
   const __m256i lanes = _mm256_set_epi64x(3, 2, 1, 0);
   const __m256i factor0 = all_of4(kFactor0), factor1 = all_of4(kFactor1),
                 halves = all_of4(0xFFFFFFFF);
@@ -125,10 +125,14 @@ void philox_run(std::uint32_t* words, std::uint64_t first, std::size_t blocks,
                 std::array<std::uint32_t, 2> upper, std::array<std::uint32_t, 2> key) noexcept {
   std::size_t done = 0;
 #if defined(__x86_64__)
-  constexpr std::size_t kGroup = 16;  // blocks, in both sets
+  constexpr std::size_t kGroup = 16;  // blocks
   if (isa() != Isa::kPlain) {
     const std::size_t groups = blocks / kGroup;
-    (isa() == Isa::kAvx512 ? groups_avx512 : groups_avx2)(words, first, groups, upper, key);
+    if (isa() == Isa::kAvx512) {
+      groups_avx512(words, first, groups, upper, key);
+    } else {
+      groups_avx2(words, first, 2 * groups, upper, key);  // of half the size
+    }
     done = groups * kGroup;
   }
 #endif

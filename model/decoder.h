@@ -21,6 +21,7 @@
 #include "model/architecture.h"
 #include "model/kv_cache.h"
 #include "model/lora_settings.h"
+#include "model/packed_matrix.h"
 #include "model/rope.h"
 
 namespace lancet {
@@ -65,6 +66,10 @@ struct Pass {
 struct LoadOptions {
   at::ScalarType dtype = at::kFloat;  ///< weights and activations: kFloat or kBFloat16
   at::Device device = at::kCPU;
+  /// Of the linear layers of the blocks (experts that are tensors of their own too); embeddings,
+  /// head, norms and routers keep `dtype`. CPU only. Nothing but passes and low-rank parts work on
+  /// packed matrices.
+  BaseQuant quant = BaseQuant::kNone;
 };
 
 /// The down projection of a block, the matrix that editors rewrite.
@@ -119,6 +124,10 @@ class Decoder {
   /// In a layer of experts, of one of them; kMismatch where none is named, or the layer has no MLP.
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer, std::int64_t expert = -1) const;
   [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
+  /// The values of a matrix as float32 on the CPU, decoded where it is packed.
+  [[nodiscard]] at::Tensor matrix(std::string_view name) const;
+  /// Bytes of all weights as they lie in memory.
+  [[nodiscard]] std::uint64_t weight_bytes() const;
   /// Names of all weights, sorted.
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
@@ -141,6 +150,8 @@ class Decoder {
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
   std::unordered_map<std::string, at::Tensor> weights_;
+  /// In few bits: their entry in weights_ has the shape alone.
+  std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>> packed_;
   LoraParts low_rank_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   at::Tensor embed_;

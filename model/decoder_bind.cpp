@@ -9,12 +9,14 @@
 namespace lancet {
 namespace {
 
+using PackedWeights = std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>>;
+
 /// The weights of a model by the name of their module; `layer` fills the first hole of a name.
 class Views {
  public:
-  Views(const std::unordered_map<std::string, at::Tensor>& weights, const LoraParts& low_rank,
-        const DecoderSpec& spec)
-      : weights_(weights), low_rank_(low_rank), spec_(spec) {}
+  Views(const std::unordered_map<std::string, at::Tensor>& weights, const PackedWeights& packed,
+        const LoraParts& low_rank, const DecoderSpec& spec)
+      : weights_(weights), packed_(packed), low_rank_(low_rank), spec_(spec) {}
 
   void enter(std::int64_t layer) { layer_ = layer; }
 
@@ -27,10 +29,13 @@ class Views {
   }
 
   [[nodiscard]] Linear linear(const std::string& pattern, std::int64_t second = 0) const {
-    Linear out{get(pattern, ".weight", second), get(pattern, ".bias", second), spec_.layout, {}};
+    Linear out{
+        get(pattern, ".weight", second), get(pattern, ".bias", second), spec_.layout, {}, {}};
     if (!out.weight.defined()) return out;
-    const auto at = low_rank_.find(layer_name(pattern, layer_, second));
-    if (at != low_rank_.end()) out.low_rank = at->second;
+    const std::string module = layer_name(pattern, layer_, second);
+    if (const auto at = low_rank_.find(module); at != low_rank_.end()) out.low_rank = at->second;
+    if (const auto at = packed_.find(module + ".weight"); at != packed_.end())
+      out.packed = at->second;
     return out;
   }
   [[nodiscard]] Linear table(const std::string& name) const {
@@ -151,7 +156,8 @@ class Views {
 
   /// Of a vector: float32 on the CPU.
   [[nodiscard]] at::TensorOptions any_options() const {
-    const at::Tensor& any = weights_.begin()->second;
+    // Packed ones have a shape alone; the embedding never is.
+    const at::Tensor& any = weights_.at(spec_.names.embed + ".weight");
     return any.is_cpu() ? at::TensorOptions(at::kFloat) : any.options();
   }
 
@@ -184,6 +190,7 @@ class Views {
   }
 
   const std::unordered_map<std::string, at::Tensor>& weights_;
+  const PackedWeights& packed_;
   const LoraParts& low_rank_;
   const DecoderSpec& spec_;
   std::int64_t layer_ = 0;
@@ -193,7 +200,7 @@ class Views {
 
 void Decoder::bind() {
   const NameSpec& names = spec_->names;
-  Views views(weights_, low_rank_, *spec_);
+  Views views(weights_, packed_, low_rank_, *spec_);
   blocks_.clear();
   for (std::int64_t layer = 0; layer < spec_->layers; ++layer) {
     views.enter(layer);

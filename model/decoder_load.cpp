@@ -18,6 +18,7 @@
 #include "core/parallel.h"
 #include "core/text.h"
 #include "model/decoder.h"
+#include "model/lora.h"
 #include "model/names.h"
 
 namespace lancet {
@@ -172,6 +173,43 @@ void read_tensor(const ModelSource& source, const TensorInfo& info, const at::Te
   source.release(info, 0, info.bytes);
 }
 
+/// Weights that LoadOptions::quant is about.
+std::unordered_set<std::string> packed_names(const DecoderSpec& spec, const LoadOptions& options) {
+  std::unordered_set<std::string> out;
+  if (options.quant == BaseQuant::kNone) return out;
+  if (!options.device.is_cpu())
+    fail(ErrorKind::kUsage, "model", "expected the CPU for a quantised base, found a GPU");
+  for (const LinearModule& module : linear_modules(spec)) out.insert(module.name + ".weight");
+  return out;
+}
+
+bool packs(const TensorInfo& info, BaseQuant quant, const std::unordered_set<std::string>& names) {
+  if (quant == BaseQuant::kNone || !names.contains(info.name)) return false;
+  return quant != BaseQuant::kStored || dtype_info(info.dtype).quantized;
+}
+
+std::shared_ptr<const PackedMatrix> pack_tensor(const ModelSource& source, const TensorInfo& info,
+                                                BaseQuant quant) {
+  const std::int64_t rows = info.shape[0], columns = info.shape[1];
+  std::shared_ptr<const PackedMatrix> out;
+  if (quant == BaseQuant::kStored) {
+    const auto bytes = dtype_bytes(info.dtype, info.elements());
+    std::vector<std::byte> stored(static_cast<std::size_t>(bytes.value()));
+    source.read_stored(info, 0, rows, stored);
+    out = std::make_shared<PackedMatrix>(info.dtype, rows, columns, std::move(stored));
+  } else {
+    out = std::make_shared<PackedMatrix>(
+        quant, rows, columns, [&](std::int64_t first, std::int64_t last, std::span<float> values) {
+          source.read_f32(info, first, last, values);
+          const at::Tensor part =
+              at::from_blob(values.data(), {last - first, columns}, at::TensorOptions(at::kFloat));
+          check_finite(source, info, part, first, last, columns);
+        });
+  }
+  source.release(info, 0, info.bytes);
+  return out;
+}
+
 }  // namespace
 
 DecoderSpec Decoder::describe(const ModelSource& source) {
@@ -202,15 +240,23 @@ Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
     return vector_on_cpu ? at::kFloat : options.dtype;
   };
   check_nothing_else(source, *model.spec_, tensors);
+  const std::unordered_set<std::string> packed = packed_names(*model.spec_, options);
   std::size_t bytes = 0;
   for (const ExpectedTensor& tensor : tensors) {
-    static_cast<void>(expect_tensor(source, tensor));
+    const TensorInfo& info = expect_tensor(source, tensor);
+    if (packs(info, options.quant, packed)) continue;
     bytes += aligned_bytes(tensor, dtype_of(tensor));
   }
   const auto arena = std::make_shared<const Arena>(bytes);
   std::size_t offset = 0;
   for (const ExpectedTensor& tensor : tensors) {
     const at::ScalarType dtype = dtype_of(tensor);
+    if (const TensorInfo& info = expect_tensor(source, tensor);
+        packs(info, options.quant, packed)) {
+      model.packed_.emplace(tensor.name, pack_tensor(source, info, options.quant));
+      model.weights_.emplace(tensor.name, at::empty(tensor.shape, at::TensorOptions(at::kMeta)));
+      continue;
+    }
     const at::Tensor weight = at::from_blob(
         arena->at(offset), tensor.shape, [arena](void*) {}, at::TensorOptions(dtype));
     offset += aligned_bytes(tensor, dtype);

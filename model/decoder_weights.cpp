@@ -55,6 +55,24 @@ const at::Tensor& Decoder::weight(std::string_view name) const {
        did_you_mean(name, known));
 }
 
+at::Tensor Decoder::matrix(std::string_view name) const {
+  const at::Tensor& stored = weight(name);
+  const auto at = packed_.find(std::string(name));
+  if (at == packed_.end()) return stored.to(at::kCPU, at::kFloat);
+  at::Tensor out = at::empty(stored.sizes(), at::kFloat);
+  const auto width = static_cast<std::size_t>(out.size(1));
+  for (std::int64_t row = 0; row < out.size(0); ++row)
+    at->second->decode(row, 0, {out.mutable_data_ptr<float>() + row * out.size(1), width});
+  return out;
+}
+
+std::uint64_t Decoder::weight_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [name, tensor] : weights_) bytes += packed_.contains(name) ? 0 : tensor.nbytes();
+  for (const auto& [name, matrix] : packed_) bytes += matrix->bytes();
+  return bytes;
+}
+
 std::vector<std::string> Decoder::weight_names() const {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : weights_) names.push_back(name);
@@ -92,7 +110,7 @@ Decoder Decoder::with_low_rank(LoraParts parts) const {
     const auto at = out.low_rank_.find(module.name);
     if (at == out.low_rank_.end()) continue;
     const LowRank& part = *at->second;
-    fitting += part.a.size(1) == module.d_in && part.b.size(0) == module.d_out ? 1 : 0;
+    fitting += part.a.size(1) == module.d_in && part.b.size(0) == module.d_out ? 1U : 0U;
   }
   if (fitting != out.low_rank_.size())
     fail(ErrorKind::kInternal, "model", "a low-rank part fits no linear layer");

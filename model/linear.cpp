@@ -11,6 +11,16 @@
 namespace lancet {
 namespace {
 
+/// With the stored matrix of a layer: its transpose (a sum along its rows), or itself.
+Product product(const Linear& layer, bool transposed, const float* in, std::int64_t rows,
+                float* out, bool accumulate) {
+  if (layer.packed != nullptr)
+    return transposed ? times_transposed(in, rows, *layer.packed, out, accumulate)
+                      : times(in, rows, *layer.packed, out, accumulate);
+  return transposed ? times_transposed(in, rows, layer.weight, out, accumulate)
+                    : times(in, rows, layer.weight, out, accumulate);
+}
+
 void fill_rows(const at::Tensor& bias, std::int64_t rows, float* out) {
   const auto* from = bias.const_data_ptr<float>();
   const std::int64_t width = bias.numel();
@@ -34,16 +44,20 @@ std::vector<at::Tensor> forward_native(std::span<const Linear> layers, const at:
   return out;
 }
 
+struct Kept : torch::CustomClassHolder {
+  std::vector<Linear> layers;
+};
+
 /// Saves the weights only. Gradients of outputs that nobody used arrive undefined.
 struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx,
                                                 const at::Tensor& x,
                                                 const std::vector<Linear>& layers) {
     const at::AutoDispatchBelowAutograd below;
-    torch::autograd::variable_list weights;
-    for (const Linear& layer : layers) weights.push_back(layer.weight);
-    ctx->save_for_backward(weights);
-    ctx->saved_data["in_out"] = layers[0].layout == MatrixLayout::kInOut;
+    auto kept = c10::make_intrusive<Kept>();
+    for (const Linear& layer : layers)
+      kept->layers.push_back({layer.weight, {}, layer.layout, nullptr, layer.packed});
+    ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
     ctx->set_materialize_grads(false);
     return forward_native(layers, x);
   }
@@ -51,11 +65,8 @@ struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& grads) {
     const at::AutoDispatchBelowAutograd below;
-    const auto layout =
-        ctx->saved_data["in_out"].toBool() ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
-    std::vector<Linear> layers;
-    for (const at::Tensor& weight : ctx->get_saved_variables())
-      layers.push_back({weight, {}, layout});
+    const auto capsule = ctx->saved_data["kept"].toCapsule();
+    const std::vector<Linear>& layers = static_cast<const Kept&>(*capsule).layers;
     torch::autograd::variable_list dy;
     std::vector<const float*> pointers;
     at::Tensor shape_of;
@@ -89,8 +100,7 @@ void run_linears(std::span<const Linear> layers, const float* x, std::int64_t ro
     const Linear& layer = layers[i];
     const bool bias = layer.bias.defined();
     if (bias) fill_rows(layer.bias, rows, y[i]);
-    const auto product = layer.layout == MatrixLayout::kOutIn ? times_transposed : times;
-    products.push_back(product(x, rows, layer.weight, y[i], bias));
+    products.push_back(product(layer, layer.layout == MatrixLayout::kOutIn, x, rows, y[i], bias));
   }
   run_products(products);
 }
@@ -100,8 +110,8 @@ void run_linears_backward(std::span<const Linear> layers, std::span<const float*
   bool accumulate = false;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (dy[i] == nullptr) continue;
-    const auto product = layers[i].layout == MatrixLayout::kOutIn ? times : times_transposed;
-    const std::array products{product(dy[i], rows, layers[i].weight, dx, accumulate)};
+    const std::array products{
+        product(layers[i], layers[i].layout == MatrixLayout::kInOut, dy[i], rows, dx, accumulate)};
     run_products(products);
     accumulate = true;
   }

@@ -12,13 +12,16 @@
 
 namespace lancet {
 
+class PackedMatrix;
 struct LowRank;
 
 struct Linear {
-  at::Tensor weight;  ///< [out, in] or, kInOut, [in, out]; contiguous
+  at::Tensor weight;  ///< [out, in] or, kInOut, [in, out]; contiguous. Of a packed one the shape
+                      ///< alone (on the meta device)
   at::Tensor bias;    ///< [out] or undefined
   MatrixLayout layout = MatrixLayout::kOutIn;
-  std::shared_ptr<const LowRank> low_rank;  ///< model/lora.h; null = none
+  std::shared_ptr<const LowRank> low_rank;          ///< model/lora.h; null = none
+  std::shared_ptr<const PackedMatrix> packed = {};  ///< the weight in few bits; CPU only
 
   [[nodiscard]] std::int64_t d_in() const {
     return weight.size(layout == MatrixLayout::kOutIn ? 1 : 0);

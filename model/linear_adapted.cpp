@@ -13,6 +13,7 @@
 #include "core/interrupt.h"
 #include "model/intraop.h"
 #include "model/lora.h"
+#include "model/magnitude.h"
 #include "model/products.h"
 
 namespace lancet {
@@ -32,8 +33,8 @@ at::Tensor turned(const at::Tensor& x, double scale = 1) {
 }
 
 bool merges(const Linear& layer, std::int64_t rows) {
-  return is_adapted(layer) && !layer.low_rank->drops() &&
-         rows >= kRowsPerRank * layer.low_rank->a.size(0);
+  return is_adapted(layer) && layer.packed == nullptr && !layer.low_rank->drops() &&
+         rows >= kRowsPerRank * layer.low_rank->all_rank();
 }
 
 /// The layer with weight W + scale B A, float32.
@@ -52,8 +53,8 @@ Linear merged(const Linear& layer) {
     widen(layer.weight.const_data_ptr<float>());
   }
   const bool out_in = layer.layout == MatrixLayout::kOutIn;
-  const at::Tensor left = out_in ? part.b.detach() * part.scale : turned(part.a.detach());
-  const at::Tensor right = out_in ? part.a.detach() : turned(part.b.detach(), part.scale);
+  const at::Tensor left = out_in ? part.all_b() * part.scale : turned(part.all_a());
+  const at::Tensor right = out_in ? part.all_a() : turned(part.all_b(), part.scale);
   const std::array products{times(left.const_data_ptr<float>(), left.size(0), right, to, true)};
   run_products(products);
   return {weight, layer.bias, layer.layout, nullptr};
@@ -92,13 +93,13 @@ Forward forward_rows(std::span<const Linear> layers, const at::Tensor& x, bool k
     if (!is_adapted(layers[i]) || (merges_here && !keep)) continue;
     const LowRank& part = *layers[i].low_rank;
     const at::Tensor input = dropped(part, x);
-    out.h.back() = empty(rows, part.a.size(0));
-    const at::Tensor a = part.a.detach();
+    const at::Tensor a = part.all_a();
+    out.h.back() = empty(rows, a.size(0));
     std::array products{times_transposed(input.const_data_ptr<float>(), rows, a,
                                          out.h.back().mutable_data_ptr<float>())};
     run_products(products);
     if (merges_here) continue;
-    const at::Tensor b = turned(part.b.detach(), part.scale);
+    const at::Tensor b = turned(part.all_b(), part.scale);
     products[0] = times(out.h.back().const_data_ptr<float>(), rows, b, pointers[i], true);
     run_products(products);
   }
@@ -111,19 +112,21 @@ std::pair<at::Tensor, at::Tensor> factor_gradients(const LowRank& part, const at
                                                    const at::Tensor& h, const at::Tensor& dy,
                                                    const at::Tensor& dx) {
   const std::int64_t rows = x.size(0);
-  const at::Tensor a = part.a.detach();
-  const at::Tensor b = part.b.detach() * part.scale;
+  const std::int64_t rank = part.a.size(0);
+  const at::Tensor a = part.all_a();
+  const at::Tensor b = part.all_b() * part.scale;
   const at::Tensor g = empty(rows, a.size(0));
   std::array products{times(dy.const_data_ptr<float>(), rows, b, g.mutable_data_ptr<float>())};
   run_products(products);
   const at::Tensor input = dropped(part, x);
   const at::Tensor g_turned = turned(g);
   const at::Tensor h_turned = turned(h, part.scale);
-  const at::Tensor da = at::empty_like(a);
-  const at::Tensor db = empty(a.size(0), dy.size(1));
+  // What is taken off (a0, b0) stands behind the first `rank` rows and learns nothing.
+  const at::Tensor da = empty(rank, x.size(1));
+  const at::Tensor db = empty(rank, dy.size(1));
   const std::array both{
-      times(g_turned.const_data_ptr<float>(), a.size(0), input, da.mutable_data_ptr<float>()),
-      times(h_turned.const_data_ptr<float>(), a.size(0), dy, db.mutable_data_ptr<float>())};
+      times(g_turned.const_data_ptr<float>(), rank, input, da.mutable_data_ptr<float>()),
+      times(h_turned.const_data_ptr<float>(), rank, dy, db.mutable_data_ptr<float>())};
   run_products(both);
   if (dx.defined()) {
     const bool drops = part.drops();
@@ -219,16 +222,15 @@ at::Tensor adapted_composed(const Linear& layer, const at::Tensor& x) {
   const auto like_x = [&](const at::Tensor& factor) {
     return factor.to(x.device(), x.scalar_type());
   };
-  return y + at::linear(at::linear(input, like_x(part.a)), like_x(part.b)) * part.scale;
+  const auto through = [&](const at::Tensor& a, const at::Tensor& b) {
+    return at::linear(at::linear(input, like_x(a)), like_x(b)) * part.scale;
+  };
+  const at::Tensor adapted = y + through(part.a, part.b);
+  return part.a0.defined() ? adapted - through(part.a0, part.b0) : adapted;
 }
 
-}  // namespace
-
-bool is_adapted(const Linear& layer) {
-  return layer.low_rank != nullptr && layer.low_rank->state->enabled;
-}
-
-std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers, const at::Tensor& x) {
+/// apply_adapted without regard to magnitudes.
+std::vector<at::Tensor> apply_low_rank(std::span<const Linear> layers, const at::Tensor& x) {
   if (!is_native(x)) {
     std::vector<at::Tensor> out;
     for (const Linear& layer : layers) out.push_back(adapted_composed(layer, x));
@@ -250,6 +252,56 @@ std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers, const at::
   }
   std::vector<at::Tensor> out = forward_rows(layers, input.view({-1, input.size(-1)}), false).y;
   for (at::Tensor& y : out) y = y.view(with_last(input, y.size(-1)));
+  return out;
+}
+
+bool is_scaled(const Linear& layer) {
+  return is_adapted(layer) && layer.low_rank->magnitude.defined();
+}
+
+/// DoRA. Dropout acts on what is scaled, as in PEFT: y = W (x - drop(x)) + bias + m / c (W + s B A)
+/// drop(x).
+at::Tensor apply_scaled_dropped(const Linear& layer, const at::Tensor& x) {
+  const LowRank& part = *layer.low_rank;
+  const at::Tensor mask = dropout_mask(part, x.numel() / x.size(-1)).view(x.sizes());
+  const at::Tensor kept = x * mask.to(x.device(), x.scalar_type());
+  auto undropped = std::make_shared<LowRank>(part);
+  undropped->dropout = 0;
+  Linear inner{layer.weight, {}, layer.layout, undropped, layer.packed};
+  const at::Tensor scaled =
+      scale_rows(apply_low_rank({&inner, 1}, kept)[0], part, weight_norms(layer), {});
+  return apply_linear({layer.weight, layer.bias, layer.layout, nullptr, layer.packed}, x - kept) +
+         scaled;
+}
+
+}  // namespace
+
+bool is_adapted(const Linear& layer) {
+  return layer.low_rank != nullptr && layer.low_rank->state->enabled;
+}
+
+std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers, const at::Tensor& x) {
+  if (std::ranges::none_of(layers, is_scaled)) return apply_low_rank(layers, x);
+  std::vector<at::Tensor> out(layers.size());
+  std::vector<Linear> together;  // those whose input is the same
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (is_scaled(layers[i]) && layers[i].low_rank->drops()) {
+      out[i] = apply_scaled_dropped(layers[i], x);
+      continue;
+    }
+    together.push_back(layers[i]);
+    if (is_scaled(layers[i])) together.back().bias = at::Tensor();
+    places.push_back(i);
+  }
+  if (together.empty()) return out;
+  const std::vector<at::Tensor> y = apply_low_rank(together, x);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const Linear& layer = layers[places[i]];
+    out[places[i]] = is_scaled(layer)
+                         ? scale_rows(y[i], *layer.low_rank, weight_norms(layer), layer.bias)
+                         : y[i];
+  }
   return out;
 }
 

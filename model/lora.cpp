@@ -49,10 +49,9 @@ void check_continuable(const Adapter& adapter) {
                printable(adapter.saved()[0].name) + "'",
            "MODEL+ADAPTER folds the adapter into the base and trains a new one");
   for (const LoraModule& module : adapter.modules()) {
-    if (module.magnitude != nullptr || module.kind == LoraModule::Kind::kEmbedding)
+    if (module.kind == LoraModule::Kind::kEmbedding)
       refuse(adapter,
-             fmt::format("expected LoRA on linear layers, found {} in '{}'",
-                         module.magnitude != nullptr ? "DoRA" : "an embedding",
+             fmt::format("expected LoRA on linear layers, found an embedding in '{}'",
                          printable(module.name)),
              "MODEL+ADAPTER folds the adapter into the base and trains a new one");
   }
@@ -76,18 +75,23 @@ at::Tensor dropout_mask(const LowRank& part, std::int64_t rows) {
 }
 
 LoraAdapter::LoraAdapter(const DecoderSpec& spec, const LoraSettings& settings, std::uint64_t seed)
-    : prefix_(missing_prefix(spec)), dropout_(settings.dropout), seed_(seed) {
+    : prefix_(missing_prefix(spec)),
+      dropout_(settings.dropout),
+      seed_(seed),
+      init_(settings.init),
+      pissa_iterations_(settings.pissa_iterations) {
   const std::vector<LoraTarget> targets = lora_targets(spec, settings);
   for (const LoraTarget& each : targets) {
     add(each.module, first_a(each.module, each.rank, settings.init, seed),
-        at::zeros({each.module.d_out, each.rank}, at::kFloat), each.scale);
+        at::zeros({each.module.d_out, each.rank}, at::kFloat), each.scale,
+        settings.dora ? at::ones({each.module.d_out}, at::kFloat) : at::Tensor());
   }
   config_ = lora_config(spec, settings, targets);
 }
 
 LoraAdapter::LoraAdapter(const DecoderSpec& spec, const Adapter& stored,
                          std::optional<double> dropout, std::uint64_t seed)
-    : prefix_(missing_prefix(spec)), seed_(seed), config_(stored.config()) {
+    : prefix_(missing_prefix(spec)), seed_(seed), stored_(true), config_(stored.config()) {
   check_continuable(stored);
   dropout_ = dropout ? *dropout
                      : json_number(config_, "lora_dropout",
@@ -107,7 +111,9 @@ LoraAdapter::LoraAdapter(const DecoderSpec& spec, const Adapter& stored,
                         printable(own.name), module.d_in, module.d_out, own.a->shape[1],
                         own.b->shape[0]),
             "the adapter was made for another model");
-      add(module, stored_matrix(stored, *own.a), stored_matrix(stored, *own.b), own.scale);
+      add(module, stored_matrix(stored, *own.a), stored_matrix(stored, *own.b), own.scale,
+          own.magnitude == nullptr ? at::Tensor()
+                                   : stored_matrix(stored, *own.magnitude).flatten());
     }
   }
   if (found != stored.modules().size())
@@ -121,11 +127,25 @@ LoraAdapter::LoraAdapter(const DecoderSpec& spec, const Adapter& stored,
   config_.erase("base_model_name_or_path");
 }
 
-void LoraAdapter::add(const LinearModule& module, at::Tensor a, at::Tensor b, double scale) {
+void LoraAdapter::add(const LinearModule& module, at::Tensor a, at::Tensor b, double scale,
+                      at::Tensor magnitude) {
   a.requires_grad_(true);
   b.requires_grad_(true);
-  parts_.push_back(std::make_shared<LowRank>(
-      LowRank{module.name, std::move(a), std::move(b), scale, dropout_, seed_, state_}));
+  if (magnitude.defined()) magnitude.requires_grad_(true);
+  parts_.push_back(std::make_shared<LowRank>(LowRank{.module = module.name,
+                                                     .a = std::move(a),
+                                                     .b = std::move(b),
+                                                     .magnitude = std::move(magnitude),
+                                                     .scale = scale,
+                                                     .dropout = dropout_,
+                                                     .seed = seed_,
+                                                     .state = state_}));
+}
+
+at::Tensor LowRank::all_a() const { return a0.defined() ? at::cat({a.detach(), a0}) : a.detach(); }
+
+at::Tensor LowRank::all_b() const {
+  return b0.defined() ? at::cat({b.detach(), -b0}, 1) : b.detach();
 }
 
 LoraParts LoraAdapter::by_module() const {
@@ -139,6 +159,9 @@ std::vector<at::Tensor> LoraAdapter::parameters() const {
   for (const auto& part : parts_) {
     out.push_back(part->a);
     out.push_back(part->b);
+  }
+  for (const auto& part : parts_) {
+    if (part->magnitude.defined()) out.push_back(part->magnitude);
   }
   return out;
 }

@@ -1,7 +1,8 @@
 #pragma once
 // Trainable low-rank parts of linear layers (LoRA, arXiv:2106.09685):
 //   y = x W^T + scale * (drop(x) A^T) B^T,  A [rank, d_in], B [d_out, rank], both float32.
-// The base stays as it is. Names, targets, patterns and scales are PEFT's.
+// With a magnitude m (DoRA): y_j = m_j / |row j of W + scale B A| times that, the length taken as a
+// constant. The base stays as it is. Names, targets, patterns and scales are PEFT's.
 
 #include <cstdint>
 #include <memory>
@@ -28,16 +29,27 @@ struct LoraSwitch {
 /// The low-rank part of one stored matrix, a LoRA on the stored module also where it holds several
 /// (qkv, gate_up) or lies as [d_in, d_out].
 struct LowRank {
-  std::string module;  ///< "model.layers.0.self_attn.q_proj"
-  at::Tensor a;        ///< float32 [rank, d_in], a leaf of the graph
-  at::Tensor b;        ///< float32 [d_out, rank], a leaf of the graph
+  std::string module;     ///< "model.layers.0.self_attn.q_proj"
+  at::Tensor a;           ///< float32 [rank, d_in], a leaf of the graph
+  at::Tensor b;           ///< float32 [d_out, rank], a leaf of the graph
+  at::Tensor magnitude;   ///< DoRA: float32 [d_out], a leaf of the graph; else undefined
+  at::Tensor base_norms;  ///< DoRA: float64 [d_out], squared lengths of the base's rows
+  /// PiSSA, OLoRA: float32 [rank, d_in], [d_out, rank], what A and B began as; the layer is
+  /// W + scale (B A - b0 a0). Else undefined.
+  at::Tensor a0, b0;
   double scale = 1;
   double dropout = 0;      ///< of the input, in [0, 1)
   std::uint64_t seed = 0;  ///< of the masks, with `module` and the switch's draw
   std::shared_ptr<const LoraSwitch> state;
 
   [[nodiscard]] bool drops() const { return dropout > 0 && state->draw >= 0; }
+  /// With what is taken off: A over a0, and B beside -b0. No gradient.
+  [[nodiscard]] at::Tensor all_a() const;
+  [[nodiscard]] at::Tensor all_b() const;
+  [[nodiscard]] std::int64_t all_rank() const { return a.size(0) * (a0.defined() ? 2 : 1); }
 };
+
+class Decoder;
 
 /// Mask times 1 / (1 - p) for the current draw, float32 [rows, d_in]: element i of row r is element
 /// r * d_in + i of the random stream, whatever the thread count.
@@ -71,8 +83,15 @@ class LoraAdapter {
     return parts_;
   }
   [[nodiscard]] LoraParts by_module() const;
+  /// Computes what depends on the base's values: magnitudes and lengths of DoRA, the factors of
+  /// PiSSA and OLoRA. Once, before the first pass and before a checkpoint is read.
+  void prepare(const Decoder& base);
   [[nodiscard]] LoraSwitch& state() const noexcept { return *state_; }
-  /// Leaves of the graph: A and B of every part.
+  /// Whether the parts begin as parts of the base (PiSSA, OLoRA).
+  [[nodiscard]] bool decomposed() const noexcept {
+    return !stored_ && (init_ == LoraInit::kPissa || init_ == LoraInit::kOlora);
+  }
+  /// Leaves of the graph: A and B of every part in turn, then the magnitudes.
   [[nodiscard]] std::vector<at::Tensor> parameters() const;
   [[nodiscard]] std::int64_t parameter_count() const;
   /// What adapter_config.json says, without base_model_name_or_path.
@@ -81,11 +100,15 @@ class LoraAdapter {
   [[nodiscard]] std::string file_name(const LowRank& part) const { return prefix_ + part.module; }
 
  private:
-  void add(const LinearModule& module, at::Tensor a, at::Tensor b, double scale);
+  void add(const LinearModule& module, at::Tensor a, at::Tensor b, double scale,
+           at::Tensor magnitude = {});
 
   std::string prefix_;
   double dropout_ = 0;
   std::uint64_t seed_ = 0;
+  LoraInit init_ = LoraInit::kKaiming;
+  std::int64_t pissa_iterations_ = 0;
+  bool stored_ = false;  ///< values of an adapter on disk
   std::vector<std::shared_ptr<LowRank>> parts_;
   std::shared_ptr<LoraSwitch> state_ = std::make_shared<LoraSwitch>();
   Json config_;

@@ -16,8 +16,10 @@ struct LowRank;
 using LoraParts = std::unordered_map<std::string, std::shared_ptr<const LowRank>>;
 
 /// kKaiming: A uniform in +-1 / sqrt(d_in), B zero (PEFT's default). kGaussian: A normal with
-/// deviation 1 / rank, B zero.
-enum class LoraInit { kKaiming, kGaussian };
+/// deviation 1 / rank, B zero. kPissa: the largest singular values of W and their vectors
+/// (arXiv:2404.02948). kOlora: the first rows of R and columns of Q of W = Q R (arXiv:2406.01775).
+/// The last two are taken off again where they begin, so that the model is what it was.
+enum class LoraInit { kKaiming, kGaussian, kPissa, kOlora };
 
 struct LoraSettings {
   /// Names that a module is or ends in after a dot; one expression that its whole name matches
@@ -34,6 +36,12 @@ struct LoraSettings {
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern;
   std::vector<std::pair<std::string, double>> alpha_pattern;
   LoraInit init = LoraInit::kKaiming;
+  /// kPissa: 0 = the exact decomposition; else subspace iterations of a random projection (PEFT's
+  /// pissa_niter_N), for matrices whose decomposition takes too long.
+  std::int64_t pissa_iterations = 0;
+  /// Direction and magnitude apart (DoRA, arXiv:2402.09353): each row of W + scale B A is brought
+  /// to a learned length. Not beside kPissa and kOlora, nor on matrices that lie as [d_in, d_out].
+  bool dora = false;
 };
 
 }  // namespace lancet

@@ -6,6 +6,7 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -50,6 +51,13 @@ void check_ranges(const DecoderSpec& spec, const LoraSettings& s) {
     if (layer < 0 || layer >= spec.layers)
       refuse(fmt::format("expected layers from 0 to {}, found {}", spec.layers - 1, layer));
   }
+  const bool from_base = s.init == LoraInit::kPissa || s.init == LoraInit::kOlora;
+  if (s.dora && from_base) refuse("expected DoRA or a decomposition of the base, found both");
+  if (s.dora && spec.layout == MatrixLayout::kInOut)
+    refuse("DoRA: expected matrices that lie as [d_out, d_in], found " + spec.model_type +
+           "'s, which lie as [d_in, d_out]");
+  if (s.pissa_iterations < 0 || s.pissa_iterations > 1000)
+    refuse(fmt::format("expected pissa_niter_ from 1 to 1000, found {}", s.pissa_iterations));
   if (s.targets.empty() || (s.expression && s.targets.size() != 1))
     refuse("expected target modules: names, one expression, or all-linear");
 }
@@ -133,6 +141,22 @@ Json pattern_json(const std::vector<std::pair<std::string, Value>>& patterns) {
   return out;
 }
 
+Json init_json(const LoraSettings& settings) {
+  switch (settings.init) {
+    case LoraInit::kGaussian:
+      return "gaussian";
+    case LoraInit::kPissa:
+      return settings.pissa_iterations == 0
+                 ? "pissa"
+                 : fmt::format("pissa_niter_{}", settings.pissa_iterations);
+    case LoraInit::kOlora:
+      return "olora";
+    case LoraInit::kKaiming:
+      break;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
@@ -140,10 +164,27 @@ std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
   std::vector<LinearModule> out;
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
     std::set<std::string> plain, experts;
-    for (const std::string* pattern :
-         {&n.q, &n.k, &n.v, &n.qkv, &n.o, &n.q_a, &n.q_b, &n.kv_a, &n.kv_b, &n.mlp.gate, &n.mlp.up,
-          &n.mlp.gate_up, &n.mlp.down, &n.shared.gate, &n.shared.up, &n.shared.gate_up,
-          &n.shared.down, &n.shared_gate}) {
+    for (const std::string* pattern : {&n.q,
+                                       &n.k,
+                                       &n.v,
+                                       &n.qkv,
+                                       &n.o,
+                                       &n.q_a,
+                                       &n.q_b,
+                                       &n.kv_a,
+                                       &n.kv_b,
+                                       &n.mlp.gate,
+                                       &n.mlp.up,
+                                       &n.mlp.gate_up,
+                                       &n.mlp.down,
+                                       &n.ssm.in,
+                                       &n.ssm.x,
+                                       &n.ssm.out,
+                                       &n.shared.gate,
+                                       &n.shared.up,
+                                       &n.shared.gate_up,
+                                       &n.shared.down,
+                                       &n.shared_gate}) {
       if (!pattern->empty()) plain.insert(layer_name(*pattern, layer));
     }
     for (const std::string* pattern : {&n.expert.gate, &n.expert.up, &n.expert.down}) {
@@ -205,23 +246,22 @@ std::vector<LoraTarget> lora_targets(const DecoderSpec& spec, const LoraSettings
 
 Json lora_config(const DecoderSpec& spec, const LoraSettings& settings,
                  const std::vector<LoraTarget>& targets) {
-  return {
-      {"peft_type", "LORA"},
-      {"task_type", "CAUSAL_LM"},
-      {"r", settings.rank},
-      {"lora_alpha", settings.alpha},
-      {"lora_dropout", settings.dropout},
-      {"bias", "none"},
-      {"fan_in_fan_out", spec.layout == MatrixLayout::kInOut},
-      {"inference_mode", true},
-      {"init_lora_weights", settings.init == LoraInit::kGaussian ? Json("gaussian") : Json(true)},
-      {"use_rslora", settings.rank_stabilised},
-      {"use_dora", false},
-      {"target_modules", written_targets(spec, targets)},
-      {"layers_to_transform", nullptr},
-      {"rank_pattern", pattern_json(settings.rank_pattern)},
-      {"alpha_pattern", pattern_json(settings.alpha_pattern)},
-      {"modules_to_save", nullptr}};
+  return {{"peft_type", "LORA"},
+          {"task_type", "CAUSAL_LM"},
+          {"r", settings.rank},
+          {"lora_alpha", settings.alpha},
+          {"lora_dropout", settings.dropout},
+          {"bias", "none"},
+          {"fan_in_fan_out", spec.layout == MatrixLayout::kInOut},
+          {"inference_mode", true},
+          {"init_lora_weights", init_json(settings)},
+          {"use_rslora", settings.rank_stabilised},
+          {"use_dora", settings.dora},
+          {"target_modules", written_targets(spec, targets)},
+          {"layers_to_transform", nullptr},
+          {"rank_pattern", pattern_json(settings.rank_pattern)},
+          {"alpha_pattern", pattern_json(settings.alpha_pattern)},
+          {"modules_to_save", nullptr}};
 }
 
 }  // namespace lancet

@@ -16,11 +16,15 @@ kernels::WeightType weight_type(const at::Tensor& weight) {
 }
 
 std::int64_t tiles(const Product& product) {
-  return std::visit([](const auto& it) { return kernels::tile_count(it); }, product);
+  return std::visit([](const auto& it) { return tile_count(it); }, product);
 }
 
 void run_tile(const Product& product, std::int64_t index) {
-  std::visit([index](const auto& it) { kernels::run_tile(it, index); }, product);
+  const auto run = [index](const auto& it) {
+    using kernels::run_tile;
+    run_tile(it, index);
+  };
+  std::visit(run, product);
 }
 
 }  // namespace
@@ -41,6 +45,16 @@ Product times(const float* in, std::int64_t rows, const at::Tensor& matrix, floa
   return kernels::InputGradJob{
       in, n,          matrix.const_data_ptr(), weight_type(matrix), k, out, k, rows, n,
       k,  accumulate, at::get_num_threads()};
+}
+
+Product times_transposed(const float* in, std::int64_t rows, const PackedMatrix& matrix, float* out,
+                         bool accumulate) {
+  return PackedProduct{in, rows, &matrix, out, true, accumulate, at::get_num_threads()};
+}
+
+Product times(const float* in, std::int64_t rows, const PackedMatrix& matrix, float* out,
+              bool accumulate) {
+  return PackedProduct{in, rows, &matrix, out, false, accumulate, at::get_num_threads()};
 }
 
 void run_products(std::span<const Product> products) {

@@ -8,10 +8,11 @@
 #include <ATen/ATen.h>
 
 #include "model/kernels/gemm.h"
+#include "model/packed_products.h"
 
 namespace lancet {
 
-using Product = std::variant<kernels::LinearJob, kernels::InputGradJob>;
+using Product = std::variant<kernels::LinearJob, kernels::InputGradJob, PackedProduct>;
 
 /// out[rows, n] (+)= in[rows, k] times the transpose of `matrix` [n, k]. All float32 (the matrix
 /// may be bfloat16) and contiguous.
@@ -19,6 +20,13 @@ using Product = std::variant<kernels::LinearJob, kernels::InputGradJob>;
                                        float* out, bool accumulate = false);
 /// out[rows, k] (+)= in[rows, n] times `matrix` [n, k].
 [[nodiscard]] Product times(const float* in, std::int64_t rows, const at::Tensor& matrix,
+                            float* out, bool accumulate = false);
+
+/// The same two with a packed matrix.
+[[nodiscard]] Product times_transposed(const float* in, std::int64_t rows,
+                                       const PackedMatrix& matrix, float* out,
+                                       bool accumulate = false);
+[[nodiscard]] Product times(const float* in, std::int64_t rows, const PackedMatrix& matrix,
                             float* out, bool accumulate = false);
 
 /// All tiles of products that do not depend on one another.

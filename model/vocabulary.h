@@ -18,8 +18,8 @@ namespace lancet {
 /// Those of [0, vocab) that lie in none of `ranges`, in order.
 [[nodiscard]] std::vector<IdRange> other_ids(std::vector<IdRange> ranges, std::int64_t vocab);
 
-/// Log probability of `id` under the softmax of `logits`, beside the `top` likeliest; texts are left
-/// empty.
+/// Log probability of `id` under the softmax of `logits`, beside the `top` likeliest; texts are
+/// left empty.
 [[nodiscard]] TokenLogprob token_logprob(std::span<const float> logits, std::int32_t id,
                                          std::int64_t top);
 

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/engine.h"
+#include "cli/launch.h"
 #include "cli/output.h"
 #include "core/bytes.h"
 #include "core/log.h"
@@ -17,6 +18,7 @@ struct TrainArguments {
   std::vector<std::string> data, rank_pattern, alpha_pattern, loss_options;
   std::string model, out, init, log_dir, layers, init_weights = "kaiming", expression;
   bool no_shuffle = false;
+  int processes = 1;
   CLI::App* app = nullptr;
 };
 
@@ -64,6 +66,29 @@ std::vector<std::int64_t> layers_of(const std::string& text) {
   return out;
 }
 
+void set_init(const std::string& text, LoraSettings& lora) {
+  constexpr std::string_view kFast = "pissa_niter_";
+  static const std::map<std::string, LoraInit> kNames{{"kaiming", LoraInit::kKaiming},
+                                                      {"gaussian", LoraInit::kGaussian},
+                                                      {"pissa", LoraInit::kPissa},
+                                                      {"olora", LoraInit::kOlora}};
+  if (const auto at = kNames.find(text); at != kNames.end()) {
+    lora.init = at->second;
+    return;
+  }
+  if (text.starts_with(kFast)) {
+    lora.init = LoraInit::kPissa;
+    lora.pissa_iterations =
+        static_cast<std::int64_t>(number_of("--init-weights", text.substr(kFast.size())));
+    if (lora.pissa_iterations >= 1) return;
+  }
+  fail(ErrorKind::kUsage, "train",
+       fmt::format("--init-weights: expected kaiming, gaussian, pissa, pissa_niter_N or olora, "
+                   "found '{}'",
+                   printable(text)),
+       did_you_mean(text, {"kaiming", "gaussian", "pissa", "pissa_niter_16", "olora"}));
+}
+
 void set_lora(const TrainArguments& a, TrainRequest& r) {
   if (!a.expression.empty()) {
     if (a.app->count("--targets") > 0)
@@ -72,11 +97,7 @@ void set_lora(const TrainArguments& a, TrainRequest& r) {
     r.lora.expression = true;
   }
   r.lora.layers = layers_of(a.layers);
-  if (a.init_weights != "kaiming" && a.init_weights != "gaussian")
-    fail(ErrorKind::kUsage, "train",
-         fmt::format("--init-weights: expected kaiming or gaussian, found '{}'",
-                     printable(a.init_weights)));
-  r.lora.init = a.init_weights == "gaussian" ? LoraInit::kGaussian : LoraInit::kKaiming;
+  set_init(a.init_weights, r.lora);
   for (const std::string& each : a.rank_pattern) {
     const auto [key, value] = split_setting("--rank-pattern", each);
     r.lora.rank_pattern.emplace_back(key,
@@ -91,8 +112,9 @@ void set_lora(const TrainArguments& a, TrainRequest& r) {
 /// What an adapter that is trained on brings with it.
 void check_init(const TrainArguments& a) {
   if (a.init.empty()) return;
-  for (const char* option : {"--rank", "--alpha", "--targets", "--target-regex", "--layers",
-                             "--rank-pattern", "--alpha-pattern", "--rslora", "--init-weights"}) {
+  for (const char* option :
+       {"--rank", "--alpha", "--targets", "--target-regex", "--layers", "--rank-pattern",
+        "--alpha-pattern", "--rslora", "--init-weights", "--dora"}) {
     if (a.app->count(option) > 0)
       fail(ErrorKind::kUsage, "train",
            fmt::format("{} cannot stand beside --init: the adapter brings its own", option),
@@ -162,7 +184,9 @@ int run(const TrainArguments& a, const CommonOptions& common) {
   const TrainSink sink = [&](const Json& line) {
     common.json ? print_json(line) : print_text(line_text(line));
   };
+  if (a.processes > 1 && !common.plan) return launch_ranks(a.processes, common.runtime.threads);
   const Json result = open_engine(common.runtime).train(request, common.runtime, sink);
+  if (result.value("rank", 0) > 0) return 0;  // the first one speaks for all
   if (common.json) {
     print_json(result);
   } else {
@@ -187,7 +211,8 @@ void declare_data(CLI::App& app, TrainArguments& a) {
   app.add_flag("--as-chat", r.as_chat, "Prompts and completions go through the chat template");
   app.add_option("--batch-tokens", r.batch_tokens, "Tokens of a micro-batch (default 4096)");
   app.add_option("--batch-size", r.batch_size, "Rows of a micro-batch, instead of tokens");
-  app.add_option("--accumulate", r.accumulate, "Micro-batches of a step (default 1)");
+  app.add_option("--accumulate", r.accumulate,
+                 "Micro-batches of a step, of all processes together (default 1)");
   app.add_flag("--pack,!--no-pack", r.pack,
                "Fill micro-batches best-fit (default), or in the order of the rows");
   app.add_flag("--no-shuffle", a.no_shuffle, "Rows in the order of the files");
@@ -198,6 +223,9 @@ void declare_data(CLI::App& app, TrainArguments& a) {
 
 void declare_lora(CLI::App& app, TrainArguments& a) {
   LoraSettings& l = a.request.lora;
+  app.add_option("--base-quant", a.request.base_quant,
+                 "Frozen layers in few bits: none (default), nf4, int8, q8_0, stored (a GGUF's own "
+                 "blocks)");
   app.add_option("--init", a.init, "Train a PEFT adapter on, instead of a new one");
   app.add_option("--rank", l.rank, "Default 16");
   app.add_option("--alpha", l.alpha, "Scale is alpha / rank (default 32)");
@@ -212,7 +240,10 @@ void declare_lora(CLI::App& app, TrainArguments& a) {
       ->allow_extra_args(false);
   app.add_option("--alpha-pattern", a.alpha_pattern, "name=alpha for some of the targets")
       ->allow_extra_args(false);
-  app.add_option("--init-weights", a.init_weights, "kaiming (default) or gaussian");
+  app.add_option("--init-weights", a.init_weights,
+                 "kaiming (default), gaussian, pissa, pissa_niter_N (by N iterations of a random "
+                 "projection), olora");
+  app.add_flag("--dora", l.dora, "Learn lengths and directions of the rows apart (DoRA)");
 }
 
 void declare_optimizer(CLI::App& app, TrainArguments& a) {
@@ -257,6 +288,13 @@ void declare_run(CLI::App& app, TrainArguments& a) {
   app.add_flag("--forgetting", r.forgetting,
                "Measure perplexity and small tests of the base's abilities before and after");
   app.add_option("--log-dir", a.log_dir, "JSON lines, TensorBoard events and a report go there");
+  app.add_option("--nproc", a.processes,
+                 "Processes on this machine that share the micro-batches of a step (default 1); "
+                 "under torchrun, Slurm or mpirun they are found by themselves")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--rank-timeout", r.rank_timeout,
+                 "Seconds that processes wait for each other to begin (default 600)")
+      ->check(CLI::Range(1.0, 86400.0));
   app.add_option("--checkpointing", r.checkpointing,
                  "Compute layers again instead of keeping their states: auto (default: where "
                  "memory, or --memory, asks for it), on, off");

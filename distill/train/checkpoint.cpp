@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -108,6 +109,19 @@ RunState RunState::from_json(const Json& json, std::string_view where) {
   return out;
 }
 
+/// Twice the rank at the same scale: what began as a part of the base is taken off by the second
+/// half, and the adapter is a plain one (PEFT's conversion of PiSSA and OLoRA).
+void double_ranks(Json& config) {
+  const double factor = config["use_rslora"].get<bool>() ? std::sqrt(2.0) : 2.0;
+  const auto twice = [](Json& rank) { rank = 2 * rank.get<std::int64_t>(); };
+  const auto more = [&](Json& alpha) { alpha = factor * alpha.get<double>(); };
+  twice(config["r"]);
+  more(config["lora_alpha"]);
+  for (auto& [key, rank] : config["rank_pattern"].items()) twice(rank);
+  for (auto& [key, alpha] : config["alpha_pattern"].items()) more(alpha);
+  config["init_lora_weights"] = true;
+}
+
 AdapterFile adapter_file(const LoraAdapter& adapter, const fs::path& base) {
   AdapterFile out;
   out.base = base.string();
@@ -115,12 +129,15 @@ AdapterFile adapter_file(const LoraAdapter& adapter, const fs::path& base) {
   for (const auto& part : adapter.parts()) {
     out.modules.push_back({.module = adapter.file_name(*part),
                            .kind = LoraModule::Kind::kLinear,
-                           .rank = part->a.size(0),
+                           .rank = part->all_rank(),
                            .d_in = part->a.size(1),
                            .d_out = part->b.size(0),
-                           .a = values_of(part->a),
-                           .b = values_of(part->b)});
+                           .a = values_of(part->all_a()),
+                           .b = values_of(part->all_b()),
+                           .magnitude = part->magnitude.defined() ? values_of(part->magnitude)
+                                                                  : std::vector<float>()});
   }
+  if (adapter.parts().front()->a0.defined()) double_ranks(out.config);
   return out;
 }
 
@@ -172,8 +189,19 @@ void Checkpoints::load_values(std::int64_t step, const LoraAdapter& adapter) con
   const auto file = ::lancet::Checkpoint::open(path_of(step) / "adapter_model.safetensors");
   for (const auto& part : adapter.parts()) {
     const std::string name = "base_model.model." + adapter.file_name(*part);
-    copy_into(*file, name + ".lora_A.weight", part->a.detach());
-    copy_into(*file, name + ".lora_B.weight", part->b.detach());
+    const at::Tensor a = part->all_a().clone();
+    const at::Tensor b = part->all_b().clone();
+    copy_into(*file, name + ".lora_A.weight", a);
+    copy_into(*file, name + ".lora_B.weight", b);
+    const std::int64_t rank = part->a.size(0);
+    part->a.detach().copy_(a.narrow(0, 0, rank));
+    part->b.detach().copy_(b.narrow(1, 0, rank));
+    if (part->a0.defined()) {
+      part->a0.copy_(a.narrow(0, rank, rank));
+      part->b0.copy_(-b.narrow(1, rank, rank));
+    }
+    if (part->magnitude.defined())
+      copy_into(*file, name + ".lora_magnitude_vector", part->magnitude.detach());
   }
 }
 

@@ -172,7 +172,7 @@ struct Dataset::Impl {
       seen.tokens += static_cast<std::uint32_t>(part->ids.size());
       seen.targets += static_cast<std::uint32_t>(
           std::count(part->target.begin(), part->target.end(), std::uint8_t{1}));
-      for (const TopK& top : part->teacher) seen.teacher_targets += top.ids.empty() ? 0 : 1;
+      for (const TopK& top : part->teacher) seen.teacher_targets += top.ids.empty() ? 0U : 1U;
     }
     seen.truncated = encoded.truncated;
     seen.prompt_hash = encoded.prompt_hash;

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
-#include "distill/train/dynamic_map.h"
+#include "formats/quant/dynamic_map.h"
 
 namespace lancet {
 namespace {
@@ -185,7 +185,9 @@ void Optimizer::step(double lr, double gradient_scale) {
              .bias1 = 1 - std::pow(settings_.beta1, t),
              .bias2 = 1 - std::pow(settings_.beta2, t)};
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    how.lr = i % 2 == 1 ? lr * settings_.lora_plus : lr;
+    // B of a part, and magnitudes, which stand behind all parts (as PEFT's LoRA+ groups them).
+    const bool fast = parameters_[i].dim() == 1 || i % 2 == 1;
+    how.lr = fast ? lr * settings_.lora_plus : lr;
     update(i, how);
   }
 }

@@ -22,7 +22,8 @@ namespace lancet {
 
 class Optimizer {
  public:
-  /// `parameters`: float32 leaves, A and B of each part in turn. kUsage for settings out of range.
+  /// `parameters`: float32 leaves, A and B of each part in turn, then
+  /// vectors. kUsage for settings out of range.
   Optimizer(const OptimizerSettings& settings, std::vector<at::Tensor> parameters);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;

@@ -41,7 +41,11 @@ double kept_values(const PlanInput& in, std::int64_t layers) {
   double each = 4 * d + 2 * q + 2 * kv + inner;
   if (s.norm.kind == NormKind::kLayer || !s.names.attn_post_norm.empty()) each += 2 * d;
   std::int64_t rank = 0;
-  for (const auto& part : in.adapter.parts()) rank += part->a.size(0);
+  const bool doubled = in.adapter.decomposed();
+  for (const auto& part : in.adapter.parts()) {
+    rank += part->a.size(0) * (doubled ? 2 : 1);
+    if (part->magnitude.defined()) rank += part->b.size(0);  // what is scaled
+  }
   return each * static_cast<double>(layers) +
          static_cast<double>(rank) * static_cast<double>(layers) / static_cast<double>(s.layers);
 }
@@ -86,6 +90,12 @@ double measured_speed() {
   return 2.0 * 1024 * 1536 * 576 / best;
 }
 
+/// Of one value; of a file's own blocks, which have at most 8 bits and a half, the most.
+double packed_bytes(BaseQuant quant) {
+  if (quant == BaseQuant::kNf4) return 0.5 + 1.0 / kNf4Block;
+  return quant == BaseQuant::kInt8 ? 1 : 34.0 / 32;
+}
+
 struct Sizes {
   double matrices = 0;  ///< weights of the blocks' matrices that a token passes
   double head = 0;
@@ -96,13 +106,16 @@ struct Sizes {
 Sizes sizes_of(const PlanInput& in) {
   const DecoderSpec& s = in.spec;
   Sizes out;
+  const double wide = in.bfloat16 ? 2 : 4;
   for (const ExpectedTensor& tensor : expected_tensors(s)) {
     double values = 1;
     for (const std::int64_t each : tensor.shape) values *= static_cast<double>(each);
-    out.bytes += values * (in.bfloat16 && tensor.shape.size() > 1 ? 2 : 4);
+    out.bytes += values * (tensor.shape.size() > 1 ? wide : 4);
   }
+  const BaseQuant quant = parse_base_quant(in.request.base_quant);
   for (const LinearModule& module : linear_modules(s)) {
     const auto values = static_cast<double>(module.d_in * module.d_out);
+    if (quant != BaseQuant::kNone) out.bytes += values * (packed_bytes(quant) - wide);
     const double share =
         module.expert ? static_cast<double>(s.moe.top_k) / static_cast<double>(s.moe.experts) : 1;
     out.matrices += values * share;

@@ -48,7 +48,7 @@ struct TrainRequest {
   std::int64_t max_length = 1024;
   std::int64_t batch_tokens = 4096;  ///< tokens of a micro-batch, or
   std::int64_t batch_size = 0;       ///< rows of a micro-batch; 0 = by tokens
-  std::int64_t accumulate = 1;       ///< micro-batches of a step
+  std::int64_t accumulate = 1;       ///< micro-batches of a step, of all processes together
   bool pack = true;                  ///< best-fit packing; else batches in the order of the epoch
   bool shuffle = true;               ///< else the order of the files
   std::string overlong = "truncate", bad_rows = "error";
@@ -61,8 +61,10 @@ struct TrainRequest {
   std::int64_t save_every = 0;  ///< steps; 0 = only when it is interrupted
   std::int64_t keep = 2;        ///< last checkpoints kept beside the best one
   std::optional<fs::path> log_dir;
-  std::int64_t samples = 0;  ///< prompts answered before and after, for the report of log_dir
-  bool forgetting = false;   ///< measure the base's abilities before and after
+  std::string base_quant = "none";  ///< none, nf4, int8, q8_0, stored: of the frozen layers
+  std::int64_t samples = 0;   ///< prompts answered before and after, for the report of log_dir
+  bool forgetting = false;    ///< measure the base's abilities before and after
+  double rank_timeout = 600;  ///< seconds that the processes of a run wait for each other to begin
   std::string checkpointing = "auto";  ///< of activations: auto, on, off
   std::uint64_t memory = 0;  ///< bytes that the run may take; 0 = four fifths of what is free
 

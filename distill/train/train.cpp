@@ -7,10 +7,12 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/progress.h"
 #include "core/text.h"
 #include "distill/train/before_after.h"
 #include "distill/train/card.h"
 #include "distill/train/plan.h"
+#include "distill/train/share.h"
 #include "distill/train/trainer.h"
 #include "formats/model_writer.h"
 #include "model/runtime.h"
@@ -101,6 +103,7 @@ Json identity_of(const TrainRequest& request, const RuntimeOptions& runtime,
                  const ModelSource& source, const Dataset& data, Json settings) {
   settings["version"] = LANCET_VERSION;
   settings["seed"] = runtime.seed;
+  settings["base_quant"] = request.base_quant;
   settings["dtype"] = runtime.dtype == "auto" ? "float32" : runtime.dtype;
   settings["data"] = data.hash();
   Json files = Json::array();
@@ -128,9 +131,10 @@ Json inputs_json(const TrainRequest& request) {
 /// A run in its parts, from open files to the written adapter.
 class Run {
  public:
-  Run(const TrainRequest& request, const RuntimeOptions& runtime)
+  Run(const TrainRequest& request, const RuntimeOptions& runtime, const Ranks& ranks)
       : request_(request),
         runtime_(runtime),
+        ranks_(ranks),
         loss_(loss_options(request.loss, request.loss_options)),
         source_(ModelSource::open(request.model)),
         tokenizer_(Tokenizer::open(source_)),
@@ -140,6 +144,11 @@ class Run {
         epochs_(data_, request),
         adapter_(make_adapter(request, spec_, runtime.seed)) {
     for (const std::string& message : data_.report().messages) log::warn(message);
+    if (request.accumulate < ranks.size())
+      fail(ErrorKind::kUsage, "train",
+           fmt::format("expected --accumulate of at least {}, the number of processes, found {}",
+                       ranks.size(), request.accumulate),
+           "it counts the micro-batches of a step in all of them together");
   }
 
   [[nodiscard]] Json plan() const {
@@ -166,11 +175,13 @@ class Run {
                           .bfloat16 = runtime_.dtype == "bfloat16"});
   }
   [[nodiscard]] RunState begin(Checkpoints& checkpoints, Optimizer& optimizer);
+  [[nodiscard]] RunState begin_first(Checkpoints& checkpoints, Optimizer& optimizer);
   [[nodiscard]] Json result_json(const RunState& state, bool early) const;
   void write(const Json& result);
 
   const TrainRequest& request_;
   const RuntimeOptions& runtime_;
+  const Ranks& ranks_;
   LossOptions loss_;
   ModelSource source_;
   Tokenizer tokenizer_;
@@ -181,6 +192,15 @@ class Run {
 };
 
 RunState Run::begin(Checkpoints& checkpoints, Optimizer& optimizer) {
+  RunState from;
+  ranks_.together([&] {
+    if (ranks_.first()) from = begin_first(checkpoints, optimizer);
+  });
+  if (ranks_.size() > 1) share_state(ranks_, from, adapter_, optimizer);
+  return from;
+}
+
+RunState Run::begin_first(Checkpoints& checkpoints, Optimizer& optimizer) {
   std::error_code ignored;
   if (request_.force) fs::remove_all(request_.out, ignored);
   fs::remove(request_.out / "failed_batch.jsonl", ignored);
@@ -188,6 +208,7 @@ RunState Run::begin(Checkpoints& checkpoints, Optimizer& optimizer) {
     log::info(fmt::format("going on after step {} of {}", *step, epochs_.steps()));
     return checkpoints.load(*step, adapter_, optimizer);
   }
+  fs::create_directories(request_.out);
   return {};
 }
 
@@ -195,14 +216,25 @@ Json Run::train(const TrainSink& sink) {
   const Schedule checked(request_.schedule, epochs_.steps());
   const TrainPlan plan = make_plan();
   const auto optimizer = make_optimizer(request_.optimizer, adapter_.parameters());
-  Checkpoints checkpoints(request_.out, identity_of(request_, runtime_, source_, data_,
-                                                    settings_json(request_, loss_, adapter_)));
+  const Json identity =
+      identity_of(request_, runtime_, source_, data_, settings_json(request_, loss_, adapter_));
+  if (!ranks_.agree(sha256_hex(dump_json(identity))))
+    fail(ErrorKind::kMismatch, "train",
+         "expected the same options, model and data in every process, found others");
+  Checkpoints checkpoints(request_.out, identity);
+  std::optional<Decoder> loaded;
+  ranks_.together([&] {
+    loaded = Decoder::load(source_, {.dtype = resolve_dtype(runtime_.dtype),
+                                     .device = resolve_device(runtime_.device),
+                                     .quant = parse_base_quant(request_.base_quant)});
+    adapter_.prepare(*loaded);
+  });
+  const Decoder& base = *loaded;
   const RunState from = begin(checkpoints, *optimizer);
-  fs::create_directories(request_.out);
-  TrainLog log(
-      {.folder = request_.log_dir.value_or(fs::path()), .resume_step = from.step, .echo = sink});
-  const Decoder base =
-      Decoder::load(source_, {resolve_dtype(runtime_.dtype), resolve_device(runtime_.device)});
+  const bool speaks = ranks_.first();
+  TrainLog log({.folder = speaks ? request_.log_dir.value_or(fs::path()) : fs::path(),
+                .resume_step = from.step,
+                .echo = speaks ? sink : TrainSink()});
   Student student(base, adapter_, loss_, plan.layers_kept);
   Trainer trainer({.request = request_,
                    .data = data_,
@@ -212,9 +244,11 @@ Json Run::train(const TrainSink& sink) {
                    .optimizer = *optimizer,
                    .checkpoints = checkpoints,
                    .log = log,
+                   .ranks = ranks_,
                    .pairs = loss_.loss->needs.pairs});
   const RunState state = trainer.run(from);
   Json result = result_json(state, trainer.stopped_early());
+  if (!speaks) return result;
   RunRecord record;
   if (request_.forgetting) {
     record.forgetting = measure_forgetting(student.decoder(), adapter_, tokenizer_);
@@ -246,6 +280,8 @@ Json Run::result_json(const RunState& state, bool early) const {
   out["stopped_early"] = early;
   out["trainable"] = adapter_.parameter_count();
   out["peak_memory"] = peak_memory();
+  if (ranks_.size() > 1) out["ranks"] = ranks_.size();
+  if (!ranks_.first()) out["rank"] = ranks_.rank();
   return out;
 }
 
@@ -264,11 +300,19 @@ void Run::write(const Json& result) {
 }  // namespace
 
 Json run_train(const TrainRequest& request, const RuntimeOptions& runtime, const TrainSink& sink) {
-  if (!request.plan) check_out(request);
-  check_loss(find_loss(request.loss));
-  Run run(request, runtime);
-  if (request.plan) return run.plan();
-  return run.train(sink);
+  const RankPlace place = request.plan ? RankPlace() : rank_place(process_environment());
+  if (place.rank > 0) {  // the first one speaks for all
+    log::set_level(log::Level::kQuiet);
+    Progress::enable(false);
+  }
+  const Ranks ranks(place, request.rank_timeout);
+  std::optional<Run> run;
+  ranks.together([&] {
+    if (!request.plan && ranks.first()) check_out(request);
+    check_loss(find_loss(request.loss));
+    run.emplace(request, runtime, ranks);
+  });
+  return request.plan ? run->plan() : run->train(sink);
 }
 
 }  // namespace lancet

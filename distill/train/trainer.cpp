@@ -7,8 +7,10 @@
 #include <sys/resource.h>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/log.h"
 #include "core/progress.h"
+#include "distill/train/share.h"
 #include "model/runtime.h"
 
 namespace lancet {
@@ -21,6 +23,8 @@ double since(Clock::time_point begin) {
 }
 
 double ratio(double a, double b) { return b > 0 ? a / b : 0; }
+
+constexpr std::int64_t kDriftSteps = 50;  ///< between comparisons of the ranks' parameters
 
 }  // namespace
 
@@ -57,16 +61,61 @@ RunState Trainer::run(RunState begin) {
     throw;
   }
   progress.finish();
-  if (request.patience > 0 && parts_.checkpoints.has(state_.best_step))
-    parts_.checkpoints.load_values(state_.best_step, parts_.adapter);
+  if (request.patience > 0) take_best();
   return state_;
 }
 
+void Trainer::take_best() {
+  const Ranks& ranks = parts_.ranks;
+  ranks.together([&] {
+    if (ranks.first() && parts_.checkpoints.has(state_.best_step))
+      parts_.checkpoints.load_values(state_.best_step, parts_.adapter);
+  });
+  for (const at::Tensor& each : parts_.optimizer.parameters()) broadcast_tensor(ranks, each);
+}
+
 LossSums Trainer::learn(const Epochs::Window& window) {
+  LossSums sums;
+  parts_.ranks.together([&] { learn_own(window, sums); });
+  if (parts_.ranks.size() > 1) {
+    share_gradients();
+    share_sums(parts_.ranks, sums);
+  }
+  return sums;
+}
+
+void Trainer::share_gradients() {
+  std::vector<float> flat;
+  for (const at::Tensor& each : parts_.optimizer.parameters()) {
+    at::Tensor& grad = each.mutable_grad();
+    if (!grad.defined()) grad = at::zeros_like(each);
+    grad = grad.contiguous();
+    const auto* from = grad.const_data_ptr<float>();
+    flat.insert(flat.end(), from, from + grad.numel());
+  }
+  parts_.ranks.sum(std::span<float>(flat));
+  const float* from = flat.data();
+  for (const at::Tensor& each : parts_.optimizer.parameters()) {
+    std::copy_n(from, each.numel(), each.mutable_grad().mutable_data_ptr<float>());
+    from += each.numel();
+  }
+}
+
+void Trainer::check_drift() {
+  Sha256 sum;
+  for (const at::Tensor& each : parts_.optimizer.parameters())
+    sum.update(Bytes(static_cast<const std::byte*>(each.const_data_ptr()), each.nbytes()));
+  if (parts_.ranks.agree(sum.hex())) return;
+  fail(ErrorKind::kNumeric, "train",
+       fmt::format("step {}: the parameters of the ranks have drifted apart", state_.step),
+       "one of the machines computes differently: the same build and kind of processor everywhere");
+}
+
+void Trainer::learn_own(const Epochs::Window& window, LossSums& sums) {
   std::int64_t count = 0;
   for (const Pack& pack : window.packs) count += batch_count(parts_.data, pack, parts_.pairs);
-  LossSums sums;
   for (std::size_t i = 0; i < window.packs.size(); ++i) {
+    if (!parts_.ranks.takes(i)) continue;
     const LossSums own = parts_.student.learn(
         make_batch(parts_.data, window.packs[i], parts_.pairs), static_cast<double>(count),
         window.first + static_cast<std::int64_t>(i));
@@ -76,7 +125,6 @@ LossSums Trainer::learn(const Epochs::Window& window) {
     }
     sums.add(own);
   }
-  return sums;
 }
 
 void Trainer::step() {
@@ -117,6 +165,7 @@ void Trainer::apply(const Epochs::Window& window, const LossSums& sums, double p
 void Trainer::after_step() {
   const TrainRequest& request = parts_.request;
   const bool last = state_.step == parts_.epochs.steps();
+  if (parts_.ranks.size() > 1 && (last || state_.step % kDriftSteps == 0)) check_drift();
   if (request.eval_every > 0 && state_.step % request.eval_every == 0 && !last) evaluate();
   if (request.save_every > 0 && state_.step % request.save_every == 0) save();
 }
@@ -125,8 +174,13 @@ void Trainer::evaluate() {
   if (eval_packs_.empty() || state_.eval_step == state_.step) return;
   const auto begin = Clock::now();
   LossSums sums;
-  for (const Pack& pack : eval_packs_)
-    sums.add(parts_.student.evaluate(make_batch(parts_.data, pack, parts_.pairs)));
+  parts_.ranks.together([&] {
+    for (std::size_t i = 0; i < eval_packs_.size(); ++i) {
+      if (parts_.ranks.takes(i))
+        sums.add(parts_.student.evaluate(make_batch(parts_.data, eval_packs_[i], parts_.pairs)));
+    }
+  });
+  if (parts_.ranks.size() > 1) share_sums(parts_.ranks, sums);
   const double loss = sums.loss / static_cast<double>(sums.count);
   state_.last_eval = loss;
   state_.eval_step = state_.step;
@@ -151,6 +205,7 @@ void Trainer::evaluate() {
 }
 
 void Trainer::save() {
+  if (!parts_.ranks.first()) return;
   parts_.checkpoints.save(state_, parts_.adapter, parts_.request.model, parts_.optimizer);
   parts_.checkpoints.prune(parts_.request.keep, state_.best_step);
 }

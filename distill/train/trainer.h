@@ -10,12 +10,15 @@
 #include "distill/train/epochs.h"
 #include "distill/train/log.h"
 #include "distill/train/optimizer.h"
+#include "distill/train/ranks.h"
 #include "distill/train/requests.h"
 #include "distill/train/schedule.h"
 #include "distill/train/student.h"
 
 namespace lancet {
 
+/// A window's micro-batches are dealt out to the ranks in turn, and their gradients added: the same
+/// steps as one process takes, but for the order of the sums. Rank 0 writes.
 class Trainer {
  public:
   struct Parts {
@@ -27,6 +30,7 @@ class Trainer {
     Optimizer& optimizer;
     Checkpoints& checkpoints;
     TrainLog& log;
+    const Ranks& ranks;
     bool pairs = false;  ///< the loss wants preferences
   };
   explicit Trainer(const Parts& parts);
@@ -43,6 +47,10 @@ class Trainer {
   void save();
   void after_step();
   [[nodiscard]] LossSums learn(const Epochs::Window& window);
+  void learn_own(const Epochs::Window& window, LossSums& sums);
+  void share_gradients();
+  void take_best();
+  void check_drift();
   [[noreturn]] void stop_on_batch(const Epochs::Window& window, const std::string& what);
   void apply(const Epochs::Window& window, const LossSums& sums, double seconds);
 

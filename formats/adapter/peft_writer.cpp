@@ -34,6 +34,9 @@ void add_tensors(LoraFactors& each, std::vector<OutputTensor>& tensors) {
   };
   tensors.push_back(output_f32(name('A'), {each.rank, each.d_in}, std::move(each.a)));
   tensors.push_back(output_f32(name('B'), {each.d_out, each.rank}, std::move(each.b)));
+  if (!each.magnitude.empty())
+    tensors.push_back(output_f32(fmt::format("{}{}.lora_magnitude_vector", kPrefix, each.module),
+                                 {each.d_out}, std::move(each.magnitude)));
 }
 
 /// The config of factors whose scale is 1.

@@ -15,8 +15,9 @@ struct LoraFactors {
   std::string module;  ///< "model.layers.3.mlp.down_proj"
   LoraModule::Kind kind = LoraModule::Kind::kLinear;
   std::int64_t rank = 0, d_in = 0, d_out = 0;
-  std::vector<float> a;  ///< [rank, d_in]
-  std::vector<float> b;  ///< [d_out, rank]
+  std::vector<float> a;          ///< [rank, d_in]
+  std::vector<float> b;          ///< [d_out, rank]
+  std::vector<float> magnitude;  ///< DoRA (the config says use_dora): [d_out]; else empty
 };
 
 struct AdapterFile {

@@ -8,7 +8,8 @@
 namespace lancet {
 
 /// parse_json, but for a bare Infinity (Python's spelling, which JSON does not have; in
-/// time_step_limit of Mamba 2), which becomes {"__float__": "Infinity"} as transformers 5 writes it.
+/// time_step_limit of Mamba 2), which becomes {"__float__": "Infinity"} as transformers 5 writes
+/// it.
 [[nodiscard]] Json parse_hf_config(std::string_view text, std::string_view source);
 
 }  // namespace lancet

@@ -106,7 +106,7 @@ Emit prepare(const MergeTask& task) {
     ops::fill(divisor, 0);
     for (std::size_t i = 0; i < weights.size(); ++i) {
       static_cast<void>(balance.beta(block, i));
-      filters[i].apply(block, beta, beta);
+      filters[i].keep(block, beta);
       ops::add(divisor, beta);
       ops::multiply(beta, block.models[i]);
       ops::add_scaled(out, beta, weights[i]);

@@ -33,7 +33,7 @@ constexpr std::uint32_t kBits16 = 0x7F80U;
 constexpr std::uint32_t kBits32 = 0x7F800000U;
 constexpr std::uint64_t kBits64 = 0x7FF0000000000000ULL;
 
-// Each returns the number of values that are not finite.
+// Each returns 0 where all values are finite.
 /// out = in, or in - base.
 template <bool kLess>
 struct LoadBf16 {
@@ -41,24 +41,26 @@ struct LoadBf16 {
   static constexpr Size kAhead = 64;  ///< lines: models are read side by side, each a little ahead
   LANCET_BODY std::uint32_t run(const std::byte* __restrict in, const double* __restrict base,
                                 double* __restrict out, Size n) {
-    std::uint32_t bad = 0;
+    std::uint16_t worst[kLine] = {};  // the largest exponent in each place of a line
     Size at = 0;
     for (; at + kLine <= n; at += kLine) {
       __builtin_prefetch(in + 2 * at + 2 * kLine * kAhead);
-      bad += part(in + 2 * at, base + (kLess ? at : 0), out + at, kLine);
+      line(in + 2 * at, base + (kLess ? at : 0), out + at, worst, kLine);
     }
-    return bad + part(in + 2 * at, base + (kLess ? at : 0), out + at, n - at);
-  }
-  LANCET_BODY std::uint32_t part(const std::byte* __restrict in, const double* __restrict base,
-                                 double* __restrict out, Size n) {
+    line(in + 2 * at, base + (kLess ? at : 0), out + at, worst, n - at);
     std::uint32_t bad = 0;
+    for (const std::uint16_t exponent : worst) bad += exponent == kBits16 ? 1U : 0U;
+    return bad;
+  }
+  LANCET_BODY void line(const std::byte* __restrict in, const double* __restrict base,
+                        double* __restrict out, std::uint16_t* __restrict worst, Size n) {
     for (Size i = 0; i < n; ++i) {
-      const std::uint32_t bits = load<std::uint16_t>(in, i);
-      bad += (bits & kBits16) == kBits16 ? 1U : 0U;
-      const auto value = static_cast<double>(std::bit_cast<float>(bits << 16));
+      const auto bits = load<std::uint16_t>(in, i);
+      const auto exponent = static_cast<std::uint16_t>(bits & kBits16);
+      worst[i] = worst[i] > exponent ? worst[i] : exponent;
+      const auto value = static_cast<double>(std::bit_cast<float>(std::uint32_t{bits} << 16));
       out[i] = kLess ? value - base[i] : value;
     }
-    return bad;
   }
 };
 struct LoadF32 {

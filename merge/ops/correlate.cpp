@@ -11,19 +11,15 @@ namespace {
 
 using Size = std::size_t;
 constexpr Size kFewestLanes = 8;
+typedef float Eight __attribute__((vector_size(32)));
+typedef float Sixteen __attribute__((vector_size(64)));
 
-/// Micro-tiles of kAtoms x kResiduals inner products in kLanes lanes, whose accumulators stay in
+/// Micro-tiles of kAtoms x kResiduals inner products in lanes, whose accumulators stay in
 /// registers; residuals in blocks that stay in a core's cache while all atoms pass.
-template <Size kLanes, Size kAtoms, Size kResiduals>
+template <typename Lanes, Size kAtoms, Size kResiduals>
 struct Correlate {
-  typedef float Lanes __attribute__((vector_size(sizeof(float) * kLanes), aligned(4), may_alias));
+  static constexpr Size kLanes = sizeof(Lanes) / sizeof(float);
   static constexpr Size kBlock = 48;
-
-  [[gnu::always_inline]] static inline float sum(const Lanes& lanes) {
-    float total = 0;
-    for (Size l = 0; l < kLanes; ++l) total += lanes[l];
-    return total;
-  }
 
   /// One tile; rows that do not exist repeat the last one.
   [[gnu::always_inline]] static inline void tile(const float* const* a, const float* const* r,
@@ -31,17 +27,24 @@ struct Correlate {
     Lanes sums[kResiduals][kAtoms] = {};
     Size i = 0;
     for (; i + kLanes <= width; i += kLanes) {
-      Lanes x[kAtoms];
+      Lanes x[kAtoms], y;
+#pragma GCC unroll 8
       for (Size k = 0; k < kAtoms; ++k) std::memcpy(&x[k], a[k] + i, sizeof(Lanes));
+#pragma GCC unroll 8
       for (Size m = 0; m < kResiduals; ++m) {
-        Lanes y;
         std::memcpy(&y, r[m] + i, sizeof(Lanes));
+#pragma GCC unroll 8
         for (Size k = 0; k < kAtoms; ++k) sums[m][k] += x[k] * y;
       }
     }
+#pragma GCC unroll 8
     for (Size m = 0; m < kResiduals; ++m) {
+#pragma GCC unroll 8
       for (Size k = 0; k < kAtoms; ++k) {
-        float total = sum(sums[m][k]);
+        float lanes[kLanes];  // an index into a register would keep all of them in memory
+        std::memcpy(lanes, &sums[m][k], sizeof lanes);
+        float total = 0;
+        for (Size l = 0; l < kLanes; ++l) total += lanes[l];
         for (Size j = i; j < width; ++j) total += a[k][j] * r[m][j];
         out[m * kAtoms + k] = total;
       }
@@ -133,11 +136,11 @@ void correlate(std::span<const float> atoms, std::span<const float> residuals, s
   const Size n = atoms.size() / width, b = residuals.size() / width;
 #if defined(__x86_64__)
   if (isa() == Isa::kAvx512) {
-    run_avx512<Correlate<16, 4, 6>>(atoms.data(), n, residuals.data(), b, width, out.data());
+    run_avx512<Correlate<Sixteen, 4, 6>>(atoms.data(), n, residuals.data(), b, width, out.data());
     return;
   }
 #endif
-  dispatch<Correlate<kFewestLanes, 3, 4>>(atoms.data(), n, residuals.data(), b, width, out.data());
+  dispatch<Correlate<Eight, 3, 4>>(atoms.data(), n, residuals.data(), b, width, out.data());
 }
 
 double correlation_error(std::size_t width) noexcept {

@@ -11,9 +11,13 @@ namespace lancet::ops {
 namespace {
 
 using Size = std::size_t;
-/// Eight elements; compiled to registers of the instruction set in use.
+/// Registers of the instruction sets. (Wider vectors would be compared element by element.)
+typedef double Two __attribute__((vector_size(16)));
+typedef double Four __attribute__((vector_size(32)));
 typedef double Eight __attribute__((vector_size(64)));
-constexpr Size kEight = 8;
+
+template <typename V>
+constexpr Size kLanes = sizeof(V) / sizeof(double);
 
 template <typename V>
 LANCET_BODY void load(V& out, const double* at) {
@@ -24,90 +28,126 @@ LANCET_BODY void store(double* at, const V& value) {
   std::memcpy(at, &value, sizeof(V));
 }
 
-/// Op::at<V>(i, arguments...) for all elements: eight at a time, the rest one by one.
+/// Op::at<V, K>(i, arguments...) for all elements: K registers at a time, then one, then the rest
+/// one by one.
+template <typename Op, typename V>
+struct Each {
+  template <typename... Args>
+  LANCET_BODY void run(Size n, Args... args) {
+    constexpr Size kWide = Op::kRegisters * kLanes<V>;
+    Size i = 0;
+    for (; i + kWide <= n; i += kWide) Op::template at<V, Op::kRegisters>(i, args...);
+    for (; i + kLanes<V> <= n; i += kLanes<V>) Op::template at<V, 1>(i, args...);
+    for (; i < n; ++i) Op::template at<double, 1>(i, args...);
+  }
+};
 template <typename Op, typename... Args>
-LANCET_BODY void for_all(Size n, const Args&... args) {
-  Size i = 0;
-  for (; i + kEight <= n; i += kEight) Op::template at<Eight>(i, args...);
-  for (; i < n; ++i) Op::template at<double>(i, args...);
+void for_all(Size n, Args... args) {
+#if defined(__x86_64__)
+  if (isa() == Isa::kAvx512) return run_avx512<Each<Op, Eight>>(n, args...);
+  if (isa() == Isa::kAvx2) return run_avx2<Each<Op, Four>>(n, args...);
+#endif
+  Each<Op, Two>::run(n, args...);
 }
 
 struct Weigh {
-  template <typename V>
+  static constexpr Size kRegisters = 4;
+  template <typename V, Size K>
   LANCET_BODY void at(Size i, double* out, const Out* vectors, const double* weights, Size count,
                       double factor, const double* base) {
-    V sum{}, x;
+    V sum[K] = {}, x;
     for (Size v = 0; v < count; ++v) {
-      load(x, vectors[v].data() + i);
-      sum += weights[v] * x;
+      const double* from = vectors[v].data() + i;
+      const V weight = V{} + weights[v];
+#pragma GCC unroll 4
+      for (Size k = 0; k < K; ++k) {
+        load(x, from + k * kLanes<V>);
+        sum[k] += weight * x;
+      }
     }
-    sum *= factor;
-    if (base != nullptr) {
-      load(x, base + i);
-      sum += x;
+#pragma GCC unroll 4
+    for (Size k = 0; k < K; ++k) {
+      sum[k] *= factor;
+      if (base != nullptr) {
+        load(x, base + i + k * kLanes<V>);
+        sum[k] += x;
+      }
+      store(out + i + k * kLanes<V>, sum[k]);
     }
-    store(out + i, sum);
-  }
-  LANCET_BODY void run(double* out, const Out* vectors, const double* weights, Size count,
-                       double factor, const double* base, Size n) {
-    for_all<Weigh>(n, out, vectors, weights, count, factor, base);
   }
 };
 
 struct Variance {
-  template <typename V>
+  static constexpr Size kRegisters = 4;
+  template <typename V, Size K>
   LANCET_BODY void at(Size i, double* out, const Out* vectors, Size count, double share) {
-    V mean{}, sum{}, x;
+    V mean[K] = {}, sum[K] = {}, x;
     for (Size v = 0; v < count; ++v) {
-      load(x, vectors[v].data() + i);
-      mean += share * x;
+#pragma GCC unroll 4
+      for (Size k = 0; k < K; ++k) {
+        load(x, vectors[v].data() + i + k * kLanes<V>);
+        mean[k] += share * x;
+      }
     }
     for (Size v = 0; v < count; ++v) {
-      load(x, vectors[v].data() + i);
-      x -= mean;
-      sum += x * x;
+#pragma GCC unroll 4
+      for (Size k = 0; k < K; ++k) {
+        load(x, vectors[v].data() + i + k * kLanes<V>);
+        x -= mean[k];
+        sum[k] += x * x;
+      }
     }
-    sum *= share;
-    store(out + i, sum);
-  }
-  LANCET_BODY void run(double* out, const Out* vectors, Size count, Size n) {
-    for_all<Variance>(n, out, vectors, count, 1 / static_cast<double>(count));
+#pragma GCC unroll 4
+    for (Size k = 0; k < K; ++k) {
+      sum[k] *= share;
+      store(out + i + k * kLanes<V>, sum[k]);
+    }
   }
 };
 
 struct Elect {
-  template <typename V>
+  static constexpr Size kRegisters = 2;
+  template <typename V, Size K>
   LANCET_BODY void at(Size i, double* out, const double* base, const Vote* votes, Size count,
-                      const Election& e) {
+                      const Election* election) {
+    const Election& e = *election;
     const V zero{}, one = zero + 1.0;
-    V total{}, value;
+    V sign[K] = {}, mixed[K] = {}, divisor[K] = {}, value;
     for (Size v = 0; v < count; ++v) {
-      load(value, votes[v].delta + i);
-      total += (e.by_values ? 1.0 : votes[v].weight) * (votes[v].factor * value);
+      const V factor = zero + votes[v].factor;
+      const V weight = e.by_values ? one : zero + votes[v].weight;
+#pragma GCC unroll 2
+      for (Size k = 0; k < K; ++k) {
+        load(value, votes[v].delta + i + k * kLanes<V>);
+        sign[k] += weight * (factor * value);
+      }
     }
-    const V sign = total >= zero ? one : -one;
-    V mixed{}, divisor{};
+#pragma GCC unroll 2
+    for (Size k = 0; k < K; ++k) sign[k] = sign[k] >= zero ? one : -one;
     for (Size v = 0; v < count; ++v) {
-      load(value, votes[v].delta + i);
-      value *= votes[v].factor;
-      const V weight = zero + votes[v].weight, elects = e.by_values ? one : weight;
-      const auto agrees = elects * value * sign > zero;
-      mixed += agrees ? weight * value : zero;
-      divisor += agrees ? weight : zero;
+      const V factor = zero + votes[v].factor, weight = zero + votes[v].weight;
+      const V elects = e.by_values ? one : weight;
+#pragma GCC unroll 2
+      for (Size k = 0; k < K; ++k) {
+        load(value, votes[v].delta + i + k * kLanes<V>);
+        value *= factor;
+        const auto agrees = elects * value * sign[k] > zero;
+        mixed[k] += agrees ? weight * value : zero;
+        divisor[k] += agrees ? weight : zero;
+      }
     }
-    if (e.divide) {
-      const V smallest = zero + e.smallest;
-      divisor = divisor < smallest ? smallest : divisor;
-      divisor += divisor == zero ? one : zero;
-      mixed /= divisor;
+    const V smallest = zero + e.smallest;
+#pragma GCC unroll 2
+    for (Size k = 0; k < K; ++k) {
+      if (e.divide) {
+        divisor[k] = divisor[k] < smallest ? smallest : divisor[k];
+        divisor[k] += divisor[k] == zero ? one : zero;
+        mixed[k] /= divisor[k];
+      }
+      load(value, base + i + k * kLanes<V>);
+      value += mixed[k] * e.lambda;
+      store(out + i + k * kLanes<V>, value);
     }
-    load(value, base + i);
-    value += mixed * e.lambda;
-    store(out + i, value);
-  }
-  LANCET_BODY void run(double* out, const double* base, const Vote* votes, Size count,
-                       const Election* election, Size n) {
-    for_all<Elect>(n, out, base, votes, count, *election);
   }
 };
 
@@ -115,14 +155,15 @@ struct Elect {
 
 void weigh(Out out, std::span<const Out> vectors, std::span<const double> weights, double factor,
            In base) {
-  dispatch<Weigh>(out.data(), vectors.data(), weights.data(), vectors.size(), factor, base.data(),
-                  out.size());
+  for_all<Weigh>(out.size(), out.data(), vectors.data(), weights.data(), vectors.size(), factor,
+                 base.data());
 }
 void variance(Out out, std::span<const Out> vectors) {
-  dispatch<Variance>(out.data(), vectors.data(), vectors.size(), out.size());
+  for_all<Variance>(out.size(), out.data(), vectors.data(), vectors.size(),
+                    1 / static_cast<double>(vectors.size()));
 }
 void elect(Out out, In base, std::span<const Vote> votes, const Election& election) {
-  dispatch<Elect>(out.data(), base.data(), votes.data(), votes.size(), &election, out.size());
+  for_all<Elect>(out.size(), out.data(), base.data(), votes.data(), votes.size(), &election);
 }
 
 }  // namespace lancet::ops

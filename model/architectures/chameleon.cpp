@@ -13,8 +13,7 @@ namespace lancet {
 namespace {
 
 /// Ids of image tokens as ranges.
-std::vector<IdRange> read_image_ids(const Json& config,
-                                                                  std::int64_t vocab) {
+std::vector<IdRange> read_image_ids(const Json& config, std::int64_t vocab) {
   const auto map = config.find("vocabulary_map");
   if (map == config.end() || !map->is_object())
     fail_config("vocabulary_map", map == config.end() ? Json() : *map, "an object of token ids");

@@ -103,6 +103,10 @@ Scratch& scratch() {
   return *buffer;
 }
 
+std::int64_t linear_block(std::int64_t k) noexcept { return block_length(k, kLinearBlock); }
+
+std::int64_t input_grad_block(std::int64_t n) noexcept { return block_length(n, kGradBlock); }
+
 std::int64_t tile_count(const LinearJob& job) {
   check_matrix("A", job.m, job.k, job.lda);
   check_matrix("W", job.n, job.k, job.ldw);

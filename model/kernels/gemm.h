@@ -54,6 +54,12 @@ struct InputGradJob {
   std::int64_t workers = 8;
 };
 
+/// Lengths of the blocks that the sum of a linear product (over k) and of an input gradient (over n)
+/// is cut into; the last may be shorter. A product taken block by block, accumulating, has the bits
+/// of the whole one.
+[[nodiscard]] std::int64_t linear_block(std::int64_t k) noexcept;
+[[nodiscard]] std::int64_t input_grad_block(std::int64_t n) noexcept;
+
 /// Number of independent tiles (0 where C is empty). Throws kInternal for a negative size or a row
 /// longer than its leading dimension.
 [[nodiscard]] std::int64_t tile_count(const LinearJob& job);

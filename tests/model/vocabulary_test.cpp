@@ -142,15 +142,16 @@ TEST_CASE("vocabulary: log probabilities are the model's own, whatever the sampl
   std::vector<std::int32_t> ids = prompt_of("jamba");
   for (std::size_t i = 0; i < g.ids.size(); ++i) {
     const at::Tensor row = at::log_softmax(
-        model.forward(at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong)
-                          .unsqueeze(0))[0][-1].to(at::kDouble),
+        model
+            .forward(at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong)
+                         .unsqueeze(0))[0][-1]
+            .to(at::kDouble),
         -1);
     const auto [values, order] = at::sort(row, -1, true);
     const TokenLogprob& token = g.logprobs[i];
     CHECK(token.said.id == g.ids[i]);
     CHECK(token.said.text == "t" + std::to_string(g.ids[i]));
-    CHECK(std::abs(token.said.logprob - row[g.ids[i]].item<double>()) <
-          tolerance::kLogProbability);
+    CHECK(std::abs(token.said.logprob - row[g.ids[i]].item<double>()) < tolerance::kLogProbability);
     REQUIRE(token.top.size() == 3);
     for (std::int64_t k = 0; k < 3; ++k) {
       const LikelyToken& each = token.top[static_cast<std::size_t>(k)];

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Training against PEFT and PyTorch, live. Usage: check_train.py LANCET
 
-- the loss of each of 30 steps is a PEFT loop's, from the same adapter: LoRA, rank-stabilised, patterned, top-k
-  distillation, preferences;
+- the loss of each of 30 steps is a PEFT loop's, from the same adapter: LoRA, rank-stabilised, patterned, DoRA, top-k
+  distillation, preferences; from the same model: PiSSA and OLoRA;
 - PEFT loads what comes out, and its logits are ours;
 - PEFT goes on from it, and lancet from that.
 """
@@ -15,7 +15,7 @@ import tempfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from train_cases import CASES, OPTIONS, load_peft, peft_model, save_data, save_model, train
+from train_cases import CASES, OPTIONS, begins_from_base, load_peft, peft_model, save_data, save_model, train
 
 LOSS, LOGITS = 1e-4, 1e-4
 failures = 0
@@ -69,8 +69,10 @@ def main():
             model.save_pretrained(folder / f"init_{name}")
             wanted = train(model, kind, folder / f"{kind}.jsonl")
             out = folder / name
-            lines = run(lancet, "train", folder / "model", "--data", folder / f"{kind}.jsonl", "-o", out, "--init",
-                        folder / f"init_{name}", *OPTIONS, *loss)
+            start = (["--rank", options["r"], "--alpha", options["lora_alpha"]] if begins_from_base(options) else
+                     ["--init", folder / f"init_{name}"])
+            lines = run(lancet, "train", folder / "model", "--data", folder / f"{kind}.jsonl", "-o", out, *start,
+                        *OPTIONS, *loss)
             report(f"{name}: losses of 30 steps", furthest(losses_of(lines), wanted), LOSS)
             report(f"{name}: logits in PEFT", logits_differ(lancet, folder / "model", out, folder), LOGITS)
         # On from ours in PEFT, and on from PEFT's in ours.

@@ -5,7 +5,7 @@ import json
 import pathlib
 import shutil
 
-from train_cases import CASES, peft_model, save_data, save_model, train
+from train_cases import CASES, begins_from_base, peft_model, save_data, save_model, train
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "data" / "train"
 
@@ -17,6 +17,10 @@ save_data(OUT)
 losses = {}
 for name, (options, kind, _) in CASES.items():
     model = peft_model(OUT / "model", options)
+    if begins_from_base(options):
+        losses[name] = train(model, kind, OUT / f"{kind}.jsonl")
+        print(name, losses[name][0], losses[name][-1])
+        continue
     model.save_pretrained(OUT / f"init_{name}")
     (OUT / f"init_{name}" / "README.md").unlink(missing_ok=True)
     config = OUT / f"init_{name}" / "adapter_config.json"

@@ -27,11 +27,19 @@ CASES = {
     "rslora": (dict(r=4, lora_alpha=8, use_rslora=True), "sft", []),
     "patterns": (dict(r=4, lora_alpha=8, rank_pattern={"down_proj": 2}, alpha_pattern={"q_proj": 5},
                       target_modules=["q_proj", "down_proj"]), "sft", []),
+    "dora": (dict(r=4, lora_alpha=8, use_dora=True), "sft", []),
+    "pissa": (dict(r=4, lora_alpha=8, init_lora_weights="pissa"), "sft", ["--init-weights", "pissa"]),
+    "olora": (dict(r=4, lora_alpha=8, init_lora_weights="olora"), "sft", ["--init-weights", "olora"]),
     "kd": (dict(r=4, lora_alpha=8), "kd", ["--loss", "kd", "--loss-option", "alpha=0.7"]),
     "dpo": (dict(r=4, lora_alpha=8), "dpo", ["--loss", "dpo", "--loss-option", "beta=0.3", "--loss-option", "nll=0.2"]),
 }
 OPTIONS = ["--no-shuffle", "--no-pack", "--batch-size", ROWS, "--accumulate", ACCUMULATE, "--steps", STEPS, "--lr", LR,
            "--warmup", WARMUP, "--lr-floor", FLOOR, "--weight-decay", DECAY, "--clip", CLIP]
+
+
+def begins_from_base(options):
+    """Whether the adapter's first values follow from the model's, so that none is handed over."""
+    return "init_lora_weights" in options
 
 
 def byte_names():

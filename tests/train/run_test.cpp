@@ -24,7 +24,14 @@ TrainRequest golden_request(const std::string& name, const fs::path& out) {
   const bool dpo = name == "dpo";
   r.model = kData / "model";
   r.data = {kData / (kd ? "kd.jsonl" : dpo ? "dpo.jsonl" : "sft.jsonl")};
-  r.init = kData / ("init_" + name);
+  const bool pissa = name == "pissa";
+  if (pissa || name == "olora") {
+    r.lora.rank = 4;
+    r.lora.alpha = 8;
+    r.lora.init = pissa ? LoraInit::kPissa : LoraInit::kOlora;
+  } else {
+    r.init = kData / ("init_" + name);
+  }
   r.out = out;
   r.loss = kd ? "kd" : dpo ? "dpo" : "sft";
   if (kd) r.loss_options = {{"alpha", "0.7"}};
@@ -74,7 +81,7 @@ std::string weights_of(const fs::path& adapter) {
 
 TEST_CASE("train: losses of thirty steps are those of a PEFT loop") {
   const Json golden = read_json(kData / "losses.json");
-  for (const char* name : {"lora", "rslora", "patterns", "kd", "dpo"}) {
+  for (const char* name : {"lora", "rslora", "patterns", "dora", "pissa", "olora", "kd", "dpo"}) {
     INFO(name);
     const Scratch scratch;
     const auto own = losses_of(golden_request(name, scratch / "out"));

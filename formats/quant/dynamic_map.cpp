@@ -1,4 +1,4 @@
-#include "distill/train/dynamic_map.h"
+#include "formats/quant/dynamic_map.h"
 
 #include <algorithm>
 #include <cmath>
