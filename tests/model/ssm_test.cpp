@@ -152,3 +152,11 @@ TEST_CASE("state space: a cache goes back to no tokens or says that it cannot") 
   const at::Tensor again = model.run(model.embed(ids), 0, layers, pass);
   CHECK(relative(again.narrow(0, 1, 1), first.narrow(0, 1, 1)) < tolerance::kSameModel);
 }
+
+TEST_CASE("state space: weights kept in bfloat16 give what the same ones in float32 give") {
+  for (const std::string name : {"mamba", "mamba2", "jamba"}) {
+    const at::Tensor ids = golden(name, "ids");
+    const at::Tensor narrow = load_tiny(name, at::kBFloat16).forward(ids);
+    CHECK(relative(narrow, load_tiny(name).forward(ids)) < tolerance::kSameModel);
+  }
+}
