@@ -21,29 +21,30 @@ struct Correlate {
   static constexpr Size kLanes = sizeof(Lanes) / sizeof(float);
   static constexpr Size kBlock = 48;
 
-  [[gnu::always_inline]] static inline float sum(const Lanes& lanes) {
-    float total = 0;
-    for (Size l = 0; l < kLanes; ++l) total += lanes[l];
-    return total;
-  }
-
   /// One tile; rows that do not exist repeat the last one.
   [[gnu::always_inline]] static inline void tile(const float* const* a, const float* const* r,
                                                  Size width, float* out) {
     Lanes sums[kResiduals][kAtoms] = {};
     Size i = 0;
     for (; i + kLanes <= width; i += kLanes) {
-      Lanes x[kAtoms];
+      Lanes x[kAtoms], y;
+#pragma GCC unroll 8
       for (Size k = 0; k < kAtoms; ++k) std::memcpy(&x[k], a[k] + i, sizeof(Lanes));
+#pragma GCC unroll 8
       for (Size m = 0; m < kResiduals; ++m) {
-        Lanes y;
         std::memcpy(&y, r[m] + i, sizeof(Lanes));
+#pragma GCC unroll 8
         for (Size k = 0; k < kAtoms; ++k) sums[m][k] += x[k] * y;
       }
     }
+#pragma GCC unroll 8
     for (Size m = 0; m < kResiduals; ++m) {
+#pragma GCC unroll 8
       for (Size k = 0; k < kAtoms; ++k) {
-        float total = sum(sums[m][k]);
+        float lanes[kLanes];  // an index into a register would keep all of them in memory
+        std::memcpy(lanes, &sums[m][k], sizeof lanes);
+        float total = 0;
+        for (Size l = 0; l < kLanes; ++l) total += lanes[l];
         for (Size j = i; j < width; ++j) total += a[k][j] * r[m][j];
         out[m * kAtoms + k] = total;
       }
