@@ -111,7 +111,7 @@ TEST_CASE("losses: each says what it is, and its parameters have sound ranges") 
 TEST_CASE("losses: values and gradients are those of the plain formula in float64") {
   const Decoder model = load_tiny("plain");
   for_each_setting([&](const LossOptions& options) {
-    for (const std::uint64_t seed : {1, 2})
+    for (const std::uint64_t seed : {1ULL, 2ULL})
       check_formula(model, make_case(*options.loss, model, 11, seed), options);
   });
 }
@@ -177,7 +177,7 @@ TEST_CASE("losses: rows at once and threads change no bit; nor does leaving the 
     return std::pair(values.detach(), torch::autograd::grad({values.sum()}, {hidden})[0]);
   };
   const auto [values, gradient] = run(0);
-  for (const std::int64_t at_once : {1, 7, 39}) {
+  for (const std::int64_t at_once : {1LL, 7LL, 39LL}) {
     const auto [other, slopes] = run(at_once);
     CHECK(same_bits(values, other));
     CHECK(same_bits(gradient, slopes));

@@ -136,7 +136,7 @@ TEST_CASE("packed: low-rank parts learn on a quantised base as on the decoded on
     wide = wide.with_weight(module.name + ".weight", small.matrix(module.name + ".weight"));
   for (const bool dora : {false, true}) {
     std::vector<at::Tensor> gradients;
-    for (const Decoder* base : {&small, &wide}) {
+    for (const Decoder* base : std::initializer_list<const Decoder*>{&small, &wide}) {
       LoraSettings settings;
       settings.rank = 2;
       settings.dora = dora;
