@@ -164,6 +164,7 @@ std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
   std::vector<LinearModule> out;
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
     std::set<std::string> plain, experts;
+    // Not a state space's dt_proj: transformers multiplies by its weight past any adapter.
     for (const std::string* pattern : {&n.q,
                                        &n.k,
                                        &n.v,

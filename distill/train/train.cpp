@@ -294,6 +294,7 @@ void Run::write(const Json& result) {
                    {"inputs", inputs_json(request_)},
                    {"data", dataset_json(data_.report())},
                    {"result", result}};
+  add_licences(request_, file);
   write_adapter(request_.out, std::move(file));
 }
 
