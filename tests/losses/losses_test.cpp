@@ -130,6 +130,8 @@ TEST_CASE("losses: softcap, scale, bias and projections of every family's head a
 TEST_CASE("losses: the gradient is what differences of the loss say") {
   const Decoder model = load_tiny("tied");
   for_each_setting([&](const LossOptions& options) {
+    // A clipped ratio has a kink, which a difference may step over: the formula's test has it.
+    if (options.loss->needs.rollouts && options.number("clip") > 0) return;
     Case given = make_case(*options.loss, model, 9, 5);
     const Outcome here = outcome(model, given, options);
     const at::Tensor direction =
