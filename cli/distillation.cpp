@@ -71,6 +71,9 @@ class Distillation {
   [[nodiscard]] fs::path evaluation() const { return out_ / "evaluation.json"; }
   [[nodiscard]] fs::path curated() const { return out_ / "curated.jsonl"; }
   [[nodiscard]] std::string student() const { return job_["student"]["model"].get<std::string>(); }
+  [[nodiscard]] std::string student_name() const {
+    return has("student") ? job_["student"]["name"].get<std::string>() : "";
+  }
   [[nodiscard]] std::string seed() const { return job_["seed"].dump(); }
 
   /// What the teacher said, or the rows that were there.
@@ -88,8 +91,7 @@ class Distillation {
     for (const fs::path& path : raw_rows()) curate_->add(path.string());
     curate_->add("--output=" + curated().string());
     if (job_settings_lack("curate", "seed")) curate_->add("--seed=" + seed());
-    if (has("student") && !job_["student"]["name"].get<std::string>().empty())
-      curate_->add("--name=" + job_["student"]["name"].get<std::string>());
+    if (!student_name().empty()) curate_->add("--name=" + student_name());
     if (has("student") && !job_["student"]["licence"].get<std::string>().empty())
       curate_->add("--teacher-licence=" + job_["student"]["licence"].get<std::string>());
     curate_->parse();
@@ -190,7 +192,11 @@ class Distillation {
   [[nodiscard]] Json perform(const std::string& name, bool goes_on) {
     if (name == "synthesize")
       return open_factory().synthesize(
-          {.job = source_, .output = out_ / "data.jsonl", .force = true});
+          {.job = source_,
+           .output = out_ / "data.jsonl",
+           .force = true,
+           .model_name = student_name(),
+           .accept_terms_risk = job_["accept_terms_risk"].get<bool>()});
     if (name == "curate") return curate_->run(true, common_, [](const Json&) {});
     if (name == "train") {
       const bool whole = fs::exists(adapter() / "adapter_model.safetensors");

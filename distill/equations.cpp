@@ -2,10 +2,15 @@
 
 #include <cctype>
 
-#include "distill/text/trim.h"
-
 namespace lancet {
 namespace {
+
+/// Without the marks of text that stand around a formula.
+std::string_view unmarked(std::string_view text) {
+  const std::size_t from = text.find_first_not_of(" \t\r\n*_`:;$");
+  if (from == text.npos) return {};
+  return text.substr(from, text.find_last_not_of(" \t\r\n*_`$.:;") - from + 1);
+}
 
 constexpr std::string_view kExpression = "0123456789.,+-*/^()% $";
 
@@ -62,14 +67,15 @@ std::optional<std::string> false_equation(std::string_view text) {
     std::size_t to = at + 1;
     while (to < text.size() && kExpression.find(text[to]) != kExpression.npos) ++to;
     if (is_piece(text, from, to)) continue;
-    const std::string_view left = trim(text.substr(from, at - from));
-    std::string_view right = trim(text.substr(at + 1, to - at - 1));
+    const std::string_view left = unmarked(text.substr(from, at - from));
+    std::string_view right = unmarked(text.substr(at + 1, to - at - 1));
     while (!right.empty() && (right.back() == ',' || right.back() == '(' || right.back() == '-'))
-      right = trim(right.substr(0, right.size() - 1));
+      right = unmarked(right.substr(0, right.size() - 1));
     const bool computes = left.find_first_of("+-*/^", 1) != std::string::npos;
     const auto a = computes ? evaluate_exactly(left) : std::nullopt;
     const auto b = a ? evaluate_exactly(right) : std::nullopt;
-    if (a && b && !agree(*a, *b, decimals(right))) return std::string(left) + " = " + std::string(right);
+    if (a && b && !agree(*a, *b, decimals(right)))
+      return std::string(left) + " = " + std::string(right);
   }
   return std::nullopt;
 }

@@ -56,6 +56,16 @@ Json synthesize_json(const Job& job) {
   return {{"asks", std::move(asks)}, {"files", paths_json(seed_files(job))}};
 }
 
+/// Whether the block of curate takes the risk of terms that forbid the use.
+bool accepts_risk(const Job& job) {
+  if (!job.curate) return false;
+  for (const JobSetting& each : *job.curate) {
+    const bool named = each.key == "accept_terms_risk" || each.key == "accept-terms-risk";
+    if (named && each.values.front() == "true") return true;
+  }
+  return false;
+}
+
 /// The student's name against the licences of the teacher, or of the data: before anybody is paid.
 void check_licences(const Job& job) {
   LicenceDuties duties;
@@ -63,14 +73,7 @@ void check_licences(const Job& job) {
   if (!job.teacher.licence.empty()) duties.declare(job.teacher.licence);
   for (const fs::path& rows : job.data.rows) duties.add_data(rows);
   if (!job.student->licence.empty()) duties.declare(job.student->licence);
-  bool accepted = false;
-  if (job.curate) {
-    for (const JobSetting& each : *job.curate)
-      accepted =
-          accepted || ((each.key == "accept_terms_risk" || each.key == "accept-terms-risk") &&
-                       each.values.front() == "true");
-  }
-  duties.check(job.student->name, accepted);
+  duties.check(job.student->name, accepts_risk(job));
 }
 
 }  // namespace
@@ -83,6 +86,7 @@ Json describe_job(const fs::path& path) {
                      printable(path.string()), printable(job.output.string())),
          "output: NAME (a name that ends in .jsonl is one dataset, for lancet synthesize)");
   Json out{{"name", job.name}, {"seed", job.seed}, {"output", job.output.string()}};
+  out["accept_terms_risk"] = accepts_risk(job);
   const bool given = !job.data.rows.empty();
   out["rows"] = given ? paths_json(job.data.rows) : Json();
   out["synthesize"] = given ? Json() : synthesize_json(job);

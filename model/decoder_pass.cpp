@@ -65,6 +65,7 @@ SsmPass PassState::state_space(std::int64_t layer) const {
   const bool append = attention_.append_to != nullptr;
   return {.spec = &spec_.ssm,
           .lengths = append ? pass_.lengths : std::vector<std::int64_t>(),
+          .segments = pass_.segments,
           .before = cached_ ? &pass_.cache->state(layer) : nullptr,
           .after = append ? &pass_.cache->next_state(layer) : nullptr};
 }

@@ -6,6 +6,7 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -163,10 +164,28 @@ std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
   std::vector<LinearModule> out;
   for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
     std::set<std::string> plain, experts;
-    for (const std::string* pattern :
-         {&n.q, &n.k, &n.v, &n.qkv, &n.o, &n.q_a, &n.q_b, &n.kv_a, &n.kv_b, &n.mlp.gate, &n.mlp.up,
-          &n.mlp.gate_up, &n.mlp.down, &n.shared.gate, &n.shared.up, &n.shared.gate_up,
-          &n.shared.down, &n.shared_gate}) {
+    // Not a state space's dt_proj: transformers multiplies by its weight past any adapter.
+    for (const std::string* pattern : {&n.q,
+                                       &n.k,
+                                       &n.v,
+                                       &n.qkv,
+                                       &n.o,
+                                       &n.q_a,
+                                       &n.q_b,
+                                       &n.kv_a,
+                                       &n.kv_b,
+                                       &n.mlp.gate,
+                                       &n.mlp.up,
+                                       &n.mlp.gate_up,
+                                       &n.mlp.down,
+                                       &n.ssm.in,
+                                       &n.ssm.x,
+                                       &n.ssm.out,
+                                       &n.shared.gate,
+                                       &n.shared.up,
+                                       &n.shared.gate_up,
+                                       &n.shared.down,
+                                       &n.shared_gate}) {
       if (!pattern->empty()) plain.insert(layer_name(*pattern, layer));
     }
     for (const std::string* pattern : {&n.expert.gate, &n.expert.up, &n.expert.down}) {

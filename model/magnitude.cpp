@@ -47,14 +47,13 @@ at::Tensor projected(const Linear& layer, const at::Tensor& a) {
 struct ScaleRowsFunction : torch::autograd::Function<ScaleRowsFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& z,
                             const at::Tensor& magnitude, const at::Tensor& norms,
-                            const at::Tensor& bias) {
+                            const float* plus) {
     const at::AutoDispatchBelowAutograd below;
     const at::Tensor factor = magnitude / norms;
     ctx->save_for_backward({z, factor, norms});
     at::Tensor y = at::empty_like(z);
     const auto* from = z.const_data_ptr<float>();
     const auto* by = factor.const_data_ptr<float>();
-    const auto* plus = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
     auto* to = y.mutable_data_ptr<float>();
     const std::int64_t d = z.size(-1);
     intraop_chunks(z.numel() / d, kGrain / d + 1, [=](std::int64_t begin, std::int64_t end) {
@@ -143,7 +142,8 @@ at::Tensor scale_rows(const at::Tensor& z, const LowRank& part, const at::Tensor
     const at::Tensor y = z * factor;
     return bias.defined() ? y + bias : y;
   }
-  return ScaleRowsFunction::apply(z.contiguous(), part.magnitude, norms, bias);
+  const float* const plus = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+  return ScaleRowsFunction::apply(z.contiguous(), part.magnitude, norms, plus);
 }
 
 at::Tensor squared_row_norms(const at::Tensor& weight) {

@@ -120,6 +120,13 @@ at::Tensor selective_scan(const at::Tensor& x, const at::Tensor& dt, const at::T
 }
 
 at::Tensor run_ssm(const SsmPart& part, const at::Tensor& x, const SsmPass& pass) {
+  if (!pass.segments.empty()) {
+    const SsmPass alone{.spec = pass.spec, .lengths = {}, .segments = {}};
+    std::vector<at::Tensor> out;
+    for (const at::Tensor& text : x.split_with_sizes(pass.segments, 1))
+      out.push_back(run_ssm(part, text, alone));
+    return at::cat(out, 1);
+  }
   const SsmSpec& spec = *pass.spec;
   const bool first = spec.kind == SsmKind::kMamba1;
   const Inputs in = first ? first_kind(part, x, pass) : second_kind(part, x, pass);

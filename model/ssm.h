@@ -29,8 +29,9 @@ struct SsmPart {
 /// What one layer's state space needs beside its input.
 struct SsmPass {
   const SsmSpec* spec = nullptr;
-  std::vector<std::int64_t> lengths;  ///< real tokens of each row; empty = all
-  const SsmState* before = nullptr;   ///< null = zeros
+  std::vector<std::int64_t> lengths;   ///< real tokens of each row; empty = all
+  std::vector<std::int64_t> segments;  ///< as in Pass: no state goes from one to the next
+  const SsmState* before = nullptr;    ///< null = zeros
   SsmState* after = nullptr;  ///< where the state behind each row's tokens goes; null = nowhere
 };
 

@@ -89,7 +89,7 @@ text=$("$lancet" generate "$demo/model+$demo/adapter" --chat "What is the capita
 [[ "$text" == *" Over." ]] || { echo "demo: the student has not learnt to end with Over.: '$text'" >&2; exit 1; }
 
 title "10. Folded into the model, and as GGUF for llama.cpp"
-run adapter merge "$demo/model" "$demo/adapter" "$demo/student"
+run adapter merge "$demo/model" "$demo/adapter" -o "$demo/student"
 run convert "$demo/student" "$demo/student.gguf" --quantize q8_0
 run generate "$demo/student.gguf" --chat "What is the capital of Austria?" --max-tokens 20 --quiet
 

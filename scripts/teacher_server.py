@@ -19,6 +19,7 @@ params.hostnames = ["127.0.0.1"]
 params.port = port
 params.n_parallel = 8
 params.n_ctx = 8192
+params.fit_params = params.warmup = False  # no trial loads: the model is small, the settings are known
 for pool in (params.cpuparams, params.cpuparams_batch):
     pool.n_threads = 1  # threads that wait for each other stand still on a busy machine
 server = xllamacpp.Server(params)

@@ -141,7 +141,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--target", o->target, "The new answer (a blank is put before it)");
   app.add_option("--true", o->truth, "The answer before, for the report");
   app.add_option("--requests", o->requests,
-                 "Facts: JSON array or lines (ours, CounterFact, zsRE, EasyEdit, KnowEdit)");
+                 "Facts: JSON array or lines (ours, CounterFact, zsRE, EasyEdit, KnowEdit, MQuAKE, "
+                 "RippleEdits)");
   app.add_flag("--last-wins", o->last_wins,
                "Of records that give one subject and prompt different targets take the last");
   app.add_option("-o,--out", o->out, "Write the edited model");
@@ -150,11 +151,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--method", o->request.method,
                  "Editor (default rome for one fact, memit for several); see lancet list editors");
   app.add_option("--layers", o->request.layers, "auto, 5 or 4-8 (default auto)");
-  auto* batch =
-      app.add_option("--batch", o->request.batch,
-                     "Facts that memit, emmet and alphaedit write together, each batch on "
-                     "the model that has the earlier ones (default all)")
-          ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  auto* batch = app.add_option("--batch", o->request.batch,
+                               "Facts that editors of many write together, each batch on "
+                               "the model that has the earlier ones (default all)")
+                    ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
   app.add_flag("--sequential", o->sequential, "One fact after another: --batch 1")->excludes(batch);
   app.add_option("--covariance", o->request.covariance,
                  "auto, none, or a file of second moments (default auto)");

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "core/log.h"
+#include "core/text.h"
+#include "distill/licence.h"
+
 namespace lancet {
 
 std::string adapter_card(const TrainRequest& request, const LoraAdapter& adapter,
@@ -26,6 +30,25 @@ std::string adapter_card(const TrainRequest& request, const LoraAdapter& adapter
   for (const fs::path& path : request.data)
     out += fmt::format("- data `{}`\n", path.filename().string());
   return out + "\nSettings, inputs and hashes stand in `lancet.json`.\n";
+}
+
+void add_licences(const TrainRequest& request, AdapterFile& file) {
+  LicenceDuties duties;
+  for (const fs::path& path : request.data) duties.add_data(path);
+  if (duties.empty()) return;
+  file.readme += "\n" + duties.card();
+  file.manifest["licence"] = duties.json();
+  if (const std::string notice = duties.notice(); !notice.empty())
+    write_file(request.out / "NOTICE", notice);
+  const std::string name = request.out.filename().string();
+  for (const Json& duty : duties.json()["duties"]) {
+    const std::string prefix = duty.value("name_prefix", "");
+    if (!name.starts_with(prefix))
+      log::warn(
+          fmt::format("the {} wants a name that begins with \"{}\" when the adapter is "
+                      "given away; this one is '{}'",
+                      duty["title"].get<std::string>(), prefix, printable(name)));
+  }
 }
 
 }  // namespace lancet

@@ -68,7 +68,7 @@ DatasetOptions data_options(const TrainRequest& request, const Loss& loss, std::
           .ignored_keys = request.ignored_keys,
           .eval_fraction = request.eval_fraction,
           .seed = seed,
-          .scratch = request.plan ? fs::path() : request.out};
+          .scratch = request.plan ? fs::path() : fs::absolute(request.out)};
 }
 
 Json settings_json(const TrainRequest& r, const LossOptions& loss, const LoraAdapter& adapter) {
@@ -294,6 +294,7 @@ void Run::write(const Json& result) {
                    {"inputs", inputs_json(request_)},
                    {"data", dataset_json(data_.report())},
                    {"result", result}};
+  add_licences(request_, file);
   write_adapter(request_.out, std::move(file));
 }
 

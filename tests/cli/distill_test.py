@@ -114,6 +114,23 @@ class Distill(unittest.TestCase):
         self.run_lancet(job, "--stage", "curate", code=3)
         self.assertEqual(rows, (self.work / "run/curated.jsonl").read_bytes())
 
+    def test_what_a_teachers_licence_asks_travels_and_is_checked_first(self):
+        duties = {"licence": {"teachers": ["meta-llama/Llama-3.1-405B-Instruct"], "licences": ["llama3.1"]}}
+        (self.work / "rows.jsonl.lancet.json").write_text(json.dumps(duties))
+        named = "student: {{model: {}, name: {}}}\n"
+        job = self.job()
+        plain = job.read_text()
+        line = f"student: {{model: {self.model}}}\n"
+        job.write_text(plain.replace(line, named.format(self.model, "tiny-8b")))
+        self.assertIn("Llama", self.json(job, code=2)["error"]["message"])
+        self.assertFalse((self.work / "run").exists())
+        job.write_text(plain.replace(line, named.format(self.model, "Llama-tiny")))
+        self.json(job)
+        adapter = self.work / "run/adapter"
+        self.assertIn("Llama 3.1 is licensed under", (adapter / "NOTICE").read_text())
+        self.assertIn("Built with Llama", (adapter / "README.md").read_text())
+        self.assertEqual(json.loads((adapter / "lancet.json").read_text())["licence"]["licences"], ["llama3.1"])
+
     def test_the_train_block_takes_the_options_of_train_with_line_and_column(self):
         def message(train):
             error = self.json(self.job(train=train), code=2)["error"]

@@ -17,6 +17,12 @@ STEPS = ["--rank", "4", "--dropout", "0.1", "--batch-tokens", "150", "--accumula
          "--eval-fraction", "0.2", "--eval-every", "3", "--threads", "1", "--json"]
 
 
+def with_steps(count, *more):
+    """STEPS, but so many of them."""
+    at = STEPS.index("--steps") + 1
+    return [*STEPS[:at], str(count), *STEPS[at + 1:], *more]
+
+
 def losses(text):
     lines = [json.loads(line) for line in text.splitlines()]
     return [line["loss"] for line in lines if "loss" in line], lines[-1]
@@ -69,7 +75,7 @@ class Ranks(unittest.TestCase):
         self.assert_same_curve(one, losses(texts[0][0])[0])
 
     def test_a_killed_rank_stops_the_others(self):
-        slow = [*STEPS, "--steps", "100000", "--save-every", "1", "--keep", "1"]
+        slow = with_steps(100000, "--save-every", "1", "--keep", "1")
         processes = self.start_ranks(2, "out", *slow)
         processes[0].stdout.readline()
         processes[1].kill()
@@ -91,7 +97,7 @@ class Ranks(unittest.TestCase):
         self.assertIn("--accumulate", self.run_one("out", *STEPS, "--nproc", 8, code=2).stderr)
 
     def test_a_signal_stops_all_and_the_same_command_goes_on(self):
-        command = self.command("out", *STEPS, "--steps", "40", "--nproc", "2")
+        command = self.command("out", *with_steps(40), "--nproc", "2")
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.work,
                                    start_new_session=True)
         for line in process.stdout:
@@ -107,7 +113,7 @@ class Ranks(unittest.TestCase):
         self.assertEqual(again.returncode, 0, again.stderr)
         first = json.loads(again.stdout.splitlines()[0])["step"]
         self.assertGreater(first, 4)
-        straight, _ = losses(self.run_one("one", *STEPS, "--steps", "40").stdout)
+        straight, _ = losses(self.run_one("one", *with_steps(40)).stdout)
         self.assert_same_curve(straight[-5:], losses(again.stdout)[0][-5:])
 
 

@@ -37,12 +37,19 @@ std::string head_of(const DataRecipe& recipe) {
   return out + (code ? "```\n" : "");
 }
 
+/// For a cell of a table.
+std::string escaped(std::string text) {
+  for (std::size_t at = 0; (at = text.find('|', at)) != text.npos; at += 2)
+    text.insert(at, 1, '\\');
+  return text;
+}
+
 std::string fallback_text(const DataParameter& parameter) {
   switch (parameter.kind) {
     case Kind::kFlag:
       return parameter.fallback != 0 ? "true" : "false";
     case Kind::kWord:
-      return parameter.word.empty() ? "" : "`" + dump_json(Json(parameter.word)) + "`";
+      return parameter.word.empty() ? "" : "`" + escaped(dump_json(Json(parameter.word))) + "`";
     default:
       return fmt::format("{:g}", parameter.fallback);
   }

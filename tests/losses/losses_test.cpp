@@ -111,7 +111,7 @@ TEST_CASE("losses: each says what it is, and its parameters have sound ranges") 
 TEST_CASE("losses: values and gradients are those of the plain formula in float64") {
   const Decoder model = load_tiny("plain");
   for_each_setting([&](const LossOptions& options) {
-    for (const std::uint64_t seed : {1, 2})
+    for (const std::uint64_t seed : {1ULL, 2ULL})
       check_formula(model, make_case(*options.loss, model, 11, seed), options);
   });
 }
@@ -130,6 +130,8 @@ TEST_CASE("losses: softcap, scale, bias and projections of every family's head a
 TEST_CASE("losses: the gradient is what differences of the loss say") {
   const Decoder model = load_tiny("tied");
   for_each_setting([&](const LossOptions& options) {
+    // A clipped ratio has a kink, which a difference may step over: the formula's test has it.
+    if (options.loss->needs.rollouts && options.number("clip") > 0) return;
     Case given = make_case(*options.loss, model, 9, 5);
     const Outcome here = outcome(model, given, options);
     const at::Tensor direction =
@@ -177,7 +179,7 @@ TEST_CASE("losses: rows at once and threads change no bit; nor does leaving the 
     return std::pair(values.detach(), torch::autograd::grad({values.sum()}, {hidden})[0]);
   };
   const auto [values, gradient] = run(0);
-  for (const std::int64_t at_once : {1, 7, 39}) {
+  for (const std::int64_t at_once : {1LL, 7LL, 39LL}) {
     const auto [other, slopes] = run(at_once);
     CHECK(same_bits(values, other));
     CHECK(same_bits(gradient, slopes));

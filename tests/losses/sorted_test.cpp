@@ -42,8 +42,8 @@ double plain(std::vector<float> p, std::vector<float> q) {
 }  // namespace
 
 TEST_CASE("losses: sorted probabilities differ by what sorting and padding says, in any sizes") {
-  for (const auto [theirs, ours] :
-       {std::pair<std::size_t, std::size_t>{50, 50}, {37, 90}, {3000, 800}}) {
+  const std::vector<std::pair<std::size_t, std::size_t>> sizes{{50, 50}, {37, 90}, {3000, 800}};
+  for (const auto& [theirs, ours] : sizes) {
     const std::vector<float> p = softmax(logits_of(theirs, 1));
     const std::vector<float> z = logits_of(ours, 2);
     const std::vector<float> q = softmax(z);

@@ -108,9 +108,10 @@ TEST_CASE("state space: the convolution is conv1d over the inputs before and the
     const at::Tensor x = at::randn({2, 9, 5}), before = at::randn({2, 3, 5});
     const at::Tensor weight = at::randn({4, 5});
     const at::Tensor bias = biased ? at::randn({5}) : at::Tensor();
+    const std::vector<std::int64_t> one{1}, none{0};
     const at::Tensor expected = at::conv1d(at::cat({before, x}, 1).transpose(1, 2).to(at::kDouble),
                                            weight.t().unsqueeze(1).to(at::kDouble),
-                                           biased ? bias.to(at::kDouble) : bias, 1, 0, 1, 5)
+                                           biased ? bias.to(at::kDouble) : bias, one, none, one, 5)
                                     .transpose(1, 2);
     CHECK(relative(causal_conv(x, weight, bias, before).to(at::kDouble), expected) <
           tolerance::kOperator);
@@ -151,4 +152,12 @@ TEST_CASE("state space: a cache goes back to no tokens or says that it cannot") 
   CHECK(kept.state(0).scan[1].abs().max().item<double>() > 0);
   const at::Tensor again = model.run(model.embed(ids), 0, layers, pass);
   CHECK(relative(again.narrow(0, 1, 1), first.narrow(0, 1, 1)) < tolerance::kSameModel);
+}
+
+TEST_CASE("state space: weights kept in bfloat16 give what the same ones in float32 give") {
+  for (const std::string name : {"mamba", "mamba2", "jamba"}) {
+    const at::Tensor ids = golden(name, "ids");
+    const at::Tensor narrow = load_tiny(name, at::kBFloat16).forward(ids);
+    CHECK(relative(narrow, load_tiny(name).forward(ids)) < tolerance::kSameModel);
+  }
 }

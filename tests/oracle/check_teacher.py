@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import pathlib
+import select
 import struct
 import subprocess
 import sys
@@ -114,6 +115,8 @@ def recipes(folder, url):
 server = subprocess.Popen([str(python), str(repository / "scripts/teacher_server.py"), str(model), "0"], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 try:
+    # Half a second on an idle machine; a busy one has been seen to take 17.
+    assert select.select([server.stdout], [], [], 180)[0], "the server has not told its address in 180 s"
     url = server.stdout.readline().strip()
     assert url.startswith("http://127.0.0.1:"), url
     with tempfile.TemporaryDirectory(prefix="lancet-teacher-") as folder:

@@ -3,7 +3,7 @@
 
 Plain numpy after bitsandbytes' definition: code book and thresholds of csrc/kernels.cu (dQuantizeNF4), blocks of 64 in
 row-major order, maxima less their mean as 8-bit codes of functional.create_dynamic_map(signed=True) in blocks of 256;
-int8 rows as LLM.int8 (round(127 x / max|x|)). Where bitsandbytes is installed its own functions are compared, too.
+int8 rows as LLM.int8 (round(127 x / max|x|)).
 """
 import pathlib
 import sys

@@ -3,6 +3,7 @@
 #include "surgery/mass_edit.h"
 #include "core/error.h"
 #include "surgery/contexts.h"
+#include "surgery/leak_prompts.h"
 #include "surgery/solve.h"
 #include "surgery/subject.h"
 #include "tests/catch.h"
@@ -321,4 +322,63 @@ TEST_CASE("mass edits: what belongs to a fact does not depend on the facts besid
     CHECK(distance(together.traces[f].value, alone.traces[0].value) < tolerance::kForward);
     CHECK(together.traces[f].losses.sizes() == alone.traces[0].losses.sizes());
   }
+}
+
+TEST_CASE("turns: one that `keeps` refuses is taken back, and what came before stands") {
+  const auto method = GENERATE(as<std::string>(), "memit", "rome");
+  CAPTURE(method);
+  Tiny tiny(9);
+  const std::map<std::string, std::string> options{
+      {"contexts", (tiny.scratch / "contexts.txt").string()}, {"steps", "4"}};
+  const Editor& editor = find_editor(method);
+  const Parameters parameters(editor.numbers, editor.words, options);
+  const std::vector<std::int64_t> layers{1};
+  const auto covariance = [](std::int64_t layer) { return Tiny::covariance(layer); };
+  EditInput input{tiny.model, tiny.tokenizer, tiny.facts, layers, covariance, parameters, 0, 1};
+  int asked = 0;
+  input.keeps = [&](const Decoder& edited) {
+    CHECK_FALSE(edited.mlp_down(1).weight.equal(tiny.model.mlp_down(1).weight));
+    return ++asked < 3;
+  };
+  const EditPlan stopped = editor.plan(input);
+  CHECK(asked == 3);
+  REQUIRE(stopped.traces.size() == 2);
+  REQUIRE(stopped.factors.front().left.size(1) == 2);
+  tiny.facts.pop_back();
+  const EditPlan two =
+      editor.plan({tiny.model, tiny.tokenizer, tiny.facts, layers, covariance, parameters, 0, 1});
+  CHECK(stopped.factors.front().left.equal(two.factors.front().left));
+  CHECK(stopped.factors.front().right.equal(two.factors.front().right));
+}
+
+TEST_CASE("mass edits: what is protected is about no subject of the file, and each only once") {
+  const Tiny tiny(10);
+  const auto about = [](const char* id, const char* subject) {
+    return Fact{.id = id, .subject = subject, .prompt = "The capital of {} is the", .target = "b"};
+  };
+  const std::vector<Fact> facts{about("1", "France"), about("2", "Peru")};
+  const auto both = other_rows(tiny.tokenizer, facts, facts);
+  const auto one = other_rows(tiny.tokenizer, std::span(facts).first(1), facts);
+  REQUIRE_FALSE(one.empty());
+  CHECK(both.size() <= one.size() + 2);  // the lists differ by the facts' own subjects at most
+  const auto others = protected_subjects(facts[0], 24);
+  const bool lists_peru = std::ranges::count(others, "Peru") > 0;
+  CHECK(one.size() <= others.size() - (lists_peru ? 1 : 0));
+  for (const PromptRow& row : one)
+    CHECK(row.lookup + 1 == static_cast<std::int64_t>(row.ids.size()));
+}
+
+TEST_CASE("memit: protected keys join the left-hand side as keys of the past do") {
+  // other keys O with weight w: A = (lambda C + w O O^T + K K^T)^-1 K
+  const Tiny tiny(11);
+  const EditPlan plan =
+      tiny.plan("memit", {0}, {{"lambda", "0.5"}, {"protect", "2"}, {"steps", "2"}});
+  std::vector<at::Tensor> keys;
+  for (const FactTrace& trace : plan.traces) keys.push_back(trace.keys.front().second);
+  const at::Tensor k = at::stack(keys, 1);
+  const at::Tensor o = keys_of(tiny.model, other_rows(tiny.tokenizer, tiny.facts, tiny.facts), 0);
+  REQUIRE(o.size(1) > 0);
+  const at::Tensor expected = at::linalg_solve(
+      0.5 * Tiny::covariance(0) + 2 * at::matmul(o, o.t()) + at::matmul(k, k.t()), k);
+  CHECK(distance(plan.factors.front().right, expected) < tolerance::kReference);
 }

@@ -20,7 +20,7 @@ using test::Scratch;
 namespace {
 
 struct Loaded {
-  Scratch folder;
+  std::unique_ptr<Scratch> folder = std::make_unique<Scratch>();
   Tokenizer tokenizer = test::byte_tokenizer();
   std::optional<Dataset> data;
 };
@@ -28,8 +28,8 @@ struct Loaded {
 /// Rows written into a file and loaded.
 Loaded load(const std::string& text, DatasetOptions options = {}) {
   Loaded out;
-  write_file(out.folder / "rows.jsonl", text);
-  out.data = Dataset::load({out.folder / "rows.jsonl"}, test::chat_ml(), out.tokenizer, options);
+  write_file(*out.folder / "rows.jsonl", text);
+  out.data = Dataset::load({*out.folder / "rows.jsonl"}, test::chat_ml(), out.tokenizer, options);
   return out;
 }
 
@@ -328,20 +328,20 @@ TEST_CASE("dataset: the same rows, order and held-out prompts for any number of 
 
 TEST_CASE("dataset: several files are one dataset, an empty one is an error") {
   Loaded all;
-  write_file(all.folder / "a.jsonl", line({{"text", "one"}}));
-  write_file(all.folder / "b.jsonl", line({{"text", "two"}}) + line({{"text", "three"}}));
-  write_file(all.folder / "none.jsonl", "\n\n");
-  const Dataset data = Dataset::load({all.folder / "a.jsonl", all.folder / "b.jsonl"}, std::nullopt,
-                                     all.tokenizer, {});
+  write_file(*all.folder / "a.jsonl", line({{"text", "one"}}));
+  write_file(*all.folder / "b.jsonl", line({{"text", "two"}}) + line({{"text", "three"}}));
+  write_file(*all.folder / "none.jsonl", "\n\n");
+  const Dataset data = Dataset::load({*all.folder / "a.jsonl", *all.folder / "b.jsonl"},
+                                     std::nullopt, all.tokenizer, {});
   CHECK(data.size() == 3);
   CHECK(data.example(2).line == 2);
   const auto error = error_of(
-      [&] { (void)Dataset::load({all.folder / "none.jsonl"}, std::nullopt, all.tokenizer, {}); });
+      [&] { (void)Dataset::load({*all.folder / "none.jsonl"}, std::nullopt, all.tokenizer, {}); });
   REQUIRE(error);
   CHECK(error->kind() == ErrorKind::kInput);
   const auto chatless = error_of([&] {
-    write_file(all.folder / "c.jsonl", line(chat({{"user", "u"}, {"assistant", "a"}})));
-    (void)Dataset::load({all.folder / "c.jsonl"}, std::nullopt, all.tokenizer, {});
+    write_file(*all.folder / "c.jsonl", line(chat({{"user", "u"}, {"assistant", "a"}})));
+    (void)Dataset::load({*all.folder / "c.jsonl"}, std::nullopt, all.tokenizer, {});
   });
   REQUIRE(chatless);
   CHECK(chatless->kind() == ErrorKind::kMismatch);

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "core/rng.h"
-#include "distill/train/dynamic_map.h"
 #include "distill/train/optimizer.h"
 #include "distill/train/schedule.h"
+#include "formats/quant/dynamic_map.h"
 #include "tests/catch.h"
 #include "tests/tolerances.h"
 

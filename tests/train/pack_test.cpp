@@ -72,7 +72,7 @@ std::vector<std::int64_t> plain_best_fit(std::vector<std::uint32_t> lengths,
 }  // namespace
 
 TEST_CASE("pack: every row once, none over the length, as full as the plain best fit") {
-  for (const std::uint64_t seed : {1, 2, 3}) {
+  for (const std::uint64_t seed : {1U, 2U, 3U}) {
     const auto lengths = random_lengths(700, 512, seed);
     const auto order = shuffled(700, seed);
     const auto packs = pack_best_fit(order, lengths, 512);

@@ -176,11 +176,11 @@ TEST_CASE("log probabilities: a scored prompt is found in the choice and beside 
   for (const std::string& body :
        {R"({"choices":[{"text":"x","finish_reason":"stop",)" + scored + "}]}",
         R"({"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],)" + scored + "}"}) {
-    const auto answer = answer_of(body, {});
+    const auto answer = answer_of(body);
     REQUIRE(answer.prompt_tokens.size() == 2);
     CHECK(answer.prompt_tokens[1].id == 4);
     CHECK(answer.prompt_tokens[1].logprob == -3.5);
-    const auto streamed = parse_stream("data: " + body + "\n\ndata: [DONE]\n\n", {});
+    const auto streamed = parse_stream("data: " + body + "\n\ndata: [DONE]\n\n", asked());
     CHECK(streamed.answer.prompt_tokens.size() == 2);
   }
 }
@@ -188,12 +188,11 @@ TEST_CASE("log probabilities: a scored prompt is found in the choice and beside 
 TEST_CASE("log probabilities: ids that come apart are those of the positions") {
   const auto answer = answer_of(
       R"({"choices":[{"message":{"content":"ab"},"finish_reason":"stop","token_ids":[5,6],"logprobs":
-         {"content":[{"token":"a","logprob":-1},{"token":"b","logprob":-2}]}}]})",
-      {});
+         {"content":[{"token":"a","logprob":-1},{"token":"b","logprob":-2}]}}]})");
   REQUIRE(answer.tokens.size() == 2);
   CHECK(answer.tokens[1].id == 6);
   CHECK(answer.ids.empty());
-  CHECK(answer_of(R"({"choices":[{"message":{"content":"ab"},"token_ids":[5,6]}]})", {}).ids ==
+  CHECK(answer_of(R"({"choices":[{"message":{"content":"ab"},"token_ids":[5,6]}]})").ids ==
         std::vector<std::int64_t>{5, 6});
 }
 
@@ -247,7 +246,7 @@ TEST_CASE("log probabilities: the packed blocks of a stream are joined, the last
     if (*finish != 0) choice["finish_reason"] = finish;
     return "data: " + dump_json({{"choices", Json::array({choice})}}) + "\n\n";
   };
-  TeacherRequest request;
+  TeacherRequest request = asked();
   request.route = Route::kCompletions;
   const auto parsed = parse_stream(
       chunk(packed_logprobs(packed_block(10, 1), {"token_id:10"}), "") +
