@@ -68,7 +68,7 @@ DatasetOptions data_options(const TrainRequest& request, const Loss& loss, std::
           .ignored_keys = request.ignored_keys,
           .eval_fraction = request.eval_fraction,
           .seed = seed,
-          .scratch = request.plan ? fs::path() : request.out};
+          .scratch = request.plan ? fs::path() : fs::absolute(request.out)};
 }
 
 Json settings_json(const TrainRequest& r, const LossOptions& loss, const LoraAdapter& adapter) {
