@@ -66,6 +66,7 @@ fs::path named_path(fs::path path) {
 }
 
 void make_parent(const fs::path& path) {
+  if (!path.has_parent_path()) return;  // where we are
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   if (error) fail_write(path.parent_path(), error.value(), "create");

@@ -117,8 +117,9 @@ struct Dataset::Impl {
 
   static fs::path scratch_of(const DatasetOptions& given) {
     if (given.scratch.empty()) return fs::temp_directory_path() / "lancet";
-    temporary::make_parent(given.scratch);
-    return given.scratch;
+    const fs::path out = temporary::named_path(given.scratch);
+    temporary::make_parent(out);
+    return out;
   }
 
   /// Everything that needs no tokenizer.
