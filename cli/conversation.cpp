@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include <poll.h>
 #include <unistd.h>
 
 #include "cli/chat.h"
@@ -15,7 +16,10 @@
 namespace lancet {
 namespace {
 
-/// Lines of standard input by read(2), which a signal ends: C++ streams would read on.
+constexpr int kLookUp = 100;  ///< milliseconds
+
+/// Lines of standard input, waiting for which a signal ends: it may come to any thread, so a reader
+/// that sleeps has to look up.
 class Lines {
  public:
   [[nodiscard]] std::optional<std::string> next() {
@@ -25,9 +29,12 @@ class Lines {
         held_.erase(0, end + 1);
         return line;
       }
+      pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+      const int ready = ::poll(&input, 1, kLookUp);
+      check_interrupted();
+      if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
       char block[4096];
       const ssize_t count = ::read(STDIN_FILENO, block, sizeof block);
-      check_interrupted();
       if (count < 0 && errno == EINTR) continue;
       if (count <= 0) break;
       held_.append(block, static_cast<std::size_t>(count));

@@ -130,7 +130,8 @@ class Generate(unittest.TestCase):
             for more in ([], ["--plan"]):
                 done = self.run_lancet("edit", "mamba", *fact, "--layers", layers, "-o", "out", *more, code=4)
                 self.assertIn("mamba", done.stderr)
-        self.assertIn("mamba", self.run_lancet("covariance", "mamba", "--layers", "0", "-o", "out", "--plan", code=4).stderr)
+        self.assertIn("mamba", self.run_lancet("covariance", "mamba", "--layers", "0", "--self-generated", "1k",
+                                               "-o", "out", "--plan", code=4).stderr)
         for model, verb in (("mamba", "trace"), ("mamba", "patch"), ("mamba", "neurons"), ("mamba", "sweep"),
                             ("jamba", "trace"), ("jamba", "neurons")):
             done = self.run_lancet("locate", verb, model, *fact, code=4)
