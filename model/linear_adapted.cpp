@@ -28,8 +28,8 @@ at::Tensor empty(std::int64_t rows, std::int64_t columns) {
 
 /// The transpose of x [rows, columns], times `scale`.
 at::Tensor turned(const at::Tensor& x, double scale = 1) {
-  const at::Tensor out = x.t().contiguous();
-  return scale == 1 ? out : out.mul_(scale);
+  const at::Tensor out = x.t().contiguous();  // x itself where it has one row or column
+  return scale == 1 ? out : out * scale;
 }
 
 bool merges(const Linear& layer, std::int64_t rows) {

@@ -89,7 +89,8 @@ struct TeacherClient::State {
                         .secret = options.secret,
                         .timeout = options.limits.timeout,
                         .idle_timeout = options.limits.idle_timeout,
-                        .max_bytes = options.limits.max_response_bytes};
+                        .max_bytes = options.limits.max_response_bytes,
+                        .fresh = endpoint.is_closing()};
     http.start(std::move(request), [this, item, index, ticket, now](HttpResponse&& response) {
       finish(item, endpoints[index], ticket, now, std::move(response));
     });
@@ -99,6 +100,7 @@ struct TeacherClient::State {
               HttpResponse&& response) {
     const ResponseVerdict verdict = judge_response(response);
     if (response.status != 0) last_sign = seconds_now();
+    if (response.stale) endpoint.mark_closing();
     if (verdict == ResponseVerdict::kAnswer) return read(item, endpoint, ticket, sent, response);
     const std::string what = describe(response);
     switch (verdict) {

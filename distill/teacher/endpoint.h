@@ -36,6 +36,11 @@ class Endpoint {
   /// The server asked for quiet.
   void pause(double until) noexcept { pause_until_ = std::max(pause_until_, until); }
 
+  /// It closes connections that it said it would keep (llama.cpp after a stream): from now on every
+  /// request has its own.
+  void mark_closing() noexcept { closing_ = true; }
+  [[nodiscard]] bool is_closing() const noexcept { return closing_; }
+
   void succeed() noexcept { failures_ = 0; }
   /// A failure that may mean that the server is gone: after three in a row it is set aside, each
   /// time for longer, and then tried with one request at a time. True when it is set aside now.
@@ -58,6 +63,7 @@ class Endpoint {
   MinuteWindow requests_, tokens_;
   double pause_until_ = 0, aside_until_ = 0;
   std::uint32_t failures_ = 0;
+  bool closing_ = false;
 };
 
 /// The endpoint that may take a request of so many tokens first, of equal ones the idlest, and in

@@ -57,6 +57,7 @@ struct HttpPool::State {
     HttpResponse& out = own->now.response;
     out.failure = own->failure(code);
     out.message = own->message(code);
+    out.stale = code == CURLE_ABORTED_BY_CALLBACK;  // on_send: libcurl would have sent it again
     curl_easy_getinfo(own->easy, CURLINFO_RESPONSE_CODE, &out.status);
     curl_easy_getinfo(own->easy, CURLINFO_TOTAL_TIME, &out.seconds);
     curl_multi_remove_handle(multi, own->easy);

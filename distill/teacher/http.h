@@ -19,6 +19,7 @@ struct HttpRequest {
   double timeout = 600;      ///< seconds for the whole of it
   double idle_timeout = 60;  ///< seconds without a byte, once the first of the body has come
   std::uint64_t max_bytes = 64ULL << 20;  ///< of the decoded body
+  bool fresh = false;                     ///< on a connection of its own, closed after it
 };
 
 struct HttpResponse {
@@ -32,6 +33,7 @@ struct HttpResponse {
     kOther
   };
   Failure failure = Failure::kNone;
+  bool stale = false;   ///< kReset of a connection that was kept: the server had closed it, perhaps
   std::string message;  ///< libcurl's words for a failure
   long status = 0;      ///< 0 when none came
   std::string body;

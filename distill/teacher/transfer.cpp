@@ -90,6 +90,8 @@ void set_safety(CURL* easy, const HttpOptions& options, const HttpRequest& reque
   set(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
   set(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout * 1000));
   set(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout * 1000));
+  set(easy, CURLOPT_FRESH_CONNECT, request.fresh ? 1L : 0L);
+  set(easy, CURLOPT_FORBID_REUSE, request.fresh ? 1L : 0L);
   if (!options.ca_file.empty()) set(easy, CURLOPT_CAINFO, options.ca_file.c_str());
   if (is_loopback(url_origin(request.url))) set(easy, CURLOPT_PROXY, "");
 }
@@ -110,7 +112,8 @@ Transfer::~Transfer() {
 
 bool Transfer::fits(const HttpRequest& other) const {
   return request.url == other.url && request.secret == other.secret &&
-         request.timeout == other.timeout && request.body.empty() == other.body.empty();
+         request.timeout == other.timeout && request.fresh == other.fresh &&
+         request.body.empty() == other.body.empty();
 }
 
 void Transfer::use_for(HttpRequest next) {

@@ -109,8 +109,8 @@ void add_messages(const Row::Member* member, const char* role, Json& messages) {
     messages.push_back({{"role", role}, {"content", string_of(*member)}});
     return;
   }
-  for (Json& message : parse_json(member->value, kOperation).get_ref<Json::array_t&>())
-    messages.push_back(std::move(message));
+  Json list = parse_json(member->value, kOperation);
+  for (Json& message : list) messages.push_back(std::move(message));
 }
 
 /// The conversation of these messages with what else the template may want of the row.

@@ -13,8 +13,9 @@ import unittest
 
 LANCET = pathlib.Path(sys.argv[1]).resolve()
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data" / "train"
-STEPS = ["--rank", "4", "--dropout", "0.2", "--batch-tokens", "200", "--steps", "12", "--lr", "5e-3", "--seed", "3",
-         "--eval-fraction", "0.2", "--eval-every", "4"]
+SMALL = ["--rank", "4", "--dropout", "0.2", "--batch-tokens", "200", "--seed", "3", "--eval-fraction", "0.2",
+         "--eval-every", "4"]
+STEPS = [*SMALL, "--steps", "12", "--lr", "5e-3"]
 
 
 class Train(unittest.TestCase):
@@ -59,7 +60,7 @@ class Train(unittest.TestCase):
         self.train("out", *STEPS, "--force")
 
     def test_the_adapter_changes_what_the_model_says(self):
-        self.train("out", *STEPS, "--lr", "0.02")
+        self.train("out", *SMALL, "--steps", "12", "--lr", "0.02")
         texts = [subprocess.run([str(LANCET), "generate", model, "--prompt", "blue north?", "--max-tokens", "12", "--json"],
                                 capture_output=True, text=True, cwd=self.work, check=True).stdout
                  for model in (str(DATA / "model"), f"{DATA / 'model'}+out")]
@@ -85,7 +86,7 @@ class Train(unittest.TestCase):
                          ["step-00000010", "step-00000012"])
 
     def test_a_signal_stops_it_within_two_seconds_and_it_goes_on(self):
-        options = [*STEPS, "--steps", "3000"]
+        options = [*SMALL, "--steps", "3000"]
         process = subprocess.Popen(self.command("out", *options, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    text=True, cwd=self.work)
         for line in process.stdout:
@@ -136,7 +137,7 @@ class Train(unittest.TestCase):
         self.train("out", "--loss", "dpo", code=3)
 
     def test_a_loss_that_is_not_finite(self):
-        done = self.train("out", *STEPS, "--lr", "1e30", "--clip", "0", "--alpha", "1e30", code=5)
+        done = self.train("out", *SMALL, "--steps", "12", "--lr", "1e30", "--clip", "0", code=5)
         self.assertIn("not finite", done.stderr)
         rows = [json.loads(line) for line in (self.work / "out" / "failed_batch.jsonl").read_text().splitlines()]
         self.assertTrue(all(row["line"] > 0 and row["ids"] for row in rows))

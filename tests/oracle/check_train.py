@@ -49,7 +49,7 @@ def logits_differ(lancet, folder, adapter, scratch):
     """Relative to the largest logit."""
     ids = torch.randint(0, 256, (2, 40), generator=torch.Generator().manual_seed(4))
     save_file({"ids": ids}, scratch / "ids.safetensors")
-    run(lancet, "forward", f"{folder}+{adapter}", "--ids-file", scratch / "ids.safetensors", "-o",
+    run(lancet, "forward", f"{folder}+{adapter}", "--ids-file", scratch / "ids.safetensors", "--out",
         scratch / "logits.safetensors", "--force")
     own = load_file(scratch / "logits.safetensors")["logits"]
     with torch.no_grad():

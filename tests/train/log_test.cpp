@@ -144,5 +144,7 @@ TEST_CASE(
   const Json report = forgetting_json(before, after);
   CHECK(report["perplexity"]["ratio"].get<double>() < 1);
   CHECK(report["tests"].size() == before.tests.size());
-  CHECK(report["tests"][0]["after"].get<int>() > 0);
+  int passed = 0;
+  for (const Json& test : report["tests"]) passed += test["after"].get<int>();
+  CHECK(passed > 10);
 }

@@ -16,7 +16,7 @@ namespace {
 
 at::Tensor random_leaf(std::int64_t count, std::uint64_t seed) {
   at::manual_seed(seed);
-  return at::randn({count}, at::kFloat).requires_grad_(true);
+  return at::randn({7, count / 7}, at::kFloat).requires_grad_(true);
 }
 
 /// AdamW of arXiv:1711.05101 for one value, in double.
@@ -42,7 +42,7 @@ double distance(const std::string& name) {
   for (const at::Tensor& leaf : leaves) {
     plain.emplace_back();
     for (std::int64_t i = 0; i < leaf.numel(); ++i)
-      plain.back().push_back({leaf[i].item<double>()});
+      plain.back().push_back({leaf.view({-1})[i].item<double>()});
   }
   const auto before = plain;
   const auto optimizer = make_optimizer(settings, leaves);
@@ -51,7 +51,7 @@ double distance(const std::string& name) {
       at::Tensor leaf = leaves[l];
       leaf.mutable_grad() = random_leaf(700, 100 + static_cast<std::uint64_t>(t)).detach();
       for (std::int64_t i = 0; i < 700; ++i)
-        plain[l][static_cast<std::size_t>(i)].step(leaf.grad()[i].item<double>() * 0.5,
+        plain[l][static_cast<std::size_t>(i)].step(leaf.grad().view({-1})[i].item<double>() * 0.5,
                                                    1e-3 * (l == 1 ? 4 : 1), settings, t);
     }
     optimizer->step(1e-3, 0.5);
@@ -61,7 +61,7 @@ double distance(const std::string& name) {
   double moved = 0;
   for (std::size_t l = 0; l < leaves.size(); ++l) {
     for (std::size_t i = 0; i < 700; ++i) {
-      const double own = leaves[l][static_cast<std::int64_t>(i)].item<double>();
+      const double own = leaves[l].view({-1})[static_cast<std::int64_t>(i)].item<double>();
       off += std::fabs(own - plain[l][i].p);
       moved += std::fabs(before[l][i].p - plain[l][i].p);
     }
