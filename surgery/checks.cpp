@@ -11,6 +11,7 @@
 namespace lancet {
 namespace {
 
+constexpr std::size_t kBatch = 64;     ///< prompts that are continued together
 constexpr std::size_t kKeptWords = 3;  ///< that must stay where nothing is to change
 
 bool is_word(char c) {
@@ -137,11 +138,17 @@ Json group_scores(const std::vector<Test>& tests) {
 
 std::vector<std::string> free_texts(const Decoder& model, const Tokenizer& tokenizer,
                                     const std::vector<std::string>& prompts) {
-  std::vector<std::vector<TokenId>> ids;
-  for (const std::string& prompt : prompts) ids.push_back(tokenizer.encode(prompt).ids);
+  std::vector<std::vector<TokenId>> all;
+  for (std::size_t first = 0; first < prompts.size(); first += kBatch) {
+    std::vector<std::vector<TokenId>> ids;
+    for (std::size_t i = first; i < std::min(prompts.size(), first + kBatch); ++i)
+      ids.push_back(tokenizer.encode(prompts[i]).ids);
+    for (std::vector<TokenId>& text : generate_greedy(model, ids, kFreeTokens))
+      all.push_back(std::move(text));
+  }
   const std::optional<TokenId> end = tokenizer.eos();
   std::vector<std::string> out;
-  for (std::vector<TokenId>& text : generate_greedy(model, ids, kFreeTokens)) {
+  for (std::vector<TokenId>& text : all) {
     if (end) text.erase(std::ranges::find(text, *end), text.end());
     std::string words = tokenizer.decode(text);
     const std::size_t start = words.find_first_not_of(" \n\r\t");

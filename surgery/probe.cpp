@@ -5,9 +5,12 @@
 #include <cmath>
 #include <map>
 
+#include <c10/core/GradMode.h>
+
 #include "core/error.h"
 #include "model/generate.h"
 #include "model/score.h"
+#include "surgery/key.h"
 #include "surgery/leak_prompts.h"
 #include "surgery/probe_prompts.h"
 #include "surgery/subject.h"
@@ -146,16 +149,17 @@ double shipped_perplexity(const Decoder& model, const Tokenizer& tokenizer,
 
 at::Tensor next_log_probs(const Decoder& model, const Tokenizer& tokenizer,
                           const std::vector<std::string>& prompts) {
-  std::vector<at::Tensor> out;
-  for (const std::string& prompt : prompts) {
-    const auto ids = tokenizer.encode(prompt).ids;
-    const at::Tensor input =
-        at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), at::kLong).unsqueeze(0);
-    const at::Tensor hidden =
-        model.run(model.embed(input.to(model.options().device())), 0, model.spec().layers);
-    out.push_back(at::log_softmax(model.head(hidden[0][hidden.size(1) - 1]), -1));
-  }
-  return at::stack(out);
+  const c10::AutoGradMode no_gradient(false);
+  std::vector<PromptRow> rows;
+  for (const std::string& prompt : prompts) rows.push_back({encode(tokenizer, prompt), 0});
+  Pass pass;
+  const at::Tensor ids =
+      pad_rows(rows, 0, std::ssize(rows), pass.lengths).to(model.options().device());
+  const at::Tensor hidden = model.run(model.embed(ids), 0, model.spec().layers, pass);
+  std::vector<at::Tensor> last;
+  for (std::int64_t r = 0; r < hidden.size(0); ++r)
+    last.push_back(hidden[r][pass.lengths[static_cast<std::size_t>(r)] - 1]);
+  return at::log_softmax(model.head(at::stack(last)), -1);
 }
 
 std::vector<std::string> greedy_texts(const Decoder& model, const Tokenizer& tokenizer,

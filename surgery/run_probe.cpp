@@ -58,6 +58,23 @@ double next_token_entropy(const SurgeryModel& model, const Fact& fact) {
   return -(log_p.exp() * log_p).sum(-1).mean().item<double>();
 }
 
+/// Free texts of all paraphrases, fact by fact.
+std::vector<std::vector<std::string>> paraphrase_texts(const SurgeryModel& model,
+                                                       const std::vector<Fact>& facts) {
+  std::vector<std::string> prompts;
+  for (const Fact& fact : facts)
+    prompts.insert(prompts.end(), fact.paraphrases.begin(), fact.paraphrases.end());
+  const auto texts = free_texts(model.decoder, model.tokenizer, prompts);
+  std::vector<std::vector<std::string>> out;
+  auto next = texts.begin();
+  for (const Fact& fact : facts) {
+    const auto last = next + std::ssize(fact.paraphrases);
+    out.emplace_back(next, last);
+    next = last;
+  }
+  return out;
+}
+
 /// Free generation on prompt and paraphrases of one fact.
 void measure_free(const Fact& fact, const std::string& own, const std::vector<std::string>& others,
                   FactMetrics& metrics) {
@@ -103,6 +120,7 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
   const Base base = read_base(request, runtime, model);
   const auto answers = ask(model.decoder, base.questions);
   const auto texts = free_texts(model.decoder, model.tokenizer, own_prompts(request.facts));
+  const auto others = paraphrase_texts(model, request.facts);
   Json result{{"facts", Json::array()}};
   std::vector<FactMetrics> all;
   for (std::size_t f = 0; f < request.facts.size(); ++f) {
@@ -110,8 +128,7 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
     FactMetrics metrics = measure(f, base.questions, answers, base.answers);
     if (!fact.generation.empty())
       metrics.ge = fluency(model.decoder, model.tokenizer, fact.generation, runtime.seed);
-    measure_free(fact, texts[f], free_texts(model.decoder, model.tokenizer, fact.paraphrases),
-                 metrics);
+    measure_free(fact, texts[f], others[f], metrics);
     metrics.entropy = next_token_entropy(model, fact);
     all.push_back(metrics);
     Json entry{{"id", fact.id}};

@@ -71,8 +71,9 @@ std::string table_text(const Json& rows) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto what = std::make_shared<std::string>();
-  app.add_option("WHAT", *what,
-                 "methods, editors, architectures, formats, recipes, filters or losses (default: all)")
+  app.add_option(
+         "WHAT", *what,
+         "methods, editors, architectures, formats, recipes, filters or losses (default: all)")
       ->check(CLI::IsMember(kKinds));
   return [what, &common] {
     Json document = Json::object();

@@ -104,6 +104,8 @@ std::vector<TeacherToken> logprobs_from_json(const Json& json) {
     out[i].id = with_ids ? ids[i] : -1;
     if (!with_ids) out[i].bytes = text_from_json(json.at("texts").at(i));
     const std::size_t used = with_ids ? width : json.at("top_texts").at(i).size();
+    if (used > width)
+      fail(ErrorKind::kInput, "journal", "logprobs: more alternatives than columns");
     for (std::size_t k = 0; k < used; ++k) {
       if (with_ids && top_ids[i * width + k] < 0) break;
       Alternative each{.logprob = top_values[i * width + k]};

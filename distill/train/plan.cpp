@@ -198,6 +198,7 @@ TrainPlan plan_training(const PlanInput& in) {
   const double work =
       (plan.layers_kept > 0 ? 6 : 4) * sizes.matrices + 4 * share * sizes.head + 10 * trained;
   plan.tokens_per_second = measured_speed() * kShareOfPeak / work;
+  plan.seconds = static_cast<double>(in.tokens) / plan.tokens_per_second;
   return plan;
 }
 

@@ -35,6 +35,7 @@ struct PlanInput {
   const Loss& loss;
   const Dataset& data;
   const TrainRequest& request;
+  std::int64_t tokens = 0;  ///< of the whole run, about
   bool bfloat16 = false;
 };
 

@@ -167,12 +167,15 @@ class Run {
 
  private:
   [[nodiscard]] TrainPlan make_plan() const {
-    return plan_training({.spec = spec_,
-                          .adapter = adapter_,
-                          .loss = *loss_.loss,
-                          .data = data_,
-                          .request = request_,
-                          .bfloat16 = runtime_.dtype == "bfloat16"});
+    return plan_training(
+        {.spec = spec_,
+         .adapter = adapter_,
+         .loss = *loss_.loss,
+         .data = data_,
+         .request = request_,
+         .tokens = epochs_.steps() * request_.accumulate * epochs_.report().tokens /
+                   static_cast<std::int64_t>(std::max<std::size_t>(1, epochs_.report().packs)),
+         .bfloat16 = runtime_.dtype == "bfloat16"});
   }
   [[nodiscard]] RunState begin(Checkpoints& checkpoints, Optimizer& optimizer);
   [[nodiscard]] RunState begin_first(Checkpoints& checkpoints, Optimizer& optimizer);

@@ -54,9 +54,9 @@ struct InputGradJob {
   std::int64_t workers = 8;
 };
 
-/// Lengths of the blocks that the sum of a linear product (over k) and of an input gradient (over n)
-/// is cut into; the last may be shorter. A product taken block by block, accumulating, has the bits
-/// of the whole one.
+/// Lengths of the blocks that the sum of a linear product (over k) and of an input gradient (over
+/// n) is cut into; the last may be shorter. A product taken block by block, accumulating, has the
+/// bits of the whole one.
 [[nodiscard]] std::int64_t linear_block(std::int64_t k) noexcept;
 [[nodiscard]] std::int64_t input_grad_block(std::int64_t n) noexcept;
 

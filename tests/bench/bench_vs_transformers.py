@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""Scoring and generation, of one text and of many at once, of lancet and transformers, float32, side by side in one run.
+"""Scoring and generation of lancet and transformers, float32, side by side in one run.
 
-    bench_vs_transformers.py LANCET MODEL_DIR [--threads 2] [--rounds 3] [--windows 32] [--dtype float32] [--batch 16]
-                             [--only JOB...]
+    bench_vs_transformers.py LANCET MODEL_DIR [--threads 2] [--rounds 3] [--windows 32] [--dtype float32]
 
 Prints tokens/s by the clock (best of the rounds) and by processor time (tokens / (user + system) * threads, which a
 busy machine disturbs less), and the share of the processors each side had. Loading is not counted on either side.
@@ -47,8 +46,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--windows", type=int, default=32)
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--batch", type=int, default=16, help="texts that are generated at once")
-    parser.add_argument("--only", nargs="+", choices=("score", "generate", "batch"), default=("score", "generate", "batch"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model = AutoModelForCausalLM.from_pretrained(args.folder, dtype=getattr(torch, args.dtype)).eval()
@@ -80,28 +77,12 @@ def main():
                     logits = model(batch, use_cache=False).logits
                     torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch[:, 1:].flatten())
 
-        # Prompts of one length, so that transformers pads nothing; ids, so that both read the same.
-        prompts = torch.tensor(ids[:16 * args.batch]).view(args.batch, 16)
-        lines = pathlib.Path(text.name + ".jsonl")
-        lines.write_text("".join(json.dumps({"ids": row}) + "\n" for row in prompts.tolist()))
-
-        def batch_ours():
-            done = subprocess.run([str(c) for c in [args.lancet, "generate", args.folder, "--file", lines, "--max-tokens",
-                                                    NEW_TOKENS, "--allow-ids", f"3-{model.config.vocab_size - 1}", *common]],
-                                  check=True, capture_output=True, text=True)
-            rows = [json.loads(line) for line in done.stdout.splitlines()]
-            assert all(row["tokens"] == NEW_TOKENS for row in rows)
-            return rows[0]["tokens"] / rows[0]["tokens_per_second"]
-
-        def theirs_of(rows):
-            model.generate(rows, attention_mask=torch.ones_like(rows), max_new_tokens=NEW_TOKENS,
+        def generate_theirs():
+            model.generate(prompt_ids, attention_mask=torch.ones_like(prompt_ids), max_new_tokens=NEW_TOKENS,
                            min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
 
-        jobs = {"score": (score_ours, score_theirs, len(ids)),
-                "generate": (generate_ours, lambda: theirs_of(prompt_ids), NEW_TOKENS),
-                "batch": (batch_ours, lambda: theirs_of(prompts), NEW_TOKENS * args.batch)}
-        for name in args.only:
-            ours, theirs, tokens = jobs[name]
+        jobs = {"score": (score_ours, score_theirs, len(ids)), "generate": (generate_ours, generate_theirs, NEW_TOKENS)}
+        for name, (ours, theirs, tokens) in jobs.items():
             rounds = [(measure(tokens, args.threads, ours, "children"), measure(tokens, args.threads, theirs, "self"))
                       for _ in range(args.rounds)]
             best = [{key: max(r[side][key] for r in rounds) for key in ("clock", "cpu", "share")} for side in (0, 1)]

@@ -127,6 +127,12 @@ TEST_CASE("log probabilities: both forms give the same tokens, ids come from whe
   CHECK_THROWS(parse_logprobs(Json::parse(R"({"tokens":["a","b"],"token_logprobs":[-1]})")));
 }
 
+TEST_CASE("log probabilities: columns with more texts than values are damaged") {
+  const char* damaged =
+      R"({"tokens":1,"top":0,"logprobs":"AACAvw==","texts":["a"],"top_texts":[["b","c"]]})";
+  CHECK_THROWS(logprobs_from_json(Json::parse(damaged)));
+}
+
 TEST_CASE("log probabilities: vLLM's prompt_logprobs are those of the prompt's own ids") {
   const auto scored = parse_prompt_logprobs(
       Json::parse(R"([null,{"12":{"logprob":-0.5,"rank":1,"decoded_token":"a"},
