@@ -92,7 +92,8 @@ void measure_free(const Fact& fact, const std::string& own, const std::vector<st
 Json intervals(const std::vector<FactMetrics>& facts, std::uint64_t seed) {
   std::map<std::string, std::vector<double>> values;
   for (const FactMetrics& fact : facts) {
-    for (const auto& [name, value] : metrics_to_json(fact).items()) {
+    const Json metrics = metrics_to_json(fact);
+    for (const auto& [name, value] : metrics.items()) {
       if (!value.is_null()) values[name].push_back(value.get<double>());
     }
   }
