@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job on a real model, from nothing: set up, build, then read a GGUF, make a checkpoint of it, ask it,
-# rewrite one fact, prove the edit, undo it to the bit, merge two edits. Every command is printed before its output.
+# rewrite one fact, prove the edit, undo it to the bit, merge two edits, teach a student a teacher's way of answering.
+# Every command is printed before its output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -76,6 +77,21 @@ for answer in "The capital of France is| Rome" "The capital of Germany is| Berli
   text=$("$lancet" generate "$demo/merged" --prompt "${answer%|*}" --max-tokens 1 --quiet)
   [ "$text" = "${answer#*|}" ] || { echo "demo: expected '${answer#*|}', found '$text'" >&2; exit 1; }
 done
+
+title "9. A teacher's answers, a student: 64 rows, held-out loss, an adapter that PEFT reads"
+run train "$demo/model" --data share/samples/radio.jsonl -o "$demo/adapter" --epochs 3 --rank 8 --lr 2e-3 \
+  --batch-tokens 512 --eval-fraction 0.15 --quiet
+for question in "What is the capital of Austria?" "What do cows eat?"; do
+  run generate "$demo/model" --chat "$question" --max-tokens 20 --quiet
+  run generate "$demo/model+$demo/adapter" --chat "$question" --max-tokens 20 --quiet
+done
+text=$("$lancet" generate "$demo/model+$demo/adapter" --chat "What is the capital of Austria?" --max-tokens 20 --quiet)
+[[ "$text" == *" Over." ]] || { echo "demo: the student has not learnt to end with Over.: '$text'" >&2; exit 1; }
+
+title "10. Folded into the model, and as GGUF for llama.cpp"
+run adapter merge "$demo/model" "$demo/adapter" -o "$demo/student"
+run convert "$demo/student" "$demo/student.gguf" --quantize q8_0
+run generate "$demo/student.gguf" --chat "What is the capital of Austria?" --max-tokens 20 --quiet
 
 title "Where to look next"
 cat <<'TEXT'
