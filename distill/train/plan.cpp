@@ -112,6 +112,11 @@ Sizes sizes_of(const PlanInput& in) {
     for (const std::int64_t each : tensor.shape) values *= static_cast<double>(each);
     out.bytes += values * (tensor.shape.size() > 1 ? wide : 4);
   }
+  if (in.offload) {
+    out.bytes = 0;
+    for (const ExpectedTensor& tensor : expected_tensors(s))
+      out.bytes += tensor.shape.size() > 1 ? 0 : 4 * static_cast<double>(tensor.shape[0]);
+  }
   const BaseQuant quant = parse_base_quant(in.request.base_quant);
   for (const LinearModule& module : linear_modules(s)) {
     const auto values = static_cast<double>(module.d_in * module.d_out);
