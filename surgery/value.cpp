@@ -25,12 +25,8 @@ struct Search {
   at::Tensor kl_before;  ///< log p of the unedited model at the subject alone [vocab]
   std::vector<at::Tensor> losses;
 
-  [[nodiscard]] std::int64_t rewriting() const {
-    return static_cast<std::int64_t>(rows->rewriting.size());
-  }
-  [[nodiscard]] std::int64_t targets() const {
-    return static_cast<std::int64_t>(rows->target.size());
-  }
+  [[nodiscard]] std::int64_t targets() const { return std::ssize(rows->target); }
+  [[nodiscard]] std::int64_t passes() const { return std::ssize(losses); }
 };
 
 /// What one pass says of one fact.
@@ -43,41 +39,45 @@ struct Part {
 /// The rows of the facts that are still searched, a chunk of its own after some have left.
 struct Batch {
   std::vector<Search*> facts;
+  std::vector<std::int64_t> rewriting;  ///< rows of each fact, without the subject alone
   std::vector<std::int64_t> lengths;
   at::Tensor tail;
   KvCache* prefix;
   std::unique_ptr<KvCache> own_prefix;
 };
 
-/// Keeps the facts whose flag is set.
-void compact(Batch& batch, const std::vector<bool>& keep) {
-  std::vector<Search*> facts;
-  std::vector<std::int64_t> rows, lengths;
+/// The rows of the facts whose flag is set: at most the first `most` rewriting ones of each, and
+/// its subject alone.
+Batch part_of(const Batch& batch, const std::vector<bool>& keep, std::int64_t most) {
+  Batch out{};
+  std::vector<std::int64_t> rows;
   std::int64_t row = 0;
   for (std::size_t f = 0; f < batch.facts.size(); ++f) {
-    const std::int64_t count = batch.facts[f]->rewriting() + 1;
-    for (std::int64_t r = row; keep[f] && r < row + count; ++r) {
-      rows.push_back(r);
-      lengths.push_back(batch.lengths[static_cast<std::size_t>(r)]);
+    const std::int64_t count = batch.rewriting[f], used = std::min(most, count);
+    for (std::int64_t r = 0; keep[f] && r <= used; ++r)
+      rows.push_back(row + (r < used ? r : count));
+    if (keep[f]) {
+      out.facts.push_back(batch.facts[f]);
+      out.rewriting.push_back(used);
     }
-    if (keep[f]) facts.push_back(batch.facts[f]);
-    row += count;
+    row += count + 1;
   }
-  batch.facts = std::move(facts);
-  batch.lengths = std::move(lengths);
-  if (batch.facts.empty()) return;
-  batch.tail = batch.tail.index_select(0, at::tensor(rows, at::kLong).to(batch.tail.device()))
-                   .narrow(1, 0, *std::ranges::max_element(batch.lengths))
-                   .contiguous();
-  batch.own_prefix = std::make_unique<KvCache>(batch.prefix->select(rows));
-  batch.prefix = batch.own_prefix.get();
+  if (rows.empty()) return out;
+  for (const std::int64_t r : rows)
+    out.lengths.push_back(batch.lengths[static_cast<std::size_t>(r)]);
+  out.tail = batch.tail.index_select(0, at::tensor(rows, at::kLong).to(batch.tail.device()))
+                 .narrow(1, 0, *std::ranges::max_element(out.lengths))
+                 .contiguous();
+  out.own_prefix = std::make_unique<KvCache>(batch.prefix->select(rows));
+  out.prefix = out.own_prefix.get();
+  return out;
 }
 
 /// Index of the fact that each row belongs to.
 at::Tensor owners(const Batch& batch) {
   std::vector<std::int64_t> out;
   for (std::size_t f = 0; f < batch.facts.size(); ++f)
-    out.insert(out.end(), static_cast<std::size_t>(batch.facts[f]->rewriting() + 1),
+    out.insert(out.end(), static_cast<std::size_t>(batch.rewriting[f] + 1),
                static_cast<std::int64_t>(f));
   return at::tensor(out, at::kLong).to(batch.tail.device());
 }
@@ -87,10 +87,11 @@ at::Tensor owners(const Batch& batch) {
 at::Tensor predicting(const Batch& batch, const at::Tensor& hidden) {
   std::vector<at::Tensor> parts;
   std::int64_t row = 0;
-  for (const Search* fact : batch.facts) {
-    for (std::int64_t r = 0; r < fact->rewriting(); ++r, ++row) {
+  for (std::size_t f = 0; f < batch.facts.size(); ++f) {
+    const std::int64_t targets = batch.facts[f]->targets();
+    for (std::int64_t r = 0; r < batch.rewriting[f]; ++r, ++row) {
       const std::int64_t length = batch.lengths[static_cast<std::size_t>(row)];
-      parts.push_back(hidden[row].narrow(0, length - fact->targets(), fact->targets()));
+      parts.push_back(hidden[row].narrow(0, length - targets, targets));
     }
     parts.push_back(hidden[row++].narrow(0, 0, 1));
   }
@@ -98,8 +99,9 @@ at::Tensor predicting(const Batch& batch, const at::Tensor& hidden) {
 }
 
 /// The loss of one fact from its log probabilities [rows * targets + 1, vocab].
-at::Tensor fact_loss(Search& fact, const at::Tensor& log_p, double kl_factor, Part& part) {
-  const std::int64_t rows = fact.rewriting(), targets = fact.targets();
+at::Tensor fact_loss(Search& fact, std::int64_t rows, const at::Tensor& log_p, double kl_factor,
+                     Part& part) {
+  const std::int64_t targets = fact.targets();
   const at::Tensor target =
       at::tensor(std::vector<std::int64_t>(fact.rows->target.begin(), fact.rows->target.end()),
                  at::TensorOptions(at::kLong))
@@ -146,8 +148,9 @@ std::vector<Part> run_pass(const Decoder& model, Batch& batch, std::int64_t laye
   std::int64_t at = 0;
   for (std::size_t f = 0; f < batch.facts.size(); ++f) {
     Search& fact = *batch.facts[f];
-    const std::int64_t count = fact.rewriting() * fact.targets() + 1;
-    loss = loss + fact_loss(fact, log_p.narrow(0, at, count), kl_factor, parts[f]);
+    const std::int64_t count = batch.rewriting[f] * fact.targets() + 1;
+    loss =
+        loss + fact_loss(fact, batch.rewriting[f], log_p.narrow(0, at, count), kl_factor, parts[f]);
     at += count;
   }
   if (with_gradient) {
@@ -157,8 +160,8 @@ std::vector<Part> run_pass(const Decoder& model, Batch& batch, std::int64_t laye
   return parts;
 }
 
-/// Notes the losses of a pass and says whether the search goes on.
-bool goes_on(Search& fact, const Part& part, std::int64_t step, std::int64_t layer,
+/// Notes the losses of a pass and says whether the search goes on: for `steps` passes at most.
+bool goes_on(Search& fact, const Part& part, std::int64_t layer, std::int64_t steps,
              const ValueOptions& options) {
   const double decay =
       options.weight_decay * fact.delta.norm().item<double>() / (fact.norm * fact.norm);
@@ -166,10 +169,10 @@ bool goes_on(Search& fact, const Part& part, std::int64_t step, std::int64_t lay
   fact.losses.push_back(at::tensor({total, part.nll, kl, decay, part.probability}, at::kDouble));
   if (!std::isfinite(total)) {
     fail(ErrorKind::kNumeric, "edit",
-         fmt::format("the loss is not finite at step {} of layer {}", step, layer));
+         fmt::format("the loss is not finite at step {} of layer {}", fact.passes() - 1, layer));
   }
   const bool sure = options.stop_nll > 0 && part.all_first && part.worst_nll < options.stop_nll;
-  return step + 1 < options.steps && total >= options.stop_loss && !sure;
+  return fact.passes() < steps && total >= options.stop_loss && !sure;
 }
 
 void take_step(Search& fact, at::Tensor gradient, const ValueOptions& options) {
@@ -182,20 +185,34 @@ void take_step(Search& fact, at::Tensor gradient, const ValueOptions& options) {
     fact.delta = fact.delta * (options.clamp * fact.norm / grown);
 }
 
-void search_chunk(const Decoder& model, Batch& batch, std::int64_t layer,
+/// Passes over a batch until every fact is sure or has had `steps` passes.
+void search_batch(const Decoder& model, Batch batch, std::int64_t layer, std::int64_t steps,
                   const ValueOptions& options) {
-  for (std::int64_t step = 0; !batch.facts.empty(); ++step) {
+  while (!batch.facts.empty()) {
     check_interrupted();
     at::Tensor gradients;
-    const auto parts =
-        run_pass(model, batch, layer, options.kl, step + 1 < options.steps, gradients);
+    const bool more = std::ranges::any_of(
+        batch.facts, [&](const Search* fact) { return fact->passes() + 1 < steps; });
+    const auto parts = run_pass(model, batch, layer, options.kl, more, gradients);
     std::vector<bool> keep;
     for (std::size_t f = 0; f < parts.size(); ++f) {
-      keep.push_back(goes_on(*batch.facts[f], parts[f], step, layer, options));
+      keep.push_back(goes_on(*batch.facts[f], parts[f], layer, steps, options));
       if (keep.back()) take_step(*batch.facts[f], gradients[static_cast<std::int64_t>(f)], options);
     }
-    if (!std::ranges::all_of(keep, std::identity{})) compact(batch, keep);
+    if (!std::ranges::all_of(keep, std::identity{})) batch = part_of(batch, keep, INT64_MAX);
   }
+}
+
+/// First on few rows of each fact, then on all of them.
+void search_chunk(const Decoder& model, Batch batch, std::int64_t layer,
+                  const ValueOptions& options) {
+  const bool fewer = std::ranges::any_of(
+      batch.rewriting, [&](std::int64_t rows) { return rows > options.first_rows; });
+  if (options.first_rows > 0 && options.steps > 1 && fewer) {
+    const std::vector<bool> all(batch.facts.size(), true);
+    search_batch(model, part_of(batch, all, options.first_rows), layer, options.steps / 2, options);
+  }
+  search_batch(model, std::move(batch), layer, options.steps, options);
 }
 
 }  // namespace
@@ -216,7 +233,7 @@ std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRow
   for (const FactRows& fact : facts) {
     if (batches.empty() || row == chunk->first + chunk->tail.size(0)) {
       if (!batches.empty()) ++chunk;
-      batches.push_back({{}, chunk->lengths, chunk->tail, chunk->prefix.get(), nullptr});
+      batches.push_back({{}, {}, chunk->lengths, chunk->tail, chunk->prefix.get(), nullptr});
     }
     const at::Tensor& start =
         options.at_stream ? chunk->tail[row - chunk->first][0] : states.values[row];
@@ -229,10 +246,11 @@ std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRow
                         {},
                         {}});
     batches.back().facts.push_back(&searches.back());
-    row += searches.back().rewriting() + 1;
+    batches.back().rewriting.push_back(std::ssize(fact.rewriting));
+    row += std::ssize(fact.rewriting) + 1;
   }
   for_each_chunk(static_cast<std::int64_t>(batches.size()), [&](std::int64_t c) {
-    search_chunk(model, batches[static_cast<std::size_t>(c)], layer, options);
+    search_chunk(model, std::move(batches[static_cast<std::size_t>(c)]), layer, options);
   });
   std::vector<Value> out;
   for (const Search& fact : searches)
