@@ -17,8 +17,9 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kChunkRows = 48;   ///< of a chunk: its products fill the caches
-constexpr std::int64_t kGroupChunks = 4;  ///< whose caches exist at a time
+constexpr std::int64_t kChunkRows = 96;     ///< of a chunk, whose keys and values are kept
+constexpr std::int64_t kChunkTokens = 384;  ///< behind their subjects: products that fill the cache
+constexpr std::int64_t kGroupChunks = 4;    ///< whose keys and values exist at a time
 
 constexpr Parameter kShared[] = {
     {"steps", 25, 1, 1000, true,
@@ -49,26 +50,27 @@ ValueOptions value_options(const Parameters& parameters) {
           .at_stream = true};
 }
 
-/// Consecutive facts whose rows fill one chunk: [first, last).
-std::vector<RowRange> fact_chunks(const std::vector<FactRows>& facts) {
-  std::vector<RowRange> out;
-  std::int64_t rows = 0;
-  for (std::size_t f = 0; f < facts.size(); ++f) {
-    const auto count = static_cast<std::int64_t>(facts[f].rewriting.size()) + 1;
-    if (out.empty() || rows + count > kChunkRows) {
-      out.emplace_back(f, f);
-      rows = 0;
-    }
-    rows += count;
-    out.back().second = static_cast<std::int64_t>(f) + 1;
-  }
-  return out;
-}
-
 /// Tokens from the subject's last one to the end: what a pass of the search runs for each row.
 std::int64_t tail_of(const FactRows& fact) {
   const PromptRow& bare = fact.rewriting.front();
   return std::ssize(bare.ids) - bare.lookup;
+}
+
+/// Consecutive facts whose rows fill one chunk: [first, last).
+std::vector<RowRange> fact_chunks(const std::vector<FactRows>& facts) {
+  std::vector<RowRange> out;
+  std::int64_t rows = 0, tokens = 0;
+  for (std::size_t f = 0; f < facts.size(); ++f) {
+    const std::int64_t count = std::ssize(facts[f].rewriting) + 1, own = count * tail_of(facts[f]);
+    if (out.empty() || rows + count > kChunkRows || tokens + own > kChunkTokens) {
+      out.emplace_back(f, f);
+      rows = tokens = 0;
+    }
+    rows += count;
+    tokens += own;
+    out.back().second = static_cast<std::int64_t>(f) + 1;
+  }
+  return out;
 }
 
 /// z of all facts, some chunks at a time.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <optional>
 
 #include <c10/core/GradMode.h>
@@ -40,11 +41,30 @@ struct Part {
 struct Batch {
   std::vector<Search*> facts;
   std::vector<std::int64_t> rewriting;  ///< rows of each fact, without the subject alone
-  std::vector<std::int64_t> lengths;
-  at::Tensor tail;
+  std::vector<std::int64_t> lengths;    ///< of each row's tail
+  at::Tensor tail;                      ///< [1, sum of lengths, d_model]: nothing is padded
   KvCache* prefix;
   std::unique_ptr<KvCache> own_prefix;
 };
+
+/// Where each row begins in the tail.
+std::vector<std::int64_t> begins_of(const std::vector<std::int64_t>& lengths) {
+  std::vector<std::int64_t> out(lengths.size());
+  std::exclusive_scan(lengths.begin(), lengths.end(), out.begin(), std::int64_t{0});
+  return out;
+}
+
+/// A chunk's tails without their padding, no facts yet.
+Batch packed(const RowChunk& chunk) {
+  Batch out{};
+  std::vector<at::Tensor> tails;
+  for (std::size_t r = 0; r < chunk.lengths.size(); ++r)
+    tails.push_back(chunk.tail[static_cast<std::int64_t>(r)].narrow(0, 0, chunk.lengths[r]));
+  out.lengths = chunk.lengths;
+  out.tail = at::cat(tails).unsqueeze(0);
+  out.prefix = chunk.prefix.get();
+  return out;
+}
 
 /// The rows of the facts whose flag is set: at most the first `most` rewriting ones of each, and
 /// its subject alone.
@@ -63,11 +83,14 @@ Batch part_of(const Batch& batch, const std::vector<bool>& keep, std::int64_t mo
     row += count + 1;
   }
   if (rows.empty()) return out;
-  for (const std::int64_t r : rows)
-    out.lengths.push_back(batch.lengths[static_cast<std::size_t>(r)]);
-  out.tail = batch.tail.index_select(0, at::tensor(rows, at::kLong).to(batch.tail.device()))
-                 .narrow(1, 0, *std::ranges::max_element(out.lengths))
-                 .contiguous();
+  const std::vector<std::int64_t> begins = begins_of(batch.lengths);
+  std::vector<at::Tensor> tails;
+  for (const std::int64_t r : rows) {
+    const auto i = static_cast<std::size_t>(r);
+    out.lengths.push_back(batch.lengths[i]);
+    tails.push_back(batch.tail.narrow(1, begins[i], batch.lengths[i]));
+  }
+  out.tail = at::cat(tails, 1);
   out.own_prefix = std::make_unique<KvCache>(batch.prefix->select(rows));
   out.prefix = out.own_prefix.get();
   return out;
@@ -82,20 +105,21 @@ at::Tensor owners(const Batch& batch) {
   return at::tensor(out, at::kLong).to(batch.tail.device());
 }
 
-/// Hidden states that predict, fact by fact: T positions of every rewriting row, then the one of
-/// the subject alone.
-at::Tensor predicting(const Batch& batch, const at::Tensor& hidden) {
-  std::vector<at::Tensor> parts;
-  std::int64_t row = 0;
+/// Positions of the tail that predict, fact by fact: T of every rewriting row, then the one of the
+/// subject alone.
+at::Tensor predicting(const Batch& batch) {
+  const std::vector<std::int64_t> begins = begins_of(batch.lengths);
+  std::vector<std::int64_t> out;
+  std::size_t row = 0;
   for (std::size_t f = 0; f < batch.facts.size(); ++f) {
     const std::int64_t targets = batch.facts[f]->targets();
     for (std::int64_t r = 0; r < batch.rewriting[f]; ++r, ++row) {
-      const std::int64_t length = batch.lengths[static_cast<std::size_t>(row)];
-      parts.push_back(hidden[row].narrow(0, length - targets, targets));
+      for (std::int64_t t = 0; t < targets; ++t)
+        out.push_back(begins[row] + batch.lengths[row] - targets + t);
     }
-    parts.push_back(hidden[row++].narrow(0, 0, 1));
+    out.push_back(begins[row++]);
   }
-  return at::cat(parts);
+  return at::tensor(out, at::kLong).to(batch.tail.device());
 }
 
 /// The loss of one fact from its log probabilities [rows * targets + 1, vocab].
@@ -136,13 +160,15 @@ std::vector<Part> run_pass(const Decoder& model, Batch& batch, std::int64_t laye
   const at::Tensor leaf =
       at::stack(deltas).to(batch.tail.options()).clone().set_requires_grad(with_gradient);
   // A delta goes to the first position of its rows' tails: the subject's last token.
-  const at::Tensor shift = at::constant_pad_nd(leaf.index_select(0, owners(batch)).unsqueeze(1),
-                                               {0, 0, 0, batch.tail.size(1) - 1});
+  const at::Tensor firsts = at::tensor(begins_of(batch.lengths), at::kLong).to(batch.tail.device());
+  const at::Tensor start =
+      batch.tail[0].index_add(0, firsts, leaf.index_select(0, owners(batch))).unsqueeze(0);
   Pass pass;
   pass.cache = batch.prefix;
-  pass.lengths = batch.lengths;
-  const at::Tensor hidden = model.run(batch.tail + shift, layer + 1, model.spec().layers, pass);
-  const at::Tensor log_p = at::log_softmax(model.head(predicting(batch, hidden)), -1);
+  pass.segments = batch.lengths;
+  const at::Tensor hidden = model.run(start, layer + 1, model.spec().layers, pass);
+  const at::Tensor log_p =
+      at::log_softmax(model.head(hidden[0].index_select(0, predicting(batch))), -1);
   at::Tensor loss = at::zeros({}, log_p.options());
   std::vector<Part> parts(batch.facts.size());
   std::int64_t at = 0;
@@ -233,7 +259,7 @@ std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRow
   for (const FactRows& fact : facts) {
     if (batches.empty() || row == chunk->first + chunk->tail.size(0)) {
       if (!batches.empty()) ++chunk;
-      batches.push_back({{}, {}, chunk->lengths, chunk->tail, chunk->prefix.get(), nullptr});
+      batches.push_back(packed(*chunk));
     }
     const at::Tensor& start =
         options.at_stream ? chunk->tail[row - chunk->first][0] : states.values[row];
