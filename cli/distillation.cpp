@@ -147,6 +147,10 @@ class Distillation {
       key["rows"] = state_.hashes(rows());
       key["model"] = state_.hashes({student()});
       key["options"] = settings_key(*train_);
+      for (const char* option : {"teacher", "init"}) {
+        const auto values = train_->values(option);
+        if (!values.empty()) key[option] = state_.hashes({values.back()});
+      }
     } else {
       key["adapter"] = state_.hashes({adapter() / "adapter_model.safetensors"});
       key["model"] = state_.hashes({student()});

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -104,13 +105,23 @@ std::vector<std::string> environment(int rank, int count, const Listener& listen
   return out;
 }
 
-pid_t start(int rank, std::vector<std::string> words, std::vector<std::string> variables,
+struct Child {
+  pid_t id = 0;
+  int rank = 0;
+  int said = -1;  ///< what it writes to stderr; rank 0 writes to ours
+  int status = 0;
+};
+
+/// Rank 0 speaks for all. What the others say is kept, for where it cannot.
+Child start(int rank, std::vector<std::string> words, std::vector<std::string> variables,
             const Listener& listener) {
   const std::vector<char*> arguments = pointers(words), names = pointers(variables);
   const pid_t parent = ::getpid();
+  const int said = rank == 0 ? -1 : ::memfd_create("lancet", MFD_CLOEXEC);
+  if (rank > 0 && said < 0) fail_system("keep what a process says");
   const pid_t child = ::fork();
   if (child < 0) fail_system("start a process");
-  if (child > 0) return child;
+  if (child > 0) return {.id = child, .rank = rank, .said = said};
   // Nothing but system calls between fork and exec.
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(static_cast<int>(ErrorKind::kInterrupted));
@@ -118,6 +129,7 @@ pid_t start(int rank, std::vector<std::string> words, std::vector<std::string> v
     ::close(listener.socket);
     const int nowhere = ::open("/dev/null", O_WRONLY);
     ::dup2(nowhere, STDOUT_FILENO);
+    ::dup2(said, STDERR_FILENO);
   }
   ::execve("/proc/self/exe", arguments.data(), names.data());
   ::_exit(static_cast<int>(ErrorKind::kResource));
@@ -125,7 +137,7 @@ pid_t start(int rank, std::vector<std::string> words, std::vector<std::string> v
 
 class Children {
  public:
-  explicit Children(std::vector<pid_t> running) : running_(std::move(running)) {}
+  explicit Children(std::vector<Child> running) : running_(std::move(running)) {}
 
   int wait() {
     Clock::time_point deadline = Clock::time_point::max();
@@ -135,30 +147,46 @@ class Children {
       if (deadline == Clock::time_point::max() && (result_ != 0 || interrupted()))
         deadline = Clock::now() + kToStop;
       if (Clock::now() > deadline) {
-        for (const pid_t child : running_) ::kill(child, ended_ ? SIGKILL : SIGTERM);
+        for (const Child& child : running_) ::kill(child.id, ended_ ? SIGKILL : SIGTERM);
         ended_ = true;
         deadline = Clock::now() + kToEnd;
       }
       std::this_thread::sleep_for(kPoll);
     }
+    if (result_ != 0 && !first_has_said_it_) tell();
     return result_;
   }
 
  private:
   void collect() {
-    std::erase_if(running_, [&](pid_t child) {
-      int status = 0;
-      if (::waitpid(child, &status, WNOHANG) != child) return false;
-      const int code =
-          WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(ErrorKind::kResource);
+    std::erase_if(running_, [&](Child& child) {
+      if (::waitpid(child.id, &child.status, WNOHANG) != child.id) return false;
+      const bool exited = WIFEXITED(child.status);
+      const int code = exited ? WEXITSTATUS(child.status) : static_cast<int>(ErrorKind::kResource);
       if (result_ == 0) result_ = code;
+      if (child.rank == 0) first_has_said_it_ = exited && code != 0;
+      if (child.rank > 0 && code != 0) failed_.push_back(child);
       return true;
     });
   }
 
-  std::vector<pid_t> running_;
+  /// Rank 0 was killed, or has failed in nothing: the first other one's words.
+  void tell() const {
+    for (const Child& child : failed_) {
+      char buffer[4096];
+      bool any = false;
+      ssize_t size = 0;
+      for (off_t at = 0; (size = ::pread(child.said, buffer, sizeof(buffer), at)) > 0; at += size) {
+        any = true;
+        if (::write(STDERR_FILENO, buffer, static_cast<std::size_t>(size)) != size) return;
+      }
+      if (any) return;
+    }
+  }
+
+  std::vector<Child> running_, failed_;
   int result_ = 0;
-  bool ended_ = false;
+  bool ended_ = false, first_has_said_it_ = false;
 };
 
 }  // namespace
@@ -170,7 +198,7 @@ int launch_ranks(int count, int threads) {
     words.push_back(std::to_string(std::max(1, parallel::threads() / count)));
   }
   const Listener listener = listen_locally();
-  std::vector<pid_t> children;
+  std::vector<Child> children;
   for (int rank = 0; rank < count; ++rank)
     children.push_back(start(rank, words, environment(rank, count, listener), listener));
   ::close(listener.socket);

@@ -18,6 +18,8 @@ JobSettings JobReader::settings(const Node& node, std::string_view what) const {
     if (value.kind == Node::Kind::kMapping) {
       for (const auto& [inner, text_node] : value.entries)
         setting.values.push_back(inner.scalar + "=" + text(text_node, name));
+    } else if (what == "train" && (key.scalar == "teacher" || key.scalar == "init")) {
+      setting.values = {path(value, name).string()};
     } else {
       setting.values = texts(value, name);
     }

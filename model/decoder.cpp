@@ -79,14 +79,15 @@ at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
 
 void check_segments(const Pass& pass, const at::Tensor& hidden) {
   std::int64_t sum = 0;
-  bool bad = hidden.size(0) != 1 || pass.cache != nullptr || !pass.lengths.empty();
+  bool bad = hidden.size(0) != 1 || !pass.lengths.empty() || pass.append;
   for (const std::int64_t length : pass.segments) {
     bad = bad || length < 1;
     sum += length;
   }
   if (bad || sum != hidden.size(1))
-    fail(ErrorKind::kInternal, "model",
-         "expected segments of at least one token that fill the only row, and no cache");
+    fail(
+        ErrorKind::kInternal, "model",
+        "expected segments of at least one token that fill the only row, and a cache that is read");
 }
 
 /// The CPU keeps activations in float32 also over bf16 weights; a GPU computes in one dtype.

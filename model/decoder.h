@@ -58,7 +58,8 @@ struct Pass {
   /// Real tokens of each row (right padding behind them); empty = all.
   std::vector<std::int64_t> lengths;
   /// Texts that lie one behind the other in the batch's only row: their lengths, which sum to its
-  /// tokens. Each has positions of its own and sees nothing of the others. No cache. Empty = none.
+  /// tokens. Each has positions of its own and sees nothing of the others. With a cache, row b of
+  /// it stands before text b; nothing is appended. Empty = none.
   std::vector<std::int64_t> segments;
   Hook hook;
 };

@@ -16,7 +16,7 @@ namespace {
 struct TrainArguments {
   TrainRequest request;
   std::vector<std::string> data, rank_pattern, alpha_pattern, loss_options;
-  std::string model, out, init, log_dir, layers, init_weights = "kaiming", expression;
+  std::string model, out, init, teacher, log_dir, layers, init_weights = "kaiming", expression;
   bool no_shuffle = false;
   int processes = 1;
   CLI::App* app = nullptr;
@@ -130,6 +130,11 @@ TrainRequest request_of(const TrainArguments& a, const CommonOptions& common) {
   r.out = a.out;
   r.data.assign(a.data.begin(), a.data.end());
   if (!a.init.empty()) r.init = a.init;
+  if (!a.teacher.empty()) r.teacher = a.teacher;
+  if (a.app->count("--rollout-tokens") > 0 && r.loss != "on_policy")
+    fail(ErrorKind::kUsage, "train",
+         fmt::format("--rollout-tokens: --loss {} samples nothing", printable(r.loss)),
+         "--loss on_policy does");
   if (a.app->count("--dropout") > 0) r.init_dropout = r.lora.dropout;
   if (!a.log_dir.empty()) r.log_dir = a.log_dir;
   if (r.samples > 0 && a.log_dir.empty())
@@ -249,11 +254,18 @@ void declare_lora(CLI::App& app, TrainArguments& a) {
 void declare_optimizer(CLI::App& app, TrainArguments& a) {
   OptimizerSettings& o = a.request.optimizer;
   ScheduleSettings& s = a.request.schedule;
-  app.add_option("--loss", a.request.loss, "sft (default), kd, dpo; see lancet list losses");
+  app.add_option("--loss", a.request.loss,
+                 "sft (default), kd, dpo; with --teacher logits, uld, on_policy; see lancet list "
+                 "losses");
   app.add_option("--loss-option", a.loss_options, "name=value of an option of the loss")
       ->allow_extra_args(false);
   app.add_option("--epochs", a.request.epochs, "Default 1");
   app.add_option("--steps", a.request.steps, "Optimizer steps, instead of epochs");
+  app.add_option("--teacher", a.teacher,
+                 "A model that runs beside the student (losses logits, uld, on_policy)");
+  app.add_option("--rollout-tokens", a.request.rollout_tokens,
+                 "on_policy: tokens of an answer that the student samples (default 256)")
+      ->check(CLI::Range(1, 1 << 20));
   app.add_option("--optimizer", o.name, "adamw (default), adamw8bit");
   app.add_option("--lr", o.lr, "Highest learning rate (default 2e-4)");
   app.add_option("--lora-plus", o.lora_plus, "Learning rate of B over that of A (default 1)");

@@ -64,6 +64,12 @@ MicroBatch make_batch(const Dataset& data, const Pack& pack, bool pairs) {
   return builder.take(pairs);
 }
 
+MicroBatch make_batch(const std::vector<Example>& examples) {
+  Builder builder;
+  for (const Example& each : examples) builder.add(each);
+  return builder.take(false);
+}
+
 std::int64_t batch_count(const Dataset& data, const Pack& pack, bool pairs) {
   if (pairs) return static_cast<std::int64_t>(pack.examples.size());
   std::int64_t count = 0;

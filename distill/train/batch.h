@@ -24,6 +24,9 @@ struct MicroBatch {
 /// The rows of a pack; preferences as chosen and rejected in turn.
 [[nodiscard]] MicroBatch make_batch(const Dataset& data, const Pack& pack, bool pairs);
 
+/// These rows.
+[[nodiscard]] MicroBatch make_batch(const std::vector<Example>& examples);
+
 /// What a loss will divide by, without reading the rows: targets, or pairs.
 [[nodiscard]] std::int64_t batch_count(const Dataset& data, const Pack& pack, bool pairs);
 

@@ -28,7 +28,21 @@ TextProbability whole_text(const Decoder& model, const Tokenizer& tokenizer,
   return {-score.nll, score.tokens};
 }
 
-using IdPairs = std::vector<std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>>;
+using IdPair = std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>;
+using IdPairs = std::vector<IdPair>;
+
+/// The tokens of both texts together, cut before the first that has a byte of the second: a
+/// tokenizer that joins a blank to the next word reads it as it would in a text.
+IdPair cut_at(const Tokenizer& tokenizer, const std::string& context,
+              const std::string& continuation) {
+  const Encoding both = tokenizer.encode(context + continuation);
+  std::size_t cut = 0;
+  while (cut < both.ids.size() && both.offsets[cut].second <= context.size()) ++cut;
+  cut = std::max<std::size_t>(cut, 1);  // the first token has nothing before it
+  const auto middle =
+      both.ids.begin() + static_cast<std::ptrdiff_t>(std::min(cut, both.ids.size()));
+  return {{both.ids.begin(), middle}, {middle, both.ids.end()}};
+}
 
 std::vector<TextProbability> ask(const Decoder& model, const Tokenizer& tokenizer,
                                  const std::vector<std::pair<std::string, std::string>>& asked) {
@@ -42,8 +56,7 @@ std::vector<TextProbability> ask(const Decoder& model, const Tokenizer& tokenize
       if (context.empty()) {
         out[i] = whole_text(model, tokenizer, continuation);
       } else {
-        pairs.emplace_back(tokenizer.encode(context).ids,
-                           tokenizer.encode(continuation, false).ids);
+        pairs.push_back(cut_at(tokenizer, context, continuation));
         places.push_back(i);
       }
     }

@@ -64,20 +64,24 @@ class Problems {
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
 
-  /// Refuses bad rows, or says how many are left out.
+  /// Refuses bad rows, or says which are left out.
   void settle(BadRows policy) const {
     if (count_ == 0) return;
-    std::string reasons, shown;
+    std::string reasons;
     for (const auto& [reason, count] : report_.problems)
       reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", count, reason);
-    for (std::size_t i = 0; i < std::min(kShown, report_.messages.size()); ++i)
-      shown += (shown.empty() ? "" : "; ") + report_.messages[i];
     const std::string text =
-        fmt::format("{} of {} rows cannot be used ({}): {}{}", count_, report_.rows, reasons, shown,
-                    count_ > kShown ? "; ..." : "");
-    if (policy == BadRows::kError)
-      fail(ErrorKind::kInput, kOperation, text, "mend them, or leave them out: --bad-rows skip");
-    log::warn(text);
+        fmt::format("{} of {} rows cannot be used ({})", count_, report_.rows, reasons);
+    if (policy == BadRows::kSkip) {
+      log::warn(text + ": left out");
+      for (const std::string& each : report_.messages) log::warn(each);
+      return;
+    }
+    std::string shown;
+    for (std::size_t i = 0; i < std::min(kShown, report_.messages.size()); ++i)
+      shown += (shown.empty() ? ": " : "; ") + report_.messages[i];
+    fail(ErrorKind::kInput, kOperation, text + shown + (count_ > kShown ? "; ..." : ""),
+         "mend them, or leave them out: --bad-rows skip");
   }
 
  private:

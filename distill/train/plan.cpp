@@ -53,10 +53,17 @@ double kept_values(const PlanInput& in, std::int64_t layers) {
 Largest largest_batch(const PlanInput& in) {
   const auto packs = make_packs(in.data, in.data.train_rows(), in.request);
   Largest out;
+  const std::int64_t answer = in.loss.needs.rollouts ? in.request.rollout_tokens : 0;
   for (const Pack& pack : packs) {
     std::int64_t rows = 0;
     for (const std::size_t row : pack.examples) rows += in.data.targets()[row];
-    out.tokens = std::max(out.tokens, pack.tokens);
+    std::int64_t tokens = pack.tokens;
+    if (in.loss.needs.rollouts) {
+      const std::int64_t sampled = answer * static_cast<std::int64_t>(pack.examples.size());
+      tokens += sampled - rows;
+      rows = sampled;
+    }
+    out.tokens = std::max(out.tokens, tokens);
     out.rows = std::max(out.rows, rows);
   }
   return out;
@@ -96,6 +103,18 @@ double packed_bytes(BaseQuant quant) {
   return quant == BaseQuant::kInt8 ? 1 : 34.0 / 32;
 }
 
+/// Of all weights in memory, unpacked.
+double plain_bytes(const DecoderSpec& spec, const PlanInput& in) {
+  double bytes = 0;
+  for (const ExpectedTensor& tensor : expected_tensors(spec)) {
+    if (in.offload && tensor.shape.size() > 1) continue;
+    double values = 1;
+    for (const std::int64_t each : tensor.shape) values *= static_cast<double>(each);
+    bytes += values * (in.bfloat16 && tensor.shape.size() > 1 ? 2 : 4);
+  }
+  return bytes;
+}
+
 struct Sizes {
   double matrices = 0;  ///< weights of the blocks' matrices that a token passes
   double head = 0;
@@ -107,16 +126,7 @@ Sizes sizes_of(const PlanInput& in) {
   const DecoderSpec& s = in.spec;
   Sizes out;
   const double wide = in.bfloat16 ? 2 : 4;
-  for (const ExpectedTensor& tensor : expected_tensors(s)) {
-    double values = 1;
-    for (const std::int64_t each : tensor.shape) values *= static_cast<double>(each);
-    out.bytes += values * (tensor.shape.size() > 1 ? wide : 4);
-  }
-  if (in.offload) {
-    out.bytes = 0;
-    for (const ExpectedTensor& tensor : expected_tensors(s))
-      out.bytes += tensor.shape.size() > 1 ? 0 : 4 * static_cast<double>(tensor.shape[0]);
-  }
+  out.bytes = plain_bytes(s, in);
   const BaseQuant quant = parse_base_quant(in.request.base_quant);
   for (const LinearModule& module : linear_modules(s)) {
     const auto values = static_cast<double>(module.d_in * module.d_out);
@@ -170,6 +180,8 @@ TrainPlan plan_training(const PlanInput& in) {
   TrainPlan plan;
   plan.program = kProgram;
   plan.weights = static_cast<std::uint64_t>(sizes.bytes);
+  if (in.teacher != nullptr)
+    plan.weights += static_cast<std::uint64_t>(plain_bytes(*in.teacher, in));
   plan.adapter = static_cast<std::uint64_t>(trained * (8 + optimizer_bytes(request.optimizer)));
   const double rows_bytes = static_cast<double>(batch.rows) * d * 4;
   plan.working =

@@ -35,7 +35,8 @@ struct PlanInput {
   const Loss& loss;
   const Dataset& data;
   const TrainRequest& request;
-  std::int64_t tokens = 0;  ///< of the whole run, about
+  const DecoderSpec* teacher = nullptr;  ///< that runs beside the student
+  std::int64_t tokens = 0;               ///< of the whole run, about
   bool bfloat16 = false;
   bool offload = false;
 };

@@ -40,6 +40,8 @@ struct TrainRequest {
 
   std::string loss = "sft";
   std::map<std::string, std::string> loss_options;
+  std::optional<fs::path> teacher;    ///< a model that runs beside the student, for losses with one
+  std::int64_t rollout_tokens = 256;  ///< of an answer that the student samples (on_policy)
   OptimizerSettings optimizer;
   ScheduleSettings schedule;
 

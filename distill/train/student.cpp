@@ -61,11 +61,12 @@ std::vector<std::pair<std::string, double>> LossSums::means() const {
 }
 
 Student::Student(const Decoder& base, LoraAdapter& adapter, const LossOptions& loss,
-                 std::int64_t layers_kept)
+                 std::int64_t layers_kept, const LocalTeacher* teacher)
     : model_(base.with_low_rank(adapter.by_module())),
       adapter_(adapter),
       loss_(loss),
-      layers_kept_(layers_kept) {}
+      layers_kept_(layers_kept),
+      teacher_(teacher) {}
 
 at::Tensor Student::hidden_rows(const at::Tensor& hidden, const MicroBatch& batch) const {
   const at::Tensor rows = at::tensor(batch.rows, at::kLong).to(hidden.device());
@@ -85,20 +86,31 @@ LossSums Student::sums_of(const LossResult& result, const MicroBatch& batch) con
   return out;
 }
 
-void Student::add_reference(MicroBatch& batch) {
-  if (!loss_.loss->needs.reference) return;
+std::vector<double> Student::own_logprobs(const MicroBatch& batch, bool adapted) {
   const c10::AutoGradMode no_gradients(false);
-  const Switched off(adapter_.state(), {.enabled = false, .draw = -1});
+  const Switched now(adapter_.state(), {.enabled = adapted, .draw = -1});
   const at::Tensor hidden =
       model_.run(model_.embed(batch.ids), 0, model_.spec().layers, pass_of(batch));
   const at::Tensor logprobs =
       token_logprobs(model_, hidden_rows(hidden, batch), batch.targets.next).to(at::kCPU);
   const auto* from = logprobs.const_data_ptr<double>();
-  batch.targets.reference.assign(from, from + logprobs.numel());
+  return {from, from + logprobs.numel()};
+}
+
+void Student::complete(MicroBatch& batch) {
+  if (loss_.loss->needs.reference) batch.targets.reference = own_logprobs(batch, false);
+  if (teacher_ != nullptr) teacher_->teach(batch);
+}
+
+MicroBatch Student::sample(const MicroBatch& data, const Rollouts& rollouts, std::int64_t draw) {
+  const Switched on(adapter_.state(), {.enabled = true, .draw = -1});
+  MicroBatch out = rollouts.sample(model_, data, draw);
+  out.targets.sampling_logprob = own_logprobs(out, true);
+  return out;
 }
 
 LossSums Student::learn(MicroBatch batch, double divisor, std::int64_t draw) {
-  add_reference(batch);
+  complete(batch);
   const Switched on(adapter_.state(), {.enabled = true, .draw = draw});
   const c10::AutoGradMode gradients(true);
   LossSums sums;
@@ -147,7 +159,7 @@ void Student::learn_in_pieces(const MicroBatch& batch, const Pass& pass, double 
 }
 
 LossSums Student::evaluate(MicroBatch batch) {
-  add_reference(batch);
+  complete(batch);
   const c10::AutoGradMode no_gradients(false);
   const Switched on(adapter_.state(), {.enabled = true, .draw = -1});
   const at::Tensor hidden =

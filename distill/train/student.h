@@ -6,6 +6,8 @@
 
 #include "distill/losses/loss.h"
 #include "distill/train/batch.h"
+#include "distill/train/local_teacher.h"
+#include "distill/train/rollouts.h"
 #include "model/decoder.h"
 #include "model/lora.h"
 
@@ -25,9 +27,15 @@ struct LossSums {
 class Student {
  public:
   /// `layers_kept`: layers between two states that are kept for the backward pass, which computes
-  /// what lies between again; 0 = everything is kept.
+  /// what lies between again; 0 = everything is kept. `teacher`: of losses that need one that runs
+  /// here, else null; loaded, and outlives the student.
   Student(const Decoder& base, LoraAdapter& adapter, const LossOptions& loss,
-          std::int64_t layers_kept);
+          std::int64_t layers_kept, const LocalTeacher* teacher = nullptr);
+
+  /// Its own answers to the prompts of a micro-batch, with their probabilities. `draw` as Rollouts
+  /// has it.
+  [[nodiscard]] MicroBatch sample(const MicroBatch& data, const Rollouts& rollouts,
+                                  std::int64_t draw);
 
   /// Adds the gradients of loss / divisor to the parameters. `draw`: of the dropout masks. A loss
   /// that is not finite leaves the parameters' gradients as they were.
@@ -40,13 +48,16 @@ class Student {
  private:
   [[nodiscard]] at::Tensor hidden_rows(const at::Tensor& hidden, const MicroBatch& batch) const;
   [[nodiscard]] LossSums sums_of(const LossResult& result, const MicroBatch& batch) const;
-  void add_reference(MicroBatch& batch);
+  /// What the loss needs beside the tokens: a reference's or a teacher's word.
+  void complete(MicroBatch& batch);
+  [[nodiscard]] std::vector<double> own_logprobs(const MicroBatch& batch, bool adapted);
   void learn_in_pieces(const MicroBatch& batch, const Pass& pass, double divisor, LossSums& sums);
 
   Decoder model_;
   LoraAdapter& adapter_;
   LossOptions loss_;
   std::int64_t layers_kept_;
+  const LocalTeacher* teacher_;
 };
 
 }  // namespace lancet

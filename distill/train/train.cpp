@@ -1,6 +1,8 @@
 #include "distill/train/train.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -8,125 +10,28 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/progress.h"
-#include "core/text.h"
 #include "distill/train/before_after.h"
 #include "distill/train/card.h"
+#include "distill/train/identity.h"
 #include "distill/train/plan.h"
+#include "distill/train/settings.h"
 #include "distill/train/share.h"
 #include "distill/train/trainer.h"
-#include "formats/model_writer.h"
 #include "model/load_options.h"
 #include "model/runtime.h"
-#include "version.h"
 
 namespace lancet {
 namespace {
 
-/// A directory that a run of ours has made: an adapter, or the checkpoints of one.
-bool is_ours(const fs::path& out) {
-  std::error_code ignored;
-  return is_adapter(out) || fs::is_directory(out / "checkpoints", ignored) ||
-         fs::exists(out / "failed_batch.jsonl", ignored);
-}
-
-/// A finished adapter is kept; one in the making is gone on with.
-void check_out(const TrainRequest& request) {
-  std::error_code ignored;
-  const bool there = fs::exists(fs::symlink_status(request.out, ignored));
-  const bool empty = fs::is_directory(request.out, ignored) && fs::is_empty(request.out, ignored);
-  if (!there || empty) {
-    if (!there) check_output("train", request.out, false);
-    return;
-  }
-  if (is_adapter(request.out) || !is_ours(request.out))
-    check_output("train", request.out, request.force);
-  if (request.force && !is_ours(request.out))
-    fail(ErrorKind::kUsage, "train",
-         fmt::format("'{}' exists and holds no adapter: it is not replaced",
-                     printable(request.out.string(), 400)),
-         "choose another name, or remove it yourself");
-}
-
-DataNeed need_of(const Loss& loss) {
-  if (loss.needs.pairs) return DataNeed::kPreference;
-  return loss.needs.top ? DataNeed::kTeacher : DataNeed::kText;
-}
-
-void check_loss(const Loss& loss) {
-  if (!loss.needs.teacher && !loss.needs.rollouts) return;
-  fail(ErrorKind::kUsage, "train",
-       fmt::format("--loss {}: needs a {} that runs beside the student", loss.name,
-                   loss.needs.rollouts ? "teacher and a sampler" : "teacher"),
-       "losses over a data file: sft, kd, dpo");
-}
-
-DatasetOptions data_options(const TrainRequest& request, const Loss& loss, std::uint64_t seed) {
-  return {.need = need_of(loss),
-          .max_length = request.max_length,
-          .overlong = parse_overlong(request.overlong),
-          .bad_rows = parse_bad_rows(request.bad_rows),
-          .as_chat = request.as_chat,
-          .ignored_keys = request.ignored_keys,
-          .eval_fraction = request.eval_fraction,
-          .seed = seed,
-          .scratch = request.plan ? fs::path() : fs::absolute(request.out)};
-}
-
-Json settings_json(const TrainRequest& r, const LossOptions& loss, const LoraAdapter& adapter) {
-  return {{"loss", loss.json()},
-          {"lora", adapter.config()},
-          {"optimizer", r.optimizer.name},
-          {"lr", r.optimizer.lr},
-          {"betas", {r.optimizer.beta1, r.optimizer.beta2}},
-          {"epsilon", r.optimizer.epsilon},
-          {"weight_decay", r.optimizer.weight_decay},
-          {"lora_plus", r.optimizer.lora_plus},
-          {"clip", r.optimizer.clip},
-          {"schedule", r.schedule.name},
-          {"warmup", r.schedule.warmup},
-          {"lr_floor", r.schedule.floor},
-          {"decay", r.schedule.decay},
-          {"epochs", r.epochs},
-          {"steps", r.steps},
-          {"max_length", r.max_length},
-          {"batch_tokens", r.batch_tokens},
-          {"batch_size", r.batch_size},
-          {"accumulate", r.accumulate},
-          {"pack", r.pack},
-          {"shuffle", r.shuffle},
-          {"eval_fraction", r.eval_fraction},
-          {"eval_every", r.eval_every},
-          {"patience", r.patience}};
-}
-
-/// Everything that moves a bit of the run.
-Json identity_of(const TrainRequest& request, const RuntimeOptions& runtime,
-                 const ModelSource& source, const Dataset& data, Json settings) {
-  settings["version"] = LANCET_VERSION;
-  settings["seed"] = runtime.seed;
-  settings["base_quant"] = request.base_quant;
-  settings["dtype"] = runtime.dtype == "auto" ? "float32" : runtime.dtype;
-  settings["data"] = data.hash();
-  Json files = Json::array();
-  for (const MappedFile& file : source.checkpoint().files())
-    files.push_back({{"file", file.path().filename().string()}, {"bytes", file.size()}});
-  settings["model"] = {{"config", sha256_hex(dump_json(source.config()))}, {"files", files}};
-  settings["init"] =
-      request.init ? Json(sha256_file(*request.init / "adapter_model.safetensors")) : Json();
-  return settings;
+std::optional<LocalTeacher> open_teacher(const TrainRequest& request, const Tokenizer& tokenizer,
+                                         const Loss& loss) {
+  if (!request.teacher) return std::nullopt;
+  return std::optional<LocalTeacher>(std::in_place, *request.teacher, tokenizer, loss);
 }
 
 LoraAdapter make_adapter(const TrainRequest& request, const DecoderSpec& spec, std::uint64_t seed) {
   if (!request.init) return LoraAdapter(spec, request.lora, seed);
   return LoraAdapter(spec, *Adapter::open(*request.init), request.init_dropout, seed);
-}
-
-Json inputs_json(const TrainRequest& request) {
-  Json inputs = Json::array({{{"path", request.model.string()}}});
-  for (const fs::path& path : request.data)
-    inputs.push_back({{"path", path.string()}, {"sha256", sha256_file(path)}});
-  if (request.init) inputs.push_back({{"path", request.init->string()}});
-  return inputs;
 }
 
 /// A run in its parts, from open files to the written adapter.
@@ -140,11 +45,11 @@ class Run {
         source_(ModelSource::open(request.model)),
         tokenizer_(Tokenizer::open(source_)),
         spec_(Decoder::describe(source_)),
+        teacher_(open_teacher(request, tokenizer_, *loss_.loss)),
         data_(Dataset::load(request.data, source_, tokenizer_,
                             data_options(request, *loss_.loss, runtime.seed))),
         epochs_(data_, request),
         adapter_(make_adapter(request, spec_, runtime.seed)) {
-    for (const std::string& message : data_.report().messages) log::warn(message);
     if (request.accumulate < ranks.size())
       fail(ErrorKind::kUsage, "train",
            fmt::format("expected --accumulate of at least {}, the number of processes, found {}",
@@ -174,6 +79,7 @@ class Run {
          .loss = *loss_.loss,
          .data = data_,
          .request = request_,
+         .teacher = teacher_ ? &teacher_->spec() : nullptr,
          .tokens = epochs_.steps() * request_.accumulate * epochs_.report().tokens /
                    static_cast<std::int64_t>(std::max<std::size_t>(1, epochs_.report().packs)),
          .bfloat16 = runtime_.dtype == "bfloat16",
@@ -191,6 +97,7 @@ class Run {
   ModelSource source_;
   Tokenizer tokenizer_;
   DecoderSpec spec_;
+  std::optional<LocalTeacher> teacher_;
   Dataset data_;
   Epochs epochs_;
   LoraAdapter adapter_;
@@ -221,8 +128,10 @@ Json Run::train(const TrainSink& sink) {
   const Schedule checked(request_.schedule, epochs_.steps());
   const TrainPlan plan = make_plan();
   const auto optimizer = make_optimizer(request_.optimizer, adapter_.parameters());
-  const Json identity =
-      identity_of(request_, runtime_, source_, data_, settings_json(request_, loss_, adapter_));
+  Json models{{"student", model_identity(source_, tokenizer_)}};
+  if (teacher_) models["teacher"] = teacher_->identity();
+  const Json identity = identity_of(request_, runtime_, data_,
+                                    settings_json(request_, loss_, adapter_), std::move(models));
   if (!ranks_.agree(sha256_hex(dump_json(identity))))
     fail(ErrorKind::kMismatch, "train",
          "expected the same options, model and data in every process, found others");
@@ -233,6 +142,8 @@ Json Run::train(const TrainSink& sink) {
     options.quant = parse_base_quant(request_.base_quant);
     loaded = Decoder::load(source_, options);
     adapter_.prepare(*loaded);
+    options.quant = BaseQuant::kNone;
+    if (teacher_) teacher_->load(options);
   });
   const Decoder& base = *loaded;
   const RunState from = begin(checkpoints, *optimizer);
@@ -240,7 +151,11 @@ Json Run::train(const TrainSink& sink) {
   TrainLog log({.folder = speaks ? request_.log_dir.value_or(fs::path()) : fs::path(),
                 .resume_step = from.step,
                 .echo = speaks ? sink : TrainSink()});
-  Student student(base, adapter_, loss_, plan.layers_kept);
+  Student student(base, adapter_, loss_, plan.layers_kept, teacher_ ? &*teacher_ : nullptr);
+  const std::optional<Rollouts> rollouts =
+      loss_.loss->needs.rollouts ? std::optional<Rollouts>(std::in_place, tokenizer_,
+                                                           request_.rollout_tokens, runtime_.seed)
+                                 : std::nullopt;
   Trainer trainer({.request = request_,
                    .data = data_,
                    .adapter = adapter_,
@@ -250,7 +165,8 @@ Json Run::train(const TrainSink& sink) {
                    .checkpoints = checkpoints,
                    .log = log,
                    .ranks = ranks_,
-                   .pairs = loss_.loss->needs.pairs});
+                   .pairs = loss_.loss->needs.pairs,
+                   .rollouts = rollouts ? &*rollouts : nullptr});
   const RunState state = trainer.run(from);
   Json result = result_json(state, trainer.stopped_early());
   if (!speaks) return result;
@@ -315,7 +231,7 @@ Json run_train(const TrainRequest& request, const RuntimeOptions& runtime, const
   std::optional<Run> run;
   ranks.together([&] {
     if (!request.plan && ranks.first()) check_out(request);
-    check_loss(find_loss(request.loss));
+    check_loss(request);
     run.emplace(request, runtime, ranks);
   });
   return request.plan ? run->plan() : run->train(sink);

@@ -76,7 +76,8 @@ void Trainer::take_best() {
 
 LossSums Trainer::learn(const Epochs::Window& window) {
   LossSums sums;
-  parts_.ranks.together([&] { learn_own(window, sums); });
+  Work work = work_of(window);
+  parts_.ranks.together([&] { learn_own(window, work, sums); });
   if (parts_.ranks.size() > 1) {
     share_gradients();
     share_sums(parts_.ranks, sums);
@@ -111,18 +112,42 @@ void Trainer::check_drift() {
        "one of the machines computes differently: the same build and kind of processor everywhere");
 }
 
-void Trainer::learn_own(const Epochs::Window& window, LossSums& sums) {
-  std::int64_t count = 0;
-  for (const Pack& pack : window.packs) count += batch_count(parts_.data, pack, parts_.pairs);
+MicroBatch Trainer::batch_of(const Pack& pack, std::int64_t draw) {
+  MicroBatch data = make_batch(parts_.data, pack, parts_.pairs);
+  if (parts_.rollouts == nullptr) return data;
+  return parts_.student.sample(data, *parts_.rollouts, draw);
+}
+
+Trainer::Work Trainer::work_of(const Epochs::Window& window) {
+  Work work;
   for (std::size_t i = 0; i < window.packs.size(); ++i) {
-    if (!parts_.ranks.takes(i)) continue;
-    const LossSums own = parts_.student.learn(
-        make_batch(parts_.data, window.packs[i], parts_.pairs), static_cast<double>(count),
-        window.first + static_cast<std::int64_t>(i));
-    if (!std::isfinite(own.loss)) {
-      stop_on_batch({{window.packs[i]}, window.first + static_cast<std::int64_t>(i), 0},
-                    "the loss is not finite");
+    if (parts_.ranks.takes(i)) work.own.push_back(i);
+  }
+  if (parts_.rollouts == nullptr) {
+    for (const Pack& pack : window.packs)
+      work.count += static_cast<double>(batch_count(parts_.data, pack, parts_.pairs));
+    return work;
+  }
+  // How long the answers are is known when all are there.
+  parts_.ranks.together([&] {
+    for (const std::size_t i : work.own) {
+      work.rollouts.push_back(
+          batch_of(window.packs[i], window.first + static_cast<std::int64_t>(i)));
+      work.count += static_cast<double>(work.rollouts.back().count);
     }
+  });
+  parts_.ranks.sum(std::span<double>(&work.count, 1));
+  return work;
+}
+
+void Trainer::learn_own(const Epochs::Window& window, Work& work, LossSums& sums) {
+  for (std::size_t k = 0; k < work.own.size(); ++k) {
+    const Pack& pack = window.packs[work.own[k]];
+    const std::int64_t draw = window.first + static_cast<std::int64_t>(work.own[k]);
+    const LossSums own = parts_.student.learn(
+        work.rollouts.empty() ? batch_of(pack, draw) : std::move(work.rollouts[k]), work.count,
+        draw);
+    if (!std::isfinite(own.loss)) stop_on_batch({{pack}, draw, 0}, "the loss is not finite");
     sums.add(own);
   }
 }
@@ -177,7 +202,8 @@ void Trainer::evaluate() {
   parts_.ranks.together([&] {
     for (std::size_t i = 0; i < eval_packs_.size(); ++i) {
       if (parts_.ranks.takes(i))
-        sums.add(parts_.student.evaluate(make_batch(parts_.data, eval_packs_[i], parts_.pairs)));
+        sums.add(
+            parts_.student.evaluate(batch_of(eval_packs_[i], -1 - static_cast<std::int64_t>(i))));
     }
   });
   if (parts_.ranks.size() > 1) share_sums(parts_.ranks, sums);

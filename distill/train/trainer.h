@@ -31,7 +31,8 @@ class Trainer {
     Checkpoints& checkpoints;
     TrainLog& log;
     const Ranks& ranks;
-    bool pairs = false;  ///< the loss wants preferences
+    bool pairs = false;                  ///< the loss wants preferences
+    const Rollouts* rollouts = nullptr;  ///< where it wants the student's own answers
   };
   explicit Trainer(const Parts& parts);
 
@@ -47,7 +48,17 @@ class Trainer {
   void save();
   void after_step();
   [[nodiscard]] LossSums learn(const Epochs::Window& window);
-  void learn_own(const Epochs::Window& window, LossSums& sums);
+  /// What a rank passes through the model in one step: its micro-batches' numbers in the window,
+  /// rollouts in place of the data where the loss wants them, and what all ranks' are divided by.
+  struct Work {
+    std::vector<std::size_t> own;
+    std::vector<MicroBatch> rollouts;
+    double count = 0;
+  };
+  [[nodiscard]] Work work_of(const Epochs::Window& window);
+  void learn_own(const Epochs::Window& window, Work& work, LossSums& sums);
+  /// A micro-batch of the data, or of rollouts drawn as number `draw`.
+  [[nodiscard]] MicroBatch batch_of(const Pack& pack, std::int64_t draw);
   void share_gradients();
   void take_best();
   void check_drift();

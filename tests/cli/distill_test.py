@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -87,6 +88,35 @@ class Distill(unittest.TestCase):
         with open(self.work / "rows.jsonl", "a") as rows:
             rows.write(json.dumps({"messages": [{"role": "user", "content": "new"}, {"role": "assistant", "content": "row"}]}) + "\n")
         self.assertEqual(set(self.states(self.json(job)).values()), {"done"})
+
+    def test_killed_in_the_middle_and_run_again_it_comes_to_the_same_bytes(self):
+        job = self.job(train=TRAIN.replace("steps: 4", "steps: 100, save_every: 1"))
+        run = self.work / "run"
+        process = subprocess.Popen([str(LANCET), "distill", str(job), "--threads", "2"], cwd=self.shared,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not list((run / "adapter" / "checkpoints").glob("step-000000[0-9][3-9]")) and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        if process.wait() == 0:
+            self.skipTest("it was done before it was killed")
+        self.assertFalse((run / "adapter" / "adapter_model.safetensors").exists())
+        begun = len((run / "log" / "steps.jsonl").read_text().splitlines())
+        self.assertEqual(self.states(self.json(job)), {"curate": "up to date", "train": "done", "evaluate": "done"})
+        steps = [line["step"] for line in map(json.loads, (run / "log" / "steps.jsonl").read_text().splitlines()) if "lr" in line]
+        self.assertEqual(steps, list(range(1, 101)))
+        self.assertGreater(begun, 0)
+        adapter = (run / "adapter" / "adapter_model.safetensors").read_bytes()
+        shutil.rmtree(run)
+        self.json(job)
+        self.assertEqual(adapter, (run / "adapter" / "adapter_model.safetensors").read_bytes())
+
+    def test_a_teacher_beside_the_student_is_read_from_where_the_job_lies(self):
+        shutil.copytree(self.model, self.work / "teacher")
+        job = self.job(train=TRAIN.replace("steps: 4", "steps: 4, loss: logits, teacher: teacher"), evaluate="")
+        self.assertEqual(self.states(self.json(job)), {"curate": "done", "train": "done"})
+        self.assertEqual(set(self.states(self.json(job)).values()), {"up to date"})
+        (self.work / "teacher" / "generation_config.json").write_text("{}")
+        self.assertEqual(self.states(self.json(job)), {"curate": "up to date", "train": "done"})
 
     def test_one_stage_alone_needs_what_comes_before(self):
         job = self.job()

@@ -93,8 +93,19 @@ class Ranks(unittest.TestCase):
     def test_what_one_rank_finds_wrong_ends_all_with_its_code(self):
         (self.work / "bad.jsonl").write_text('{"prompt": "a", "completion": 7}\n')
         done = self.run_one("out", *STEPS, "--nproc", 2, code=3, data=self.work / "bad.jsonl")
-        self.assertIn("bad.jsonl:1", done.stderr)
-        self.assertIn("--accumulate", self.run_one("out", *STEPS, "--nproc", 8, code=2).stderr)
+        self.assertEqual(done.stderr.count("bad.jsonl:1"), 1, done.stderr)
+        text = self.run_one("out", *STEPS, "--nproc", 8, code=2).stderr
+        self.assertEqual(text.count("--accumulate"), 1, text)
+
+    def test_when_the_first_process_is_killed_another_one_says_so(self):
+        command = self.command("out", *with_steps(100000), "--nproc", 2)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.work)
+        process.stdout.readline()
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        _, error = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 6, error)
+        self.assertEqual(error.count("lost the others"), 1, error)
 
     def test_a_signal_stops_all_and_the_same_command_goes_on(self):
         command = self.command("out", *with_steps(40), "--nproc", "2")

@@ -120,6 +120,49 @@ class Train(unittest.TestCase):
         config = json.loads((self.work / "second" / "adapter_config.json").read_text())
         self.assertEqual((config["r"], config["lora_dropout"]), (4, 0.2))
 
+    def test_a_teacher_that_runs_beside_the_student(self):
+        self.train("taught", *SMALL, "--steps", "12", "--lr", "0.02")
+        teacher = ["--teacher", f"{DATA / 'model'}+taught"]
+        for loss, *options in (("logits", "alpha=1"), ("uld", "alpha=1"), ("on_policy",)):
+            with self.subTest(loss=loss):
+                own = [word for option in options for word in ("--loss-option", option)]
+                if loss == "on_policy":
+                    own += ["--rollout-tokens", "8"]
+                done = self.lines(loss, *SMALL, "--steps", "12", "--lr", "0.02", "--loss", loss, *own, *teacher)[-1]
+                self.assertLess(done["eval_loss"], 0.7 * done["eval_loss_before"])
+        manifest = json.loads((self.work / "on_policy" / "lancet.json").read_text())
+        self.assertEqual(manifest["settings"]["rollout_tokens"], 8)
+        self.assertIn(teacher[1], json.dumps(manifest["inputs"]))
+        self.train("two", *SMALL, "--steps", "2", "--accumulate", "2", "--loss", "on_policy", *teacher, "--nproc", "2")
+        self.train("no", "--loss", "sft", *teacher, code=2)
+        self.train("no", "--rollout-tokens", "3", code=2)
+
+    def test_another_model_of_the_same_size_is_another_run(self):
+        process = subprocess.Popen(self.command("out", *SMALL, "--steps", "500", "--save-every", "1", "--json"),
+                                   stdout=subprocess.PIPE, text=True, cwd=self.work)
+        for line in process.stdout:
+            if json.loads(line).get("step") == 3:
+                break
+        process.kill()
+        process.stdout.close()
+        process.wait()
+        other = self.work / "other"
+        shutil.copytree(DATA / "model", other)
+        command = self.command("out", *SMALL, "--steps", "500", "--save-every", "1", "--json")
+        command[2] = str(other)
+        weights = bytearray((other / "model.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (other / "model.safetensors").write_bytes(weights)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.work, timeout=60)
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertIn("another run", done.stderr)
+
+    def test_rows_left_out_are_named_once(self):
+        (self.work / "some.jsonl").write_text('{"text": "fine"}\n{"text": 3}\n{"text": "also"}\n')
+        error = self.train("out", *SMALL, "--steps", "1", "--bad-rows", "skip", data=self.work / "some.jsonl").stderr
+        self.assertEqual(error.count("some.jsonl:2"), 1, error)
+        self.assertEqual(error.count("left out"), 1, error)
+
     def test_what_cannot_be_meant_is_refused_by_name(self):
         for args, word in ((["--targets", "q_prj"], "q_proj"), (["--schedule", "cosin"], "cosine"), (["--lr", "0"], "learning rate"),
                            (["--optimizer", "adam"], "adamw"), (["--loss", "sfd"], "sft"), (["--rank", "0"], "rank"),
