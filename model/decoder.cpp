@@ -168,7 +168,7 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
     const at::Tensor key = call(hook, layer, Place::kMlpKey, mlp_key(block.mlp, read));
     written = apply_linear(block.mlp.down, key);
   } else {
-    written = run_experts(block.moe, spec.moe, read);
+    written = run_experts(block.moe, spec.moe, call(hook, layer, Place::kExpertInput, read));
   }
   const at::Tensor said =
       normed(block.mlp_post_norm, call(hook, layer, Place::kMlpOutput, written));
@@ -199,6 +199,14 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   } catch (const StopPass&) {
   }
   return hidden;
+}
+
+at::Tensor Decoder::expert_keys(std::int64_t layer, const at::Tensor& read) const {
+  const Block& block = *blocks_.at(static_cast<std::size_t>(layer));
+  if (block.moe.experts.empty())
+    fail(ErrorKind::kMismatch, "model",
+         "expected a layer of experts, found one MLP or none in layer " + std::to_string(layer));
+  return gated_keys(block.moe, spec_->moe, read);
 }
 
 at::Tensor Decoder::head(const at::Tensor& hidden) const { return logits(final_norm(hidden)); }

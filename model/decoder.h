@@ -34,6 +34,8 @@ enum class Place {
   kBlockInput,       ///< residual stream entering the block            [batch, tokens, d_model]
   kAttentionOutput,  ///< output of o_proj (of a state space: its output projection), before norm
                      ///< and add                               [batch, tokens, d_model]
+  kExpertInput,      ///< what a layer of experts reads, router and all    [batch, tokens, d_model];
+                     ///< in no other layer
   kMlpKey,           ///< input of the down projection: the "key" k     [batch, tokens, d_ff];
                      ///< not in a layer of experts, which have a key each. Neither this nor the
                      ///< next in a layer without an MLP
@@ -127,6 +129,11 @@ class Decoder {
 
   /// In a layer of experts, of one of them; kMismatch where none is named, or the layer has no MLP.
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer, std::int64_t expert = -1) const;
+  /// In a layer of experts: [rows, d_model] at kExpertInput -> the keys of all routed experts, one
+  /// behind the other, each times the weight of its expert and zero where that is not chosen:
+  /// [rows, experts * d_ff]. What the routed experts write is this times [W_0 | W_1 | ...]^T with
+  /// W_e [d_model, d_ff] their down projections (biases apart). kMismatch in another layer.
+  [[nodiscard]] at::Tensor expert_keys(std::int64_t layer, const at::Tensor& read) const;
   /// kMismatch if unknown. One that stays in its file is read.
   [[nodiscard]] at::Tensor weight(std::string_view name) const;
   /// The values of a matrix as float32 on the CPU, decoded where it is packed.

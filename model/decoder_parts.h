@@ -76,6 +76,9 @@ struct Decoder::Ends {
 /// Routed and shared experts: [batch, tokens, d_model] -> the same.
 [[nodiscard]] at::Tensor run_experts(const MoePart& part, const MoeSpec& spec, const at::Tensor& x);
 
+/// Decoder::expert_keys.
+[[nodiscard]] at::Tensor gated_keys(const MoePart& part, const MoeSpec& spec, const at::Tensor& x);
+
 /// Which experts each token takes, and with what weight: int64 and float32 [rows, top_k].
 struct Routes {
   at::Tensor experts, weights;
