@@ -103,8 +103,15 @@ at::Tensor attend_each(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   const auto ks = k.split_with_sizes(pass.segments, 1);
   const auto vs = v.split_with_sizes(pass.segments, 1);
   std::vector<at::Tensor> out;
-  for (std::size_t i = 0; i < qs.size(); ++i)
+  for (std::size_t i = 0; i < qs.size(); ++i) {
+    one.starts = {pass.starts[i]};
+    if (pass.prefix_keys.defined()) {
+      const auto row = static_cast<std::int64_t>(i);
+      one.prefix_keys = pass.prefix_keys.narrow(0, row, 1);
+      one.prefix_values = pass.prefix_values.narrow(0, row, 1);
+    }
     out.push_back(attend_composed(qs[i], ks[i], vs[i], one));
+  }
   return at::cat(out, 1);
 }
 
@@ -160,7 +167,8 @@ at::Tensor token_positions(const std::vector<std::int64_t>& starts,
   if (segments.empty())
     return at::tensor(starts, at::kLong).view({-1, 1}) + at::arange(tokens, at::kLong);
   std::vector<at::Tensor> parts;
-  for (const std::int64_t length : segments) parts.push_back(at::arange(length, at::kLong));
+  for (std::size_t i = 0; i < segments.size(); ++i)
+    parts.push_back(at::arange(starts[i], starts[i] + segments[i], at::kLong));
   return at::cat(parts).unsqueeze(0);
 }
 

@@ -22,9 +22,9 @@ struct AttentionPass {
   std::int64_t chunk = 0;   ///< as in LayerSpec
   at::Tensor sinks;         ///< float32 [heads] where the spec has them
   std::vector<std::int64_t>
-      starts;  ///< position of each row's first token = tokens of it in the cache
-  std::vector<std::int64_t> segments;     ///< as in Pass; starts is {0} then
-  at::Tensor prefix_keys, prefix_values;  ///< [batch, kv_heads, capacity, d_head], valid up to
+      starts;  ///< position of each text's first token = tokens of it in the cache
+  std::vector<std::int64_t> segments;     ///< as in Pass: the texts are not rows then
+  at::Tensor prefix_keys, prefix_values;  ///< [texts, kv_heads, capacity, d_head], valid up to
                                           ///< starts[b]; undefined = none
 
   // Where k (rotated) and v are appended; null = nowhere. The prefix is then this cache's own.
@@ -41,8 +41,8 @@ struct AttentionPass {
                                          std::int64_t tokens);
 
 /// q [batch, tokens, heads * d_head], k and v [batch, tokens, kv_heads * d_head] -> as q.
-/// Query i of row b sees keys up to position starts[b] + i, of its own segment where there are
-/// segments.
+/// Query i of text b (a row, or a segment where there are segments) sees the keys of its own text
+/// up to position starts[b] + i.
 [[nodiscard]] at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                 const AttentionPass& pass);
 

@@ -66,7 +66,7 @@ AttentionShape shape_of(const at::Tensor& q, const AttentionPass& pass) {
 }
 
 std::int64_t position_of(const AttentionPass& pass, std::int64_t b, std::int64_t t) {
-  return (pass.segments.empty() ? pass.starts[static_cast<std::size_t>(b)] : 0) + t;
+  return pass.starts[static_cast<std::size_t>(b)] + t;
 }
 
 at::Tensor turn_queries(const at::Tensor& q, const AttentionShape& s, const AttentionPass& pass) {

@@ -48,6 +48,19 @@ at::Tensor gather_rows(const at::Tensor& table, const at::Tensor& ids) {
   return out;
 }
 
+/// The same of a table in a file.
+at::Tensor gather_rows(const PackedMatrix& table, const at::Tensor& ids) {
+  auto shape = ids.sizes().vec();
+  shape.push_back(table.columns());
+  at::Tensor out = at::empty(shape, at::kFloat);
+  const auto* id = ids.const_data_ptr<std::int64_t>();
+  auto* to = out.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < ids.numel(); ++i, to += table.columns())
+    table.decode(id[i], 0, {to, static_cast<std::size_t>(table.columns())});
+  table.release();
+  return out;
+}
+
 /// Adds to the residual stream.
 at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
   const bool grad =
@@ -66,14 +79,15 @@ at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
 
 void check_segments(const Pass& pass, const at::Tensor& hidden) {
   std::int64_t sum = 0;
-  bool bad = hidden.size(0) != 1 || pass.cache != nullptr || !pass.lengths.empty();
+  bool bad = hidden.size(0) != 1 || !pass.lengths.empty() || pass.append;
   for (const std::int64_t length : pass.segments) {
     bad = bad || length < 1;
     sum += length;
   }
   if (bad || sum != hidden.size(1))
-    fail(ErrorKind::kInternal, "model",
-         "expected segments of at least one token that fill the only row, and no cache");
+    fail(
+        ErrorKind::kInternal, "model",
+        "expected segments of at least one token that fill the only row, and a cache that is read");
 }
 
 /// The CPU keeps activations in float32 also over bf16 weights; a GPU computes in one dtype.
@@ -97,8 +111,9 @@ at::Tensor Decoder::embed(const at::Tensor& ids) const {
                std::to_string(id[i]) + " at position " + std::to_string(i));
     }
   }
-  at::Tensor rows =
-      device_.is_cpu() ? gather_rows(embed_, cpu) : at::embedding(embed_, cpu.to(device_));
+  at::Tensor rows = ends_->embed != nullptr ? gather_rows(*ends_->embed, cpu)
+                    : device_.is_cpu()      ? gather_rows(embed_, cpu)
+                                            : at::embedding(embed_, cpu.to(device_));
   if (spec_->embed_scale != 1) rows = rows * spec_->embed_scale;
   if (ends_->project_in.weight.defined()) rows = apply_linear(ends_->project_in, rows);
   return ends_->embed_norm.weight.defined() ? apply_norm(ends_->embed_norm, rows) : rows;
@@ -153,7 +168,7 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
     const at::Tensor key = call(hook, layer, Place::kMlpKey, mlp_key(block.mlp, read));
     written = apply_linear(block.mlp.down, key);
   } else {
-    written = run_experts(block.moe, spec.moe, read);
+    written = run_experts(block.moe, spec.moe, call(hook, layer, Place::kExpertInput, read));
   }
   const at::Tensor said =
       normed(block.mlp_post_norm, call(hook, layer, Place::kMlpOutput, written));
@@ -173,6 +188,10 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   try {
     for (std::int64_t layer = first; layer < last; ++layer) {
       check_interrupted();
+      if (offloaded() && layer + 1 < spec_->layers) {
+        for (const auto& matrix : (*ahead_)[static_cast<std::size_t>(layer + 1)])
+          matrix->prefetch();
+      }
       hidden = call(pass.hook, layer, Place::kBlockInput, hidden);
       hidden =
           call(pass.hook, layer, Place::kBlockOutput, run_block(layer, hidden, state, pass.hook));
@@ -180,6 +199,14 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   } catch (const StopPass&) {
   }
   return hidden;
+}
+
+at::Tensor Decoder::expert_keys(std::int64_t layer, const at::Tensor& read) const {
+  const Block& block = *blocks_.at(static_cast<std::size_t>(layer));
+  if (block.moe.experts.empty())
+    fail(ErrorKind::kMismatch, "model",
+         "expected a layer of experts, found one MLP or none in layer " + std::to_string(layer));
+  return gated_keys(block.moe, spec_->moe, read);
 }
 
 at::Tensor Decoder::head(const at::Tensor& hidden) const { return logits(final_norm(hidden)); }

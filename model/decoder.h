@@ -34,6 +34,8 @@ enum class Place {
   kBlockInput,       ///< residual stream entering the block            [batch, tokens, d_model]
   kAttentionOutput,  ///< output of o_proj (of a state space: its output projection), before norm
                      ///< and add                               [batch, tokens, d_model]
+  kExpertInput,      ///< what a layer of experts reads, router and all    [batch, tokens, d_model];
+                     ///< in no other layer
   kMlpKey,           ///< input of the down projection: the "key" k     [batch, tokens, d_ff];
                      ///< not in a layer of experts, which have a key each. Neither this nor the
                      ///< next in a layer without an MLP
@@ -58,7 +60,8 @@ struct Pass {
   /// Real tokens of each row (right padding behind them); empty = all.
   std::vector<std::int64_t> lengths;
   /// Texts that lie one behind the other in the batch's only row: their lengths, which sum to its
-  /// tokens. Each has positions of its own and sees nothing of the others. No cache. Empty = none.
+  /// tokens. Each has positions of its own and sees nothing of the others. With a cache, row b of
+  /// it stands before text b; nothing is appended. Empty = none.
   std::vector<std::int64_t> segments;
   Hook hook;
 };
@@ -70,6 +73,9 @@ struct LoadOptions {
   /// head, norms and routers keep `dtype`. CPU only. Nothing but passes and low-rank parts work on
   /// packed matrices.
   BaseQuant quant = BaseQuant::kNone;
+  /// Matrices stay in their files and are read where a product needs them: memory holds vectors,
+  /// what was put in by with_weight, and activations. The same bits. CPU only, without `quant`.
+  bool offload = false;
 };
 
 /// The down projection of a block, the matrix that editors rewrite.
@@ -123,9 +129,17 @@ class Decoder {
 
   /// In a layer of experts, of one of them; kMismatch where none is named, or the layer has no MLP.
   [[nodiscard]] MatrixRef mlp_down(std::int64_t layer, std::int64_t expert = -1) const;
-  [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
+  /// In a layer of experts: [rows, d_model] at kExpertInput -> the keys of all routed experts, one
+  /// behind the other, each times the weight of its expert and zero where that is not chosen:
+  /// [rows, experts * d_ff]. What the routed experts write is this times [W_0 | W_1 | ...]^T with
+  /// W_e [d_model, d_ff] their down projections (biases apart). kMismatch in another layer.
+  [[nodiscard]] at::Tensor expert_keys(std::int64_t layer, const at::Tensor& read) const;
+  /// kMismatch if unknown. One that stays in its file is read.
+  [[nodiscard]] at::Tensor weight(std::string_view name) const;
   /// The values of a matrix as float32 on the CPU, decoded where it is packed.
   [[nodiscard]] at::Tensor matrix(std::string_view name) const;
+  /// Whether matrices stay in their files.
+  [[nodiscard]] bool offloaded() const noexcept { return ahead_ != nullptr; }
   /// Bytes of all weights as they lie in memory.
   [[nodiscard]] std::uint64_t weight_bytes() const;
   /// Names of all weights, sorted.
@@ -143,6 +157,9 @@ class Decoder {
   struct Ends;
   Decoder() = default;
   void bind();
+  void load_weights(const ModelSource& source, const LoadOptions& options);
+  void leave_in_files(const ModelSource& source);
+  [[nodiscard]] const at::Tensor& stored(std::string_view name) const;
   [[nodiscard]] at::Tensor add_positions(const at::Tensor& hidden, const Pass& pass) const;
   [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
                                      const Hook& hook) const;
@@ -150,8 +167,10 @@ class Decoder {
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
   std::unordered_map<std::string, at::Tensor> weights_;
-  /// In few bits: their entry in weights_ has the shape alone.
+  /// In few bits or in files: their entry in weights_ has the shape alone.
   std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>> packed_;
+  /// Matrices in files that every pass through a layer reads; null where none are.
+  std::shared_ptr<const std::vector<std::vector<std::shared_ptr<const PackedMatrix>>>> ahead_;
   LoraParts low_rank_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   at::Tensor embed_;

@@ -58,6 +58,7 @@ struct Decoder::Block {
 
 /// What stands before the first block and behind the last one.
 struct Decoder::Ends {
+  std::shared_ptr<const PackedMatrix> embed;  ///< where it is in a file
   at::Tensor positions;
   Norm embed_norm, final_norm;
   Linear project_in, project_out, head;
@@ -74,6 +75,9 @@ struct Decoder::Ends {
 
 /// Routed and shared experts: [batch, tokens, d_model] -> the same.
 [[nodiscard]] at::Tensor run_experts(const MoePart& part, const MoeSpec& spec, const at::Tensor& x);
+
+/// Decoder::expert_keys.
+[[nodiscard]] at::Tensor gated_keys(const MoePart& part, const MoeSpec& spec, const at::Tensor& x);
 
 /// Which experts each token takes, and with what weight: int64 and float32 [rows, top_k].
 struct Routes {

@@ -14,12 +14,14 @@ std::int64_t longest_segment(const Pass& pass) { return *std::ranges::max_elemen
 }  // namespace
 
 std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
-  std::vector<std::int64_t> starts(static_cast<std::size_t>(batch), 0);
+  const std::size_t texts =
+      pass.segments.empty() ? static_cast<std::size_t>(batch) : pass.segments.size();
+  std::vector<std::int64_t> starts(texts, 0);
   if (pass.cache != nullptr) starts = pass.cache->lengths();
-  if (std::cmp_not_equal(starts.size(), batch) ||
+  if (starts.size() != texts ||
       (!pass.lengths.empty() && std::cmp_not_equal(pass.lengths.size(), batch))) {
     fail(ErrorKind::kInternal, "model",
-         "expected cache and lengths of " + std::to_string(batch) + " rows");
+         "expected cache and lengths of " + std::to_string(texts) + " rows");
   }
   return starts;
 }
@@ -34,8 +36,10 @@ PassState::PassState(const DecoderSpec& spec, const std::vector<RopeCache>& rope
   attention_.starts = starts_of(pass, batch);
   std::int64_t longest = 0;
   for (std::size_t b = 0; b < attention_.starts.size(); ++b) {
-    longest =
-        std::max(longest, attention_.starts[b] + (pass.lengths.empty() ? tokens : pass.lengths[b]));
+    const std::int64_t own = !pass.segments.empty() ? pass.segments[b]
+                             : pass.lengths.empty() ? tokens
+                                                    : pass.lengths[b];
+    longest = std::max(longest, attention_.starts[b] + own);
   }
   const std::int64_t positions = *std::ranges::max_element(attention_.starts) + tokens;
   for (const RopeCache& rope : ropes)

@@ -12,7 +12,7 @@
 
 namespace lancet {
 
-/// Position of the first token of each row.
+/// Position of the first token of each text: of each row, or of each segment of the only one.
 [[nodiscard]] std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch);
 
 /// Lives no longer than what it is made of.

@@ -39,21 +39,35 @@ Assignment by_expert(const at::Tensor& chosen, std::int64_t experts) {
   return out;
 }
 
-at::Tensor run_routed(const MoePart& part, const MoeSpec& spec, const at::Tensor& x) {
+/// The tokens of one expert: their rows, weights [tokens, 1] and keys (times the weight where the
+/// family weighs what an expert reads).
+struct Share {
+  std::size_t expert;
+  at::Tensor rows, weight, key;
+};
+
+template <class Take>
+void for_each_expert(const MoePart& part, const MoeSpec& spec, const at::Tensor& x,
+                     const Take& take) {
   const Routes routes = route(apply_linear(part.router, x).to(at::kFloat), part.correction, spec);
   const Assignment work = by_expert(routes.experts, spec.experts);
-  at::Tensor out = at::zeros_like(x);
   for (std::size_t e = 0; e < part.experts.size(); ++e) {
     if (work.rows[e].empty()) continue;
     const at::Tensor rows = at::tensor(work.rows[e], at::kLong).to(x.device());
     const at::Tensor slots = at::tensor(work.slots[e], at::kLong).to(x.device());
     const at::Tensor weight = routes.weights.index({rows, slots}).unsqueeze(1).to(x.scalar_type());
     const at::Tensor input = x.index_select(0, rows);
-    const MlpPart& expert = part.experts[e];
-    const at::Tensor y =
-        apply_linear(expert.down, mlp_key(expert, spec.weigh_input ? input * weight : input));
-    out = out.index_add(0, rows, spec.weigh_input ? y : y * weight);
+    take(Share{e, rows, weight,
+               mlp_key(part.experts[e], spec.weigh_input ? input * weight : input)});
   }
+}
+
+at::Tensor run_routed(const MoePart& part, const MoeSpec& spec, const at::Tensor& x) {
+  at::Tensor out = at::zeros_like(x);
+  for_each_expert(part, spec, x, [&](const Share& share) {
+    const at::Tensor y = apply_linear(part.experts[share.expert].down, share.key);
+    out = out.index_add(0, share.rows, spec.weigh_input ? y : y * share.weight);
+  });
   return out;
 }
 
@@ -72,6 +86,16 @@ Routes route(const at::Tensor& logits, const at::Tensor& correction, const MoeSp
   at::Tensor weights = scores.gather(1, chosen);
   if (spec.normalize) weights = weights / (weights.sum(-1, true) + spec.normalize_eps);
   return {chosen, spec.scale == 1 ? weights : weights * spec.scale};
+}
+
+at::Tensor gated_keys(const MoePart& part, const MoeSpec& spec, const at::Tensor& x) {
+  const std::int64_t width = part.experts.front().down.d_in();
+  at::Tensor out = at::zeros({x.size(0), spec.experts * width}, x.options());
+  for_each_expert(part, spec, x, [&](const Share& share) {
+    out.narrow(1, static_cast<std::int64_t>(share.expert) * width, width)
+        .index_copy_(0, share.rows, spec.weigh_input ? share.key : share.key * share.weight);
+  });
+  return out;
 }
 
 at::Tensor run_experts(const MoePart& part, const MoeSpec& spec, const at::Tensor& x) {

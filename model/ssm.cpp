@@ -121,10 +121,17 @@ at::Tensor selective_scan(const at::Tensor& x, const at::Tensor& dt, const at::T
 
 at::Tensor run_ssm(const SsmPart& part, const at::Tensor& x, const SsmPass& pass) {
   if (!pass.segments.empty()) {
-    const SsmPass alone{.spec = pass.spec, .lengths = {}, .segments = {}};
     std::vector<at::Tensor> out;
-    for (const at::Tensor& text : x.split_with_sizes(pass.segments, 1))
+    for (const at::Tensor& text : x.split_with_sizes(pass.segments, 1)) {
+      SsmPass alone{.spec = pass.spec, .lengths = {}, .segments = {}};
+      SsmState before;
+      if (pass.before != nullptr) {
+        before.conv = pass.before->conv.narrow(0, std::ssize(out), 1);
+        before.scan = pass.before->scan.narrow(0, std::ssize(out), 1);
+        alone.before = &before;
+      }
       out.push_back(run_ssm(part, text, alone));
+    }
     return at::cat(out, 1);
   }
   const SsmSpec& spec = *pass.spec;

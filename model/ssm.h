@@ -31,7 +31,7 @@ struct SsmPass {
   const SsmSpec* spec = nullptr;
   std::vector<std::int64_t> lengths;   ///< real tokens of each row; empty = all
   std::vector<std::int64_t> segments;  ///< as in Pass: no state goes from one to the next
-  const SsmState* before = nullptr;    ///< null = zeros
+  const SsmState* before = nullptr;    ///< of each text; null = zeros
   SsmState* after = nullptr;  ///< where the state behind each row's tokens goes; null = nowhere
 };
 

@@ -19,11 +19,11 @@ for arg in "$@"; do
   esac
 done
 
-packages=(g++ cmake ninja-build ccache git python3 python3-venv ca-certificates
+packages=(clang g++ cmake ninja-build ccache git python3 python3-venv ca-certificates
   libtbb-dev libcli11-dev catch2 nlohmann-json3-dev libyaml-cpp-dev libfmt-dev libspdlog-dev
   libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libcurl4-openssl-dev libseccomp-dev bubblewrap
   libgloo-dev)
-((tests || dev)) && packages+=(clang libclang-rt-14-dev)
+((tests || dev)) && packages+=(libclang-rt-14-dev)
 ((dev)) && packages+=(clang-format clang-tidy)
 
 missing=()

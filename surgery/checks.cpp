@@ -105,7 +105,7 @@ std::vector<std::string> all_prompts(const std::vector<const Fact::Check*>& chec
     }
   }
   std::ranges::sort(out);
-  out.erase(std::ranges::unique(out).begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 

@@ -49,6 +49,7 @@ class Parameters {
   /// Of a kAuto parameter: what was given, else `chosen`.
   [[nodiscard]] double number_or(std::string_view name, double chosen) const;
   [[nodiscard]] std::int64_t integer(std::string_view name) const;
+  [[nodiscard]] std::int64_t integer_or(std::string_view name, std::int64_t chosen) const;
   [[nodiscard]] const std::string& word(std::string_view name) const;
   [[nodiscard]] const Json& json() const noexcept { return json_; }  ///< for the ledger
 

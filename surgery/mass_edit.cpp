@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
@@ -16,8 +17,9 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kChunkRows = 48;   ///< of a chunk: its products fill the caches
-constexpr std::int64_t kGroupChunks = 4;  ///< whose caches exist at a time
+constexpr std::int64_t kChunkRows = 96;     ///< of a chunk, whose keys and values are kept
+constexpr std::int64_t kChunkTokens = 384;  ///< behind their subjects: products that fill the cache
+constexpr std::int64_t kGroupChunks = 4;    ///< whose keys and values exist at a time
 
 constexpr Parameter kShared[] = {
     {"steps", 25, 1, 1000, true,
@@ -31,6 +33,9 @@ constexpr Parameter kShared[] = {
      "stop when the target is the arg max in every row and every NLL is below, 0 = off; auto: 0.1 "
      "with sampled contexts, else 0"},
     {"context_count", 5, 0, 200, true, "sampled texts before the prompt, beside the bare one"},
+    {"first_contexts", kAuto, 0, 200, true,
+     "contexts, the bare prompt among them, that the search for z begins with until the target is "
+     "sure there, 0 = all from the start; auto: 2 with sampled contexts, else 0"},
 };
 
 ValueOptions value_options(const Parameters& parameters) {
@@ -41,20 +46,28 @@ ValueOptions value_options(const Parameters& parameters) {
           .weight_decay = parameters.number("weight_decay"),
           .stop_loss = parameters.number("stop"),
           .stop_nll = parameters.number_or("stop_nll", is_sampled(parameters) ? 0.1 : 0),
+          .first_rows = parameters.integer_or("first_contexts", is_sampled(parameters) ? 2 : 0),
           .at_stream = true};
+}
+
+/// Tokens from the subject's last one to the end: what a pass of the search runs for each row.
+std::int64_t tail_of(const FactRows& fact) {
+  const PromptRow& bare = fact.rewriting.front();
+  return std::ssize(bare.ids) - bare.lookup;
 }
 
 /// Consecutive facts whose rows fill one chunk: [first, last).
 std::vector<RowRange> fact_chunks(const std::vector<FactRows>& facts) {
   std::vector<RowRange> out;
-  std::int64_t rows = 0;
+  std::int64_t rows = 0, tokens = 0;
   for (std::size_t f = 0; f < facts.size(); ++f) {
-    const auto count = static_cast<std::int64_t>(facts[f].rewriting.size()) + 1;
-    if (out.empty() || rows + count > kChunkRows) {
+    const std::int64_t count = std::ssize(facts[f].rewriting) + 1, own = count * tail_of(facts[f]);
+    if (out.empty() || rows + count > kChunkRows || tokens + own > kChunkTokens) {
       out.emplace_back(f, f);
-      rows = 0;
+      rows = tokens = 0;
     }
     rows += count;
+    tokens += own;
     out.back().second = static_cast<std::int64_t>(f) + 1;
   }
   return out;
@@ -62,11 +75,17 @@ std::vector<RowRange> fact_chunks(const std::vector<FactRows>& facts) {
 
 /// z of all facts, some chunks at a time.
 std::vector<Value> find_values(const Decoder& model, const EditInput& input,
-                               const std::vector<FactRows>& facts) {
+                               const std::vector<FactRows>& all) {
   const std::int64_t layer = input.layers.back();
+  std::vector<std::size_t> order(all.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  // Tails of one length together: a chunk pads to its longest.
+  std::ranges::stable_sort(order, {}, [&](std::size_t f) { return tail_of(all[f]); });
+  std::vector<FactRows> facts;
+  for (const std::size_t f : order) facts.push_back(all[f]);
   const ValueOptions options = value_options(input.parameters);
   const auto chunks = fact_chunks(facts);
-  std::vector<Value> out;
+  std::vector<Value> out(all.size());
   Progress progress("values", facts.size(), Progress::Unit::kItems);
   for (std::size_t first = 0; first < chunks.size(); first += kGroupChunks) {
     const std::size_t last = std::min(chunks.size(), first + kGroupChunks);
@@ -81,9 +100,8 @@ std::vector<Value> find_values(const Decoder& model, const EditInput& input,
     const auto begin = static_cast<std::size_t>(chunks[first].first),
                end = static_cast<std::size_t>(chunks[last - 1].second);
     const RowStates states = read_rows(model, rows, layer, true, std::move(ranges));
-    for (Value& value :
-         optimise_values(model, {&facts[begin], end - begin}, states, layer, options))
-      out.push_back(std::move(value));
+    auto values = optimise_values(model, {&facts[begin], end - begin}, states, layer, options);
+    for (std::size_t f = begin; f < end; ++f) out[order[f]] = std::move(values[f - begin]);
     progress.advance(end - begin);
   }
   progress.finish();

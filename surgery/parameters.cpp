@@ -88,6 +88,11 @@ std::int64_t Parameters::integer(std::string_view name) const {
   return json_.at(std::string(name)).get<std::int64_t>();
 }
 
+std::int64_t Parameters::integer_or(std::string_view name, std::int64_t chosen) const {
+  const Json& value = json_.at(std::string(name));
+  return value.is_string() ? chosen : value.get<std::int64_t>();
+}
+
 const std::string& Parameters::word(std::string_view name) const {
   return json_.at(std::string(name)).get_ref<const std::string&>();
 }

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <optional>
 
 #include <c10/core/GradMode.h>
@@ -25,12 +26,8 @@ struct Search {
   at::Tensor kl_before;  ///< log p of the unedited model at the subject alone [vocab]
   std::vector<at::Tensor> losses;
 
-  [[nodiscard]] std::int64_t rewriting() const {
-    return static_cast<std::int64_t>(rows->rewriting.size());
-  }
-  [[nodiscard]] std::int64_t targets() const {
-    return static_cast<std::int64_t>(rows->target.size());
-  }
+  [[nodiscard]] std::int64_t targets() const { return std::ssize(rows->target); }
+  [[nodiscard]] std::int64_t passes() const { return std::ssize(losses); }
 };
 
 /// What one pass says of one fact.
@@ -43,63 +40,92 @@ struct Part {
 /// The rows of the facts that are still searched, a chunk of its own after some have left.
 struct Batch {
   std::vector<Search*> facts;
-  std::vector<std::int64_t> lengths;
-  at::Tensor tail;
+  std::vector<std::int64_t> rewriting;  ///< rows of each fact, without the subject alone
+  std::vector<std::int64_t> lengths;    ///< of each row's tail
+  at::Tensor tail;                      ///< [1, sum of lengths, d_model]: nothing is padded
   KvCache* prefix;
   std::unique_ptr<KvCache> own_prefix;
 };
 
-/// Keeps the facts whose flag is set.
-void compact(Batch& batch, const std::vector<bool>& keep) {
-  std::vector<Search*> facts;
-  std::vector<std::int64_t> rows, lengths;
+/// Where each row begins in the tail.
+std::vector<std::int64_t> begins_of(const std::vector<std::int64_t>& lengths) {
+  std::vector<std::int64_t> out(lengths.size());
+  std::exclusive_scan(lengths.begin(), lengths.end(), out.begin(), std::int64_t{0});
+  return out;
+}
+
+/// A chunk's tails without their padding, no facts yet.
+Batch packed(const RowChunk& chunk) {
+  Batch out{};
+  std::vector<at::Tensor> tails;
+  for (std::size_t r = 0; r < chunk.lengths.size(); ++r)
+    tails.push_back(chunk.tail[static_cast<std::int64_t>(r)].narrow(0, 0, chunk.lengths[r]));
+  out.lengths = chunk.lengths;
+  out.tail = at::cat(tails).unsqueeze(0);
+  out.prefix = chunk.prefix.get();
+  return out;
+}
+
+/// The rows of the facts whose flag is set: at most the first `most` rewriting ones of each, and
+/// its subject alone.
+Batch part_of(const Batch& batch, const std::vector<bool>& keep, std::int64_t most) {
+  Batch out{};
+  std::vector<std::int64_t> rows;
   std::int64_t row = 0;
   for (std::size_t f = 0; f < batch.facts.size(); ++f) {
-    const std::int64_t count = batch.facts[f]->rewriting() + 1;
-    for (std::int64_t r = row; keep[f] && r < row + count; ++r) {
-      rows.push_back(r);
-      lengths.push_back(batch.lengths[static_cast<std::size_t>(r)]);
+    const std::int64_t count = batch.rewriting[f], used = std::min(most, count);
+    for (std::int64_t r = 0; keep[f] && r <= used; ++r)
+      rows.push_back(row + (r < used ? r : count));
+    if (keep[f]) {
+      out.facts.push_back(batch.facts[f]);
+      out.rewriting.push_back(used);
     }
-    if (keep[f]) facts.push_back(batch.facts[f]);
-    row += count;
+    row += count + 1;
   }
-  batch.facts = std::move(facts);
-  batch.lengths = std::move(lengths);
-  if (batch.facts.empty()) return;
-  batch.tail = batch.tail.index_select(0, at::tensor(rows, at::kLong).to(batch.tail.device()))
-                   .narrow(1, 0, *std::ranges::max_element(batch.lengths))
-                   .contiguous();
-  batch.own_prefix = std::make_unique<KvCache>(batch.prefix->select(rows));
-  batch.prefix = batch.own_prefix.get();
+  if (rows.empty()) return out;
+  const std::vector<std::int64_t> begins = begins_of(batch.lengths);
+  std::vector<at::Tensor> tails;
+  for (const std::int64_t r : rows) {
+    const auto i = static_cast<std::size_t>(r);
+    out.lengths.push_back(batch.lengths[i]);
+    tails.push_back(batch.tail.narrow(1, begins[i], batch.lengths[i]));
+  }
+  out.tail = at::cat(tails, 1);
+  out.own_prefix = std::make_unique<KvCache>(batch.prefix->select(rows));
+  out.prefix = out.own_prefix.get();
+  return out;
 }
 
 /// Index of the fact that each row belongs to.
 at::Tensor owners(const Batch& batch) {
   std::vector<std::int64_t> out;
   for (std::size_t f = 0; f < batch.facts.size(); ++f)
-    out.insert(out.end(), static_cast<std::size_t>(batch.facts[f]->rewriting() + 1),
+    out.insert(out.end(), static_cast<std::size_t>(batch.rewriting[f] + 1),
                static_cast<std::int64_t>(f));
   return at::tensor(out, at::kLong).to(batch.tail.device());
 }
 
-/// Hidden states that predict, fact by fact: T positions of every rewriting row, then the one of
-/// the subject alone.
-at::Tensor predicting(const Batch& batch, const at::Tensor& hidden) {
-  std::vector<at::Tensor> parts;
-  std::int64_t row = 0;
-  for (const Search* fact : batch.facts) {
-    for (std::int64_t r = 0; r < fact->rewriting(); ++r, ++row) {
-      const std::int64_t length = batch.lengths[static_cast<std::size_t>(row)];
-      parts.push_back(hidden[row].narrow(0, length - fact->targets(), fact->targets()));
+/// Positions of the tail that predict, fact by fact: T of every rewriting row, then the one of the
+/// subject alone.
+at::Tensor predicting(const Batch& batch) {
+  const std::vector<std::int64_t> begins = begins_of(batch.lengths);
+  std::vector<std::int64_t> out;
+  std::size_t row = 0;
+  for (std::size_t f = 0; f < batch.facts.size(); ++f) {
+    const std::int64_t targets = batch.facts[f]->targets();
+    for (std::int64_t r = 0; r < batch.rewriting[f]; ++r, ++row) {
+      for (std::int64_t t = 0; t < targets; ++t)
+        out.push_back(begins[row] + batch.lengths[row] - targets + t);
     }
-    parts.push_back(hidden[row++].narrow(0, 0, 1));
+    out.push_back(begins[row++]);
   }
-  return at::cat(parts);
+  return at::tensor(out, at::kLong).to(batch.tail.device());
 }
 
 /// The loss of one fact from its log probabilities [rows * targets + 1, vocab].
-at::Tensor fact_loss(Search& fact, const at::Tensor& log_p, double kl_factor, Part& part) {
-  const std::int64_t rows = fact.rewriting(), targets = fact.targets();
+at::Tensor fact_loss(Search& fact, std::int64_t rows, const at::Tensor& log_p, double kl_factor,
+                     Part& part) {
+  const std::int64_t targets = fact.targets();
   const at::Tensor target =
       at::tensor(std::vector<std::int64_t>(fact.rows->target.begin(), fact.rows->target.end()),
                  at::TensorOptions(at::kLong))
@@ -134,20 +160,23 @@ std::vector<Part> run_pass(const Decoder& model, Batch& batch, std::int64_t laye
   const at::Tensor leaf =
       at::stack(deltas).to(batch.tail.options()).clone().set_requires_grad(with_gradient);
   // A delta goes to the first position of its rows' tails: the subject's last token.
-  const at::Tensor shift = at::constant_pad_nd(leaf.index_select(0, owners(batch)).unsqueeze(1),
-                                               {0, 0, 0, batch.tail.size(1) - 1});
+  const at::Tensor firsts = at::tensor(begins_of(batch.lengths), at::kLong).to(batch.tail.device());
+  const at::Tensor start =
+      batch.tail[0].index_add(0, firsts, leaf.index_select(0, owners(batch))).unsqueeze(0);
   Pass pass;
   pass.cache = batch.prefix;
-  pass.lengths = batch.lengths;
-  const at::Tensor hidden = model.run(batch.tail + shift, layer + 1, model.spec().layers, pass);
-  const at::Tensor log_p = at::log_softmax(model.head(predicting(batch, hidden)), -1);
+  pass.segments = batch.lengths;
+  const at::Tensor hidden = model.run(start, layer + 1, model.spec().layers, pass);
+  const at::Tensor log_p =
+      at::log_softmax(model.head(hidden[0].index_select(0, predicting(batch))), -1);
   at::Tensor loss = at::zeros({}, log_p.options());
   std::vector<Part> parts(batch.facts.size());
   std::int64_t at = 0;
   for (std::size_t f = 0; f < batch.facts.size(); ++f) {
     Search& fact = *batch.facts[f];
-    const std::int64_t count = fact.rewriting() * fact.targets() + 1;
-    loss = loss + fact_loss(fact, log_p.narrow(0, at, count), kl_factor, parts[f]);
+    const std::int64_t count = batch.rewriting[f] * fact.targets() + 1;
+    loss =
+        loss + fact_loss(fact, batch.rewriting[f], log_p.narrow(0, at, count), kl_factor, parts[f]);
     at += count;
   }
   if (with_gradient) {
@@ -157,8 +186,8 @@ std::vector<Part> run_pass(const Decoder& model, Batch& batch, std::int64_t laye
   return parts;
 }
 
-/// Notes the losses of a pass and says whether the search goes on.
-bool goes_on(Search& fact, const Part& part, std::int64_t step, std::int64_t layer,
+/// Notes the losses of a pass and says whether the search goes on: for `steps` passes at most.
+bool goes_on(Search& fact, const Part& part, std::int64_t layer, std::int64_t steps,
              const ValueOptions& options) {
   const double decay =
       options.weight_decay * fact.delta.norm().item<double>() / (fact.norm * fact.norm);
@@ -166,10 +195,10 @@ bool goes_on(Search& fact, const Part& part, std::int64_t step, std::int64_t lay
   fact.losses.push_back(at::tensor({total, part.nll, kl, decay, part.probability}, at::kDouble));
   if (!std::isfinite(total)) {
     fail(ErrorKind::kNumeric, "edit",
-         fmt::format("the loss is not finite at step {} of layer {}", step, layer));
+         fmt::format("the loss is not finite at step {} of layer {}", fact.passes() - 1, layer));
   }
   const bool sure = options.stop_nll > 0 && part.all_first && part.worst_nll < options.stop_nll;
-  return step + 1 < options.steps && total >= options.stop_loss && !sure;
+  return fact.passes() < steps && total >= options.stop_loss && !sure;
 }
 
 void take_step(Search& fact, at::Tensor gradient, const ValueOptions& options) {
@@ -182,20 +211,34 @@ void take_step(Search& fact, at::Tensor gradient, const ValueOptions& options) {
     fact.delta = fact.delta * (options.clamp * fact.norm / grown);
 }
 
-void search_chunk(const Decoder& model, Batch& batch, std::int64_t layer,
+/// Passes over a batch until every fact is sure or has had `steps` passes.
+void search_batch(const Decoder& model, Batch batch, std::int64_t layer, std::int64_t steps,
                   const ValueOptions& options) {
-  for (std::int64_t step = 0; !batch.facts.empty(); ++step) {
+  while (!batch.facts.empty()) {
     check_interrupted();
     at::Tensor gradients;
-    const auto parts =
-        run_pass(model, batch, layer, options.kl, step + 1 < options.steps, gradients);
+    const bool more = std::ranges::any_of(
+        batch.facts, [&](const Search* fact) { return fact->passes() + 1 < steps; });
+    const auto parts = run_pass(model, batch, layer, options.kl, more, gradients);
     std::vector<bool> keep;
     for (std::size_t f = 0; f < parts.size(); ++f) {
-      keep.push_back(goes_on(*batch.facts[f], parts[f], step, layer, options));
+      keep.push_back(goes_on(*batch.facts[f], parts[f], layer, steps, options));
       if (keep.back()) take_step(*batch.facts[f], gradients[static_cast<std::int64_t>(f)], options);
     }
-    if (!std::ranges::all_of(keep, std::identity{})) compact(batch, keep);
+    if (!std::ranges::all_of(keep, std::identity{})) batch = part_of(batch, keep, INT64_MAX);
   }
+}
+
+/// First on few rows of each fact, then on all of them.
+void search_chunk(const Decoder& model, Batch batch, std::int64_t layer,
+                  const ValueOptions& options) {
+  const bool fewer = std::ranges::any_of(
+      batch.rewriting, [&](std::int64_t rows) { return rows > options.first_rows; });
+  if (options.first_rows > 0 && options.steps > 1 && fewer) {
+    const std::vector<bool> all(batch.facts.size(), true);
+    search_batch(model, part_of(batch, all, options.first_rows), layer, options.steps / 2, options);
+  }
+  search_batch(model, std::move(batch), layer, options.steps, options);
 }
 
 }  // namespace
@@ -216,7 +259,7 @@ std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRow
   for (const FactRows& fact : facts) {
     if (batches.empty() || row == chunk->first + chunk->tail.size(0)) {
       if (!batches.empty()) ++chunk;
-      batches.push_back({{}, chunk->lengths, chunk->tail, chunk->prefix.get(), nullptr});
+      batches.push_back(packed(*chunk));
     }
     const at::Tensor& start =
         options.at_stream ? chunk->tail[row - chunk->first][0] : states.values[row];
@@ -229,10 +272,11 @@ std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRow
                         {},
                         {}});
     batches.back().facts.push_back(&searches.back());
-    row += searches.back().rewriting() + 1;
+    batches.back().rewriting.push_back(std::ssize(fact.rewriting));
+    row += std::ssize(fact.rewriting) + 1;
   }
   for_each_chunk(static_cast<std::int64_t>(batches.size()), [&](std::int64_t c) {
-    search_chunk(model, batches[static_cast<std::size_t>(c)], layer, options);
+    search_chunk(model, std::move(batches[static_cast<std::size_t>(c)]), layer, options);
   });
   std::vector<Value> out;
   for (const Search& fact : searches)

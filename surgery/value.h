@@ -30,6 +30,9 @@ struct ValueOptions {
   double stop_loss = 0.05;  ///< stop when the loss is below
   double stop_nll =
       0;  ///< stop when every target token is the arg max and the NLL of every row is below
+  /// Rewriting rows that the search begins with, the bare one first; once the target is sure on
+  /// them, or after half of the steps, all rows count. 0 = all from the start.
+  std::int64_t first_rows = 0;
   bool at_stream = false;  ///< v_0 is the residual stream, not the down projection's output
 };
 

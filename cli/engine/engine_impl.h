@@ -34,6 +34,7 @@ void prepare_runtime(const RuntimeOptions& runtime);
 class EngineImpl final : public Engine {
  public:
   Json about() override;
+  Json plan_run(const fs::path& model, const RuntimeOptions& runtime) override;
   Json forward(const ForwardRequest& request, const RuntimeOptions& runtime) override;
   std::vector<Generation> generate(const GenerateRequest& request, const RuntimeOptions& runtime,
                                    const TextSink& sink) override;

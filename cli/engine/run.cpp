@@ -2,10 +2,26 @@
 
 #include "cli/engine/engine_impl.h"
 #include "model/generate.h"
+#include "model/load_options.h"
 #include "model/sampling.h"
 #include "model/score.h"
 
 namespace lancet {
+
+Json EngineImpl::plan_run(const fs::path& model, const RuntimeOptions& runtime) {
+  constexpr std::uint64_t kProgram = 300ULL << 20;  ///< libraries, tokenizer, activations
+  const ModelSource source = ModelSource::open(model);
+  const DecoderSpec spec = Decoder::describe(source);
+  const WeightSizes sizes = weight_sizes(source, load_options(runtime));
+  return {{"plan", true},
+          {"model", model.string()},
+          {"architecture", spec.model_type},
+          {"layers", spec.layers},
+          {"offload", runtime.offload},
+          {"weights_stored", sizes.stored},
+          {"weights_memory", sizes.loaded},
+          {"peak_memory", sizes.loaded + kProgram}};
+}
 
 std::vector<Generation> EngineImpl::generate(const GenerateRequest& request,
                                              const RuntimeOptions& runtime, const TextSink& sink) {

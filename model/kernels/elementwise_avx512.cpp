@@ -2,7 +2,9 @@
 #if defined(__x86_64__)
 
 // gcc 12 takes the undefined operands inside its own intrinsics for uninitialised variables.
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 
 #include <cmath>

@@ -45,6 +45,9 @@ constexpr Parameter kNumbers[] = {
      "stop when the target is the arg max in every row and every NLL is below, 0 = off; auto: 0.1 "
      "with sampled contexts, else 0"},
     {"context_count", 20, 0, 200, true, "sampled texts before the prompt, beside the bare one"},
+    {"first_contexts", kAuto, 0, 200, true,
+     "contexts, the bare prompt among them, that the search for v* begins with until the target is "
+     "sure there, 0 = all from the start; auto: 5 with sampled contexts, else 0"},
     {"protect", kAuto, 0, 1e6, false,
      "weight of the keys of other subjects in the same prompt, beside C; auto: 10 with sampled "
      "contexts, else 0"},
@@ -129,7 +132,8 @@ ValueOptions value_options(const Parameters& parameters) {
           parameters.number("kl"),
           parameters.number("weight_decay"),
           parameters.number("stop"),
-          parameters.number_or("stop_nll", is_sampled(parameters) ? 0.1 : 0)};
+          parameters.number_or("stop_nll", is_sampled(parameters) ? 0.1 : 0),
+          parameters.integer_or("first_contexts", is_sampled(parameters) ? 5 : 0)};
 }
 
 struct OneEdit {

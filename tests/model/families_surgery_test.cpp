@@ -172,3 +172,47 @@ TEST_CASE(
     CHECK(std::abs(numeric - exact) < tolerance::kFiniteDifference * exact);
   }
 }
+
+TEST_CASE("families: segments of one row stand behind the rows of a cache, gradients too") {
+  for (const std::string& name : family_names()) {
+    INFO(name);
+    const Decoder model = load_tiny(name);
+    const std::int64_t layers = model.spec().layers;
+    const at::Tensor first = some_ids(name).narrow(0, 0, 1);
+    const at::Tensor ids = at::cat({first, first.flip({1}), first.roll({7}, {1})});
+    const std::vector<std::int64_t> before{3, 0, 9}, tails{4, 6, 1};
+    KvCache cache(model.spec(), 3, 9, model.options());
+    {
+      const c10::AutoGradMode off(false);
+      Pass prompt;
+      prompt.cache = &cache;
+      prompt.append = true;
+      prompt.lengths = {3, 1, 9};
+      (void)model.run(model.embed(ids.narrow(1, 0, 9).contiguous()), 0, layers, prompt);
+      cache.advance(prompt.lengths);
+      cache.truncate(before);
+    }
+    const at::Tensor start = model.embed(ids.narrow(1, 10, 6).contiguous()).detach();
+    const auto packed_of = [&](const at::Tensor& padded) {
+      std::vector<at::Tensor> parts;
+      for (std::size_t b = 0; b < tails.size(); ++b)
+        parts.push_back(padded[static_cast<std::int64_t>(b)].narrow(0, 0, tails[b]));
+      return at::cat(parts).unsqueeze(0);
+    };
+    const at::Tensor rows = start.clone().requires_grad_(true);
+    Pass padded;
+    padded.cache = &cache;
+    padded.lengths = tails;
+    const at::Tensor apart = packed_of(model.run(rows, 0, layers, padded));
+    const at::Tensor row = packed_of(start).clone().requires_grad_(true);
+    Pass packed;
+    packed.cache = &cache;
+    packed.segments = tails;
+    const at::Tensor together = model.run(row, 0, layers, packed);
+    CHECK(relative(together.detach(), apart.detach()) < tolerance::kSameModel);
+    const at::Tensor slope = at::randn(together.sizes(), at::kFloat);
+    const auto own = torch::autograd::grad({(together * slope).sum()}, {row});
+    const auto each = torch::autograd::grad({(apart * slope).sum()}, {rows});
+    CHECK(relative(own[0], packed_of(each[0])) < 10 * tolerance::kSameModel);
+  }
+}

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <span>
 
 namespace lancet::reference {
 namespace {
@@ -270,17 +271,16 @@ class Rome {
   Model model_;
   std::vector<double> before_;  ///< log p of the unedited model at the KL row
 
-  [[nodiscard]] Loss loss(const std::vector<double>& delta, double start_norm) {
+  [[nodiscard]] Loss loss(const std::vector<double>& delta, double start_norm, std::size_t used) {
     Vec variable;
     for (std::size_t i = 0; i < delta.size(); ++i) {
       variable.emplace_back(delta[i]);
       variable.back().d[i] = 1;
     }
-    const auto rows = static_cast<double>(p_.rewriting.size()),
-               tokens = static_cast<double>(p_.target.size());
+    const auto rows = static_cast<double>(used), tokens = static_cast<double>(p_.target.size());
     Dual nll(0);
     double probability = 0;
-    for (const Prompt& prompt : p_.rewriting) {
+    for (const Prompt& prompt : std::span(p_.rewriting).first(used)) {
       const auto run = model_.run(prompt.ids, p_.layer, prompt.lookup, variable);
       Dual row(0);
       for (std::size_t t = 0; t < p_.target.size(); ++t) {
@@ -312,10 +312,15 @@ class Rome {
                                std::vector<std::vector<double>>& losses) {
     const double start_norm = norm_of(start);
     std::vector<double> delta(kModel, 0), m(kModel, 0), v(kModel, 0);
-    for (int step = 0; step < p_.steps; ++step) {
-      const Loss now = loss(delta, start_norm);
+    bool few = p_.first_rows > 0;
+    for (int pass = 0, step = 0; pass < p_.steps; ++pass) {
+      const Loss now = loss(delta, start_norm, few ? p_.first_rows : p_.rewriting.size());
       losses.push_back(now.terms);
-      if (now.total.v < p_.stop || step + 1 == p_.steps) break;
+      if (few && (now.total.v < p_.stop || pass + 1 >= p_.steps / 2)) {
+        few = false;
+        continue;
+      }
+      if (now.total.v < p_.stop || pass + 1 == p_.steps) break;
       for (std::size_t i = 0; i < delta.size(); ++i) {
         const double g = now.total.d[i];
         m[i] = 0.9 * m[i] + 0.1 * g;
@@ -324,6 +329,7 @@ class Rome {
                      v_hat = v[i] / (1 - std::pow(0.999, step + 1));
         delta[i] -= p_.lr * m_hat / (std::sqrt(v_hat) + 1e-8);
       }
+      ++step;
       const double size = norm_of(delta);
       if (size > p_.clamp * start_norm) {
         for (double& value : delta) value *= p_.clamp * start_norm / size;

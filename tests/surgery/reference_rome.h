@@ -26,6 +26,7 @@ struct Problem {
   std::vector<double> covariance;  ///< [d_ff, d_ff]
   int steps = 25;
   bool at_stream = false;  ///< v_0 is the stream leaving the block (MEMIT), not the MLP's output
+  std::size_t first_rows = 0;  ///< rows of the first passes (value.h), 0 = all
   double lr = 0.5, clamp = 4, kl = 0.0625, weight_decay = 1e-3, stop = 0.05;
 };
 

@@ -66,14 +66,16 @@ Fact tiny_fact(const std::string& prompt, const std::string& subject, const std:
 }
 
 reference::Solution solve_plainly(const Tiny& tiny, const FactRows& rows, std::int64_t layer,
-                                  const at::Tensor& covariance, int steps) {
+                                  const at::Tensor& covariance, int steps,
+                                  std::size_t first_rows = 0) {
   reference::Problem problem{.weights = tiny.weights,
                              .rewriting = {},
                              .subject = {rows.subject_only.ids, rows.subject_only.lookup},
                              .target = rows.target,
                              .layer = layer,
                              .covariance = to_vector(covariance),
-                             .steps = steps};
+                             .steps = steps,
+                             .first_rows = first_rows};
   for (const PromptRow& row : rows.rewriting) problem.rewriting.push_back({row.ids, row.lookup});
   return reference::rome(problem);
 }
@@ -99,20 +101,21 @@ TEST_CASE("rome: the reference's forward pass is the engine's") {
 }
 
 TEST_CASE("rome: key, losses, value and update are those of a plain float64 implementation") {
-  const auto [seed, layer, prompt, subject, target] =
-      GENERATE(table<std::uint64_t, std::int64_t, std::string, std::string, std::string>(
-          {{1, 0, "the {} c", "ab", "the"},
-           {2, 1, "{} a c", "b", "the a b"},
-           {3, 1, "c b {} the", "a c", "b"},
-           {4, 2, "the {}", "cab", "c"}}));
-  CAPTURE(seed, layer, prompt);
+  const auto [seed, layer, prompt, subject, target, first] =
+      GENERATE(table<std::uint64_t, std::int64_t, std::string, std::string, std::string, int>(
+          {{1, 0, "the {} c", "ab", "the", 0},
+           {2, 1, "{} a c", "b", "the a b", 2},
+           {3, 1, "c b {} the", "a c", "b", 0},
+           {4, 2, "the {}", "cab", "c", 3}}));
+  CAPTURE(seed, layer, prompt, first);
   const Tiny tiny(seed);
   const at::Tensor covariance = random_covariance(tiny_edit::kFf);
   const Fact fact = tiny_fact(prompt, subject, target);
   const Editor& editor = find_editor("rome");
-  const Parameters parameters(
-      editor.numbers, editor.words,
-      {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "20"}});
+  const Parameters parameters(editor.numbers, editor.words,
+                              {{"contexts", write_contexts(tiny.scratch).string()},
+                               {"steps", "20"},
+                               {"first_contexts", std::to_string(first)}});
   const EditPlan plan = editor.plan({tiny.model,
                                      tiny.tokenizer,
                                      {fact},
@@ -120,8 +123,8 @@ TEST_CASE("rome: key, losses, value and update are those of a plain float64 impl
                                      [&](std::int64_t) { return covariance; },
                                      parameters,
                                      0});
-  const auto expected =
-      solve_plainly(tiny, fact_rows(tiny.tokenizer, fact, kContexts), layer, covariance, 20);
+  const auto expected = solve_plainly(tiny, fact_rows(tiny.tokenizer, fact, kContexts), layer,
+                                      covariance, 20, static_cast<std::size_t>(first));
 
   const FactTrace& trace = plan.traces.front();
   CHECK(relative_distance(to_vector(trace.keys.front().second), expected.key) <
