@@ -167,6 +167,7 @@ Json Run::train(const TrainSink& sink) {
                    .ranks = ranks_,
                    .pairs = loss_.loss->needs.pairs,
                    .rollouts = rollouts ? &*rollouts : nullptr});
+  keep_freed_memory();
   const RunState state = trainer.run(from);
   Json result = result_json(state, trainer.stopped_early());
   if (!speaks) return result;
