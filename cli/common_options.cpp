@@ -14,6 +14,11 @@ void declare_common(CLI::App& app, CommonOptions& common) {
   group->add_option("--device", common.runtime.device, "auto, cpu, cuda or cuda:N (default auto)");
   group->add_option("--dtype", common.runtime.dtype,
                     "float32, bfloat16 or float16: of the computation, or of what is written");
+  group
+      ->add_option("--offload", common.runtime.offload,
+                   "disk: leave the matrices of a model that runs in its files and read them as "
+                   "they are used, for models larger than memory; none (default)")
+      ->check(CLI::IsMember({"none", "disk"}));
   group->add_option("--memory", common.memory, "Bound on working memory (default 1GiB)");
   group->add_flag("--quiet", common.quiet, "No notes and no progress on standard error");
   group->add_flag("--verbose", common.verbose, "More notes on standard error");

@@ -21,6 +21,8 @@ class Engine {
   virtual ~Engine() = default;
   /// {libtorch, cuda, cpu, threads, parallel: ...}
   [[nodiscard]] virtual Json about() = 0;
+  /// What a command that runs `model` would hold in memory, from headers: the JSON of its --plan.
+  [[nodiscard]] virtual Json plan_run(const fs::path& model, const RuntimeOptions& runtime) = 0;
   [[nodiscard]] virtual Json forward(const ForwardRequest& request,
                                      const RuntimeOptions& runtime) = 0;
   /// The model stays loaded until another one is asked for.

@@ -14,6 +14,7 @@
 #include "formats/config/hf_config.h"
 #include "formats/names/name_map.h"
 #include "formats/quant/decode.h"
+#include "formats/quant/scaled_weights.h"
 
 namespace lancet {
 namespace {
@@ -132,13 +133,30 @@ ModelSource ModelSource::open(const fs::path& model, const fs::path& adapter) {
   } else {
     source.tensors_ = source.checkpoint_->tensors();
     std::ranges::sort(source.tensors_, {}, &TensorInfo::name);
-    source.permuted_heads_.assign(source.tensors_.size(), 0);
     if (const auto text = source.checkpoint_->side_file("config.json")) {
       source.config_ = parse_config(*source.checkpoint_, *text);
+      source.open_quantised();
     }
+    source.permuted_heads_.assign(source.tensors_.size(), 0);
   }
   if (!adapter.empty()) source.lay_over(adapter);
   return source;
+}
+
+/// What is not decoded here is said when weights are read: headers can be looked at all the same.
+void ModelSource::open_quantised() {
+  const auto found = config_->find("quantization_config");
+  if (found == config_->end() || found->is_null()) return;
+  try {
+    scaled_ = ScaledWeights::open(checkpoint_, *config_);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kMismatch) throw;
+    undecoded_ = fmt::format("{}: {}", shown(*checkpoint_), error.message());
+    hint_ = error.hint();
+    return;
+  }
+  tensors_ = scaled_->tensors();
+  config_->erase("quantization_config");
 }
 
 void ModelSource::lay_over(const fs::path& adapter) {
@@ -275,12 +293,24 @@ void ModelSource::check_readable(const TensorInfo& tensor, std::int64_t row_begi
     fail(ErrorKind::kInternal, kOperation,
          fmt::format("rows [{}, {}) of '{}'", row_begin, row_end, printable(tensor.name)));
   }
-  if (config_ && config_->contains("quantization_config")) {
-    fail(ErrorKind::kMismatch, kOperation,
-         fmt::format("{}: expected plain weights, found a quantization_config in config.json",
-                     shown(*checkpoint_)),
-         "this version decodes GGUF's quantised types only");
+  check_decodable();
+}
+
+void ModelSource::check_decodable() const {
+  if (!undecoded_.empty()) fail(ErrorKind::kMismatch, kOperation, undecoded_, hint_);
+}
+
+void ModelSource::read_elements(const TensorInfo& tensor, std::uint64_t begin,
+                                std::span<float> out) const {
+  check_decodable();
+  const std::uint64_t total = tensor.elements();
+  if (begin > total || out.size() > total - begin) {
+    fail(ErrorKind::kInternal, kOperation,
+         fmt::format("elements [{}, {}) of '{}'", begin, begin + out.size(),
+                     printable(tensor.name)));
   }
+  const TensorInfo* base = unadapted(tensor);
+  base == nullptr ? read_range(tensor, begin, out) : read_adapted(*base, begin, out);
 }
 
 void ModelSource::read_f32(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
@@ -296,29 +326,36 @@ void ModelSource::read_f32(const TensorInfo& tensor, std::int64_t row_begin, std
   }
 }
 
-/// As stored.
+/// Without an adapter.
 void ModelSource::read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                             std::span<float> out) const {
-  const Rows rows = rows_of(tensor);
+  const std::uint64_t width = rows_of(tensor).width;
+  const auto first = static_cast<std::uint64_t>(row_begin);
+  const std::uint64_t grain = std::max<std::uint64_t>(1, kChunkElements / width);
+  parallel::for_chunks(
+      static_cast<std::size_t>(row_end - row_begin), grain, [&](std::size_t a, std::size_t b) {
+        read_range(tensor, (first + a) * width, out.subspan(a * width, (b - a) * width));
+      });
+}
+
+/// Elements without an adapter, by one thread.
+void ModelSource::read_range(const TensorInfo& tensor, std::uint64_t begin,
+                             std::span<float> out) const {
+  if (scaled_ && scaled_->decodes(tensor.name)) return scaled_->read(tensor.name, begin, out);
   const Bytes data = checkpoint_->data(tensor);
   const std::int64_t head = permuted_head_dim(tensor);
   const std::uint64_t total = tensor.elements();
-  const auto first = static_cast<std::uint64_t>(row_begin);
-  const std::uint64_t grain = std::max<std::uint64_t>(1, kChunkElements / rows.width);
-  parallel::for_chunks(
-      static_cast<std::size_t>(row_end - row_begin), grain, [&](std::size_t a, std::size_t b) {
-        if (head == 0) {
-          decode_elements(tensor.dtype, data, total, (first + a) * rows.width,
-                          out.subspan(a * rows.width, (b - a) * rows.width));
-          return;
-        }
-        for (std::size_t r = a; r < b; ++r) {
-          const auto stored =
-              static_cast<std::uint64_t>(gguf_row(row_begin + static_cast<std::int64_t>(r), head));
-          decode_elements(tensor.dtype, data, total, stored * rows.width,
-                          out.subspan(r * rows.width, rows.width));
-        }
-      });
+  if (head == 0) return decode_elements(tensor.dtype, data, total, begin, out);
+  const std::uint64_t width = rows_of(tensor).width;
+  while (!out.empty()) {
+    const std::uint64_t column = begin % width;
+    const std::uint64_t count = std::min<std::uint64_t>(out.size(), width - column);
+    const auto stored =
+        static_cast<std::uint64_t>(gguf_row(static_cast<std::int64_t>(begin / width), head));
+    decode_elements(tensor.dtype, data, total, stored * width + column, out.first(count));
+    begin += count;
+    out = out.subspan(count);
+  }
 }
 
 void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
@@ -327,7 +364,7 @@ void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
   const auto bytes = dtype_bytes(tensor.dtype, rows.width);
   if (!bytes) fail(ErrorKind::kInternal, kOperation, "rows of a type that does not fill bytes");
   check_readable(tensor, row_begin, row_end, out.size(), *bytes);
-  if (unadapted(tensor) != nullptr) {
+  if (unadapted(tensor) != nullptr || (scaled_ && scaled_->decodes(tensor.name))) {
     std::vector<float> values(static_cast<std::uint64_t>(row_end - row_begin) * rows.width);
     read_f32(tensor, row_begin, row_end, values);
     encode_f32(tensor.dtype, values, out);
@@ -345,14 +382,29 @@ void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
 void ModelSource::release(const TensorInfo& tensor, std::uint64_t offset,
                           std::uint64_t length) const {
   if (unadapted(tensor) != nullptr) return;  // other offsets than those in the file
+  if (scaled_ && scaled_->decodes(tensor.name)) {
+    const std::uint64_t width = dtype_info(tensor.dtype).block_bits / 8;
+    scaled_->release(tensor.name, offset / width, (length + width - 1) / width);
+    return;
+  }
   checkpoint_->files()[tensor.file].release(tensor.offset + offset, length);
 }
 
+void ModelSource::prefetch(const TensorInfo& tensor, std::uint64_t offset,
+                           std::uint64_t length) const {
+  const bool stored = unadapted(tensor) == nullptr && !(scaled_ && scaled_->decodes(tensor.name));
+  if (stored) checkpoint_->files()[tensor.file].prefetch(tensor.offset + offset, length);
+}
+
 Bytes ModelSource::raw(const TensorInfo& tensor) const {
-  if (dtype_info(tensor.dtype).quantized || permuted_head_dim(tensor) != 0 ||
-      unadapted(tensor) != nullptr)
+  return dtype_info(tensor.dtype).quantized ? Bytes() : in_order(tensor);
+}
+
+Bytes ModelSource::in_order(const TensorInfo& tensor) const {
+  if (permuted_head_dim(tensor) != 0 || unadapted(tensor) != nullptr ||
+      (scaled_ && scaled_->decodes(tensor.name)))
     return {};
-  check_readable(tensor, 0, 0, 0, 1);
+  check_decodable();
   return checkpoint_->data(tensor);
 }
 
@@ -366,7 +418,7 @@ std::map<std::string, std::string> ModelSource::side_files() const {
   for (const std::string_view name : kSideFiles) {
     if (auto text = checkpoint_->side_file(name)) files.emplace(name, std::move(*text));
   }
-  if (overlay_ && config_) files["config.json"] = dump_json(*config_, 2) + "\n";
+  if ((overlay_ || scaled_) && config_) files["config.json"] = dump_json(*config_, 2) + "\n";
   return files;
 }
 

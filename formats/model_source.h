@@ -18,6 +18,7 @@
 namespace lancet {
 
 class AdapterOverlay;
+class ScaledWeights;
 
 /// A MODEL of the command line: a path, or MODEL+ADAPTER where no such path exists and what stands
 /// before the last fitting '+' does. `adapter` is empty for a model alone.
@@ -39,9 +40,11 @@ class ModelSource {
   [[nodiscard]] const AdapterOverlay* overlay() const noexcept { return overlay_.get(); }
 
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
-  /// config.json of transformers. kInput when there is none (a lone .safetensors).
+  /// config.json of transformers, without quantization_config where the weights are decoded. kInput
+  /// when there is none (a lone .safetensors).
   [[nodiscard]] const Json& config() const;
-  /// Hugging Face names and shapes; dtype is the stored one (Q4_1, BF16, ...). Sorted by name.
+  /// Hugging Face names and shapes; dtype is the stored one (Q4_1, BF16, ...), of weights with
+  /// scales the one that config.json names. Sorted by name.
   [[nodiscard]] const std::vector<TensorInfo>& tensors() const noexcept { return tensors_; }
   [[nodiscard]] const TensorInfo* find(std::string_view name) const noexcept;
   [[nodiscard]] const TensorInfo& at(std::string_view name) const;  ///< kMismatch with a suggestion
@@ -50,6 +53,11 @@ class ModelSource {
   /// decoded to float32 in Hugging Face order. out.size() == rows * elements per row.
   void read_f32(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                 std::span<float> out) const;
+  /// Elements [begin, begin + out.size()) of a tensor, counted in Hugging Face order: any part of
+  /// it, by one thread.
+  void read_elements(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
+  /// kMismatch where the weights are quantised in a way that is not decoded here.
+  void check_decodable() const;
   /// The same rows as stored bytes (plain dtypes only), in Hugging Face order.
   void read_stored(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                    std::span<std::byte> out) const;
@@ -62,6 +70,10 @@ class ModelSource {
   /// The tensor's bytes where they already are a plain dtype in Hugging Face order (no copy), else
   /// empty.
   [[nodiscard]] Bytes raw(const TensorInfo& tensor) const;
+  /// The same of any dtype: ggml's blocks too.
+  [[nodiscard]] Bytes in_order(const TensorInfo& tensor) const;
+  /// Asks the system to read stored bytes of a tensor ahead of their use.
+  void prefetch(const TensorInfo& tensor, std::uint64_t offset, std::uint64_t length) const;
 
   /// Files of a Hugging Face directory other than weights, by name, as transformers wants them:
   /// config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
@@ -80,12 +92,16 @@ class ModelSource {
 
   std::shared_ptr<const AdapterOverlay> overlay_;
   std::map<std::string, TensorInfo, std::less<>> unadapted_;  ///< as stored, of changed tensors
+  std::shared_ptr<const ScaledWeights> scaled_;               ///< null: as the file has them
+  std::string undecoded_, hint_;  ///< why weights cannot be read; empty = they can
 
   void open_gguf();
+  void open_quantised();
   void lay_over(const fs::path& adapter);
   [[nodiscard]] const TensorInfo* unadapted(const TensorInfo& tensor) const;
   void read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                  std::span<float> out) const;
+  void read_range(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
   void read_adapted(const TensorInfo& base, std::uint64_t begin, std::span<float> out) const;
   void check_readable(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                       std::uint64_t out_size, std::uint64_t per_row) const;

@@ -1,6 +1,8 @@
 // attend() by our own kernels. One task = one text and key/value head: its queries, `group` heads
-// of every token, times the scale, are the rows of the two products Q K^T and P V, so K and V are
-// read as they lie. The backward pass computes the probabilities again rather than keep them:
+// of every token, times the scale, are the rows of the two products Q K^T and P V. V is read as it
+// lies, K (backwards V, too) turned once for a task: a sum over the few elements of a head is one
+// chain then, and no block of queries packs it again. The backward pass computes the probabilities
+// again rather than keep them:
 //   dP = dO V^T,  dS = P * (dP - rowsum(P * dP)),  dQ = dS K,  dK = dS^T Q,  dV = P^T dO.
 
 #include <algorithm>
@@ -12,7 +14,6 @@
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/kernels/gemm.h"
-#include "model/rowwise.h"
 
 namespace lancet {
 namespace {
@@ -29,13 +30,6 @@ void run_all(const Job& job) {
   for (std::int64_t i = 0; i < tiles; ++i) kernels::run_tile(job, i);
 }
 
-/// c[m, n] = a[m, d] w[n, d]^T
-void times_transposed(const float* a, std::int64_t m, Rows w, std::int64_t n, std::int64_t d,
-                      float* c, std::int64_t ldc) {
-  run_all(kernels::LinearJob{a, d, w.data, kernels::WeightType::kF32, w.stride, c, ldc, m, n, d,
-                             false, 1});
-}
-
 /// c[m, d] (+)= a[m, n] w[n, d]
 void times(const float* a, std::int64_t lda, std::int64_t m, Rows w, std::int64_t n, std::int64_t d,
            float* c, std::int64_t ldc, bool accumulate) {
@@ -45,7 +39,7 @@ void times(const float* a, std::int64_t lda, std::int64_t m, Rows w, std::int64_
 
 /// Reused by the tasks of a thread; grows to the largest task it has seen.
 struct Scratch {
-  std::vector<float> scores, gradient, turned, keys, values, rows;
+  std::vector<float> scores, gradient, turned, keys, values, rows, turned_keys, turned_values;
 };
 
 Scratch& scratch() {
@@ -57,6 +51,28 @@ float* sized(std::vector<float>& buffer, std::int64_t count) {
   if (static_cast<std::int64_t>(buffer.size()) < count)
     buffer.resize(static_cast<std::size_t>(count));
   return buffer.data();
+}
+
+/// The transpose of from[rows, columns], its rows `stride` apart. A few rows at a time, so that
+/// both sides are touched a cache line at a time.
+void transpose(Rows from, std::int64_t rows, std::int64_t columns, float* to, std::int64_t stride) {
+  constexpr std::int64_t kBlock = 16;
+  for (std::int64_t first = 0; first < rows; first += kBlock) {
+    const std::int64_t count = std::min(kBlock, rows - first);
+    for (std::int64_t c = 0; c < columns; ++c) {
+      const float* const x = from.data + first * from.stride + c;
+      float* const y = to + c * stride + first;
+      for (std::int64_t r = 0; r < count; ++r) y[r] = x[r * from.stride];
+    }
+  }
+}
+
+/// [d, rows] of x [rows, d]; the row stride is no power of two.
+Rows turned(Rows x, std::int64_t rows, std::int64_t d, std::vector<float>& buffer) {
+  const std::int64_t stride = (rows + 15) / 16 * 16 + 16;
+  float* const to = sized(buffer, d * stride);
+  transpose(x, rows, d, to, stride);
+  return {to, stride};
 }
 
 /// Keys and values of one task: positions [0, start + tokens), in place where they already lie
@@ -146,12 +162,13 @@ void forward_task(const float* q, const Context& context, const AttentionShape& 
   const AttentionText& text = s.text(b);
   const std::int64_t rows = text.tokens * s.group;
   const std::int64_t block = block_rows(start + text.tokens);
+  const Rows keys_turned = turned(context.keys, start + text.tokens, s.d, scratch().turned_keys);
   for (std::int64_t first = 0; first < rows; first += block) {
     const std::int64_t m = std::min(block, rows - first);
     const std::int64_t keys = seen(first + m - 1, start, s, pass).second;
     float* scores = sized(scratch().scores, m * keys);
     float* result = sized(scratch().rows, m * s.d);
-    times_transposed(q + first * s.d, m, context.keys, keys, s.d, scores, keys);
+    times(q + first * s.d, s.d, m, keys_turned, s.d, keys, scores, keys, false);
     for (std::int64_t r = 0; r < m; ++r) {
       const auto [begin, end] = seen(first + r, start, s, pass);
       softmax_seen(scores + r * keys, begin, end, keys);
@@ -180,12 +197,6 @@ at::Tensor forward_all(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   return out;
 }
 
-void transpose(const float* from, std::int64_t rows, std::int64_t columns, float* to) {
-  for (std::int64_t c = 0; c < columns; ++c) {
-    for (std::int64_t r = 0; r < rows; ++r) to[c * rows + r] = from[r * columns + c];
-  }
-}
-
 /// Pointers of one task's gradients. d_q in the order of q; d_k, d_v [tokens, kv_heads, d] of text
 /// b and head g, zero at first; d_out as `out` of forward_task.
 struct TaskGradients {
@@ -199,14 +210,17 @@ void backward_task(const float* q, const Context& context, const AttentionShape&
   const std::int64_t start = position_of(pass, b, 0);
   const AttentionText& text = s.text(b);
   const std::int64_t rows = text.tokens * s.group;
-  const std::int64_t block = block_rows(start + text.tokens);
+  const std::int64_t total = start + text.tokens;
+  const std::int64_t block = block_rows(total);
+  const Rows keys_turned = turned(context.keys, total, s.d, scratch().turned_keys);
+  const Rows values_turned = turned(context.values, total, s.d, scratch().turned_values);
   for (std::int64_t first = 0; first < rows; first += block) {
     const std::int64_t m = std::min(block, rows - first);
     const std::int64_t keys = seen(first + m - 1, start, s, pass).second;
     const std::int64_t own = keys - start;
     float* p = sized(scratch().scores, m * keys);
     float* ds = sized(scratch().gradient, m * keys);
-    float* turned = sized(scratch().turned, m * keys);
+    float* by_key = sized(scratch().turned, m * keys);
     float* d_rows = sized(scratch().rows, m * s.d);
     for (std::int64_t r = 0; r < m; ++r) {
       const std::int64_t t = (first + r) / s.group;
@@ -214,18 +228,18 @@ void backward_task(const float* q, const Context& context, const AttentionShape&
       std::copy_n(grad.d_out + ((text.begin + t) * s.heads + h) * s.d, s.d, d_rows + r * s.d);
     }
     const float* q_rows = q + first * s.d;
-    times_transposed(q_rows, m, context.keys, keys, s.d, p, keys);
-    times_transposed(d_rows, m, context.values, keys, s.d, ds, keys);
+    times(q_rows, s.d, m, keys_turned, s.d, keys, p, keys, false);
+    times(d_rows, s.d, m, values_turned, s.d, keys, ds, keys, false);
     for (std::int64_t r = 0; r < m; ++r) {
       const auto [begin, end] = seen(first + r, start, s, pass);
       softmax_seen(p + r * keys, begin, end, keys);
-      rowwise::softmax_backward(p + r * keys, ds + r * keys, keys);
+      kernels::softmax_backward(p + r * keys, ds + r * keys, keys);
     }
     times(ds, keys, m, context.keys, keys, s.d, grad.d_q + first * s.d, s.d, false);
-    transpose(ds, m, keys, turned);
-    times(turned + start * m, m, own, {q_rows, s.d}, m, s.d, grad.d_k, s.kv_heads * s.d, true);
-    transpose(p, m, keys, turned);
-    times(turned + start * m, m, own, {d_rows, s.d}, m, s.d, grad.d_v, s.kv_heads * s.d, true);
+    transpose({ds + start, keys}, m, own, by_key, m);
+    times(by_key, m, own, {q_rows, s.d}, m, s.d, grad.d_k, s.kv_heads * s.d, true);
+    transpose({p + start, keys}, m, own, by_key, m);
+    times(by_key, m, own, {d_rows, s.d}, m, s.d, grad.d_v, s.kv_heads * s.d, true);
   }
 }
 

@@ -48,6 +48,19 @@ at::Tensor gather_rows(const at::Tensor& table, const at::Tensor& ids) {
   return out;
 }
 
+/// The same of a table in a file.
+at::Tensor gather_rows(const PackedMatrix& table, const at::Tensor& ids) {
+  auto shape = ids.sizes().vec();
+  shape.push_back(table.columns());
+  at::Tensor out = at::empty(shape, at::kFloat);
+  const auto* id = ids.const_data_ptr<std::int64_t>();
+  auto* to = out.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < ids.numel(); ++i, to += table.columns())
+    table.decode(id[i], 0, {to, static_cast<std::size_t>(table.columns())});
+  table.release();
+  return out;
+}
+
 /// Adds to the residual stream.
 at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
   const bool grad =
@@ -98,8 +111,9 @@ at::Tensor Decoder::embed(const at::Tensor& ids) const {
                std::to_string(id[i]) + " at position " + std::to_string(i));
     }
   }
-  at::Tensor rows =
-      device_.is_cpu() ? gather_rows(embed_, cpu) : at::embedding(embed_, cpu.to(device_));
+  at::Tensor rows = ends_->embed != nullptr ? gather_rows(*ends_->embed, cpu)
+                    : device_.is_cpu()      ? gather_rows(embed_, cpu)
+                                            : at::embedding(embed_, cpu.to(device_));
   if (spec_->embed_scale != 1) rows = rows * spec_->embed_scale;
   if (ends_->project_in.weight.defined()) rows = apply_linear(ends_->project_in, rows);
   return ends_->embed_norm.weight.defined() ? apply_norm(ends_->embed_norm, rows) : rows;
@@ -174,6 +188,10 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   try {
     for (std::int64_t layer = first; layer < last; ++layer) {
       check_interrupted();
+      if (offloaded() && layer + 1 < spec_->layers) {
+        for (const auto& matrix : (*ahead_)[static_cast<std::size_t>(layer + 1)])
+          matrix->prefetch();
+      }
       hidden = call(pass.hook, layer, Place::kBlockInput, hidden);
       hidden =
           call(pass.hook, layer, Place::kBlockOutput, run_block(layer, hidden, state, pass.hook));

@@ -73,6 +73,9 @@ struct LoadOptions {
   /// head, norms and routers keep `dtype`. CPU only. Nothing but passes and low-rank parts work on
   /// packed matrices.
   BaseQuant quant = BaseQuant::kNone;
+  /// Matrices stay in their files and are read where a product needs them: memory holds vectors,
+  /// what was put in by with_weight, and activations. The same bits. CPU only, without `quant`.
+  bool offload = false;
 };
 
 /// The down projection of a block, the matrix that editors rewrite.
@@ -131,9 +134,12 @@ class Decoder {
   /// [rows, experts * d_ff]. What the routed experts write is this times [W_0 | W_1 | ...]^T with
   /// W_e [d_model, d_ff] their down projections (biases apart). kMismatch in another layer.
   [[nodiscard]] at::Tensor expert_keys(std::int64_t layer, const at::Tensor& read) const;
-  [[nodiscard]] const at::Tensor& weight(std::string_view name) const;  ///< kMismatch if unknown
+  /// kMismatch if unknown. One that stays in its file is read.
+  [[nodiscard]] at::Tensor weight(std::string_view name) const;
   /// The values of a matrix as float32 on the CPU, decoded where it is packed.
   [[nodiscard]] at::Tensor matrix(std::string_view name) const;
+  /// Whether matrices stay in their files.
+  [[nodiscard]] bool offloaded() const noexcept { return ahead_ != nullptr; }
   /// Bytes of all weights as they lie in memory.
   [[nodiscard]] std::uint64_t weight_bytes() const;
   /// Names of all weights, sorted.
@@ -151,6 +157,9 @@ class Decoder {
   struct Ends;
   Decoder() = default;
   void bind();
+  void load_weights(const ModelSource& source, const LoadOptions& options);
+  void leave_in_files(const ModelSource& source);
+  [[nodiscard]] const at::Tensor& stored(std::string_view name) const;
   [[nodiscard]] at::Tensor add_positions(const at::Tensor& hidden, const Pass& pass) const;
   [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
                                      const Hook& hook) const;
@@ -158,8 +167,10 @@ class Decoder {
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
   std::unordered_map<std::string, at::Tensor> weights_;
-  /// In few bits: their entry in weights_ has the shape alone.
+  /// In few bits or in files: their entry in weights_ has the shape alone.
   std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>> packed_;
+  /// Matrices in files that every pass through a layer reads; null where none are.
+  std::shared_ptr<const std::vector<std::vector<std::shared_ptr<const PackedMatrix>>>> ahead_;
   LoraParts low_rank_;
   std::vector<std::shared_ptr<const Block>> blocks_;
   at::Tensor embed_;

@@ -34,12 +34,17 @@ class Views {
     if (!out.weight.defined()) return out;
     const std::string module = layer_name(pattern, layer_, second);
     if (const auto at = low_rank_.find(module); at != low_rank_.end()) out.low_rank = at->second;
-    if (const auto at = packed_.find(module + ".weight"); at != packed_.end())
-      out.packed = at->second;
+    out.packed = packed(module + ".weight");
     return out;
   }
   [[nodiscard]] Linear table(const std::string& name) const {
-    return {get(name, ".weight"), get(name, ".bias"), MatrixLayout::kOutIn};
+    return {get(name, ".weight"), get(name, ".bias"), MatrixLayout::kOutIn, nullptr,
+            packed(name + ".weight")};
+  }
+  /// Null where the weight is a tensor.
+  [[nodiscard]] std::shared_ptr<const PackedMatrix> packed(const std::string& name) const {
+    const auto at = packed_.find(name);
+    return at == packed_.end() ? nullptr : at->second;
   }
 
   /// A norm of the stream, where the model has it.
@@ -156,9 +161,9 @@ class Views {
 
   /// Of a vector: float32 on the CPU.
   [[nodiscard]] at::TensorOptions any_options() const {
-    // Packed ones have a shape alone; the embedding never is.
+    // In few bits it never is; in a file it has a shape alone.
     const at::Tensor& any = weights_.at(spec_.names.embed + ".weight");
-    return any.is_cpu() ? at::TensorOptions(at::kFloat) : any.options();
+    return any.is_cpu() || any.is_meta() ? at::TensorOptions(at::kFloat) : any.options();
   }
 
   /// [heads * d_head], stored as one tensor or one for each head.
@@ -179,8 +184,15 @@ class Views {
     const MoeSpec& moe = spec_.moe;
     const auto slice = [&](const std::string& pattern) {
       const at::Tensor bias = get(pattern, "_bias");
-      return Linear{get(pattern, "").select(0, e),
-                    bias.defined() ? bias.select(0, e).to(any_options()) : bias, moe.matrix};
+      Linear out{get(pattern, "").select(0, e),
+                 bias.defined() ? bias.select(0, e).to(any_options()) : bias,
+                 moe.matrix,
+                 {},
+                 {}};
+      const std::int64_t rows = out.weight.size(0);
+      if (const auto all = packed(layer_name(pattern, layer_)))
+        out.packed = std::make_shared<const PackedMatrix>(all->part(e * rows, rows));
+      return out;
     };
     return {.activation = spec_.mlp.activation,
             .inner = {slice(spec_.names.expert.gate_up)},
@@ -226,12 +238,17 @@ void Decoder::bind() {
   }
   embed_ = views.get(names.embed, ".weight");
   Linear head = views.table(names.head);
-  if (spec_->tied_head) head.weight = embed_;
+  const auto embed = views.packed(names.embed + ".weight");
+  if (spec_->tied_head) {
+    head.weight = embed_;
+    head.packed = embed;
+  }
   at::Tensor masked;
   if (!spec_->masked_ids.empty()) masked = at::zeros({spec_->vocab}, at::kBool);
   for (const auto& [first, last] : spec_->masked_ids) masked.slice(0, first, last).fill_(true);
   if (masked.defined()) masked = masked.to(device_);
-  ends_ = std::make_shared<const Ends>(Ends{.positions = views.get(names.positions, ".weight"),
+  ends_ = std::make_shared<const Ends>(Ends{.embed = embed,
+                                            .positions = views.get(names.positions, ".weight"),
                                             .embed_norm = views.norm(names.embed_norm),
                                             .final_norm = views.norm(names.final_norm),
                                             .project_in = views.table(names.project_in),

@@ -177,10 +177,21 @@ void read_tensor(const ModelSource& source, const TensorInfo& info, const at::Te
 std::unordered_set<std::string> packed_names(const DecoderSpec& spec, const LoadOptions& options) {
   std::unordered_set<std::string> out;
   if (options.quant == BaseQuant::kNone) return out;
-  if (!options.device.is_cpu())
-    fail(ErrorKind::kUsage, "model", "expected the CPU for a quantised base, found a GPU");
   for (const LinearModule& module : linear_modules(spec)) out.insert(module.name + ".weight");
   return out;
+}
+
+void check_options(const LoadOptions& options) {
+  if (options.dtype != at::kFloat && options.dtype != at::kBFloat16)
+    fail(ErrorKind::kUsage, "model", "expected dtype float32 or bfloat16");
+  if (!options.device.is_cpu() && (options.quant != BaseQuant::kNone || options.offload))
+    fail(ErrorKind::kUsage, "model",
+         std::string("expected the CPU for ") +
+             (options.offload ? "weights that stay on the disk" : "a quantised base") +
+             ", found a GPU");
+  if (options.offload && options.quant != BaseQuant::kNone)
+    fail(ErrorKind::kUsage, "model",
+         "expected a quantised base or weights that stay on the disk, found both");
 }
 
 bool packs(const TensorInfo& info, BaseQuant quant, const std::unordered_set<std::string>& names) {
@@ -213,6 +224,7 @@ std::shared_ptr<const PackedMatrix> pack_tensor(const ModelSource& source, const
 }  // namespace
 
 DecoderSpec Decoder::describe(const ModelSource& source) {
+  source.check_decodable();
   DecoderSpec spec = describe_decoder(source.config());
   const std::string embed = spec.names.embed + ".weight";
   if (source.find(embed) != nullptr) return spec;
@@ -224,45 +236,51 @@ DecoderSpec Decoder::describe(const ModelSource& source) {
   return spec;
 }
 
-Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
-  if (options.dtype != at::kFloat && options.dtype != at::kBFloat16) {
-    fail(ErrorKind::kUsage, "model", "expected dtype float32 or bfloat16");
-  }
-  const c10::InferenceMode weights_are_normal_tensors(false);
-  Decoder model;
-  model.spec_ = std::make_shared<const DecoderSpec>(describe(source));
-  model.dtype_ = options.dtype;
-  model.device_ = options.device;
-  // Everything is checked before anything is allocated.
-  const std::vector<ExpectedTensor> tensors = expected_tensors(*model.spec_);
+/// Into one arena. Everything is checked before anything is allocated.
+void Decoder::load_weights(const ModelSource& source, const LoadOptions& options) {
+  const std::vector<ExpectedTensor> tensors = expected_tensors(*spec_);
   const auto dtype_of = [&](const ExpectedTensor& tensor) {
     const bool vector_on_cpu = tensor.shape.size() == 1 && options.device.is_cpu();
     return vector_on_cpu ? at::kFloat : options.dtype;
   };
-  check_nothing_else(source, *model.spec_, tensors);
-  const std::unordered_set<std::string> packed = packed_names(*model.spec_, options);
+  check_nothing_else(source, *spec_, tensors);
+  const std::unordered_set<std::string> few_bits = packed_names(*spec_, options);
+  const auto elsewhere = [&](const TensorInfo& info) {
+    return packs(info, options.quant, few_bits) || packed_.contains(info.name);
+  };
   std::size_t bytes = 0;
   for (const ExpectedTensor& tensor : tensors) {
     const TensorInfo& info = expect_tensor(source, tensor);
-    if (packs(info, options.quant, packed)) continue;
-    bytes += aligned_bytes(tensor, dtype_of(tensor));
+    if (!elsewhere(info)) bytes += aligned_bytes(tensor, dtype_of(tensor));
   }
-  const auto arena = std::make_shared<const Arena>(bytes);
+  const auto arena = std::make_shared<const Arena>(std::max(bytes, kAlignment));
   std::size_t offset = 0;
   for (const ExpectedTensor& tensor : tensors) {
     const at::ScalarType dtype = dtype_of(tensor);
-    if (const TensorInfo& info = expect_tensor(source, tensor);
-        packs(info, options.quant, packed)) {
-      model.packed_.emplace(tensor.name, pack_tensor(source, info, options.quant));
-      model.weights_.emplace(tensor.name, at::empty(tensor.shape, at::TensorOptions(at::kMeta)));
+    const TensorInfo& info = expect_tensor(source, tensor);
+    if (elsewhere(info)) {
+      if (!packed_.contains(info.name))
+        packed_.emplace(info.name, pack_tensor(source, info, options.quant));
+      weights_.emplace(tensor.name, at::empty(tensor.shape, at::TensorOptions(at::kMeta)));
       continue;
     }
     const at::Tensor weight = at::from_blob(
         arena->at(offset), tensor.shape, [arena](void*) {}, at::TensorOptions(dtype));
     offset += aligned_bytes(tensor, dtype);
-    read_tensor(source, expect_tensor(source, tensor), weight);
-    model.weights_.emplace(tensor.name, weight.to(options.device));
+    read_tensor(source, info, weight);
+    weights_.emplace(tensor.name, weight.to(options.device));
   }
+}
+
+Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
+  check_options(options);
+  const c10::InferenceMode weights_are_normal_tensors(false);
+  Decoder model;
+  model.spec_ = std::make_shared<const DecoderSpec>(describe(source));
+  model.dtype_ = options.dtype;
+  model.device_ = options.device;
+  if (options.offload) model.leave_in_files(source);
+  model.load_weights(source, options);
   std::vector<RopeCache> ropes;
   for (const RopeSpec& rope : model.spec_->ropes)
     ropes.emplace_back(rope, model.spec_->max_positions);

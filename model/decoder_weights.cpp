@@ -6,10 +6,29 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "model/decoder.h"
+#include "model/intraop.h"
 #include "model/lora.h"
 #include "model/names.h"
 
 namespace lancet {
+namespace {
+
+/// All values of a packed matrix, float32 of `shape`.
+at::Tensor read_all(const PackedMatrix& matrix, at::IntArrayRef shape) {
+  constexpr std::int64_t kGrain = 1 << 18;  // elements that one thread decodes at once
+  at::Tensor out = at::empty(shape, at::kFloat);
+  const std::int64_t width = matrix.columns();
+  auto* to = out.mutable_data_ptr<float>();
+  intraop_chunks(matrix.rows(), kGrain / std::max<std::int64_t>(1, width) + 1,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t row = begin; row < end; ++row)
+                     matrix.decode(row, 0, {to + row * width, static_cast<std::size_t>(width)});
+                 });
+  matrix.release();
+  return out;
+}
+
+}  // namespace
 
 MatrixRef Decoder::mlp_down(std::int64_t layer, std::int64_t expert) const {
   if (layer < 0 || layer >= spec_->layers) {
@@ -40,12 +59,17 @@ MatrixRef Decoder::mlp_down(std::int64_t layer, std::int64_t expert) const {
     return {name, weight(name), spec_->layout};
   }
   const std::string name = layer_name(spec_->names.expert.down, layer, expert);
-  if (moe.layout == ExpertLayout::kStacked)
-    return {name, weight(name).select(0, expert), moe.matrix, expert};
+  if (moe.layout == ExpertLayout::kStacked) {
+    const auto packed = packed_.find(name);
+    if (packed == packed_.end()) return {name, weight(name).select(0, expert), moe.matrix, expert};
+    const at::Tensor one = stored(name).select(0, expert);
+    const PackedMatrix part = packed->second->part(expert * one.size(0), one.size(0));
+    return {name, read_all(part, one.sizes()).to(dtype_), moe.matrix, expert};
+  }
   return {name + ".weight", weight(name + ".weight"), moe.matrix};
 }
 
-const at::Tensor& Decoder::weight(std::string_view name) const {
+const at::Tensor& Decoder::stored(std::string_view name) const {
   const auto at = weights_.find(std::string(name));
   if (at != weights_.end()) return at->second;
   std::vector<std::string_view> known;
@@ -55,15 +79,17 @@ const at::Tensor& Decoder::weight(std::string_view name) const {
        did_you_mean(name, known));
 }
 
+at::Tensor Decoder::weight(std::string_view name) const {
+  const at::Tensor& own = stored(name);
+  const auto packed = packed_.find(std::string(name));
+  const bool in_file = packed != packed_.end() && packed->second->in_file();
+  return in_file ? read_all(*packed->second, own.sizes()).to(dtype_) : own;
+}
+
 at::Tensor Decoder::matrix(std::string_view name) const {
-  const at::Tensor& stored = weight(name);
+  const at::Tensor& own = stored(name);
   const auto at = packed_.find(std::string(name));
-  if (at == packed_.end()) return stored.to(at::kCPU, at::kFloat);
-  at::Tensor out = at::empty(stored.sizes(), at::kFloat);
-  const auto width = static_cast<std::size_t>(out.size(1));
-  for (std::int64_t row = 0; row < out.size(0); ++row)
-    at->second->decode(row, 0, {out.mutable_data_ptr<float>() + row * out.size(1), width});
-  return out;
+  return at == packed_.end() ? own.to(at::kCPU, at::kFloat) : read_all(*at->second, own.sizes());
 }
 
 std::uint64_t Decoder::weight_bytes() const {
@@ -81,14 +107,18 @@ std::vector<std::string> Decoder::weight_names() const {
 }
 
 Decoder Decoder::with_weight(std::string_view name, at::Tensor value) const {
-  const at::Tensor& old = weight(name);
-  if (value.sizes() != old.sizes() || value.scalar_type() != old.scalar_type() ||
-      value.device() != old.device()) {
+  const at::Tensor& old = stored(name);
+  const auto packed = packed_.find(std::string(name));
+  const bool in_file = packed != packed_.end() && packed->second->in_file();
+  if (value.sizes() != old.sizes() ||
+      value.scalar_type() != (in_file ? dtype_ : old.scalar_type()) ||
+      value.device() != (in_file ? device_ : old.device())) {
     fail(ErrorKind::kInternal, "model",
          "a replaced weight must keep shape, dtype and device: " + std::string(name));
   }
   Decoder out = *this;
   out.weights_[std::string(name)] = value.contiguous();
+  if (in_file) out.packed_.erase(std::string(name));
   out.bind();
   return out;
 }

@@ -27,6 +27,11 @@ void fill_rows(const at::Tensor& bias, std::int64_t rows, float* out) {
   for (std::int64_t r = 0; r < rows; ++r) std::copy_n(from, width, out + r * width);
 }
 
+/// Pages of matrices in files that a product has read need not stay.
+void let_go(const Linear& layer) {
+  if (layer.packed != nullptr) layer.packed->release();
+}
+
 std::vector<std::int64_t> with_last(const at::Tensor& x, std::int64_t last) {
   auto shape = x.sizes().vec();
   shape.back() = last;
@@ -103,6 +108,7 @@ void run_linears(std::span<const Linear> layers, const float* x, std::int64_t ro
     products.push_back(product(layer, layer.layout == MatrixLayout::kOutIn, x, rows, y[i], bias));
   }
   run_products(products);
+  std::ranges::for_each(layers, let_go);
 }
 
 void run_linears_backward(std::span<const Linear> layers, std::span<const float* const> dy,
@@ -113,6 +119,7 @@ void run_linears_backward(std::span<const Linear> layers, std::span<const float*
     const std::array products{
         product(layers[i], layers[i].layout == MatrixLayout::kInOut, dy[i], rows, dx, accumulate)};
     run_products(products);
+    let_go(layers[i]);
     accumulate = true;
   }
 }

@@ -6,7 +6,6 @@
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/linear.h"
-#include "model/rowwise.h"
 
 namespace lancet {
 namespace {
@@ -45,8 +44,12 @@ struct SiluMulFunction : torch::autograd::Function<SiluMulFunction> {
     auto* to_gate = d_gate.mutable_data_ptr<float>();
     auto* to_up = d_up.mutable_data_ptr<float>();
     intraop_chunks(dy.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
-      rowwise::silu_mul_backward(g + begin, u + begin, from + begin, to_gate + begin, to_up + begin,
-                                 end - begin);
+      kernels::silu_mul_backward({.gate = g + begin,
+                                  .up = u + begin,
+                                  .dy = from + begin,
+                                  .d_gate = to_gate + begin,
+                                  .d_up = to_up + begin,
+                                  .n = end - begin});
     });
     return {d_gate, d_up};
   }

@@ -5,7 +5,6 @@
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/linear.h"
-#include "model/rowwise.h"
 
 namespace lancet {
 namespace {
@@ -55,7 +54,7 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
     auto* to = dx.mutable_data_ptr<float>();
     intraop_chunks(dy.numel() / d, kGrain / d + 1, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t r = begin; r < end; ++r) {
-        rowwise::rms_norm_backward(x + r * d, w, eps, from + r * d, to + r * d, d);
+        kernels::rms_norm_backward(x + r * d, w, eps, from + r * d, to + r * d, d);
       }
     });
     return {dx, at::Tensor(), at::Tensor()};

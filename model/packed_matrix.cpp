@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "core/text.h"
 #include "formats/quant/decode.h"
+#include "model/file_matrix.h"
 
 namespace lancet {
 namespace {
@@ -69,6 +70,31 @@ PackedMatrix::PackedMatrix(DType dtype, std::int64_t rows, std::int64_t columns,
     fail(ErrorKind::kInternal, "model", "packed bytes that are not the matrix's");
 }
 
+PackedMatrix::PackedMatrix(std::shared_ptr<const FileMatrix> file, std::int64_t first,
+                           std::int64_t rows)
+    : form_(BaseQuant::kNone),
+      rows_(rows),
+      columns_(file->columns()),
+      granule_(file->granule()),
+      file_(std::move(file)),
+      file_row_(first) {
+  if (first < 0 || rows < 0 || first + rows > file_->rows())
+    fail(ErrorKind::kInternal, "model", "rows outside the matrix");
+}
+
+PackedMatrix PackedMatrix::part(std::int64_t first, std::int64_t count) const {
+  if (!in_file()) fail(ErrorKind::kInternal, "model", "a part of a matrix that is not in a file");
+  return {file_, file_row_ + first, count};
+}
+
+void PackedMatrix::prefetch() const {
+  if (in_file()) file_->prefetch(file_row_, rows_);
+}
+
+void PackedMatrix::release() const {
+  if (in_file()) file_->release(file_row_, rows_);
+}
+
 void PackedMatrix::pack_nf4(const RowReader& read) {
   const std::int64_t values = rows_ * columns_;
   codes_.resize(size_of((values + 1) / 2));
@@ -118,7 +144,9 @@ std::uint64_t PackedMatrix::bytes() const noexcept {
 }
 
 void PackedMatrix::decode(std::int64_t row, std::int64_t first, std::span<float> out) const {
-  if (form_ == BaseQuant::kNf4) {
+  if (in_file()) {
+    file_->read(file_row_ + row, first, out);
+  } else if (form_ == BaseQuant::kNf4) {
     const std::int64_t begin = row * columns_ + first;
     const auto count = static_cast<std::int64_t>(out.size());
     thread_local std::vector<float> maxima;

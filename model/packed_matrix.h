@@ -1,6 +1,6 @@
 #pragma once
-// A frozen matrix in few bits, decoded where a product needs it, a block at a time. Values are
-// fixed when it is made: every product sees the same float32 numbers.
+// A frozen matrix in few bits, or in its file, decoded where a product needs it, a block at a time.
+// Values are fixed when it is made: every product sees the same float32 numbers.
 
 #include <cstdint>
 #include <functional>
@@ -13,6 +13,8 @@
 #include "formats/quant/nf4.h"
 
 namespace lancet {
+
+class FileMatrix;
 
 /// kNf4: with double quantisation, 4.13 bits a value. kInt8: 8 bits and a scale for each row.
 /// kQ8_0: ggml's blocks of 32. kStored: ggml's blocks as the file has them.
@@ -30,9 +32,19 @@ class PackedMatrix {
   /// ggml's blocks as they are: bytes.size() == dtype_bytes(dtype, rows * columns).
   PackedMatrix(DType dtype, std::int64_t rows, std::int64_t columns, std::vector<std::byte> bytes);
 
+  /// Rows [first, first + rows) of a matrix that stays in its file.
+  PackedMatrix(std::shared_ptr<const FileMatrix> file, std::int64_t first, std::int64_t rows);
+
   [[nodiscard]] std::int64_t rows() const noexcept { return rows_; }
   [[nodiscard]] std::int64_t columns() const noexcept { return columns_; }
+  /// In memory.
   [[nodiscard]] std::uint64_t bytes() const noexcept;
+  [[nodiscard]] bool in_file() const noexcept { return file_ != nullptr; }
+  /// Of one in a file: rows [first, first + count) of it. kInternal for another one.
+  [[nodiscard]] PackedMatrix part(std::int64_t first, std::int64_t count) const;
+  /// Of one in a file: will be used soon; has been used. Nothing happens to others.
+  void prefetch() const;
+  void release() const;
   /// Columns are decoded in multiples of this.
   [[nodiscard]] std::int64_t granule() const noexcept { return granule_; }
   /// Columns [first, first + out.size()) of a row, both ends multiples of granule() (the last one
@@ -51,6 +63,8 @@ class PackedMatrix {
   std::vector<float> scales_;  ///< of kInt8
   DType dtype_ = DType::kQ8_0;
   std::vector<std::byte> blocks_;  ///< of kQ8_0, kStored
+  std::shared_ptr<const FileMatrix> file_;
+  std::int64_t file_row_ = 0;
 };
 
 }  // namespace lancet

@@ -16,9 +16,10 @@ namespace lancet {
 
 /// Common options of every command that runs a model.
 struct RuntimeOptions {
-  int threads = 0;              ///< 0 = all
-  std::string device = "auto";  ///< auto, cpu, cuda, cuda:N
-  std::string dtype = "auto";   ///< auto (float32), float32, bfloat16
+  int threads = 0;               ///< 0 = all
+  std::string device = "auto";   ///< auto, cpu, cuda, cuda:N
+  std::string dtype = "auto";    ///< auto (float32), float32, bfloat16
+  std::string offload = "none";  ///< none, or disk: matrices stay in the model's files
   std::uint64_t seed = 0;
 };
 
@@ -62,6 +63,9 @@ struct GenerateRequest {
   fs::path model;
   std::vector<Prompt> prompts;
   SamplingOptions sampling;
+  /// One prompt, which likely begins with the last one and its answer: what was computed for them
+  /// is kept, and only what is new is read.
+  bool converse = false;
 };
 
 /// By the model's own distribution: before penalty, temperature and cuts, without what it may not
@@ -83,6 +87,7 @@ struct Generation {
   std::vector<TokenLogprob> logprobs;  ///< of each id, where asked for
   std::string finish_reason;           ///< "stop", "length"
   std::int64_t prompt_tokens = 0, tokens = 0;
+  std::int64_t read_tokens = 0;  ///< of the prompt that were run: fewer in a conversation
   double tokens_per_second = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "model/runtime.h"
 
 #include <charconv>
+#include <limits>
 
 #include <malloc.h>
 
@@ -27,6 +28,11 @@ void init_runtime() {
   ::mallopt(M_MMAP_THRESHOLD, 8 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
   if (at::get_num_threads() != parallel::threads()) at::set_num_threads(parallel::threads());
+}
+
+void keep_freed_memory() {
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that it takes
+  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 }
 
 void trim_memory() { ::malloc_trim(0); }

@@ -35,6 +35,10 @@ class OneThread {
   int before_;
 };
 
+/// From now on the allocator keeps what is freed: for loops whose rounds need about the same
+/// memory, which the system would have to clear each time.
+void keep_freed_memory();
+
 /// Gives memory that the allocator keeps of earlier activations back to the system: between phases
 /// of which each needs much.
 void trim_memory();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <span>
 
@@ -49,60 +50,121 @@ std::vector<Job> make_jobs(const std::vector<Row>& rows) {
   return jobs;
 }
 
-/// One pass: the scores of each row's targets.
-void run_job(const Decoder& model, const std::vector<Row>& rows, const Job& job,
-             std::vector<std::vector<TargetScore>>& out) {
-  const c10::InferenceMode inference;
-  const auto batch = static_cast<std::int64_t>(job.size());
-  const std::int64_t width = rows[job.front()].inputs();
-  const at::Tensor ids = at::zeros({batch, width}, at::kLong);
+/// A job as tokens that go in and tokens that are asked for.
+struct Batch {
+  at::Tensor ids;
   std::vector<std::int64_t> lengths;
-  std::vector<std::int64_t> positions;  // of the flattened hidden states that predict a target
+  std::vector<std::int64_t> positions;  ///< of the flattened hidden states that predict a target
   std::vector<std::int32_t> targets;
-  for (std::int64_t b = 0; b < batch; ++b) {
-    const Row& row = rows[job[static_cast<std::size_t>(b)]];
-    std::copy_n(row.ids.begin(), row.inputs(), ids.mutable_data_ptr<std::int64_t>() + b * width);
-    lengths.push_back(row.inputs());
-    for (std::int64_t t = row.first_target; t <= row.inputs(); ++t) {
-      positions.push_back(b * width + t - 1);
-      targets.push_back(row.ids[static_cast<std::size_t>(t)]);
+
+  Batch(const std::vector<Row>& rows, const Job& job) {
+    const auto batch = static_cast<std::int64_t>(job.size());
+    const std::int64_t width = rows[job.front()].inputs();
+    ids = at::zeros({batch, width}, at::kLong);
+    for (std::int64_t b = 0; b < batch; ++b) {
+      const Row& row = rows[job[static_cast<std::size_t>(b)]];
+      std::copy_n(row.ids.begin(), row.inputs(), ids.mutable_data_ptr<std::int64_t>() + b * width);
+      lengths.push_back(row.inputs());
+      for (std::int64_t t = row.first_target; t <= row.inputs(); ++t) {
+        positions.push_back(b * width + t - 1);
+        targets.push_back(row.ids[static_cast<std::size_t>(t)]);
+      }
     }
   }
-  const at::Tensor hidden =
-      model.run(model.embed(ids), 0, model.spec().layers,
-                {.cache = nullptr, .append = false, .lengths = lengths, .hook = {}});
-  const at::Tensor index = at::tensor(positions, at::kLong).to(hidden.device());
-  const auto scores = model.score_targets(hidden.flatten(0, 1).index_select(0, index), targets);
-  auto next = scores.begin();
-  for (const std::size_t row : job) {
-    const auto count = rows[row].inputs() + 1 - rows[row].first_target;
-    out[row].assign(next, next + count);
-    next += count;
-  }
-}
 
-/// All rows; several jobs side by side where there are enough of them, else LibTorch's pool inside
-/// each.
+  [[nodiscard]] Pass pass() const {
+    return {.cache = nullptr, .append = false, .lengths = lengths, .hook = {}};
+  }
+};
+
+/// All rows of one model, as scores of their targets.
+class Scoring {
+ public:
+  Scoring(const Decoder& model, const std::vector<Row>& rows, Progress* progress)
+      : model_(model),
+        rows_(rows),
+        jobs_(make_jobs(rows)),
+        progress_(progress),
+        out_(rows.size()) {}
+
+  std::vector<std::vector<TargetScore>> run() {
+    const std::size_t step =
+        model_.offloaded()
+            ? std::max<std::size_t>(
+                  1, kHeldBytes / static_cast<std::size_t>(kJobTokens * model_.spec().d_model * 4))
+            : jobs_.size();
+    for (std::size_t first = 0; first < jobs_.size(); first += step) {
+      const std::size_t count = std::min(step, jobs_.size() - first);
+      model_.offloaded() ? by_layers(first, count) : by_jobs(first, count);
+    }
+    return std::move(out_);
+  }
+
+ private:
+  /// Hidden states of jobs whose weights are read layer by layer.
+  static constexpr std::size_t kHeldBytes = std::size_t{256} << 20;
+
+  /// Several jobs side by side where there are enough of them, else LibTorch's pool inside each.
+  void each(std::size_t count, const std::function<void(std::size_t)>& body) const {
+    const auto guarded = [&](std::int64_t i) {
+      const c10::InferenceMode inference;
+      check_interrupted();
+      body(static_cast<std::size_t>(i));
+    };
+    const auto jobs = static_cast<std::int64_t>(count);
+    if (model_.options().device().is_cpu() && jobs >= at::get_num_threads()) {
+      for_each_chunk(jobs, guarded);
+    } else {
+      for (std::int64_t i = 0; i < jobs; ++i) guarded(i);
+    }
+  }
+
+  void by_jobs(std::size_t first, std::size_t count) {
+    each(count, [&](std::size_t i) {
+      const Batch batch(rows_, jobs_[first + i]);
+      take(first + i, batch,
+           model_.run(model_.embed(batch.ids), 0, model_.spec().layers, batch.pass()));
+    });
+  }
+
+  /// The same passes, all of them through one layer before the next: each is read once.
+  void by_layers(std::size_t first, std::size_t count) {
+    std::vector<Batch> batches;
+    for (std::size_t i = 0; i < count; ++i) batches.emplace_back(rows_, jobs_[first + i]);
+    std::vector<at::Tensor> hidden(count);
+    each(count, [&](std::size_t i) { hidden[i] = model_.embed(batches[i].ids); });
+    for (std::int64_t layer = 0; layer < model_.spec().layers; ++layer) {
+      each(count, [&](std::size_t i) {
+        hidden[i] = model_.run(hidden[i], layer, layer + 1, batches[i].pass());
+      });
+    }
+    each(count, [&](std::size_t i) { take(first + i, batches[i], hidden[i]); });
+  }
+
+  void take(std::size_t index, const Batch& batch, const at::Tensor& hidden) {
+    const Job& job = jobs_[index];
+    const at::Tensor at = at::tensor(batch.positions, at::kLong).to(hidden.device());
+    const auto scores =
+        model_.score_targets(hidden.flatten(0, 1).index_select(0, at), batch.targets);
+    auto next = scores.begin();
+    for (const std::size_t row : job) {
+      const auto count = rows_[row].inputs() + 1 - rows_[row].first_target;
+      out_[row].assign(next, next + count);
+      next += count;
+    }
+    if (progress_ != nullptr) progress_->advance(scores.size());
+  }
+
+  const Decoder& model_;
+  const std::vector<Row>& rows_;
+  std::vector<Job> jobs_;
+  Progress* progress_;
+  std::vector<std::vector<TargetScore>> out_;
+};
+
 std::vector<std::vector<TargetScore>> run_rows(const Decoder& model, const std::vector<Row>& rows,
                                                Progress* progress) {
-  std::vector<std::vector<TargetScore>> out(rows.size());
-  const std::vector<Job> jobs = make_jobs(rows);
-  const auto count = static_cast<std::int64_t>(jobs.size());
-  const auto body = [&](std::int64_t i) {
-    check_interrupted();
-    const Job& job = jobs[static_cast<std::size_t>(i)];
-    run_job(model, rows, job, out);
-    std::uint64_t done = 0;
-    for (const std::size_t row : job) done += out[row].size();
-    if (progress != nullptr) progress->advance(done);
-  };
-  const bool side_by_side = model.options().device().is_cpu() && count >= at::get_num_threads();
-  if (side_by_side) {
-    for_each_chunk(count, body);
-  } else {
-    for (std::int64_t i = 0; i < count; ++i) body(i);
-  }
-  return out;
+  return Scoring(model, rows, progress).run();
 }
 
 /// Windows of one text: inputs [begin, begin + window), each token scored by the first window that

@@ -44,24 +44,45 @@ void run_all(const Job& job) {
   for (std::int64_t i = 0; i < tiles; ++i) kernels::run_tile(job, i);
 }
 
+/// Rows of the head's matrix for the kernels; of one in a file, read into `buffer`.
+class HeadMatrix {
+ public:
+  explicit HeadMatrix(const Linear& head)
+      : head_(head), wide_(head.packed != nullptr || head.weight.scalar_type() == at::kFloat) {}
+
+  [[nodiscard]] kernels::WeightType type() const {
+    return wide_ ? kernels::WeightType::kF32 : kernels::WeightType::kBF16;
+  }
+  [[nodiscard]] const void* rows(std::int64_t first, std::int64_t count) {
+    const std::int64_t d = head_.d_in();
+    if (head_.packed == nullptr)
+      return static_cast<const std::byte*>(head_.weight.const_data_ptr()) +
+             first * d * (wide_ ? 4 : 2);
+    const auto width = static_cast<std::size_t>(d);
+    buffer_.resize(static_cast<std::size_t>(count) * width);
+    for (std::int64_t row = 0; row < count; ++row)
+      head_.packed->decode(first + row, 0, {buffer_.data() + row * d, width});
+    return buffer_.data();
+  }
+
+ private:
+  const Linear& head_;
+  bool wide_;
+  std::vector<float> buffer_;
+};
+
 /// Up to kRows positions: normed [rows, d].
 void score_block(const Linear& head, const float* normed, std::int64_t rows,
                  std::span<const std::int32_t> targets, TargetScore* out) {
   const std::int64_t d = head.d_in();
   const std::int64_t vocab = head.d_out();
-  const bool wide = head.weight.scalar_type() == at::kFloat;
-  const auto* weights = static_cast<const std::byte*>(head.weight.const_data_ptr());
-  const std::int64_t row_bytes = d * (wide ? 4 : 2);
-  kernels::LinearJob job{.lda = d,
-                         .type = wide ? kernels::WeightType::kF32 : kernels::WeightType::kBF16,
-                         .ldw = d,
-                         .ldc = kSlice,
-                         .k = d,
-                         .workers = 1};
+  HeadMatrix weights(head);
+  kernels::LinearJob job{
+      .lda = d, .type = weights.type(), .ldw = d, .ldc = kSlice, .k = d, .workers = 1};
   std::vector<Running> running(static_cast<std::size_t>(rows));
   for (std::int64_t r = 0; r < rows; ++r) {
     job.a = normed + r * d;
-    job.w = weights + targets[static_cast<std::size_t>(r)] * row_bytes;
+    job.w = weights.rows(targets[static_cast<std::size_t>(r)], 1);
     job.c = &running[static_cast<std::size_t>(r)].target;
     job.m = job.n = 1;
     run_all(job);
@@ -69,10 +90,10 @@ void score_block(const Linear& head, const float* normed, std::int64_t rows,
   std::vector<float> logits(static_cast<std::size_t>(rows * kSlice));
   for (std::int64_t first = 0; first < vocab; first += kSlice) {
     job.a = normed;
-    job.w = weights + first * row_bytes;
+    job.n = std::min(kSlice, vocab - first);
+    job.w = weights.rows(first, job.n);
     job.c = logits.data();
     job.m = rows;
-    job.n = std::min(kSlice, vocab - first);
     run_all(job);
     for (std::int64_t r = 0; r < rows; ++r) {
       running[static_cast<std::size_t>(r)].take(logits.data() + r * kSlice, job.n);
@@ -132,6 +153,7 @@ std::vector<TargetScore> Decoder::score_targets(const at::Tensor& hidden,
   } else {
     for (std::int64_t i = 0; i < blocks; ++i) block(i);
   }
+  if (ends_->head.packed != nullptr) ends_->head.packed->release();
   return out;
 }
 

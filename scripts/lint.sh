@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting (clang-format) of the whole tree and clang-tidy over everything below LibTorch.
+# Formatting (clang-format) of the whole tree and clang-tidy over the program.
 #   lint.sh            both
 #   lint.sh format     formatting only: quick
 set -euo pipefail
@@ -10,8 +10,8 @@ git ls-files -z '*.cpp' '*.h' '*.cu' | xargs -0 clang-format --dry-run -Werror
 echo "clang-format: nothing to change"
 [ "${1:-}" = format ] && exit 0
 
-# clang's own compile commands: those of the release build are gcc's.
-[ -f build-asan/compile_commands.json ] || cmake --preset asan >/dev/null
-cmake --build build-asan --target lancet_base
-git ls-files -z 'core/*.cpp' 'formats/*.cpp' 'surgery/files/*.cpp' | xargs -0 -P 2 -n 4 clang-tidy --quiet -p build-asan
+# The release build's commands and its precompiled headers.
+bash scripts/build.sh
+git ls-files -z 'core/*.cpp' 'formats/*.cpp' 'merge/*.cpp' 'surgery/*.cpp' 'distill/*.cpp' 'model/*.cpp' 'cli/*.cpp' |
+  xargs -0 -P 2 -n 4 clang-tidy --quiet -p build
 echo "clang-tidy: nothing to report"

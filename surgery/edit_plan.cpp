@@ -4,7 +4,7 @@
 #include "core/hash.h"
 #include "formats/model_source.h"
 #include "model/architecture.h"
-#include "model/runtime.h"
+#include "model/load_options.h"
 #include "surgery/edit.h"
 #include "surgery/editor.h"
 #include "surgery/layers.h"
@@ -71,8 +71,10 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
     result["edits"].push_back(std::move(entry));
   }
   const std::uint64_t parameters_count = parameters_of(source);
-  const std::uint64_t width = resolve_dtype(runtime.dtype) == at::kBFloat16 ? 2 : 4;
-  result["memory"] = parameters_count * width + (300ULL << 20);
+  const LoadOptions options = load_options(runtime);
+  const std::uint64_t width = options.dtype == at::kBFloat16 ? 2 : 4;
+  result["memory"] = weight_sizes(source, options).loaded + (300ULL << 20);
+  result["offload"] = runtime.offload;
   // Forward and input gradient: 4 operations per parameter and token.
   result["seconds"] = 2 + 4.0 * static_cast<double>(parameters_count) * tokens *
                               parameters.json().value("steps", 1.0) / kOperationsPerSecond;

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "formats/containers/safetensors.h"
+#include "model/load_options.h"
 #include "model/runtime.h"
 #include "surgery/down.h"
 #include "surgery/files/facts.h"
@@ -50,10 +51,7 @@ OutputTensor output_of(std::string name, const at::Tensor& value, DType dtype) {
 SurgeryModel load_surgery_model(const fs::path& path, const RuntimeOptions& runtime) {
   ModelSource source = ModelSource::open(path);
   Tokenizer tokenizer = Tokenizer::open(source);
-  LoadOptions options;
-  options.dtype = resolve_dtype(runtime.dtype);
-  options.device = resolve_device(runtime.device);
-  Decoder decoder = Decoder::load(source, options);
+  Decoder decoder = Decoder::load(source, load_options(runtime));
   return {std::move(source), std::move(tokenizer), std::move(decoder)};
 }
 

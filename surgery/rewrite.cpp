@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "model/runtime.h"
+#include "model/load_options.h"
 #include "surgery/baseline.h"
 #include "surgery/edit_session.h"
 #include "surgery/files/facts.h"
@@ -107,10 +107,7 @@ class Rewriter {
   std::map<std::string, PlainTensor> originals_, now_;
 
   static Decoder load_decoder(const ModelSource& source, const RuntimeOptions& runtime) {
-    LoadOptions options;
-    options.dtype = resolve_dtype(runtime.dtype);
-    options.device = resolve_device(runtime.device);
-    return Decoder::load(source, options);
+    return Decoder::load(source, load_options(runtime));
   }
 
   void apply(const Delta& stage) {

@@ -4,6 +4,7 @@
 
 #include "cli/engine.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
 
 namespace lancet {
 namespace {
@@ -32,6 +33,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     if (given != 1) {
       fail(ErrorKind::kUsage, "forward", "expected one of --ids, --ids-file and --prompt");
     }
+    if (common.plan) return print_run_plan(options->model, common);
     check_output("forward", options->out, common.force);
     ForwardRequest request{.model = options->model,
                            .ids = options->ids,

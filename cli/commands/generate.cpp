@@ -9,6 +9,7 @@
 #include "cli/engine.h"
 #include "cli/jsonl.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
 #include "core/log.h"
 #include "core/text.h"
 
@@ -143,6 +144,7 @@ void check_options(const GenerateOptions& options, const CommonOptions& common) 
 
 int run(const GenerateOptions& options, const CommonOptions& common) {
   check_options(options, common);
+  if (common.plan) return print_run_plan(options.model, common);
   SamplingOptions sampling = options.sampling;
   sampling.allowed_ids = parse_ids(options.allowed);
   if (options.converse) {

@@ -5,6 +5,7 @@
 #include "cli/output.h"
 #include "core/table.h"
 #include "formats/model_source.h"
+#include "formats/quant/scaled_weights.h"
 #include "formats/statistics.h"
 #include "formats/tokenizer/summary.h"
 
@@ -152,6 +153,7 @@ std::string text(const Json& d, const InspectOptions& options) {
        fmt::format("{} in {} tensors, {} file{}", human_bytes(d["bytes"]), d["tensors"].size(),
                    d["files"].size(), d["files"].size() == 1 ? "" : "s"));
   line("dtypes", dtypes);
+  if (!d["quantization"].is_null()) line("quantization", quantization_text(d["quantization"]));
   for (const char* key :
        {"num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
         "num_key_value_heads", "vocab_size", "max_position_embeddings"}) {

@@ -5,6 +5,7 @@
 
 #include "cli/engine.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
 #include "core/log.h"
 #include "core/table.h"
 #include "core/text.h"
@@ -176,6 +177,7 @@ std::string result_text(const Json& d) {
 }
 
 int run(LocateArguments& a, const CommonOptions& common) {
+  if (common.plan) return print_run_plan(a.request.model, common);
   read_facts_of(a);
   for (const auto& [path, out] :
        {std::pair(&a.report, &a.request.report), std::pair(&a.npz, &a.request.npz)}) {

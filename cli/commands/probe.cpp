@@ -5,6 +5,7 @@
 
 #include "cli/engine.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
 #include "core/log.h"
 #include "core/table.h"
 #include "core/text.h"
@@ -48,6 +49,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--metrics", o->metrics, "all (default)")->check(CLI::IsMember({"all"}));
   app.add_option("--report", o->report, "Write an HTML report");
   return [o, &common] {
+    if (common.plan) return print_run_plan(o->model, common);
     FactsFile file = read_facts(o->requests);
     for (const auto& bad : file.bad) log::warn(o->requests + ": " + bad.message);
     if (file.facts.empty())

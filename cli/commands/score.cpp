@@ -5,6 +5,7 @@
 #include "cli/engine.h"
 #include "cli/jsonl.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
 #include "core/table.h"
 #include "core/text.h"
 
@@ -57,6 +58,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   return [options, text, file, &common] {
     if (text->count() + file->count() != 1)
       fail(ErrorKind::kUsage, "score", "expected one of --text and --file");
+    if (common.plan) return print_run_plan(options->model, common);
     ScoreRequest request{.model = options->model,
                          .texts = {},
                          .window = options->window,

@@ -14,6 +14,7 @@
 #include "distill/losses/loss.h"
 #include "model/architecture.h"
 #include "model/kernels/gemm.h"
+#include "model/load_options.h"
 #include "model/runtime.h"
 #include "surgery/editor.h"
 
@@ -116,7 +117,7 @@ void prepare_runtime(const RuntimeOptions& runtime) {
 
 LoadedModel load_model(const fs::path& model, const RuntimeOptions& runtime) {
   prepare_runtime(runtime);
-  const LoadOptions options{resolve_dtype(runtime.dtype), resolve_device(runtime.device)};
+  const LoadOptions options = load_options(runtime);
   ModelSource source = ModelSource::open(model);
   Tokenizer tokenizer = Tokenizer::open(source);
   Decoder decoder = Decoder::load(source, options);

@@ -10,6 +10,7 @@
 #include "formats/model_source.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "model/decoder.h"
+#include "model/generate.h"
 
 namespace lancet {
 
@@ -34,6 +35,7 @@ void prepare_runtime(const RuntimeOptions& runtime);
 class EngineImpl final : public Engine {
  public:
   Json about() override;
+  Json plan_run(const fs::path& model, const RuntimeOptions& runtime) override;
   Json forward(const ForwardRequest& request, const RuntimeOptions& runtime) override;
   std::vector<Generation> generate(const GenerateRequest& request, const RuntimeOptions& runtime,
                                    const TextSink& sink) override;
@@ -58,6 +60,7 @@ class EngineImpl final : public Engine {
   [[nodiscard]] const LoadedModel& kept(const fs::path& path, const RuntimeOptions& runtime);
 
   std::optional<std::pair<fs::path, LoadedModel>> kept_;
+  std::optional<Conversation> conversation_;  ///< with the kept model
 };
 
 }  // namespace lancet

@@ -2,10 +2,26 @@
 
 #include "cli/engine/engine_impl.h"
 #include "model/generate.h"
+#include "model/load_options.h"
 #include "model/sampling.h"
 #include "model/score.h"
 
 namespace lancet {
+
+Json EngineImpl::plan_run(const fs::path& model, const RuntimeOptions& runtime) {
+  constexpr std::uint64_t kProgram = 300ULL << 20;  ///< libraries, tokenizer, activations
+  const ModelSource source = ModelSource::open(model);
+  const DecoderSpec spec = Decoder::describe(source);
+  const WeightSizes sizes = weight_sizes(source, load_options(runtime));
+  return {{"plan", true},
+          {"model", model.string()},
+          {"architecture", spec.model_type},
+          {"layers", spec.layers},
+          {"offload", runtime.offload},
+          {"weights_stored", sizes.stored},
+          {"weights_memory", sizes.loaded},
+          {"peak_memory", sizes.loaded + kProgram}};
+}
 
 std::vector<Generation> EngineImpl::generate(const GenerateRequest& request,
                                              const RuntimeOptions& runtime, const TextSink& sink) {
@@ -13,12 +29,19 @@ std::vector<Generation> EngineImpl::generate(const GenerateRequest& request,
   const LoadedModel& loaded = kept(request.model, runtime);
   SamplingOptions sampling = request.sampling;
   if (sampling.end_ids.empty()) sampling.end_ids = end_ids(loaded.source, loaded.tokenizer);
+  if (request.converse) {
+    if (!conversation_) conversation_.emplace(loaded.decoder, sampling);
+    return {conversation_->answer(loaded.tokenizer, request.prompts.at(0), runtime.seed, sink)};
+  }
   return lancet::generate(loaded.decoder, loaded.tokenizer, request.prompts, sampling, runtime.seed,
                           sink);
 }
 
 const LoadedModel& EngineImpl::kept(const fs::path& path, const RuntimeOptions& runtime) {
-  if (!kept_ || kept_->first != path) kept_.emplace(path, load_model(path, runtime));
+  if (!kept_ || kept_->first != path) {
+    conversation_.reset();
+    kept_.emplace(path, load_model(path, runtime));
+  }
   return kept_->second;
 }
 

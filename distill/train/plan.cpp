@@ -103,13 +103,14 @@ double packed_bytes(BaseQuant quant) {
   return quant == BaseQuant::kInt8 ? 1 : 34.0 / 32;
 }
 
-/// Of all weights, unpacked.
-double plain_bytes(const DecoderSpec& spec, bool bfloat16) {
+/// Of all weights in memory, unpacked.
+double plain_bytes(const DecoderSpec& spec, const PlanInput& in) {
   double bytes = 0;
   for (const ExpectedTensor& tensor : expected_tensors(spec)) {
+    if (in.offload && tensor.shape.size() > 1) continue;
     double values = 1;
     for (const std::int64_t each : tensor.shape) values *= static_cast<double>(each);
-    bytes += values * (bfloat16 && tensor.shape.size() > 1 ? 2 : 4);
+    bytes += values * (in.bfloat16 && tensor.shape.size() > 1 ? 2 : 4);
   }
   return bytes;
 }
@@ -125,7 +126,7 @@ Sizes sizes_of(const PlanInput& in) {
   const DecoderSpec& s = in.spec;
   Sizes out;
   const double wide = in.bfloat16 ? 2 : 4;
-  out.bytes = plain_bytes(s, in.bfloat16);
+  out.bytes = plain_bytes(s, in);
   const BaseQuant quant = parse_base_quant(in.request.base_quant);
   for (const LinearModule& module : linear_modules(s)) {
     const auto values = static_cast<double>(module.d_in * module.d_out);
@@ -180,7 +181,7 @@ TrainPlan plan_training(const PlanInput& in) {
   plan.program = kProgram;
   plan.weights = static_cast<std::uint64_t>(sizes.bytes);
   if (in.teacher != nullptr)
-    plan.weights += static_cast<std::uint64_t>(plain_bytes(*in.teacher, in.bfloat16));
+    plan.weights += static_cast<std::uint64_t>(plain_bytes(*in.teacher, in));
   plan.adapter = static_cast<std::uint64_t>(trained * (8 + optimizer_bytes(request.optimizer)));
   const double rows_bytes = static_cast<double>(batch.rows) * d * 4;
   plan.working =

@@ -38,6 +38,7 @@ struct PlanInput {
   const DecoderSpec* teacher = nullptr;  ///< that runs beside the student
   std::int64_t tokens = 0;               ///< of the whole run, about
   bool bfloat16 = false;
+  bool offload = false;
 };
 
 /// kUsage for a word of request.checkpointing that is none; kResource where even the least does not

@@ -17,6 +17,7 @@
 #include "distill/train/settings.h"
 #include "distill/train/share.h"
 #include "distill/train/trainer.h"
+#include "model/load_options.h"
 #include "model/runtime.h"
 
 namespace lancet {
@@ -81,7 +82,8 @@ class Run {
          .teacher = teacher_ ? &teacher_->spec() : nullptr,
          .tokens = epochs_.steps() * request_.accumulate * epochs_.report().tokens /
                    static_cast<std::int64_t>(std::max<std::size_t>(1, epochs_.report().packs)),
-         .bfloat16 = runtime_.dtype == "bfloat16"});
+         .bfloat16 = runtime_.dtype == "bfloat16",
+         .offload = runtime_.offload == "disk"});
   }
   [[nodiscard]] RunState begin(Checkpoints& checkpoints, Optimizer& optimizer);
   [[nodiscard]] RunState begin_first(Checkpoints& checkpoints, Optimizer& optimizer);
@@ -136,9 +138,8 @@ Json Run::train(const TrainSink& sink) {
   Checkpoints checkpoints(request_.out, identity);
   std::optional<Decoder> loaded;
   ranks_.together([&] {
-    LoadOptions options{.dtype = resolve_dtype(runtime_.dtype),
-                        .device = resolve_device(runtime_.device),
-                        .quant = parse_base_quant(request_.base_quant)};
+    LoadOptions options = load_options(runtime_);
+    options.quant = parse_base_quant(request_.base_quant);
     loaded = Decoder::load(source_, options);
     adapter_.prepare(*loaded);
     options.quant = BaseQuant::kNone;
@@ -166,6 +167,7 @@ Json Run::train(const TrainSink& sink) {
                    .ranks = ranks_,
                    .pairs = loss_.loss->needs.pairs,
                    .rollouts = rollouts ? &*rollouts : nullptr});
+  keep_freed_memory();
   const RunState state = trainer.run(from);
   Json result = result_json(state, trainer.stopped_early());
   if (!speaks) return result;

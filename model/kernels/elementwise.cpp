@@ -20,9 +20,16 @@ void exp_row(const float* x, float* y, std::int64_t n, Isa isa) { table(isa).exp
 
 void rms_norm(const RmsNorm& job, Isa isa) { table(isa).rms_norm(job); }
 
+void rms_norm_backward(const float* x, const float* weight, float eps, const float* dy, float* dx,
+                       std::int64_t d, Isa isa) {
+  table(isa).rms_norm_backward(x, weight, eps, dy, dx, d);
+}
+
 void silu_mul(const float* gate, const float* up, float* y, std::int64_t n, Isa isa) {
   table(isa).silu_mul(gate, up, y, n);
 }
+
+void silu_mul_backward(const SiluMulBackward& job, Isa isa) { table(isa).silu_mul_backward(job); }
 
 void rope_half(float* x, std::int64_t stride, std::int64_t heads, const float* cos,
                const float* sin, std::int64_t rotary, Isa isa) {
@@ -31,6 +38,10 @@ void rope_half(float* x, std::int64_t stride, std::int64_t heads, const float* c
 
 void softmax_row(const float* x, float* y, std::int64_t n, Isa isa) {
   table(isa).softmax_row(x, y, n);
+}
+
+void softmax_backward(const float* p, float* dp, std::int64_t n, Isa isa) {
+  table(isa).softmax_backward(p, dp, n);
 }
 
 double log_sum_exp(const float* x, std::int64_t n, Isa isa) { return table(isa).log_sum_exp(x, n); }

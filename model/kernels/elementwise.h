@@ -32,8 +32,25 @@ struct RmsNorm {
 };
 void rms_norm(const RmsNorm& job, Isa isa = best_isa());
 
+/// Of a row y = x * rstd * weight: dx = rstd * (g - x_hat * mean(g * x_hat)) with g = dy * weight,
+/// x_hat = x * rstd, rstd = 1 / sqrt(mean(x^2) + eps). dx overlaps none of the others.
+void rms_norm_backward(const float* x, const float* weight, float eps, const float* dy, float* dx,
+                       std::int64_t d, Isa isa = best_isa());
+
 /// y = gate / (1 + exp(-gate)) * up, n elements; y may be gate or up.
 void silu_mul(const float* gate, const float* up, float* y, std::int64_t n, Isa isa = best_isa());
+
+/// Of y = silu(gate) * up, n elements, s = 1 / (1 + exp(-gate)): d_up = dy * (gate * s), d_gate =
+/// (dy * up) * (s * (1 + gate * (1 - s))).
+struct SiluMulBackward {
+  const float* gate = nullptr;
+  const float* up = nullptr;
+  const float* dy = nullptr;
+  float* d_gate = nullptr;
+  float* d_up = nullptr;
+  std::int64_t n = 0;
+};
+void silu_mul_backward(const SiluMulBackward& job, Isa isa = best_isa());
 
 /// Rotates in place, in the half layout (x[i] with x[i + rotary / 2]), the first `rotary` elements
 /// of each of `heads` vectors that lie `stride` apart: cos and sin hold rotary / 2 values of this
@@ -43,6 +60,9 @@ void rope_half(float* x, std::int64_t stride, std::int64_t heads, const float* c
 
 /// y = softmax(x) over n >= 1 elements; y may be x. -inf entries become 0.
 void softmax_row(const float* x, float* y, std::int64_t n, Isa isa = best_isa());
+
+/// Of p = softmax(s): ds = p * (dp - sum(p * dp)), written over dp.
+void softmax_backward(const float* p, float* dp, std::int64_t n, Isa isa = best_isa());
 
 /// log(sum exp x) over n >= 1 elements.
 [[nodiscard]] double log_sum_exp(const float* x, std::int64_t n, Isa isa = best_isa());

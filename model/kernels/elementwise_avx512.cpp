@@ -66,9 +66,9 @@ LANCET_INLINE V scale_power(V p, V t) {
 
 }  // namespace
 
-const ElementwiseTable elementwise_avx512{&exp_row_of,         &rms_norm_of,    &silu_mul_of,
-                                          &rope_half_of,       &softmax_row_of, &log_sum_exp_of,
-                                          &decode_attention_of};
+const ElementwiseTable elementwise_avx512{
+    &exp_row_of,   &rms_norm_of,    &rms_norm_backward_of, &silu_mul_of,    &silu_mul_backward_of,
+    &rope_half_of, &softmax_row_of, &softmax_backward_of,  &log_sum_exp_of, &decode_attention_of};
 
 }  // namespace lancet::kernels
 

@@ -59,6 +59,19 @@ LANCET_KERNEL double sum_of_squares(const float* x, std::int64_t n) {
   return total;
 }
 
+LANCET_KERNEL double sum_of_products(const float* x, const float* y, std::int64_t n) {
+  double total = 0;
+  for (std::int64_t begin = 0; begin < n; begin += kSumBlock) {
+    const std::int64_t end = min_of(n, begin + kSumBlock);
+    V sum = set1(0.0F);
+    for (std::int64_t i = begin; i < end; i += kWidth) {
+      sum = fma(load_up_to(x + i, end - i), load_up_to(y + i, end - i), sum);
+    }
+    total += static_cast<double>(tree_sum(sum));
+  }
+  return total;
+}
+
 LANCET_KERNEL void rms_norm_of(const RmsNorm& job) {
   const V offset = set1(job.weight_offset);
   for (std::int64_t row = 0; row < job.rows; ++row) {
@@ -73,12 +86,40 @@ LANCET_KERNEL void rms_norm_of(const RmsNorm& job) {
   }
 }
 
+LANCET_KERNEL void rms_norm_backward_of(const float* x, const float* weight, float eps,
+                                        const float* dy, float* dx, std::int64_t d) {
+  const auto size = static_cast<double>(d);
+  const double rstd = 1.0 / std::sqrt(sum_of_squares(x, d) / size + static_cast<double>(eps));
+  for (std::int64_t i = 0; i < d; i += kWidth) {
+    store_up_to(dx + i, d - i, mul(load_up_to(dy + i, d - i), load_up_to(weight + i, d - i)));
+  }
+  const V slope = set1(static_cast<float>(rstd * rstd * sum_of_products(dx, x, d) / size));
+  const V scale = set1(static_cast<float>(rstd));
+  for (std::int64_t i = 0; i < d; i += kWidth) {
+    const V back = sub(load_up_to(dx + i, d - i), mul(slope, load_up_to(x + i, d - i)));
+    store_up_to(dx + i, d - i, mul(scale, back));
+  }
+}
+
 LANCET_KERNEL void silu_mul_of(const float* gate, const float* up, float* y, std::int64_t n) {
   const V one = set1(1.0F);
   for (std::int64_t i = 0; i < n; i += kWidth) {
     const V g = load_up_to(gate + i, n - i);
     const V silu = div(g, add(one, exp_of(sub(set1(0.0F), g))));
     store_up_to(y + i, n - i, mul(silu, load_up_to(up + i, n - i)));
+  }
+}
+
+LANCET_KERNEL void silu_mul_backward_of(const SiluMulBackward& job) {
+  const V one = set1(1.0F);
+  for (std::int64_t i = 0; i < job.n; i += kWidth) {
+    const std::int64_t n = job.n - i;
+    const V g = load_up_to(job.gate + i, n);
+    const V dy = load_up_to(job.dy + i, n);
+    const V s = div(one, add(one, exp_of(sub(set1(0.0F), g))));
+    const V d_gate = mul(mul(dy, load_up_to(job.up + i, n)), mul(s, fma(g, sub(one, s), one)));
+    store_up_to(job.d_up + i, n, mul(dy, mul(g, s)));
+    store_up_to(job.d_gate + i, n, d_gate);
   }
 }
 
@@ -128,6 +169,14 @@ LANCET_KERNEL void softmax_row_of(const float* x, float* y, std::int64_t n) {
   const V scale = set1(static_cast<float>(1.0 / sum));
   for (std::int64_t i = 0; i < n; i += kWidth) {
     store_up_to(y + i, n - i, mul(load_up_to(y + i, n - i), scale));
+  }
+}
+
+LANCET_KERNEL void softmax_backward_of(const float* p, float* dp, std::int64_t n) {
+  const V mean = set1(static_cast<float>(sum_of_products(p, dp, n)));
+  for (std::int64_t i = 0; i < n; i += kWidth) {
+    const V back = sub(load_up_to(dp + i, n - i), mean);
+    store_up_to(dp + i, n - i, mul(load_up_to(p + i, n - i), back));
   }
 }
 

@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 
+#include <unistd.h>
+
 #include "core/error.h"
 #include "model/kernels/gemm_kernels.h"
 
@@ -17,6 +19,7 @@ namespace {
 constexpr std::int64_t kFewRows = 24;
 constexpr std::int64_t kMaxTileRows = 512;
 constexpr std::int64_t kMinTileRows = 64;
+constexpr std::int64_t kUsualCache = 512 << 10;  ///< second level, where the system does not say
 
 constexpr std::int64_t div_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return div_up(a, b) * b; }
@@ -50,14 +53,26 @@ std::int64_t even_part(std::int64_t length, std::int64_t longest, std::int64_t m
   return std::max(multiple, round_up(div_up(length, parts), multiple));
 }
 
+/// The widest tile whose panel of weights, `depth` elements of a sum, leaves half of the
+/// second-level cache to rows and results: a panel is read again for every few rows.
+std::int64_t widest_tile(std::int64_t depth) {
+  static const std::int64_t cache = [] {
+    const long found = ::sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return found > 0 ? static_cast<std::int64_t>(found) : kUsualCache;
+  }();
+  const std::int64_t columns = cache / 2 / (std::max<std::int64_t>(1, depth) * 4);
+  return std::clamp(columns / kPanelAlign * kPanelAlign, 2 * kPanelAlign, kMaxTileColumns);
+}
+
 /// Wide and tall tiles cost the least packing (one row of W costs as much as 13 rows of C, one row
 /// of A as 5 columns: measured); small ones share the work evenly. Takes the cheapest for `workers`
 /// threads.
-Grid packed_grid(std::int64_t rows, std::int64_t columns, std::int64_t workers) {
+Grid packed_grid(std::int64_t rows, std::int64_t columns, std::int64_t depth,
+                 std::int64_t workers) {
   Grid best{};
   double least = 0;
   for (std::int64_t tall = kMaxTileRows; tall >= kMinTileRows; tall /= 2) {
-    for (std::int64_t wide = kMaxTileColumns; wide >= kPanelAlign; wide -= kPanelAlign) {
+    for (std::int64_t wide = widest_tile(depth); wide >= kPanelAlign; wide -= kPanelAlign) {
       const Grid grid{rows, columns, even_part(rows, tall, 2),
                       even_part(columns, wide, kPanelAlign)};
       const auto turns =
@@ -74,9 +89,12 @@ Grid packed_grid(std::int64_t rows, std::int64_t columns, std::int64_t workers) 
 }
 
 Grid grid_of(const LinearJob& job) {
-  return job.m <= kFewRows ? few_rows_grid(job) : packed_grid(job.m, job.n, job.workers);
+  return job.m <= kFewRows ? few_rows_grid(job)
+                           : packed_grid(job.m, job.n, linear_block(job.k), job.workers);
 }
-Grid grid_of(const InputGradJob& job) { return packed_grid(job.m, job.k, job.workers); }
+Grid grid_of(const InputGradJob& job) {
+  return packed_grid(job.m, job.k, input_grad_block(job.n), job.workers);
+}
 
 void check_matrix(const char* name, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
   if (rows < 0 || columns < 0 || (rows > 1 && stride < columns)) {

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "formats/model_writer.h"
+#include "model/load_options.h"
 #include "surgery/edit_session.h"
 #include "surgery/statistics/checkpoint.h"
 
@@ -75,13 +76,20 @@ Json identity_of(const SurgeryModel& model, const CovarianceRequest& request,
   return out;
 }
 
-Json plan_covariance(const CovarianceRequest& request) {
-  const DecoderSpec spec = describe_decoder(ModelSource::open(request.model).config());
+Json plan_covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) {
+  const ModelSource source = ModelSource::open(request.model);
+  const DecoderSpec spec = describe_decoder(source.config());
   const auto layers = parse_layers(request.layers, spec.layers);
   require_mlp(spec, layers, "covariance");
   const auto bytes = static_cast<std::int64_t>(layers.size()) * spec.mlp.d_ff * spec.mlp.d_ff * 8;
-  return {{"plan", true},          {"output", request.out.string()}, {"layers", layers},
-          {"d_ff", spec.mlp.d_ff}, {"output_bytes", bytes},          {"matrices_memory", bytes}};
+  return {{"plan", true},
+          {"output", request.out.string()},
+          {"layers", layers},
+          {"d_ff", spec.mlp.d_ff},
+          {"output_bytes", bytes},
+          {"matrices_memory", bytes},
+          {"weights_memory", weight_sizes(source, load_options(runtime)).loaded},
+          {"offload", runtime.offload}};
 }
 
 /// The statistics, and OUT.lancet.json beside them.
@@ -102,7 +110,7 @@ void write_outputs(const CovarianceRequest& request, const RuntimeOptions& runti
 
 Json run_covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) {
   check_request(request);
-  if (request.plan) return plan_covariance(request);
+  if (request.plan) return plan_covariance(request, runtime);
   Stopwatch watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   const auto layers = parse_layers(request.layers, model.decoder.spec().layers);

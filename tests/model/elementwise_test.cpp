@@ -130,6 +130,59 @@ TEST_CASE("rms_norm of a row is x / sqrt(mean x^2 + eps) * weight to 4 units in 
   }
 }
 
+TEST_CASE("rms_norm_backward, silu_mul_backward and softmax_backward are their formulas in double",
+          "[kernels]") {
+  for (const int64_t n : kLengths) {
+    CAPTURE(n);
+    const std::vector<float> x = random_values(n, 5, 3), w = random_values(n, 6);
+    const std::vector<float> dy = random_values(n, 7);
+    const auto at = [](const std::vector<float>& values, int64_t i) {
+      return static_cast<double>(values[element(i)]);
+    };
+    const auto far = [](double got, double want) {
+      return std::abs(got - want) / (1 + std::abs(want));
+    };
+    const std::vector<float> norm = on_every_isa([&](Isa isa) {
+      std::vector<float> out(x.size());
+      rms_norm_backward(x.data(), w.data(), 1e-5F, dy.data(), out.data(), n, isa);
+      return out;
+    });
+    double squares = 0, slope = 0;
+    for (int64_t i = 0; i < n; ++i) squares += at(x, i) * at(x, i);
+    const double rstd = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+    for (int64_t i = 0; i < n; ++i)
+      slope += at(dy, i) * at(w, i) * at(x, i) * rstd / static_cast<double>(n);
+    double worst = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const double want = rstd * (at(dy, i) * at(w, i) - at(x, i) * rstd * slope);
+      worst = std::max(worst, far(at(norm, i), want));
+    }
+    const std::vector<float> both = on_every_isa([&](Isa isa) {
+      std::vector<float> out(2 * x.size());
+      silu_mul_backward({x.data(), w.data(), dy.data(), out.data(), out.data() + n, n}, isa);
+      return out;
+    });
+    for (int64_t i = 0; i < n; ++i) {
+      const double s = 1 / (1 + std::exp(-at(x, i)));
+      const double gate = at(dy, i) * at(w, i) * s * (1 + at(x, i) * (1 - s));
+      worst =
+          std::max({worst, far(at(both, i), gate), far(at(both, n + i), at(dy, i) * at(x, i) * s)});
+    }
+    std::vector<float> p(x.size());
+    softmax_row(x.data(), p.data(), n);
+    const std::vector<float> ds = on_every_isa([&](Isa isa) {
+      std::vector<float> out = dy;
+      softmax_backward(p.data(), out.data(), n, isa);
+      return out;
+    });
+    double mean = 0;
+    for (int64_t i = 0; i < n; ++i) mean += at(p, i) * at(dy, i);
+    for (int64_t i = 0; i < n; ++i)
+      worst = std::max(worst, far(at(ds, i), at(p, i) * (at(dy, i) - mean)));
+    CHECK(worst < 16 * kUlp);
+  }
+}
+
 TEST_CASE("silu_mul is gate / (1 + exp(-gate)) * up to 4 units in the last place", "[kernels]") {
   for (const int64_t n : kLengths) {
     const std::vector<float> gate = random_values(n, 3, 20);

@@ -12,12 +12,6 @@ namespace {
 
 fs::path data() { return fs::path(LANCET_TEST_DATA); }
 
-/// Folder of a tiny model of either collection.
-fs::path folder_of(const std::string& name) {
-  const fs::path family = data() / "families" / name;
-  return fs::exists(family) ? family : data() / "tiny_models" / name;
-}
-
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(folder))
@@ -27,6 +21,15 @@ std::vector<std::string> names_in(const fs::path& folder) {
 }
 
 }  // namespace
+
+fs::path folder_of(const std::string& name) {
+  for (const char* collection : {"families", "scaled"}) {
+    if (fs::exists(data() / collection / name)) return data() / collection / name;
+  }
+  return data() / "tiny_models" / name;
+}
+
+std::vector<std::string> scaled_names() { return names_in(data() / "scaled"); }
 
 std::vector<std::string> tiny_names() { return names_in(data() / "tiny_models"); }
 

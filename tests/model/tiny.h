@@ -16,6 +16,10 @@ namespace lancet::test {
 [[nodiscard]] std::vector<std::string> tiny_names();
 /// Every folder of tests/data/families: "model_type" or "model_type-option".
 [[nodiscard]] std::vector<std::string> family_names();
+/// Every folder of tests/data/scaled: weights in few bits with scales.
+[[nodiscard]] std::vector<std::string> scaled_names();
+/// Folder of a tiny model of any of these collections.
+[[nodiscard]] fs::path folder_of(const std::string& name);
 [[nodiscard]] Decoder load_tiny(const std::string& name, at::ScalarType dtype = at::kFloat);
 
 /// A tensor of golden.safetensors.

@@ -1,0 +1,23 @@
+#pragma once
+// How a model is loaded, from what the command line asks for.
+
+#include <cstdint>
+#include <string_view>
+
+#include "formats/model_source.h"
+#include "model/decoder.h"
+#include "model/requests.h"
+
+namespace lancet {
+
+/// dtype, device and offload of `runtime`. kUsage for a word that is none of theirs, and for a GPU
+/// beside offload.
+[[nodiscard]] LoadOptions load_options(const RuntimeOptions& runtime);
+
+/// Weights in their files, and what of them memory holds once they are loaded; from headers.
+struct WeightSizes {
+  std::uint64_t stored = 0, loaded = 0;  ///< bytes
+};
+[[nodiscard]] WeightSizes weight_sizes(const ModelSource& source, const LoadOptions& options);
+
+}  // namespace lancet
