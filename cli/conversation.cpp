@@ -57,10 +57,10 @@ std::string answer(const Prompt& prompt, const fs::path& model, const SamplingOp
   };
   try {
     const Generation g =
-        open_engine(runtime).generate({model, {prompt}, sampling}, runtime, sink).front();
+        open_engine(runtime).generate({model, {prompt}, sampling, true}, runtime, sink).front();
     print_text("\n");
-    log::info(fmt::format("{} tokens, {:.1f} tokens/s, {}", g.tokens, g.tokens_per_second,
-                          g.finish_reason));
+    log::info(fmt::format("{} of {} tokens read, {} said, {:.1f} tokens/s, {}", g.read_tokens,
+                          g.prompt_tokens, g.tokens, g.tokens_per_second, g.finish_reason));
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kInterrupted || !forget_interrupt()) throw;
     print_text("\n");

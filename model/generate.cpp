@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "core/error.h"
 #include "core/log.h"
+#include "model/growing_text.h"
 #include "model/intraop.h"
 #include "model/rowwise.h"
 #include "model/sampling.h"
@@ -17,56 +19,6 @@ namespace lancet {
 namespace {
 
 constexpr std::size_t kBatch = 32;  ///< prompts that share a cache
-
-/// Text of one sequence as it grows: what is certain goes to the sink, stop strings never do.
-class GrowingText {
- public:
-  GrowingText(const Tokenizer& tokenizer, const std::vector<std::string>& stop)
-      : decoder_(tokenizer), stop_(stop) {}
-
-  /// True when a stop string has been completed; the text then ends before it.
-  [[nodiscard]] bool push(std::int32_t id) { return add(decoder_.push(id)); }
-  [[nodiscard]] bool finish() { return add(decoder_.finish()); }
-
-  /// Text that can no longer become part of a stop string and was not taken before.
-  [[nodiscard]] std::string take(bool all) {
-    const std::size_t end = all ? text_.size() : text_.size() - held();
-    std::string out = text_.substr(taken_, end - taken_);
-    taken_ = end;
-    return out;
-  }
-
-  [[nodiscard]] const std::string& text() const { return text_; }
-
- private:
-  bool add(const std::string& piece) {
-    const std::size_t old = text_.size();
-    text_ += piece;
-    std::size_t cut = std::string::npos;
-    for (const std::string& stop : stop_) {
-      cut = std::min(cut, text_.find(stop, old - std::min(old, stop.size() - 1)));
-    }
-    if (cut == std::string::npos) return false;
-    text_.resize(std::max(cut, taken_));
-    return true;
-  }
-
-  /// Length of the longest end of the text that begins a stop string.
-  [[nodiscard]] std::size_t held() const {
-    std::size_t most = 0;
-    for (const std::string& stop : stop_) {
-      for (std::size_t n = std::min(stop.size() - 1, text_.size() - taken_); n > most; --n) {
-        if (text_.ends_with(std::string_view(stop).substr(0, n))) most = n;
-      }
-    }
-    return most;
-  }
-
-  StreamDecoder decoder_;
-  const std::vector<std::string>& stop_;
-  std::string text_;
-  std::size_t taken_ = 0;
-};
 
 /// One prompt on its way.
 struct Sequence {
@@ -122,9 +74,12 @@ struct Run {
   }
 };
 
-void run_batch(const Decoder& model, const Run& run, std::span<Sequence> sequences,
-               const std::vector<std::vector<std::int32_t>>& prompts) {
-  Session session(model, prompts, run.options.max_tokens);
+/// Called with the tokens that a session has just taken.
+using Fed = std::function<void(const std::vector<std::int32_t>&)>;
+
+/// Until every sequence has ended; `session` has read their prompts.
+void run_batch(Session& session, const Run& run, std::span<Sequence> sequences,
+               const Fed& fed = {}) {
   std::vector<Sequence*> active;
   for (Sequence& sequence : sequences) active.push_back(&sequence);
   std::vector<std::int32_t> next(active.size());
@@ -157,6 +112,7 @@ void run_batch(const Decoder& model, const Run& run, std::span<Sequence> sequenc
       next.resize(going.size());
     }
     session.feed(next);
+    if (fed) fed(next);
   }
 }
 
@@ -174,45 +130,75 @@ void warn_length(const Decoder& model, std::int64_t prompt_tokens, std::int64_t 
   }
 }
 
+std::vector<std::int32_t> ids_of(const Tokenizer& tokenizer, const Prompt& prompt) {
+  return prompt.ids.empty() ? tokenizer.encode(prompt.text, prompt.special).ids : prompt.ids;
+}
+
+Sequence make_sequence(const Tokenizer& tokenizer, const Prompt& prompt,
+                       const std::vector<std::int32_t>& ids, const SamplingOptions& options,
+                       std::uint64_t seed, std::size_t index) {
+  const std::int64_t own = prompt.max_tokens;
+  Sequence sequence{index,
+                    own > 0 ? std::min(own, options.max_tokens) : options.max_tokens,
+                    Sampler(options, seed, static_cast<std::uint32_t>(index)),
+                    GrowingText(tokenizer, options.stop),
+                    {},
+                    {}};
+  sequence.out.prompt_tokens = sequence.out.read_tokens = std::ssize(ids);
+  for (const std::int32_t id : ids) sequence.sampler.see(id);
+  return sequence;
+}
+
+Run make_run(const Tokenizer& tokenizer, const SamplingOptions& options, const TextSink& sink) {
+  Run run{options, options.end_ids, sink};
+  if (run.end_ids.empty() && tokenizer.eos()) run.end_ids.push_back(*tokenizer.eos());
+  return run;
+}
+
+/// The model that says only what `options` allow.
+Decoder restricted(const Decoder& whole, const SamplingOptions& options) {
+  const auto unsaid = unsaid_ids(whole.spec(), options);
+  return unsaid == whole.spec().masked_ids ? whole : whole.with_masked_ids(unsaid);
+}
+
+class Stopwatch {
+ public:
+  void stop(Generation& out) const {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
+    out.tokens_per_second = static_cast<double>(out.tokens) / seconds.count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 }  // namespace
 
 std::vector<Generation> generate(const Decoder& whole, const Tokenizer& tokenizer,
                                  const std::vector<Prompt>& prompts, const SamplingOptions& options,
                                  std::uint64_t seed, const TextSink& sink) {
   check_sampling(options);
-  const auto unsaid = unsaid_ids(whole.spec(), options);
-  const Decoder model = unsaid == whole.spec().masked_ids ? whole : whole.with_masked_ids(unsaid);
-  Run run{options, options.end_ids, sink};
-  if (run.end_ids.empty() && tokenizer.eos()) run.end_ids.push_back(*tokenizer.eos());
+  const Decoder model = restricted(whole, options);
+  const Run run = make_run(tokenizer, options, sink);
   std::vector<Sequence> sequences;
   std::vector<std::vector<std::int32_t>> ids;
   std::size_t longest = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    ids.push_back(prompts[i].ids.empty() ? tokenizer.encode(prompts[i].text, prompts[i].special).ids
-                                         : prompts[i].ids);
+    ids.push_back(ids_of(tokenizer, prompts[i]));
     longest = std::max(longest, ids[i].size());
-    const std::int64_t own = prompts[i].max_tokens;
-    sequences.push_back({i,
-                         own > 0 ? std::min(own, options.max_tokens) : options.max_tokens,
-                         Sampler(options, seed, static_cast<std::uint32_t>(i)),
-                         GrowingText(tokenizer, options.stop),
-                         {},
-                         {}});
-    sequences[i].out.prompt_tokens = static_cast<std::int64_t>(ids[i].size());
-    for (const std::int32_t id : ids[i]) sequences[i].sampler.see(id);
+    sequences.push_back(make_sequence(tokenizer, prompts[i], ids[i], options, seed, i));
   }
   warn_length(model, static_cast<std::int64_t>(longest), options.max_tokens);
   for (std::size_t first = 0; first < prompts.size(); first += kBatch) {
     const std::size_t count = std::min(kBatch, prompts.size() - first);
-    const auto begin = std::chrono::steady_clock::now();
-    run_batch(model, run, std::span(sequences).subspan(first, count),
-              {ids.begin() + static_cast<std::ptrdiff_t>(first),
-               ids.begin() + static_cast<std::ptrdiff_t>(first + count)});
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    for (std::size_t i = first; i < first + count; ++i) {
-      sequences[i].out.tokens_per_second =
-          static_cast<double>(sequences[i].out.tokens) / seconds.count();
-    }
+    const Stopwatch watch;
+    Session session(model,
+                    {ids.begin() + static_cast<std::ptrdiff_t>(first),
+                     ids.begin() + static_cast<std::ptrdiff_t>(first + count)},
+                    options.max_tokens);
+    const auto batch = std::span(sequences).subspan(first, count);
+    run_batch(session, run, batch);
+    for (Sequence& sequence : batch) watch.stop(sequence.out);
   }
   std::vector<Generation> out;
   for (Sequence& sequence : sequences) {
@@ -220,6 +206,63 @@ std::vector<Generation> generate(const Decoder& whole, const Tokenizer& tokenize
     out.push_back(std::move(sequence.out));
   }
   return out;
+}
+
+/// What a conversation keeps. `session` borrows `model`.
+struct Conversation::State {
+  Decoder model;
+  std::optional<Session> session;
+  std::vector<std::int32_t> read;  ///< tokens in the session's cache
+
+  /// How many tokens of `ids` the cache may keep: at least one has to be read for its logits, and a
+  /// state space goes back to no token but the first.
+  [[nodiscard]] std::size_t shared(const std::vector<std::int32_t>& ids) const {
+    const auto [own, other] = std::ranges::mismatch(read, ids);
+    const auto same = std::min(static_cast<std::size_t>(own - read.begin()), ids.size() - 1);
+    const bool states =
+        std::ranges::any_of(model.spec().layer, [](const LayerSpec& each) { return each.ssm; });
+    return states && same < read.size() ? 0 : same;
+  }
+
+  /// Reads what is new; returns how many tokens that were.
+  std::int64_t read_on(const std::vector<std::int32_t>& ids, std::int64_t room) {
+    const std::size_t same = session && !ids.empty() ? shared(ids) : 0;
+    read.clear();  // until all is well: an interrupted pass leaves some of it
+    if (same == 0) {
+      session.reset();
+      session.emplace(model, std::vector{ids}, room);
+    } else {
+      session->truncate(static_cast<std::int64_t>(same));
+      const std::vector<std::int32_t> more(ids.begin() + static_cast<std::ptrdiff_t>(same),
+                                           ids.end());
+      session->read(std::vector{more});
+    }
+    read = ids;
+    return std::ssize(ids) - static_cast<std::int64_t>(same);
+  }
+};
+
+Conversation::Conversation(const Decoder& model, const SamplingOptions& options)
+    : options_(options), state_(new State{restricted(model, options), {}, {}}) {
+  check_sampling(options);
+}
+Conversation::~Conversation() = default;
+Conversation::Conversation(Conversation&&) noexcept = default;
+Conversation& Conversation::operator=(Conversation&&) noexcept = default;
+
+Generation Conversation::answer(const Tokenizer& tokenizer, const Prompt& prompt,
+                                std::uint64_t seed, const TextSink& sink) {
+  const std::vector<std::int32_t> ids = ids_of(tokenizer, prompt);
+  warn_length(state_->model, std::ssize(ids), options_.max_tokens);
+  const Stopwatch watch;
+  const Run run = make_run(tokenizer, options_, sink);
+  Sequence sequence = make_sequence(tokenizer, prompt, ids, options_, seed, 0);
+  sequence.out.read_tokens = state_->read_on(ids, options_.max_tokens);
+  run_batch(*state_->session, run, {&sequence, 1},
+            [&](const std::vector<std::int32_t>& next) { state_->read.push_back(next[0]); });
+  watch.stop(sequence.out);
+  for (TokenLogprob& token : sequence.out.logprobs) name_tokens(token, tokenizer);
+  return std::move(sequence.out);
 }
 
 std::vector<std::vector<std::int32_t>> generate_greedy(

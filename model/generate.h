@@ -1,6 +1,7 @@
 #pragma once
 // Greedy and sampled generation with a key/value cache, many prompts at once.
 
+#include <memory>
 #include <vector>
 
 #include "formats/tokenizer/tokenizer.h"
@@ -15,6 +16,27 @@ namespace lancet {
                                                const std::vector<Prompt>& prompts,
                                                const SamplingOptions& options, std::uint64_t seed,
                                                const TextSink& sink = {});
+
+/// A text that goes on turn by turn: what was computed for earlier turns is kept, and of the next
+/// prompt only those tokens are read from which on it differs. Answers are those of generate() but
+/// for the order of sums.
+class Conversation {
+ public:
+  Conversation(const Decoder& model, const SamplingOptions& options);
+  ~Conversation();
+  Conversation(Conversation&&) noexcept;
+  Conversation& operator=(Conversation&&) noexcept;
+
+  /// Each prompt is the whole text so far. An answer that is interrupted is remembered as far as it
+  /// came.
+  [[nodiscard]] Generation answer(const Tokenizer& tokenizer, const Prompt& prompt,
+                                  std::uint64_t seed, const TextSink& sink = {});
+
+ private:
+  struct State;
+  SamplingOptions options_;
+  std::unique_ptr<State> state_;
+};
 
 /// Ids in, ids out: greedy continuation of each row by `count` tokens, no stop. For probes and
 /// tests.

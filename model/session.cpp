@@ -29,32 +29,39 @@ Session::Session(const Decoder& model, const std::vector<std::vector<std::int32_
     : model_(model),
       cache_(model.spec(), static_cast<std::int64_t>(prompts.size()), longest(prompts) + room,
              model.options()) {
+  read(prompts, piece);
+}
+
+void Session::read(const std::vector<std::vector<std::int32_t>>& more, std::int64_t piece) {
   const c10::InferenceMode inference;
-  const auto rows = static_cast<std::int64_t>(prompts.size());
-  const std::int64_t most = longest(prompts);
-  at::Tensor last = at::empty({rows, model.spec().d_model}, model.options());
+  const std::int64_t most = longest(more);
+  at::Tensor last = at::empty({rows(), model_.spec().d_model}, model_.options());
   for (std::int64_t first = 0; first < most; first += piece) {
     check_interrupted();
     const std::int64_t tokens = std::min(piece, most - first);
-    const at::Tensor ids = at::zeros({rows, tokens}, at::kLong);
+    const at::Tensor ids = at::zeros({rows(), tokens}, at::kLong);
     std::vector<std::int64_t> counts;
-    for (std::int64_t b = 0; b < rows; ++b) {
-      const auto& prompt = prompts[static_cast<std::size_t>(b)];
+    for (std::int64_t b = 0; b < rows(); ++b) {
+      const auto& prompt = more[static_cast<std::size_t>(b)];
       const auto length = static_cast<std::int64_t>(prompt.size());
       counts.push_back(std::clamp<std::int64_t>(length - first, 0, tokens));
       std::copy_n(prompt.begin() + std::min(first, length), counts.back(),
                   ids.mutable_data_ptr<std::int64_t>() + b * tokens);
     }
     const at::Tensor hidden =
-        model.run(model.embed(ids), 0, model.spec().layers,
-                  {.cache = &cache_, .append = true, .lengths = counts, .hook = {}});
-    for (std::int64_t b = 0; b < rows; ++b) {
+        model_.run(model_.embed(ids), 0, model_.spec().layers,
+                   {.cache = &cache_, .append = true, .lengths = counts, .hook = {}});
+    for (std::int64_t b = 0; b < rows(); ++b) {
       const std::int64_t count = counts[static_cast<std::size_t>(b)];
       if (count > 0) last.select(0, b).copy_(hidden.select(0, b).select(0, count - 1));
     }
     cache_.advance(counts);
   }
-  logits_ = model.head(last).cpu();
+  logits_ = model_.head(last).cpu();
+}
+
+void Session::truncate(std::int64_t length) {
+  cache_.truncate(std::vector<std::int64_t>(static_cast<std::size_t>(rows()), length));
 }
 
 void Session::feed(const std::vector<std::int32_t>& next) {

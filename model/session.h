@@ -20,6 +20,10 @@ class Session {
   /// float32 [rows, vocab] on the CPU: for each row the logits of its next token.
   [[nodiscard]] const at::Tensor& logits() const noexcept { return logits_; }
   [[nodiscard]] std::int64_t rows() const noexcept { return cache_.batch(); }
+  /// More tokens for each row, at least one, in pieces.
+  void read(const std::vector<std::vector<std::int32_t>>& more, std::int64_t piece = 512);
+  /// Cuts every row back to its first `length` tokens; errors as KvCache::truncate.
+  void truncate(std::int64_t length);
   /// One more token for each row.
   void feed(const std::vector<std::int32_t>& next);
   /// Goes on with these rows only.

@@ -10,6 +10,7 @@
 #include "formats/model_source.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "model/decoder.h"
+#include "model/generate.h"
 
 namespace lancet {
 
@@ -59,6 +60,7 @@ class EngineImpl final : public Engine {
   [[nodiscard]] const LoadedModel& kept(const fs::path& path, const RuntimeOptions& runtime);
 
   std::optional<std::pair<fs::path, LoadedModel>> kept_;
+  std::optional<Conversation> conversation_;  ///< with the kept model
 };
 
 }  // namespace lancet

@@ -29,12 +29,19 @@ std::vector<Generation> EngineImpl::generate(const GenerateRequest& request,
   const LoadedModel& loaded = kept(request.model, runtime);
   SamplingOptions sampling = request.sampling;
   if (sampling.end_ids.empty()) sampling.end_ids = end_ids(loaded.source, loaded.tokenizer);
+  if (request.converse) {
+    if (!conversation_) conversation_.emplace(loaded.decoder, sampling);
+    return {conversation_->answer(loaded.tokenizer, request.prompts.at(0), runtime.seed, sink)};
+  }
   return lancet::generate(loaded.decoder, loaded.tokenizer, request.prompts, sampling, runtime.seed,
                           sink);
 }
 
 const LoadedModel& EngineImpl::kept(const fs::path& path, const RuntimeOptions& runtime) {
-  if (!kept_ || kept_->first != path) kept_.emplace(path, load_model(path, runtime));
+  if (!kept_ || kept_->first != path) {
+    conversation_.reset();
+    kept_.emplace(path, load_model(path, runtime));
+  }
   return kept_->second;
 }
 

@@ -88,7 +88,8 @@ class Generate(unittest.TestCase):
         self.assertNotEqual(self.json(*command, "3")["ids"], self.json(*command, "4")["ids"])
 
     def test_a_conversation_remembers_what_was_said(self):
-        both = self.run_lancet("generate", self.model, "--chat", "--max-tokens", "5", input="the\n\nof\n").stdout
+        talk = self.run_lancet("generate", self.model, "--chat", "--max-tokens", "5", input="the\n\nof\n")
+        both = talk.stdout
         first = self.run_lancet("generate", self.model, "--chat", "the", "--max-tokens", "5").stdout
         self.assertTrue(both.startswith(first), (both, first))
         messages = [{"role": "user", "content": "the"}, {"role": "assistant", "content": first[:-1]},
@@ -96,6 +97,10 @@ class Generate(unittest.TestCase):
         (self.root / "messages.json").write_text(json.dumps(messages))
         second = self.run_lancet("generate", self.model, "--messages", "messages.json", "--max-tokens", "5").stdout
         self.assertEqual(both, first + second)
+        (read, whole), (new, longer) = [map(int, line.split(" tokens read")[0].split()[-3::2])
+                                        for line in talk.stderr.splitlines() if "tokens read" in line]
+        self.assertEqual(read, whole)
+        self.assertLess(new, longer - whole + 2)  # what came since, and the last token that was said
         self.run_lancet("generate", self.model, "--chat", "--json", code=2, input="")
 
     def test_ctrl_c_ends_the_answer_and_at_the_prompt_the_program(self):
