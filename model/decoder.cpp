@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 
 #include "core/error.h"
@@ -11,13 +10,12 @@
 #include "model/attention.h"
 #include "model/decoder_parts.h"
 #include "model/decoder_pass.h"
-#include "model/intraop.h"
+#include "model/residual.h"
 
 namespace lancet {
 
 namespace {
 
-constexpr std::int64_t kGrain = 32768;  ///< elements of one parallel chunk
 constexpr double kMaskedLogit = std::numeric_limits<float>::lowest();
 
 at::Tensor call(const Hook& hook, std::int64_t layer, Place place, const at::Tensor& value) {
@@ -58,22 +56,6 @@ at::Tensor gather_rows(const PackedMatrix& table, const at::Tensor& ids) {
   for (std::int64_t i = 0; i < ids.numel(); ++i, to += table.columns())
     table.decode(id[i], 0, {to, static_cast<std::size_t>(table.columns())});
   table.release();
-  return out;
-}
-
-/// Adds to the residual stream.
-at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
-  const bool grad =
-      c10::GradMode::is_enabled() && (stream.requires_grad() || update.requires_grad());
-  if (!is_native(stream) || grad || !stream.is_contiguous() || !update.is_contiguous())
-    return stream + update;
-  at::Tensor out = at::empty_like(stream);
-  const auto* a = stream.const_data_ptr<float>();
-  const auto* b = update.const_data_ptr<float>();
-  auto* to = out.mutable_data_ptr<float>();
-  intraop_chunks(stream.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) to[i] = a[i] + b[i];
-  });
   return out;
 }
 
@@ -150,7 +132,7 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
   const auto add = [&](const at::Tensor& stream, const at::Tensor& update) {
     return add_to_stream(stream, spec.residual_scale == 1 ? update : update * spec.residual_scale);
   };
-  const at::Tensor input = normed(block.attn_norm, hidden);
+  const auto [stream, input] = branch_off(block.attn_norm, hidden);
   const at::Tensor mixed =
       each.ssm ? apply_linear(block.ssm.out, run_ssm(block.ssm, input, pass.state_space(layer)))
                : apply_linear(block.attention.out,
@@ -159,10 +141,13 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
   const at::Tensor heard =
       normed(block.attn_post_norm, call(hook, layer, Place::kAttentionOutput, mixed));
   const at::Tensor middle =
-      normed(block.attn_add_norm, add(spec.normed_residual ? input : hidden, heard));
+      normed(block.attn_add_norm, add(spec.normed_residual ? input : stream, heard));
   if (!each.mlp) return middle;
-  const at::Tensor read =
-      block.shared_norm ? input : normed(block.mlp_norm, spec.parallel ? hidden : middle);
+  const bool apart = block.shared_norm || spec.parallel;  // the MLP does not read the middle
+  const Branch second = apart ? Branch{middle, middle} : branch_off(block.mlp_norm, middle);
+  const at::Tensor read = block.shared_norm ? input
+                          : spec.parallel   ? normed(block.mlp_norm, stream)
+                                            : second.normed;
   at::Tensor written;
   if (block.moe.experts.empty()) {
     const at::Tensor key = call(hook, layer, Place::kMlpKey, mlp_key(block.mlp, read));
@@ -172,7 +157,7 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
   }
   const at::Tensor said =
       normed(block.mlp_post_norm, call(hook, layer, Place::kMlpOutput, written));
-  return normed(block.mlp_add_norm, add(spec.normed_residual ? read : middle, said));
+  return normed(block.mlp_add_norm, add(spec.normed_residual ? read : second.stream, said));
 }
 
 at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last,
