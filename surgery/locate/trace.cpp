@@ -22,6 +22,9 @@ struct Cell {
   std::int64_t layer = 0;
   std::int64_t first = 0, behind = 0;  ///< layers whose module output is replaced
   std::int64_t start = 0;              ///< the block that its rows enter first
+  /// Windows cut at the bottom replace the same outputs up to the first one's end: their rows are
+  /// those of the longest, the cell of this layer, as it enters `start`. -1: of their own.
+  std::int64_t trunk = -1;
 };
 
 /// Where a kind replaces values inside a block, and by which row of the runs.
@@ -50,7 +53,25 @@ Cell make_cell(std::size_t map, TraceKind kind, std::int64_t layer, std::int64_t
                std::int64_t layers) {
   const auto [first, behind] = restored_layers(kind, layer, window, layers);
   if (is_state(kind)) return {map, kind, layer, layer + 1, layers, layer + 1};
+  const std::int64_t trunk = std::min(window / 2, layers - 1);
+  if (layer < trunk) return {map, kind, layer, first, behind, behind, trunk};
   return {map, kind, layer, first, behind, first};
+}
+
+/// Some cells as a batch of their own, in the order of their start: where a trunk is not among
+/// them, its cells begin at their first layer.
+std::vector<Cell> as_batch(std::span<const Cell> some) {
+  std::vector<Cell> out(some.begin(), some.end());
+  for (Cell& cell : out) {
+    const bool there = std::ranges::any_of(some, [&](const Cell& other) {
+      return other.map == cell.map && other.layer == cell.trunk;
+    });
+    if (cell.trunk < 0 || there) continue;
+    cell.trunk = -1;
+    cell.start = cell.first;
+  }
+  std::ranges::stable_sort(out, {}, &Cell::start);
+  return out;
 }
 
 /// The cells of one token, those that enter lower blocks first.
@@ -81,7 +102,7 @@ class TokenTrace {
       std::vector<at::Tensor> parts;
       if (hidden.defined()) parts.push_back(hidden);
       for (; active < cells.size() && cells[active].start == layer; ++active)
-        parts.push_back(entering(cells[active], layer));
+        parts.push_back(entering(cells[active], layer, hidden));
       hidden = parts.size() == 1 ? parts.front() : at::cat(parts);
       if (layer == layers) break;
       std::optional<KvCache> rows;
@@ -112,8 +133,16 @@ class TokenTrace {
     return out;
   }
 
-  /// [samples, tail, d_model] of a cell's rows as they enter `layer`.
-  [[nodiscard]] at::Tensor entering(const Cell& cell, std::int64_t layer) const {
+  /// [samples, tail, d_model] of a cell's rows as they enter `layer`; `hidden`: of all cells so
+  /// far.
+  [[nodiscard]] at::Tensor entering(const Cell& cell, std::int64_t layer,
+                                    const at::Tensor& hidden) const {
+    if (cell.trunk >= 0) {
+      const auto trunk = std::ranges::find_if(cells_, [&](const Cell& other) {
+        return other.map == cell.map && other.layer == cell.trunk;
+      });
+      return hidden.narrow(0, (trunk - cells_.begin()) * runs_.samples, runs_.samples);
+    }
     const at::Tensor& all = runs_.hidden[static_cast<std::size_t>(layer)];
     const at::Tensor tail = all.narrow(0, 1, runs_.samples).narrow(1, token_, all.size(1) - token_);
     if (!is_state(cell.kind)) return tail;
@@ -206,7 +235,8 @@ Trace trace_states(const Decoder& model, const LocatePrompt& prompt, const Runs&
     TokenTrace trace(model, prompt, runs, token);
     const std::size_t chunk = cells_of_chunk(model, runs, token, chunk_bytes);
     for (std::size_t first = 0; first < cells.size(); first += chunk) {
-      const auto part = std::span(cells).subspan(first, std::min(chunk, cells.size() - first));
+      const std::vector<Cell> part =
+          as_batch(std::span(cells).subspan(first, std::min(chunk, cells.size() - first)));
       const std::vector<double> scores = trace.run(part, out.work);
       for (std::size_t i = 0; i < part.size(); ++i)
         out.maps[part[i].map].scores[token][part[i].layer] = scores[i];
