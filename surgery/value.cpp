@@ -166,9 +166,9 @@ std::vector<Part> run_pass(const Decoder& model, Batch& batch, std::int64_t laye
   Pass pass;
   pass.cache = batch.prefix;
   pass.segments = batch.lengths;
+  pass.wanted = predicting(batch);
   const at::Tensor hidden = model.run(start, layer + 1, model.spec().layers, pass);
-  const at::Tensor log_p =
-      at::log_softmax(model.head(hidden[0].index_select(0, predicting(batch))), -1);
+  const at::Tensor log_p = at::log_softmax(model.head(hidden[0]), -1);
   at::Tensor loss = at::zeros({}, log_p.options());
   std::vector<Part> parts(batch.facts.size());
   std::int64_t at = 0;

@@ -93,7 +93,8 @@ class TokenTrace {
   /// Mean p(target) of each cell.
   std::vector<double> run(std::span<const Cell> cells, TraceWork& work) {
     cells_ = cells;
-    const std::int64_t layers = model_.spec().layers;
+    const std::int64_t layers = model_.spec().layers, targets = std::ssize(prompt_.target);
+    const std::int64_t tail = runs_.hidden.front().size(1) - token_;
     std::optional<KvCache> prefix;
     if (token_ > 0) prefix = prefix_of(static_cast<std::int64_t>(cells.size()));
     at::Tensor hidden;
@@ -102,7 +103,7 @@ class TokenTrace {
       std::vector<at::Tensor> parts;
       if (hidden.defined()) parts.push_back(hidden);
       for (; active < cells.size() && cells[active].start == layer; ++active)
-        parts.push_back(entering(cells[active], layer, hidden));
+        parts.push_back(ends_of(entering(cells[active], layer, hidden), layer));
       hidden = parts.size() == 1 ? parts.front() : at::cat(parts);
       if (layer == layers) break;
       std::optional<KvCache> rows;
@@ -112,9 +113,14 @@ class TokenTrace {
       pass.hook = [this, active](std::int64_t at, Place place, const at::Tensor& value) {
         return replaced(at, place, value, active);
       };
-      hidden = model_.run(hidden, layer, layer + 1, pass);
       ++work.layer_calls;
       work.token_layers += hidden.size(0) * hidden.size(1);
+      if (layer + 1 == layers && tail > targets) {  // only what predicts the target is read
+        pass.wanted = last_positions(hidden.size(0), tail, targets);
+        pass.hook = {};  // no restored token is among them
+      }
+      hidden = model_.run(hidden, layer, layer + 1, pass);
+      if (pass.wanted.defined()) hidden = hidden.view({-1, targets, hidden.size(2)});
     }
     const at::Tensor p =
         target_probabilities(model_, hidden, prompt_.target).view({-1, runs_.samples}).mean(1);
@@ -122,6 +128,21 @@ class TokenTrace {
   }
 
  private:
+  /// Behind the last block, the positions of [rows, tail, d_model] that predict the target.
+  [[nodiscard]] at::Tensor ends_of(const at::Tensor& rows, std::int64_t layer) const {
+    const std::int64_t targets = std::ssize(prompt_.target);
+    return layer < model_.spec().layers ? rows : rows.narrow(1, rows.size(1) - targets, targets);
+  }
+
+  /// The last `count` of `tail` positions of every row.
+  [[nodiscard]] at::Tensor last_positions(std::int64_t rows, std::int64_t tail,
+                                          std::int64_t count) const {
+    const at::Tensor ends = at::arange(tail - count, tail, at::kLong);
+    return (at::arange(rows, at::kLong).unsqueeze(1) * tail + ends)
+        .flatten()
+        .to(runs_.hidden.front().device());
+  }
+
   /// Keys and values of the corrupted tokens before this one, once for each cell.
   [[nodiscard]] KvCache prefix_of(std::int64_t cells) const {
     std::vector<std::int64_t> rows;
