@@ -120,7 +120,7 @@ class TokenTrace {
         pass.hook = {};  // no restored token is among them
       }
       hidden = model_.run(hidden, layer, layer + 1, pass);
-      if (pass.wanted.defined()) hidden = hidden.view({-1, targets, hidden.size(2)});
+      if (pass.wanted.defined()) hidden = hidden.reshape({-1, targets, hidden.size(2)});
     }
     const at::Tensor p =
         target_probabilities(model_, hidden, prompt_.target).view({-1, runs_.samples}).mean(1);
