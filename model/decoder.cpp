@@ -72,6 +72,11 @@ void check_segments(const Pass& pass, const at::Tensor& hidden) {
         "expected segments of at least one token that fill the only row, and a cache that is read");
 }
 
+/// [batch, tokens, width] -> [1, n, width]; all where `positions` is undefined.
+at::Tensor at_positions(const at::Tensor& x, const at::Tensor& positions) {
+  return positions.defined() ? x.flatten(0, 1).index_select(0, positions).unsqueeze(0) : x;
+}
+
 /// The CPU keeps activations in float32 also over bf16 weights; a GPU computes in one dtype.
 at::ScalarType activation_dtype(at::Device device, at::ScalarType dtype) {
   return device.is_cpu() ? at::kFloat : dtype;
@@ -122,7 +127,7 @@ at::Tensor Decoder::add_positions(const at::Tensor& hidden, const Pass& pass) co
 }
 
 at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
-                              const Hook& hook) const {
+                              const Hook& hook, const at::Tensor& wanted) const {
   const DecoderSpec& spec = *spec_;
   const Block& block = *blocks_[static_cast<std::size_t>(layer)];
   const LayerSpec& each = spec.layer[static_cast<std::size_t>(layer)];
@@ -132,12 +137,15 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
   const auto add = [&](const at::Tensor& stream, const at::Tensor& update) {
     return add_to_stream(stream, spec.residual_scale == 1 ? update : update * spec.residual_scale);
   };
-  const auto [stream, input] = branch_off(block.attn_norm, hidden);
+  const Branch first = branch_off(block.attn_norm, hidden);
+  const at::Tensor attended = each.ssm
+                                  ? run_ssm(block.ssm, first.normed, pass.state_space(layer))
+                                  : run_attention(block.attention, each, first.normed,
+                                                  pass.attention(layer, block.attention.sinks));
+  const at::Tensor stream = at_positions(first.stream, wanted),
+                   input = at_positions(first.normed, wanted);
   const at::Tensor mixed =
-      each.ssm ? apply_linear(block.ssm.out, run_ssm(block.ssm, input, pass.state_space(layer)))
-               : apply_linear(block.attention.out,
-                              run_attention(block.attention, each, input,
-                                            pass.attention(layer, block.attention.sinks)));
+      apply_linear(each.ssm ? block.ssm.out : block.attention.out, at_positions(attended, wanted));
   const at::Tensor heard =
       normed(block.attn_post_norm, call(hook, layer, Place::kAttentionOutput, mixed));
   const at::Tensor middle =
@@ -170,6 +178,7 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   if (!pass.segments.empty()) check_segments(pass, hidden);
   PassState state(*spec_, *ropes_, hidden, pass);
   if (first == 0 && last > 0) hidden = add_positions(hidden, pass);
+  if (first >= last) return at_positions(hidden, pass.wanted);
   try {
     for (std::int64_t layer = first; layer < last; ++layer) {
       check_interrupted();
@@ -178,8 +187,9 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
           matrix->prefetch();
       }
       hidden = call(pass.hook, layer, Place::kBlockInput, hidden);
-      hidden =
-          call(pass.hook, layer, Place::kBlockOutput, run_block(layer, hidden, state, pass.hook));
+      hidden = call(pass.hook, layer, Place::kBlockOutput,
+                    run_block(layer, hidden, state, pass.hook,
+                              layer + 1 == last ? pass.wanted : at::Tensor()));
     }
   } catch (const StopPass&) {
   }

@@ -24,6 +24,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/progress.h"
 #include "model/runtime.h"
 #include "surgery/contexts.h"
 #include "surgery/down.h"
@@ -229,10 +230,15 @@ EditPlan plan(const EditInput& input) {
   EditPlan out;
   std::vector<at::Tensor> left, right;
   Json facts = Json::array();
+  Progress progress("facts", input.facts.size(), Progress::Unit::kItems);
   for (std::size_t i = 0; i < input.facts.size(); ++i) {
     OneEdit edit = edit_one(model, input, input.facts[i], layer, contexts, solver);
     if (i + 1 < input.facts.size() || input.keeps) model = with_edit(model, layer, edit);
     if (input.keeps && !input.keeps(model)) break;
+    if (const at::Tensor& losses = edit.trace.losses; losses.size(0) > 0)
+      progress.set_note(fmt::format("{}: loss {:.3f}, p(target) {:.3f}", edit.trace.id,
+                                    losses[-1][0].item<double>(), losses[-1][4].item<double>()));
+    progress.advance(1);
     left.push_back(edit.left);
     right.push_back(edit.right);
     out.traces.push_back(std::move(edit.trace));
