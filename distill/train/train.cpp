@@ -169,6 +169,8 @@ Json Run::train(const TrainSink& sink) {
                    .rollouts = rollouts ? &*rollouts : nullptr});
   keep_freed_memory();
   const RunState state = trainer.run(from);
+  init_runtime();  // what comes behind it is no such loop
+  trim_memory();
   Json result = result_json(state, trainer.stopped_early());
   if (!speaks) return result;
   RunRecord record;
