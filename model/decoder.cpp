@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 
 #include "core/error.h"
@@ -11,13 +10,12 @@
 #include "model/attention.h"
 #include "model/decoder_parts.h"
 #include "model/decoder_pass.h"
-#include "model/intraop.h"
+#include "model/residual.h"
 
 namespace lancet {
 
 namespace {
 
-constexpr std::int64_t kGrain = 32768;  ///< elements of one parallel chunk
 constexpr double kMaskedLogit = std::numeric_limits<float>::lowest();
 
 at::Tensor call(const Hook& hook, std::int64_t layer, Place place, const at::Tensor& value) {
@@ -61,22 +59,6 @@ at::Tensor gather_rows(const PackedMatrix& table, const at::Tensor& ids) {
   return out;
 }
 
-/// Adds to the residual stream.
-at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
-  const bool grad =
-      c10::GradMode::is_enabled() && (stream.requires_grad() || update.requires_grad());
-  if (!is_native(stream) || grad || !stream.is_contiguous() || !update.is_contiguous())
-    return stream + update;
-  at::Tensor out = at::empty_like(stream);
-  const auto* a = stream.const_data_ptr<float>();
-  const auto* b = update.const_data_ptr<float>();
-  auto* to = out.mutable_data_ptr<float>();
-  intraop_chunks(stream.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) to[i] = a[i] + b[i];
-  });
-  return out;
-}
-
 void check_segments(const Pass& pass, const at::Tensor& hidden) {
   std::int64_t sum = 0;
   bool bad = hidden.size(0) != 1 || !pass.lengths.empty() || pass.append;
@@ -88,6 +70,11 @@ void check_segments(const Pass& pass, const at::Tensor& hidden) {
     fail(
         ErrorKind::kInternal, "model",
         "expected segments of at least one token that fill the only row, and a cache that is read");
+}
+
+/// [batch, tokens, width] -> [1, n, width]; all where `positions` is undefined.
+at::Tensor at_positions(const at::Tensor& x, const at::Tensor& positions) {
+  return positions.defined() ? x.flatten(0, 1).index_select(0, positions).unsqueeze(0) : x;
 }
 
 /// The CPU keeps activations in float32 also over bf16 weights; a GPU computes in one dtype.
@@ -140,7 +127,7 @@ at::Tensor Decoder::add_positions(const at::Tensor& hidden, const Pass& pass) co
 }
 
 at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
-                              const Hook& hook) const {
+                              const Hook& hook, const at::Tensor& wanted) const {
   const DecoderSpec& spec = *spec_;
   const Block& block = *blocks_[static_cast<std::size_t>(layer)];
   const LayerSpec& each = spec.layer[static_cast<std::size_t>(layer)];
@@ -150,19 +137,25 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
   const auto add = [&](const at::Tensor& stream, const at::Tensor& update) {
     return add_to_stream(stream, spec.residual_scale == 1 ? update : update * spec.residual_scale);
   };
-  const at::Tensor input = normed(block.attn_norm, hidden);
+  const Branch first = branch_off(block.attn_norm, hidden);
+  const at::Tensor attended = each.ssm
+                                  ? run_ssm(block.ssm, first.normed, pass.state_space(layer))
+                                  : run_attention(block.attention, each, first.normed,
+                                                  pass.attention(layer, block.attention.sinks));
+  const at::Tensor stream = at_positions(first.stream, wanted),
+                   input = at_positions(first.normed, wanted);
   const at::Tensor mixed =
-      each.ssm ? apply_linear(block.ssm.out, run_ssm(block.ssm, input, pass.state_space(layer)))
-               : apply_linear(block.attention.out,
-                              run_attention(block.attention, each, input,
-                                            pass.attention(layer, block.attention.sinks)));
+      apply_linear(each.ssm ? block.ssm.out : block.attention.out, at_positions(attended, wanted));
   const at::Tensor heard =
       normed(block.attn_post_norm, call(hook, layer, Place::kAttentionOutput, mixed));
   const at::Tensor middle =
-      normed(block.attn_add_norm, add(spec.normed_residual ? input : hidden, heard));
+      normed(block.attn_add_norm, add(spec.normed_residual ? input : stream, heard));
   if (!each.mlp) return middle;
-  const at::Tensor read =
-      block.shared_norm ? input : normed(block.mlp_norm, spec.parallel ? hidden : middle);
+  const bool apart = block.shared_norm || spec.parallel;  // the MLP does not read the middle
+  const Branch second = apart ? Branch{middle, middle} : branch_off(block.mlp_norm, middle);
+  const at::Tensor read = block.shared_norm ? input
+                          : spec.parallel   ? normed(block.mlp_norm, stream)
+                                            : second.normed;
   at::Tensor written;
   if (block.moe.experts.empty()) {
     const at::Tensor key = call(hook, layer, Place::kMlpKey, mlp_key(block.mlp, read));
@@ -172,7 +165,7 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
   }
   const at::Tensor said =
       normed(block.mlp_post_norm, call(hook, layer, Place::kMlpOutput, written));
-  return normed(block.mlp_add_norm, add(spec.normed_residual ? read : middle, said));
+  return normed(block.mlp_add_norm, add(spec.normed_residual ? read : second.stream, said));
 }
 
 at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last,
@@ -185,6 +178,7 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
   if (!pass.segments.empty()) check_segments(pass, hidden);
   PassState state(*spec_, *ropes_, hidden, pass);
   if (first == 0 && last > 0) hidden = add_positions(hidden, pass);
+  if (first >= last) return at_positions(hidden, pass.wanted);
   try {
     for (std::int64_t layer = first; layer < last; ++layer) {
       check_interrupted();
@@ -193,8 +187,9 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
           matrix->prefetch();
       }
       hidden = call(pass.hook, layer, Place::kBlockInput, hidden);
-      hidden =
-          call(pass.hook, layer, Place::kBlockOutput, run_block(layer, hidden, state, pass.hook));
+      hidden = call(pass.hook, layer, Place::kBlockOutput,
+                    run_block(layer, hidden, state, pass.hook,
+                              layer + 1 == last ? pass.wanted : at::Tensor()));
     }
   } catch (const StopPass&) {
   }

@@ -63,6 +63,10 @@ struct Pass {
   /// tokens. Each has positions of its own and sees nothing of the others. With a cache, row b of
   /// it stands before text b; nothing is appended. Empty = none.
   std::vector<std::int64_t> segments;
+  /// int64 [n], positions in batch * tokens: the run returns [1, n, d_model], the stream there. Its
+  /// last block computes nothing else behind its attention, so that its hooks see as much from
+  /// kAttentionOutput on. Undefined = all.
+  at::Tensor wanted = {};
   Hook hook;
 };
 
@@ -161,8 +165,9 @@ class Decoder {
   void leave_in_files(const ModelSource& source);
   [[nodiscard]] const at::Tensor& stored(std::string_view name) const;
   [[nodiscard]] at::Tensor add_positions(const at::Tensor& hidden, const Pass& pass) const;
+  /// `wanted` as in Pass.
   [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
-                                     const Hook& hook) const;
+                                     const Hook& hook, const at::Tensor& wanted) const;
   std::shared_ptr<const DecoderSpec> spec_;
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;

@@ -19,8 +19,8 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kRowsPerRank = 16;  ///< rows from which on a merged weight pays
-constexpr std::int64_t kGrain = 16384;     ///< elements of one parallel chunk
+constexpr std::int64_t kMergeShare = 3;  ///< between the 2 of arithmetic and the 4 of memory
+constexpr std::int64_t kGrain = 16384;   ///< elements of one parallel chunk
 
 at::Tensor empty(std::int64_t rows, std::int64_t columns) {
   return at::empty({rows, columns}, at::kFloat);
@@ -28,13 +28,35 @@ at::Tensor empty(std::int64_t rows, std::int64_t columns) {
 
 /// The transpose of x [rows, columns], times `scale`.
 at::Tensor turned(const at::Tensor& x, double scale = 1) {
-  const at::Tensor out = x.t().contiguous();  // x itself where it has one row or column
-  return scale == 1 ? out : out * scale;
+  const std::int64_t rows = x.size(0), columns = x.size(1);
+  const at::Tensor out = empty(columns, rows);
+  const auto* from = x.const_data_ptr<float>();
+  auto* to = out.mutable_data_ptr<float>();
+  const auto by = static_cast<float>(scale);
+  intraop_chunks(rows, kGrain / columns + 1, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t c = 0; c < columns; ++c) {
+      for (std::int64_t r = begin; r < end; ++r) to[c * rows + r] = from[r * columns + c] * by;
+    }
+  });
+  return out;
 }
 
+/// x times `scale`.
+at::Tensor scaled(const at::Tensor& x, double scale) {
+  const at::Tensor out = empty(x.size(0), x.size(1));
+  const auto* from = x.const_data_ptr<float>();
+  auto* to = out.mutable_data_ptr<float>();
+  const auto by = static_cast<float>(scale);
+  for (std::int64_t i = 0; i < x.numel(); ++i) to[i] = from[i] * by;
+  return out;
+}
+
+/// Whether a merged weight pays. Making it twice reads and writes four times the matrix, what it
+/// spares is outputs and input gradients that are read and written once more.
 bool merges(const Linear& layer, std::int64_t rows) {
-  return is_adapted(layer) && layer.packed == nullptr && !layer.low_rank->drops() &&
-         rows >= kRowsPerRank * layer.low_rank->all_rank();
+  if (!is_adapted(layer) || layer.packed != nullptr || layer.low_rank->drops()) return false;
+  const std::int64_t in = layer.d_in(), out = layer.d_out();
+  return rows * (in + out) >= kMergeShare * in * out;
 }
 
 /// The layer with weight W + scale B A, float32.
@@ -53,7 +75,7 @@ Linear merged(const Linear& layer) {
     widen(layer.weight.const_data_ptr<float>());
   }
   const bool out_in = layer.layout == MatrixLayout::kOutIn;
-  const at::Tensor left = out_in ? part.all_b() * part.scale : turned(part.all_a());
+  const at::Tensor left = out_in ? scaled(part.all_b(), part.scale) : turned(part.all_a());
   const at::Tensor right = out_in ? part.all_a() : turned(part.all_b(), part.scale);
   const std::array products{times(left.const_data_ptr<float>(), left.size(0), right, to, true)};
   run_products(products);
@@ -114,7 +136,7 @@ std::pair<at::Tensor, at::Tensor> factor_gradients(const LowRank& part, const at
   const std::int64_t rows = x.size(0);
   const std::int64_t rank = part.a.size(0);
   const at::Tensor a = part.all_a();
-  const at::Tensor b = part.all_b() * part.scale;
+  const at::Tensor b = scaled(part.all_b(), part.scale);
   const at::Tensor g = empty(rows, a.size(0));
   std::array products{times(dy.const_data_ptr<float>(), rows, b, g.mutable_data_ptr<float>())};
   run_products(products);

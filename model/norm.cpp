@@ -53,9 +53,13 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
     const auto* from = dy.const_data_ptr<float>();
     auto* to = dx.mutable_data_ptr<float>();
     intraop_chunks(dy.numel() / d, kGrain / d + 1, [=](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        kernels::rms_norm_backward(x + r * d, w, eps, from + r * d, to + r * d, d);
-      }
+      kernels::rms_norm_backward({.x = x + begin * d,
+                                  .weight = w,
+                                  .eps = eps,
+                                  .dy = from + begin * d,
+                                  .dx = to + begin * d,
+                                  .rows = end - begin,
+                                  .d = d});
     });
     return {dx, at::Tensor(), at::Tensor()};
   }

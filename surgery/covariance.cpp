@@ -1,6 +1,7 @@
 #include "surgery/covariance.h"
 
 #include <algorithm>
+#include <set>
 
 #include <ATen/Version.h>
 #include <c10/core/GradMode.h>
@@ -14,6 +15,7 @@
 #include "core/progress.h"
 #include "formats/containers/safetensors.h"
 #include "model/names.h"
+#include "surgery/down.h"
 #include "surgery/key.h"
 #include "surgery/statistics/moment.h"
 
@@ -21,6 +23,7 @@ namespace lancet {
 namespace {
 
 constexpr std::int64_t kChunkTokens = 1024;  ///< padded tokens of one pass
+constexpr std::int64_t kWidest = 32768;      ///< of keys with second moments: 8 GiB
 
 void hash_tensor(Sha256& hash, const std::string& name, const at::Tensor& value) {
   const at::Tensor plain = value.detach().to(at::kCPU).contiguous();
@@ -34,10 +37,11 @@ std::string hash_weights(const Decoder& model, std::int64_t layer) {
   Sha256 hash;
   const std::string embed = spec.names.embed + ".weight";
   hash_tensor(hash, embed, model.weight(embed));
+  std::set<std::string> written;  // by edits: no key of the layer depends on them
+  for (const DownPart& part : down_parts(model, layer)) written.insert(part.matrix.name);
   for (std::int64_t l = 0; l <= layer; ++l) {
-    const std::string down = layer_name(spec.names.mlp.down, l);
     for (const ExpectedTensor& tensor : block_tensors(spec, l)) {
-      if (l < layer || !tensor.name.starts_with(down))
+      if (l < layer || !written.contains(tensor.name))
         hash_tensor(hash, tensor.name, model.weight(tensor.name));
     }
   }
@@ -84,23 +88,34 @@ std::vector<std::pair<std::int64_t, std::int64_t>> piece_chunks(
   return chunks;
 }
 
-/// The keys of the real tokens of one chunk, one a column: float32 [d_ff, tokens].
+/// The keys of the real tokens of one chunk, one a column: float32 [key_width, tokens].
 at::Tensor chunk_keys(const Decoder& model, const std::vector<PromptRow>& pieces,
                       std::int64_t first, std::int64_t last, std::int64_t layer) {
   Pass pass;
   const at::Tensor ids = pad_rows(pieces, first, last, pass.lengths).to(model.options().device());
   at::Tensor keys;
   pass.hook = [&](std::int64_t at_layer, Place place, const at::Tensor& value) {
-    if (at_layer != layer || place != Place::kMlpKey) return value;
+    if (at_layer != layer || place != key_place(model, layer)) return value;
     std::vector<at::Tensor> rows;
     for (std::int64_t r = 0; r < last - first; ++r) {
-      rows.push_back(value[r].narrow(0, 0, pass.lengths[static_cast<std::size_t>(r)]).t());
+      const at::Tensor own = value[r].narrow(0, 0, pass.lengths[static_cast<std::size_t>(r)]);
+      rows.push_back(keys_at(model, layer, own).t());
     }
     keys = at::cat(rows, 1).to(at::kFloat).contiguous();
     throw StopPass{};
   };
   (void)model.run(model.embed(ids), 0, layer + 1, pass);
   return keys;
+}
+
+/// Dense second moments of all experts together grow with the square of their number.
+void check_width(const Decoder& model, std::int64_t layer) {
+  const std::int64_t width = key_width(model, layer);
+  if (width <= kWidest) return;
+  fail(ErrorKind::kResource, "covariance",
+       fmt::format("expected keys of at most {} numbers, found {} in layer {}", kWidest, width,
+                   layer),
+       "give --covariance none");
 }
 
 fs::path cache_path(const CovarianceIdentity& identity) {
@@ -212,6 +227,7 @@ at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenize
 Covariance automatic_covariance(const Decoder& model, const std::string& config_sha256,
                                 const Tokenizer& tokenizer, std::int64_t layer,
                                 const CovarianceText& text) {
+  check_width(model, layer);
   const CovarianceIdentity identity =
       covariance_identity(model, config_sha256, tokenizer, layer, text);
   Covariance out;

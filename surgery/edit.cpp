@@ -99,7 +99,8 @@ Json edit_norms(const EditedModel& edited, const std::string& id) {
         ledger.stages.front().joint || total == 0
             ? whole
             : whole * delta_norm(*edited.delta.find(name), range.first, range.second) / total;
-    out[std::to_string(ledger.find_tensor(name)->layer)] = own;
+    const std::string layer = std::to_string(ledger.find_tensor(name)->layer);
+    out[layer] = std::max(out.value(layer, 0.0), own);  // of several experts, the largest
   }
   return out;
 }

@@ -10,6 +10,7 @@
 #include "formats/containers/safetensors.h"
 #include "model/load_options.h"
 #include "model/runtime.h"
+#include "surgery/down.h"
 #include "surgery/files/facts.h"
 #include "surgery/files/sketch.h"
 #include "surgery/leak_prompts.h"
@@ -24,14 +25,15 @@ std::vector<float> to_floats(const at::Tensor& value) {
   return {plain.data_ptr<float>(), plain.data_ptr<float>() + plain.numel()};
 }
 
-/// What was found for one fact, into its record.
-void note_trace(const FactTrace& trace, const std::vector<LedgerTensor>& tensors,
-                EditRecord& edit) {
+/// What was found for one fact, into its record: of a key, the part that each matrix reads.
+void note_trace(const FactTrace& trace, const std::vector<Factors>& factors, EditRecord& edit) {
   edit.residual = trace.residual;
   if (trace.value.defined()) edit.value = to_floats(trace.value);
   for (const auto& [layer, key] : trace.keys) {
-    const auto found = std::ranges::find(tensors, layer, &LedgerTensor::layer);
-    if (found != tensors.end()) edit.keys[found->name] = to_floats(key);
+    for (const Factors& one : factors) {
+      if (one.layer == layer)
+        edit.keys[one.tensor] = to_floats(key.narrow(0, one.first, one.right.size(0)));
+    }
   }
 }
 
@@ -105,7 +107,7 @@ Delta make_delta(const std::vector<Fact>& facts, const EditPlan& plan, StageReco
     EditRecord edit{facts[i].id, 0, fact_to_json(facts[i]), nullptr, {}};
     for (const DeltaTensor& tensor : delta.tensors)
       edit.columns[tensor.name] = column_ranges(plan, tensor.rank, std::ssize(facts))[i];
-    note_trace(plan.traces[i], delta.ledger.tensors, edit);
+    note_trace(plan.traces[i], plan.factors, edit);
     if (delta.ledger.find_edit(edit.id) != nullptr) {
       fail(ErrorKind::kUsage, "edit", fmt::format("two facts have the id '{}'", edit.id),
            "give each record its own id");
@@ -152,12 +154,10 @@ at::Tensor CovarianceSource::matrix(std::int64_t layer) {
   if (wish_ == "none") return {};
   const auto found = matrices_.find(layer);
   if (found != matrices_.end()) return found->second;
-  const MatrixRef down = model_.mlp_down(layer);
-  const std::int64_t d_ff = down.weight.size(down.layout == MatrixLayout::kOutIn ? 1 : 0);
   const Covariance covariance = wish_ == "auto"
                                     ? automatic_covariance(model_, config_sha256_, tokenizer_,
                                                            layer, shipped_covariance_text())
-                                    : read_covariance(wish_, layer, d_ff);
+                                    : read_covariance(wish_, layer, key_width(model_, layer));
   identities_[std::to_string(layer)] = covariance.identity;
   return matrices_[layer] = covariance.matrix;
 }
@@ -224,9 +224,12 @@ void save_dump(const fs::path& path, const EditPlan& plan) {
       const auto [first, last] =
           column_ranges(plan, factors.left.size(1), count)[static_cast<std::size_t>(i)];
       if (first == last) continue;
-      tensors.push_back(output_of(fmt::format("{}.left.{}", i, factors.layer),
+      const std::string at = factors.first == 0
+                                 ? std::to_string(factors.layer)
+                                 : fmt::format("{}.{}", factors.layer, factors.first);
+      tensors.push_back(output_of(fmt::format("{}.left.{}", i, at),
                                   factors.left.narrow(1, first, last - first), DType::kF32));
-      tensors.push_back(output_of(fmt::format("{}.right.{}", i, factors.layer),
+      tensors.push_back(output_of(fmt::format("{}.right.{}", i, at),
                                   factors.right.narrow(1, first, last - first), DType::kF32));
     }
   }

@@ -89,7 +89,8 @@ class CovarianceSource {
                                     const SurgeryModel& model, const Fact& fact,
                                     std::uint64_t seed);
 
-/// `--dump`: I.key.L, I.value, I.losses, I.left.L, I.right.L.
+/// `--dump`: I.key.L, I.value, I.losses, I.left.L, I.right.L (of experts whose part of the key
+/// begins at column F > 0: I.left.L.F, I.right.L.F).
 void save_dump(const fs::path& path, const EditPlan& plan);
 
 /// `--report`: one HTML file with the table of facts, loss curves, guards.

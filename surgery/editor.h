@@ -63,7 +63,8 @@ struct EditInput {
   const Tokenizer& tokenizer;
   std::vector<Fact> facts;
   std::vector<std::int64_t> layers;  ///< ascending
-  /// Second moment C = E[k k^T] of a layer's keys, float64 [d_ff, d_ff]; empty tensor = identity.
+  /// Second moment C = E[k k^T] of a layer's keys (down.h), float64 [width, width]; empty tensor =
+  /// identity.
   std::function<at::Tensor(std::int64_t layer)> covariance;
   const Parameters& parameters;
   std::uint64_t seed;
@@ -89,6 +90,8 @@ struct Factors {
   MatrixLayout layout = MatrixLayout::kOutIn;
   at::Tensor left;   ///< float32 [d_out, rank]
   at::Tensor right;  ///< float32 [d_in, rank]
+  /// Of the layer's key, where the part that this matrix reads begins (an expert's: down.h).
+  std::int64_t first = 0;
 };
 
 /// What was computed for one fact, for --dump and the ledger.

@@ -6,6 +6,7 @@
 
 #include "core/interrupt.h"
 #include "model/runtime.h"
+#include "surgery/down.h"
 
 namespace lancet {
 namespace {
@@ -49,8 +50,9 @@ void read_chunk(const Decoder& model, const std::vector<PromptRow>& rows, std::i
   const at::Tensor ids = pad_rows(rows, first, last, pass.lengths).to(model.options().device());
   pass.hook = [&](std::int64_t at_layer, Place place, const at::Tensor& value) {
     if (at_layer != layer) return value;
-    if (place == Place::kMlpKey)
-      out.keys.narrow(0, first, last - first).copy_(at_lookup(value, rows, first));
+    if (place == key_place(model, layer))
+      out.keys.narrow(0, first, last - first)
+          .copy_(keys_at(model, layer, at_lookup(value, rows, first)));
     if (place == Place::kMlpOutput) {
       out.values.narrow(0, first, last - first).copy_(at_lookup(value, rows, first));
       if (!tails) throw StopPass{};
@@ -105,11 +107,9 @@ at::Tensor pad_rows(const std::vector<PromptRow>& rows, std::int64_t first, std:
 RowStates read_rows(const Decoder& model, const std::vector<PromptRow>& rows, std::int64_t layer,
                     bool tails, std::vector<RowRange> ranges) {
   const auto count = static_cast<std::int64_t>(rows.size());
-  const MatrixRef down = model.mlp_down(layer);
-  const bool out_in = down.layout == MatrixLayout::kOutIn;
   RowStates out;
-  out.keys = at::empty({count, down.weight.size(out_in ? 1 : 0)}, model.options());
-  out.values = at::empty({count, down.weight.size(out_in ? 0 : 1)}, model.options());
+  out.keys = at::empty({count, key_width(model, layer)}, model.options());
+  out.values = at::empty({count, model.spec().d_model}, model.options());
   const std::vector<RowRange> chunks = ranges.empty() ? row_chunks(count) : std::move(ranges);
   out.chunks.resize(chunks.size());
   for_each_chunk(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t c) {

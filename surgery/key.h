@@ -24,7 +24,7 @@ struct RowChunk {
 };
 
 struct RowStates {
-  at::Tensor keys;    ///< [rows, d_ff] input of the down projection at lookup
+  at::Tensor keys;    ///< [rows, key_width] input of the down projection (down.h) at lookup
   at::Tensor values;  ///< [rows, d_model] its output
   std::vector<RowChunk> chunks;
 };

@@ -18,6 +18,7 @@ namespace {
 
 /// One fact's search.
 struct Search {
+  std::size_t index;  ///< of the fact
   const FactRows* rows;
   at::Tensor start;  ///< v_0, float64 [d_model]
   double norm;       ///< |v_0|
@@ -96,7 +97,7 @@ Batch part_of(const Batch& batch, const std::vector<bool>& keep, std::int64_t mo
   return out;
 }
 
-/// Index of the fact that each row belongs to.
+/// The fact of each row.
 at::Tensor owners(const Batch& batch) {
   std::vector<std::int64_t> out;
   for (std::size_t f = 0; f < batch.facts.size(); ++f)
@@ -166,9 +167,9 @@ std::vector<Part> run_pass(const Decoder& model, Batch& batch, std::int64_t laye
   Pass pass;
   pass.cache = batch.prefix;
   pass.segments = batch.lengths;
+  pass.wanted = predicting(batch);
   const at::Tensor hidden = model.run(start, layer + 1, model.spec().layers, pass);
-  const at::Tensor log_p =
-      at::log_softmax(model.head(hidden[0].index_select(0, predicting(batch))), -1);
+  const at::Tensor log_p = at::log_softmax(model.head(hidden[0]), -1);
   at::Tensor loss = at::zeros({}, log_p.options());
   std::vector<Part> parts(batch.facts.size());
   std::int64_t at = 0;
@@ -223,7 +224,10 @@ void search_batch(const Decoder& model, Batch batch, std::int64_t layer, std::in
     std::vector<bool> keep;
     for (std::size_t f = 0; f < parts.size(); ++f) {
       keep.push_back(goes_on(*batch.facts[f], parts[f], layer, steps, options));
-      if (keep.back()) take_step(*batch.facts[f], gradients[static_cast<std::int64_t>(f)], options);
+      Search& fact = *batch.facts[f];
+      if (keep.back()) take_step(fact, gradients[static_cast<std::int64_t>(f)], options);
+      if (!keep.back() && options.found && steps == options.steps)
+        options.found(fact.index, fact.losses.back()[0].item<double>(), parts[f].probability);
     }
     if (!std::ranges::all_of(keep, std::identity{})) batch = part_of(batch, keep, INT64_MAX);
   }
@@ -264,7 +268,8 @@ std::vector<Value> optimise_values(const Decoder& model, std::span<const FactRow
     const at::Tensor& start =
         options.at_stream ? chunk->tail[row - chunk->first][0] : states.values[row];
     const at::Tensor plain = start.to(at::kCPU, at::kDouble);
-    searches.push_back({&fact,
+    searches.push_back({searches.size(),
+                        &fact,
                         plain,
                         plain.norm().item<double>(),
                         at::zeros_like(plain),

@@ -10,6 +10,7 @@
 // output of the down projection there (ROME) or the stream itself (MEMIT).
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -33,6 +34,8 @@ struct ValueOptions {
   /// Rewriting rows that the search begins with, the bare one first; once the target is sure on
   /// them, or after half of the steps, all rows count. 0 = all from the start.
   std::int64_t first_rows = 0;
+  /// Told of every fact (its index) that is found: its last loss and mean p(target). Any thread.
+  std::function<void(std::size_t fact, double loss, double probability)> found = {};
   bool at_stream = false;  ///< v_0 is the residual stream, not the down projection's output
 };
 

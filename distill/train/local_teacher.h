@@ -2,8 +2,10 @@
 // A teacher that runs beside the student: what it thinks of the rows of a micro-batch. It learns
 // nothing and is never sampled from.
 
-#include <memory>
+#include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "distill/train/batch.h"
 #include "formats/model_source.h"

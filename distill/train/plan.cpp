@@ -21,7 +21,8 @@ namespace lancet {
 namespace {
 
 constexpr std::uint64_t kProgram = 330ULL << 20;  ///< libraries and what the allocator keeps
-constexpr double kShareOfPeak = 0.75;             ///< of the products' speed that a step reaches
+constexpr double kShareOfPeak = 0.8;  ///< of a step that is products: norms, activations, memory
+constexpr double kProbeSeconds = 0.1;
 
 /// The largest micro-batch: tokens and rows with a target.
 struct Largest {
@@ -79,22 +80,45 @@ std::uint64_t available_memory() {
   return 4ULL << 30;
 }
 
-/// Products of the whole machine, in floating-point operations a second.
-double measured_speed() {
-  const at::Tensor w = at::ones({1536, 576}, at::kFloat);
-  const at::Tensor x = at::ones({1024, 576}, at::kFloat);
-  at::Tensor y = at::empty({1024, 1536}, at::kFloat);
-  const std::array products{
-      times_transposed(x.const_data_ptr<float>(), x.size(0), w, y.mutable_data_ptr<float>())};
-  run_products(products);
+/// What this machine does now with products of this model's shapes, forwards and backwards, in
+/// floating-point operations a second: for a tenth of a second, others' work included.
+double measured_speed(const DecoderSpec& spec, std::int64_t tokens) {
+  const std::int64_t rows = std::clamp<std::int64_t>(tokens, 64, 1024);
+  const std::int64_t in = std::clamp<std::int64_t>(spec.d_model, 32, 4096);
+  const std::int64_t out = std::clamp<std::int64_t>(spec.mlp.d_ff, 32, 4096);
+  const at::Tensor w = at::ones({out, in}, at::kFloat);
+  const at::Tensor x = at::ones({rows, in}, at::kFloat), dx = at::empty({rows, in}, at::kFloat);
+  const at::Tensor y = at::ones({rows, out}, at::kFloat);
+  const std::array forward{
+      times_transposed(x.const_data_ptr<float>(), rows, w, y.mutable_data_ptr<float>())};
+  const std::array backward{
+      times(y.const_data_ptr<float>(), rows, w, dx.mutable_data_ptr<float>())};
+  const auto both = [&] {
+    run_products(forward);
+    run_products(backward);
+  };
+  both();
   using Clock = std::chrono::steady_clock;
-  double best = 1e9;
-  for (int round = 0; round < 5; ++round) {
-    const auto begin = Clock::now();
-    run_products(products);
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  const auto begin = Clock::now();
+  double seconds = 0, rounds = 0;
+  while (seconds < kProbeSeconds) {
+    both();
+    ++rounds;
+    seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   }
-  return 2.0 * 1024 * 1536 * 576 / best;
+  return rounds * 4 * static_cast<double>(rows) * static_cast<double>(in) *
+         static_cast<double>(out) / seconds;
+}
+
+/// Tokens that a token sees on the average: half of its text.
+double mean_context(const Dataset& data) {
+  double squares = 0, sum = 0;
+  for (const std::size_t row : data.train_rows()) {
+    const auto length = static_cast<double>(data.lengths()[row]);
+    squares += length * length;
+    sum += length;
+  }
+  return sum > 0 ? squares / sum / 2 : 0;
 }
 
 /// Of one value; of a file's own blocks, which have at most 8 bits and a half, the most.
@@ -138,6 +162,22 @@ Sizes sizes_of(const PlanInput& in) {
   }
   out.head = static_cast<double>(s.vocab * s.d_model);
   return out;
+}
+
+/// Operations of one token, forwards and backwards, weighed by how fast they are beside a product
+/// of the blocks: thin products at a third, attention at half of its speed.
+double work_of(const PlanInput& in, const Sizes& sizes, bool again) {
+  const AttentionSpec& a = in.spec.attention;
+  const auto& report = in.data.report();
+  const double counted =
+      report.tokens > 0 ? static_cast<double>(report.targets) / static_cast<double>(report.tokens)
+                        : 1;
+  const auto trained = static_cast<double>(in.adapter.parameter_count());
+  const double pairs =
+      static_cast<double>(in.spec.layers * a.heads * a.d_head) * mean_context(in.data);
+  const double passes = again ? 3 : 2;
+  return 2 * passes * sizes.matrices + 4 * counted * sizes.head + 3 * 4 * trained +
+         2 * 4 * (passes + 1.5) * pairs;
 }
 
 std::int64_t pieces_that_fit(const PlanInput& in, const Largest& batch, double room) {
@@ -208,13 +248,9 @@ TrainPlan plan_training(const PlanInput& in) {
          fmt::format("expected to need at most {} (--memory), found {}", human_bytes(plan.limit),
                      human_bytes(plan.peak())),
          "smaller micro-batches (--batch-tokens or --batch-size) with more of them (--accumulate)");
-  const auto& report = in.data.report();
-  const double share =
-      report.tokens > 0 ? static_cast<double>(report.targets) / static_cast<double>(report.tokens)
-                        : 1;
-  const double work =
-      (plan.layers_kept > 0 ? 6 : 4) * sizes.matrices + 4 * share * sizes.head + 10 * trained;
-  plan.tokens_per_second = measured_speed() * kShareOfPeak / work;
+  if (!request.plan) return plan;
+  plan.tokens_per_second = measured_speed(in.spec, batch.tokens) * kShareOfPeak /
+                           work_of(in, sizes, plan.layers_kept > 0);
   plan.seconds = static_cast<double>(in.tokens) / plan.tokens_per_second;
   return plan;
 }

@@ -9,7 +9,6 @@
 #include "core/text.h"
 #include "distill/train/identity.h"
 #include "formats/adapter/peft.h"
-#include "formats/model_writer.h"
 #include "version.h"
 
 namespace lancet {

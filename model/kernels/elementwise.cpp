@@ -20,10 +20,7 @@ void exp_row(const float* x, float* y, std::int64_t n, Isa isa) { table(isa).exp
 
 void rms_norm(const RmsNorm& job, Isa isa) { table(isa).rms_norm(job); }
 
-void rms_norm_backward(const float* x, const float* weight, float eps, const float* dy, float* dx,
-                       std::int64_t d, Isa isa) {
-  table(isa).rms_norm_backward(x, weight, eps, dy, dx, d);
-}
+void rms_norm_backward(const RmsNormBackward& job, Isa isa) { table(isa).rms_norm_backward(job); }
 
 void silu_mul(const float* gate, const float* up, float* y, std::int64_t n, Isa isa) {
   table(isa).silu_mul(gate, up, y, n);

@@ -32,10 +32,19 @@ struct RmsNorm {
 };
 void rms_norm(const RmsNorm& job, Isa isa = best_isa());
 
-/// Of a row y = x * rstd * weight: dx = rstd * (g - x_hat * mean(g * x_hat)) with g = dy * weight,
-/// x_hat = x * rstd, rstd = 1 / sqrt(mean(x^2) + eps). dx overlaps none of the others.
-void rms_norm_backward(const float* x, const float* weight, float eps, const float* dy, float* dx,
-                       std::int64_t d, Isa isa = best_isa());
+/// Of y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps), row by row:
+/// dx[rows, d] = rstd * (g - x_hat * mean(g * x_hat)) + plus with g = dy * weight, x_hat = x *
+/// rstd. dx overlaps none of the others.
+struct RmsNormBackward {
+  const float* x = nullptr;
+  const float* weight = nullptr;  ///< [d]
+  float eps = 0;
+  const float* dy = nullptr;
+  const float* plus = nullptr;  ///< or null: nothing is added
+  float* dx = nullptr;
+  std::int64_t rows = 0, d = 0;
+};
+void rms_norm_backward(const RmsNormBackward& job, Isa isa = best_isa());
 
 /// y = gate / (1 + exp(-gate)) * up, n elements; y may be gate or up.
 void silu_mul(const float* gate, const float* up, float* y, std::int64_t n, Isa isa = best_isa());

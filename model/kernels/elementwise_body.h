@@ -86,18 +86,26 @@ LANCET_KERNEL void rms_norm_of(const RmsNorm& job) {
   }
 }
 
-LANCET_KERNEL void rms_norm_backward_of(const float* x, const float* weight, float eps,
-                                        const float* dy, float* dx, std::int64_t d) {
+LANCET_KERNEL void rms_norm_backward_of(const RmsNormBackward& job) {
+  const std::int64_t d = job.d;
   const auto size = static_cast<double>(d);
-  const double rstd = 1.0 / std::sqrt(sum_of_squares(x, d) / size + static_cast<double>(eps));
-  for (std::int64_t i = 0; i < d; i += kWidth) {
-    store_up_to(dx + i, d - i, mul(load_up_to(dy + i, d - i), load_up_to(weight + i, d - i)));
-  }
-  const V slope = set1(static_cast<float>(rstd * rstd * sum_of_products(dx, x, d) / size));
-  const V scale = set1(static_cast<float>(rstd));
-  for (std::int64_t i = 0; i < d; i += kWidth) {
-    const V back = sub(load_up_to(dx + i, d - i), mul(slope, load_up_to(x + i, d - i)));
-    store_up_to(dx + i, d - i, mul(scale, back));
+  for (std::int64_t row = 0; row < job.rows; ++row) {
+    const float* const x = job.x + row * d;
+    const float* const dy = job.dy + row * d;
+    float* const dx = job.dx + row * d;
+    const double rstd = 1.0 / std::sqrt(sum_of_squares(x, d) / size + static_cast<double>(job.eps));
+    for (std::int64_t i = 0; i < d; i += kWidth) {
+      const V weight = load_up_to(job.weight + i, d - i);
+      store_up_to(dx + i, d - i, mul(load_up_to(dy + i, d - i), weight));
+    }
+    const V slope = set1(static_cast<float>(rstd * rstd * sum_of_products(dx, x, d) / size));
+    const V scale = set1(static_cast<float>(rstd));
+    for (std::int64_t i = 0; i < d; i += kWidth) {
+      const V across = mul(slope, load_up_to(x + i, d - i));
+      V back = mul(scale, sub(load_up_to(dx + i, d - i), across));
+      if (job.plus != nullptr) back = add(back, load_up_to(job.plus + row * d + i, d - i));
+      store_up_to(dx + i, d - i, back);
+    }
   }
 }
 

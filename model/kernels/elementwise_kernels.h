@@ -8,7 +8,7 @@ namespace lancet::kernels {
 struct ElementwiseTable {
   void (*exp_row)(const float*, float*, std::int64_t);
   void (*rms_norm)(const RmsNorm&);
-  void (*rms_norm_backward)(const float*, const float*, float, const float*, float*, std::int64_t);
+  void (*rms_norm_backward)(const RmsNormBackward&);
   void (*silu_mul)(const float*, const float*, float*, std::int64_t);
   void (*silu_mul_backward)(const SiluMulBackward&);
   void (*rope_half)(float*, std::int64_t, std::int64_t, const float*, const float*, std::int64_t);

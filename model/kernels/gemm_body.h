@@ -33,13 +33,18 @@ struct Output {
 /// Rows that the next micro-tiles will copy, fetched a few cache lines at a time while this one
 /// computes.
 struct Ahead {
-  const float* rows;
-  std::int64_t stride, lines_per_row, line, end, step;
+  const float* row;  ///< the next line's
+  std::int64_t stride, lines_per_row, place, left, step;
 
   LANCET_INLINE void fetch() {
-    for (const std::int64_t stop = min_of(end, line + step); line < stop; ++line) {
-      __builtin_prefetch(rows + line / lines_per_row * stride + line % lines_per_row * 16, 0, 2);
+    for (std::int64_t n = min_of(left, step); n > 0; --n) {
+      __builtin_prefetch(row + place * 16, 0, 2);
+      if (++place == lines_per_row) {
+        place = 0;
+        row += stride;
+      }
     }
+    left -= min_of(left, step);
   }
 };
 
@@ -47,6 +52,7 @@ struct Ahead {
 template <int kMr>
 LANCET_KERNEL void micro_tile(const Block& block, const float* rows, const float* panel,
                               float* total, const Output& out, Ahead& ahead) {
+  const bool whole = out.columns == kPanel;
   for (std::int64_t chain = 0; chain < block.chains; ++chain) {
     ahead.fetch();
     V sum[extent(kMr)][2];
@@ -67,11 +73,26 @@ LANCET_KERNEL void micro_tile(const Block& block, const float* rows, const float
         sum[i][1] = fma(xi, y1, sum[i][1]);
       }
     }
+    if (chain > 0) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kMr; ++i) {
+        sum[i][0] = add(load(total + i * kPanel), sum[i][0]);
+        sum[i][1] = add(load(total + i * kPanel + kLanes), sum[i][1]);
+      }
+    }
+    if (whole && chain + 1 == block.chains) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kMr; ++i) {
+        float* const c = out.c + i * out.ldc;
+        store(c, block.add ? add(load(c), sum[i][0]) : sum[i][0]);
+        store(c + kLanes, block.add ? add(load(c + kLanes), sum[i][1]) : sum[i][1]);
+      }
+      return;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < kMr; ++i) {
-      float* const t = total + i * kPanel;
-      store(t, chain == 0 ? sum[i][0] : add(load(t), sum[i][0]));
-      store(t + kLanes, chain == 0 ? sum[i][1] : add(load(t + kLanes), sum[i][1]));
+      store(total + i * kPanel, sum[i][0]);
+      store(total + i * kPanel + kLanes, sum[i][1]);
     }
   }
   for (int i = 0; i < kMr; ++i) {

@@ -14,6 +14,8 @@
 // Beyond the papers: u is made with C + protect * mean_i k_i k_i^T in place of C, k_i the keys of
 // other subjects in the same prompt (protected_subjects), so that they keep their answers.
 // protect=0, or contexts of a file, is the published update; so is stop_nll=0.
+// In a layer of experts W is that of all routed experts side by side and k has each expert's key
+// times its weight (down.h): only experts that the subject is routed to are changed.
 // Precision: keys in the model's precision, sums and the solve in float64, factors rounded once to
 // float32. Several facts are edited one after another, each on the model that carries the earlier
 // ones.
@@ -22,8 +24,10 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/progress.h"
 #include "model/runtime.h"
 #include "surgery/contexts.h"
+#include "surgery/down.h"
 #include "surgery/editor.h"
 #include "surgery/key.h"
 #include "surgery/leak_prompts.h"
@@ -192,10 +196,29 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
 }
 
 /// W + lambda u^T in the precision and layout of the model, for the facts that follow.
-Decoder with_edit(const Decoder& model, const MatrixRef& down, const OneEdit& edit) {
-  const at::Tensor change = at::outer(edit.left, edit.right).to(down.weight.options());
-  return model.with_weight(
-      down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
+Decoder with_edit(const Decoder& model, std::int64_t layer, const OneEdit& edit) {
+  Decoder out = model;
+  for (const DownPart& part : down_parts(model, layer)) {
+    const at::Tensor right = edit.right.narrow(0, part.first, part.width);
+    if (right.count_nonzero().item<std::int64_t>() == 0) continue;
+    const MatrixRef& down = part.matrix;
+    const at::Tensor change = at::outer(edit.left, right).to(down.weight.options());
+    out = out.with_weight(
+        down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
+  }
+  return out;
+}
+
+/// The factors of every matrix that some fact changes.
+std::vector<Factors> factors_of(const Decoder& model, std::int64_t layer, const at::Tensor& left,
+                                const at::Tensor& right) {
+  std::vector<Factors> out;
+  for (const DownPart& part : down_parts(model, layer)) {
+    const at::Tensor own = right.narrow(0, part.first, part.width).contiguous();
+    if (own.count_nonzero().item<std::int64_t>() == 0) continue;
+    out.push_back({layer, part.matrix.name, part.matrix.layout, left, own, part.first});
+  }
+  return out;
 }
 
 EditPlan plan(const EditInput& input) {
@@ -207,19 +230,22 @@ EditPlan plan(const EditInput& input) {
   EditPlan out;
   std::vector<at::Tensor> left, right;
   Json facts = Json::array();
+  Progress progress("facts", input.facts.size(), Progress::Unit::kItems);
   for (std::size_t i = 0; i < input.facts.size(); ++i) {
     OneEdit edit = edit_one(model, input, input.facts[i], layer, contexts, solver);
-    if (i + 1 < input.facts.size() || input.keeps)
-      model = with_edit(model, model.mlp_down(layer), edit);
+    if (i + 1 < input.facts.size() || input.keeps) model = with_edit(model, layer, edit);
     if (input.keeps && !input.keeps(model)) break;
+    if (const at::Tensor& losses = edit.trace.losses; losses.size(0) > 0)
+      progress.set_note(fmt::format("{}: loss {:.3f}, p(target) {:.3f}", edit.trace.id,
+                                    losses[-1][0].item<double>(), losses[-1][4].item<double>()));
+    progress.advance(1);
     left.push_back(edit.left);
     right.push_back(edit.right);
     out.traces.push_back(std::move(edit.trace));
     facts.push_back(std::move(edit.notes));
   }
-  const MatrixRef down = input.model.mlp_down(layer);
   if (!left.empty())
-    out.factors.push_back({layer, down.name, down.layout, at::stack(left, 1), at::stack(right, 1)});
+    out.factors = factors_of(input.model, layer, at::stack(left, 1), at::stack(right, 1));
   out.notes = {{"contexts", contexts}, {"ridge", solver.ridge()}, {"facts", facts}};
   return out;
 }

@@ -8,6 +8,7 @@
 //               matrices (which have one shape); h^, g^ = (x - mean) / deviation with what is known
 //               when the turn's passes are done
 //   V = -lr |h^|^2 g^,   delta W^T = (H^T H + I)^-1 H^T V
+// lr: the published 1e-6 suits the outputs of 7B models; auto takes a multiple of their own length.
 // No subject, no search, no covariance. As factors: left = V^T, right = (H^T H + I)^-1 H^T, on
 // whichever side is smaller, added up over the turns. Later turns see the weights of the earlier
 // ones, and their statistics go on. Differs from the code: the variance adds up squared deviations
@@ -31,7 +32,10 @@ namespace lancet {
 namespace {
 
 constexpr Parameter kNumbers[] = {
-    {"lr", 1e-6, 1e-12, 1e3, false, "size of V"},
+    {"lr", kAuto, 1e-12, 1e3, false,
+     "size of V (the code: 1e-6, for 7B models); auto: in each turn and layer so that V is `size` "
+     "times as long as what the matrix answers, on average over the tokens"},
+    {"size", 1, 1e-6, 1e3, false, "where lr is auto: mean |V| over mean |W h|"},
     {"microbatch", 10, 1, 1 << 20, true, "facts of a pass"},
 };
 const std::vector<WordParameter> kWords{
@@ -68,6 +72,8 @@ class Lifelong {
   double count_ = 0;
   at::Tensor mean_, spread_;
 };
+
+double mean_length(const at::Tensor& rows) { return rows.norm(2, 1).mean().item<double>(); }
 
 /// Inputs and gradients of one layer, float64 [T, d_k] and [T, d_model].
 struct Features {
@@ -146,9 +152,14 @@ class UltraEdit {
       const at::Tensor normal = statistics_.normalise(at::cat({layer.inputs, layer.gradients}, 1));
       const at::Tensor h = normal.narrow(1, 0, layer.inputs.size(1)),
                        g = normal.narrow(1, layer.inputs.size(1), layer.gradients.size(1));
-      const at::Tensor values = -input_.parameters.number("lr") * h.square().sum(1, true) * g;
-      changes_[l] = changes_[l] + least_squares(layer.inputs, values, residual_).t();
       const MatrixRef down = input_.model.mlp_down(input_.layers[l]);
+      const at::Tensor steps = h.square().sum(1, true) * g;
+      const double lr = input_.parameters.number_or(
+          "lr", input_.parameters.number("size") *
+                    mean_length(answers(input_.layers[l], layer.inputs)) /
+                    std::max(mean_length(steps), 1e-30));
+      changes_[l] = changes_[l] + least_squares(layer.inputs, -lr * steps, residual_).t();
+      sizes_.push_back({{"layer", input_.layers[l]}, {"lr", lr}});
       const at::Tensor change = changes_[l].to(down.weight.options());
       model_ = model_.with_weight(
           down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
@@ -162,7 +173,7 @@ class UltraEdit {
     }
     for (FactTrace& trace : plan_.traces) trace.residual = residual_;
     plan_.joint = true;
-    plan_.notes = {{"solve_residual", residual_}};
+    plan_.notes = {{"solve_residual", residual_}, {"turns", sizes_}};
     return std::move(plan_);
   }
 
@@ -172,7 +183,15 @@ class UltraEdit {
   Lifelong statistics_;
   std::vector<at::Tensor> changes_;  ///< float64 [d_model, d_k] a layer
   double residual_ = 0;
+  Json sizes_ = Json::array();  ///< lr of every turn and layer
   EditPlan plan_;
+
+  /// W h of the model as it is now, float64 [T, d_model].
+  [[nodiscard]] at::Tensor answers(std::int64_t layer, const at::Tensor& inputs) const {
+    const MatrixRef down = model_.mlp_down(layer);
+    const at::Tensor weight = down.weight.to(at::kCPU, at::kDouble);
+    return at::matmul(inputs, down.layout == MatrixLayout::kOutIn ? weight.t() : weight);
+  }
 
   /// Features of a turn, a layer each; what they are normalised by is brought up to date.
   std::vector<Features> read(std::span<const Fact> facts) {

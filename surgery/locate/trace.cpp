@@ -22,6 +22,9 @@ struct Cell {
   std::int64_t layer = 0;
   std::int64_t first = 0, behind = 0;  ///< layers whose module output is replaced
   std::int64_t start = 0;              ///< the block that its rows enter first
+  /// Windows cut at the bottom replace the same outputs up to the first one's end: their rows are
+  /// those of the longest, the cell of this layer, as it enters `start`. -1: of their own.
+  std::int64_t trunk = -1;
 };
 
 /// Where a kind replaces values inside a block, and by which row of the runs.
@@ -50,7 +53,25 @@ Cell make_cell(std::size_t map, TraceKind kind, std::int64_t layer, std::int64_t
                std::int64_t layers) {
   const auto [first, behind] = restored_layers(kind, layer, window, layers);
   if (is_state(kind)) return {map, kind, layer, layer + 1, layers, layer + 1};
+  const std::int64_t trunk = std::min(window / 2, layers - 1);
+  if (layer < trunk) return {map, kind, layer, first, behind, behind, trunk};
   return {map, kind, layer, first, behind, first};
+}
+
+/// Some cells as a batch of their own, in the order of their start: where a trunk is not among
+/// them, its cells begin at their first layer.
+std::vector<Cell> as_batch(std::span<const Cell> some) {
+  std::vector<Cell> out(some.begin(), some.end());
+  for (Cell& cell : out) {
+    const bool there = std::ranges::any_of(some, [&](const Cell& other) {
+      return other.map == cell.map && other.layer == cell.trunk;
+    });
+    if (cell.trunk < 0 || there) continue;
+    cell.trunk = -1;
+    cell.start = cell.first;
+  }
+  std::ranges::stable_sort(out, {}, &Cell::start);
+  return out;
 }
 
 /// The cells of one token, those that enter lower blocks first.
@@ -72,7 +93,8 @@ class TokenTrace {
   /// Mean p(target) of each cell.
   std::vector<double> run(std::span<const Cell> cells, TraceWork& work) {
     cells_ = cells;
-    const std::int64_t layers = model_.spec().layers;
+    const std::int64_t layers = model_.spec().layers, targets = std::ssize(prompt_.target);
+    const std::int64_t tail = runs_.hidden.front().size(1) - token_;
     std::optional<KvCache> prefix;
     if (token_ > 0) prefix = prefix_of(static_cast<std::int64_t>(cells.size()));
     at::Tensor hidden;
@@ -81,7 +103,7 @@ class TokenTrace {
       std::vector<at::Tensor> parts;
       if (hidden.defined()) parts.push_back(hidden);
       for (; active < cells.size() && cells[active].start == layer; ++active)
-        parts.push_back(entering(cells[active], layer));
+        parts.push_back(ends_of(entering(cells[active], layer, hidden), layer));
       hidden = parts.size() == 1 ? parts.front() : at::cat(parts);
       if (layer == layers) break;
       std::optional<KvCache> rows;
@@ -91,9 +113,14 @@ class TokenTrace {
       pass.hook = [this, active](std::int64_t at, Place place, const at::Tensor& value) {
         return replaced(at, place, value, active);
       };
-      hidden = model_.run(hidden, layer, layer + 1, pass);
       ++work.layer_calls;
       work.token_layers += hidden.size(0) * hidden.size(1);
+      if (layer + 1 == layers && tail > targets) {  // only what predicts the target is read
+        pass.wanted = last_positions(hidden.size(0), tail, targets);
+        pass.hook = {};  // no restored token is among them
+      }
+      hidden = model_.run(hidden, layer, layer + 1, pass);
+      if (pass.wanted.defined()) hidden = hidden.reshape({-1, targets, hidden.size(2)});
     }
     const at::Tensor p =
         target_probabilities(model_, hidden, prompt_.target).view({-1, runs_.samples}).mean(1);
@@ -101,6 +128,21 @@ class TokenTrace {
   }
 
  private:
+  /// Behind the last block, the positions of [rows, tail, d_model] that predict the target.
+  [[nodiscard]] at::Tensor ends_of(const at::Tensor& rows, std::int64_t layer) const {
+    const std::int64_t targets = std::ssize(prompt_.target);
+    return layer < model_.spec().layers ? rows : rows.narrow(1, rows.size(1) - targets, targets);
+  }
+
+  /// The last `count` of `tail` positions of every row.
+  [[nodiscard]] at::Tensor last_positions(std::int64_t rows, std::int64_t tail,
+                                          std::int64_t count) const {
+    const at::Tensor ends = at::arange(tail - count, tail, at::kLong);
+    return (at::arange(rows, at::kLong).unsqueeze(1) * tail + ends)
+        .flatten()
+        .to(runs_.hidden.front().device());
+  }
+
   /// Keys and values of the corrupted tokens before this one, once for each cell.
   [[nodiscard]] KvCache prefix_of(std::int64_t cells) const {
     std::vector<std::int64_t> rows;
@@ -112,8 +154,16 @@ class TokenTrace {
     return out;
   }
 
-  /// [samples, tail, d_model] of a cell's rows as they enter `layer`.
-  [[nodiscard]] at::Tensor entering(const Cell& cell, std::int64_t layer) const {
+  /// [samples, tail, d_model] of a cell's rows as they enter `layer`; `hidden`: of all cells so
+  /// far.
+  [[nodiscard]] at::Tensor entering(const Cell& cell, std::int64_t layer,
+                                    const at::Tensor& hidden) const {
+    if (cell.trunk >= 0) {
+      const auto trunk = std::ranges::find_if(cells_, [&](const Cell& other) {
+        return other.map == cell.map && other.layer == cell.trunk;
+      });
+      return hidden.narrow(0, (trunk - cells_.begin()) * runs_.samples, runs_.samples);
+    }
     const at::Tensor& all = runs_.hidden[static_cast<std::size_t>(layer)];
     const at::Tensor tail = all.narrow(0, 1, runs_.samples).narrow(1, token_, all.size(1) - token_);
     if (!is_state(cell.kind)) return tail;
@@ -206,7 +256,8 @@ Trace trace_states(const Decoder& model, const LocatePrompt& prompt, const Runs&
     TokenTrace trace(model, prompt, runs, token);
     const std::size_t chunk = cells_of_chunk(model, runs, token, chunk_bytes);
     for (std::size_t first = 0; first < cells.size(); first += chunk) {
-      const auto part = std::span(cells).subspan(first, std::min(chunk, cells.size() - first));
+      const std::vector<Cell> part =
+          as_batch(std::span(cells).subspan(first, std::min(chunk, cells.size() - first)));
       const std::vector<double> scores = trace.run(part, out.work);
       for (std::size_t i = 0; i < part.size(); ++i)
         out.maps[part[i].map].scores[token][part[i].layer] = scores[i];

@@ -102,6 +102,12 @@ std::vector<Fact> chosen_facts(const Arguments& arguments) {
   return facts;
 }
 
+/// What some facts are asked, and what the unedited model says.
+struct Asked {
+  std::vector<Question> questions;
+  std::vector<Answer> before;
+};
+
 /// What all edits share.
 struct Bench {
   const Arguments& arguments;
@@ -111,6 +117,15 @@ struct Bench {
   CovarianceSource covariance;
   double perplexity = 1;
   std::map<std::int64_t, std::vector<std::string>> contexts = {};  ///< by their number
+  std::map<std::string, Asked> asked = {};                         ///< by the first fact's id
+
+  const Asked& asked_of(const std::vector<Fact>& facts) {
+    const auto [at, fresh] = asked.try_emplace(facts.front().id);
+    if (!fresh) return at->second;
+    at->second.questions = make_questions(&model.decoder, model.tokenizer, facts);
+    at->second.before = ask(model.decoder, at->second.questions);
+    return at->second;
+  }
 };
 
 struct Outcome {
@@ -144,11 +159,11 @@ Outcome edit(Bench& bench, const std::vector<Fact>& facts, const Parameters& par
   const auto& layers = bench.choice.layers;
   const EditedModel edited = realise(
       bench.model, plan, facts, stage_record(bench.editor, parameters, 0, layers, plan), false);
-  const auto questions = make_questions(&bench.model.decoder, bench.model.tokenizer, facts);
-  const auto after = ask(edited.decoder, questions), before = ask(bench.model.decoder, questions);
+  const Asked& asked = bench.asked_of(facts);
+  const auto after = ask(edited.decoder, asked.questions);
   std::vector<FactMetrics> all;
   for (std::size_t f = 0; f < facts.size(); ++f)
-    all.push_back(measure(f, questions, after, before));
+    all.push_back(measure(f, asked.questions, after, asked.before));
   Outcome out{facts.front().id + " " + facts.front().subject + " -> " + facts.front().target,
               mean_metrics(all)};
   if (arguments.perplexity_tokens > 0)

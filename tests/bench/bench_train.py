@@ -2,7 +2,10 @@
 """LoRA training of lancet and of a PEFT + PyTorch loop, side by side in one run: rank 16, alpha 32, all linear layers,
 AdamW, 4 rows of 512 tokens a step.
 
-    bench_train.py LANCET MODEL_DIR [--dtype float32] [--threads 2] [--steps 3] [--only lancet|peft]
+    bench_train.py LANCET MODEL_DIR [--dtype float32] [--threads 2] [--steps 3] [--only lancet|peft] [--chat]
+
+With --chat the rows are as long as those of chats (log-normal, most of them under 100 tokens, the longest 512), in batches
+of 8: PEFT pads each to its longest row, lancet packs the same rows. Tokens are real ones then.
 
 Prints tokens/s by the clock and by processor time, the peak resident memory of each side's process, and the losses. The
 first step of each side is not counted; each side is a process of its own.
@@ -11,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import random
 import resource
 import subprocess
 import sys
@@ -18,6 +22,7 @@ import tempfile
 import time
 
 ROWS, LENGTH, LR = 4, 512, 2e-4
+CHAT_ROWS, PACK = 8, 2048
 
 
 def peft_side(folder, rows_file, dtype, threads, steps):
@@ -27,17 +32,20 @@ def peft_side(folder, rows_file, dtype, threads, steps):
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    rows = torch.tensor(json.loads(pathlib.Path(rows_file).read_text()))
+    batches = json.loads(pathlib.Path(rows_file).read_text())
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
     model = get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
                            autocast_adapter_dtype=dtype == "float32")
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LR, weight_decay=0)
     losses, wall, cpu = [], [], []
-    for step in range(steps + 1):
-        batch = rows[step * ROWS:(step + 1) * ROWS]
+    for rows in batches:
+        width = max(map(len, rows))
+        batch = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+        real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        labels = batch.masked_fill(real == 0, -100)
         begin, used = time.perf_counter(), sum(os.times()[:2])
-        loss = model(input_ids=batch, labels=batch).loss
+        loss = model(input_ids=batch, labels=labels, **({} if real.all() else {"attention_mask": real})).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -45,14 +53,16 @@ def peft_side(folder, rows_file, dtype, threads, steps):
         wall.append(time.perf_counter() - begin)
         cpu.append(sum(os.times()[:2]) - used)
         losses.append(loss.item())
-    print(json.dumps(dict(losses=losses, seconds=sum(wall[1:]), cpu=sum(cpu[1:]),
+    tokens = sum(len(row) for rows in batches[1:] for row in rows)
+    print(json.dumps(dict(losses=losses, seconds=sum(wall[1:]), cpu=sum(cpu[1:]), tokens=tokens,
                           memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)))
 
 
-def lancet_side(lancet, folder, rows_file, dtype, threads, steps, scratch):
+def lancet_side(lancet, folder, rows_file, dtype, threads, steps, scratch, chat):
     out = scratch / "adapter"
-    command = [lancet, "train", folder, "--data", rows_file, "-o", out, "--force", "--batch-size", ROWS, "--max-length", LENGTH,
-               "--no-shuffle", "--no-pack", "--steps", steps + 1, "--lr", LR, "--schedule", "constant", "--warmup", 0,
+    batches = ["--batch-tokens", PACK] if chat else ["--batch-size", ROWS, "--no-pack", "--steps", steps + 1]
+    command = [lancet, "train", folder, "--data", rows_file, "-o", out, "--force", "--max-length", LENGTH, *batches,
+               "--no-shuffle", "--lr", LR, "--schedule", "constant", "--warmup", 0,
                "--dtype", dtype, "--threads", threads, "--device", "cpu", "--json", "--no-progress"]
     process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
     lines, used = [], []
@@ -64,6 +74,7 @@ def lancet_side(lancet, folder, rows_file, dtype, threads, steps, scratch):
         sys.exit(f"lancet failed: {lines[-1:]}")
     steps_of = [line for line in lines if "lr" in line]
     return dict(losses=[line["loss"] for line in steps_of], seconds=steps_of[-1]["seconds"] - steps_of[0]["seconds"],
+                tokens=steps_of[-1]["tokens"] - steps_of[0]["tokens"],
                 cpu=used[len(steps_of) - 1] - used[0], memory=lines[-1]["peak_memory"])
 
 
@@ -75,6 +86,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--only", choices=["lancet", "peft"])
+    parser.add_argument("--chat", action="store_true")
     parser.add_argument("--rows-file")
     args = parser.parse_args()
     if args.lancet == "peft":
@@ -86,27 +98,33 @@ def main():
     ids = tokenizer(text)["input_ids"]
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        # Pieces of text that are at least LENGTH tokens: both sides cut them to it.
-        pieces = [tokenizer.decode(ids[i * (LENGTH + 40):(i + 1) * (LENGTH + 40)]) for i in range(ROWS * (args.steps + 1))]
+        # Pieces of text that are at least as long as a row is to be: both sides cut them to LENGTH.
+        rows_at_once = CHAT_ROWS if args.chat else ROWS
+        rng = random.Random(1)
+        lengths = [min(LENGTH, max(12, round(rng.lognormvariate(4.2, 0.9)))) if args.chat else LENGTH + 40
+                   for _ in range(rows_at_once * (args.steps + 1))]
+        begins = [sum(lengths[:i]) for i in range(len(lengths))]
+        pieces = [tokenizer.decode(ids[begin:begin + length]) for begin, length in zip(begins, lengths)]
         rows = [tokenizer(piece)["input_ids"][:LENGTH] for piece in pieces]
-        (scratch / "rows.json").write_text(json.dumps(rows))
+        (scratch / "rows.json").write_text(json.dumps([rows[i:i + rows_at_once] for i in range(0, len(rows), rows_at_once)]))
         (scratch / "rows.jsonl").write_text("".join(json.dumps({"text": piece}) + "\n" for piece in pieces))
         sides = {}
         if args.only != "peft":
             sides["lancet"] = lancet_side(args.lancet, args.folder, scratch / "rows.jsonl", args.dtype, args.threads, args.steps,
-                                          scratch)
+                                          scratch, args.chat)
         if args.only != "lancet":
             done = subprocess.run([sys.executable, __file__, "peft", str(args.folder), "--rows-file", str(scratch / "rows.json"),
                                    "--dtype", args.dtype, "--threads", str(args.threads), "--steps", str(args.steps)],
                                   check=True, capture_output=True, text=True)
             sides["peft"] = json.loads(done.stdout.splitlines()[-1])
-    tokens = args.steps * ROWS * LENGTH
     for name, side in sides.items():
+        tokens = side["tokens"]
         print(f"{name:7} {tokens / side['seconds']:8.1f} tokens/s by the clock  {tokens / side['cpu'] * args.threads:8.1f} by "
               f"processor time  {side['memory'] / 1e9:6.2f} GB  losses {side['losses'][0]:.4f} ... {side['losses'][-1]:.4f}")
     if len(sides) == 2:
         own, other = sides["lancet"], sides["peft"]
-        print(f"ratio   {other['seconds'] / own['seconds']:8.2f}                     {other['cpu'] / own['cpu']:8.2f}"
+        share = own["tokens"] / other["tokens"]
+        print(f"ratio   {share * other['seconds'] / own['seconds']:8.2f}                     {share * other['cpu'] / own['cpu']:8.2f}"
               f"                     {own['memory'] / other['memory']:6.2f}")
 
 

@@ -85,6 +85,18 @@ class EmbeddedModel(unittest.TestCase):
         self.assertTrue(plan["plan"])
         self.assertEqual(sorted(os.listdir(self.root)), before)
 
+    def test_a_plan_of_training_tells_its_memory_to_a_tenth(self):
+        text = (pathlib.Path(__file__).resolve().parents[2] / "share" / "texts" / "covariance.txt").read_text()
+        rows = self.root / "rows.jsonl"
+        rows.write_text("".join(json.dumps({"text": text[i * 1500:(i + 1) * 1500]}) + "\n" for i in range(4)))
+        for more in ([], ["--checkpointing", "on"], ["--rank", "64", "--optimizer", "adamw8bit", "--batch-tokens", "512"]):
+            with self.subTest(more=more):
+                command = ["train", self.model, "--data", rows, "-o", self.root / "adapter", "--force", "--device", "cpu",
+                           "--steps", "2", "--batch-tokens", "1400", *more]
+                told = self.json(*command, "--plan")["estimate"]["peak_memory"]
+                found = json.loads(self.run_lancet(*command, "--json").splitlines()[-1])["peak_memory"]
+                self.assertLess(abs(told - found), 0.1 * found, f"{told} {found}")
+
     def test_a_delta_of_the_edit_applied_is_the_edited_model(self):
         delta = self.root / "fact.safetensors"
         self.run_lancet("edit", self.model, *EDIT, "--delta", delta)

@@ -216,3 +216,27 @@ TEST_CASE("families: segments of one row stand behind the rows of a cache, gradi
     CHECK(relative(own[0], packed_of(each[0])) < 10 * tolerance::kSameModel);
   }
 }
+
+TEST_CASE("families: the positions that are wanted are those of the whole, gradients too") {
+  for (const std::string& name : family_names()) {
+    INFO(name);
+    const Decoder model = load_tiny(name);
+    const std::int64_t layers = model.spec().layers;
+    const at::Tensor first = some_ids(name).narrow(0, 0, 1);
+    const at::Tensor start = model.embed(at::cat({first, first.flip({1})})).detach();
+    Pass pass;
+    pass.wanted = at::tensor({0, 5, 19, 20, 38}, at::kLong);
+    const at::Tensor all = start.clone().requires_grad_(true),
+                     some = start.clone().requires_grad_(true);
+    const at::Tensor expected =
+        model.run(all, 0, layers).flatten(0, 1).index_select(0, pass.wanted).unsqueeze(0);
+    const at::Tensor found = model.run(some, 0, layers, pass);
+    CHECK(relative(found.detach(), expected.detach()) < tolerance::kSameModel);
+    const at::Tensor slope = at::randn(found.sizes(), at::kFloat);
+    const auto own = torch::autograd::grad({(found * slope).sum()}, {some});
+    const auto each = torch::autograd::grad({(expected * slope).sum()}, {all});
+    CHECK(relative(own[0], each[0]) < 10 * tolerance::kSameModel);
+    CHECK(same_bits(model.run(start, 1, 1, pass)[0],
+                    start.flatten(0, 1).index_select(0, pass.wanted)));
+  }
+}

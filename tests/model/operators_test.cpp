@@ -8,6 +8,7 @@
 #include "model/linear.h"
 #include "model/mlp.h"
 #include "model/norm.h"
+#include "model/residual.h"
 #include "model/rowwise.h"
 #include "tests/catch.h"
 #include "tests/model/tiny.h"
@@ -110,6 +111,28 @@ TEST_CASE("norm: RMS norm and its gradient equal the formula by operators") {
   check_same(
       {x}, [&] { return apply_norm(norm, x); },
       [&] { return norm.weight * (x * at::rsqrt(x.square().mean(-1, true) + 1e-5)); });
+}
+
+TEST_CASE("residual: a stream that goes on beside its norm has the gradients of both") {
+  Norm norm;
+  norm.spec.eps = 1e-5;
+  norm.weight = at::randn({50});
+  const at::Tensor x = leaf({3, 4, 50}), y = leaf({3, 4, 50});
+  const auto formula = [&](const at::Tensor& s) {
+    return norm.weight * (s * at::rsqrt(s.square().mean(-1, true) + 1e-5));
+  };
+  check_same(
+      {x, y},
+      [&] {
+        const Branch branch = branch_off(norm, add_to_stream(x, y));
+        return add_to_stream(branch.stream, branch.normed.sin());
+      },
+      [&] { return x + y + formula(x + y).sin(); });
+  // Only one of the two is used.
+  check_same(
+      {x}, [&] { return branch_off(norm, x).stream.sin(); }, [&] { return x.sin(); });
+  check_same(
+      {x}, [&] { return branch_off(norm, x).normed; }, [&] { return formula(x); });
 }
 
 TEST_CASE("mlp: silu(gate) * up and its gradients equal LibTorch's, far from zero too") {

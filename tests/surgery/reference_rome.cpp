@@ -1,5 +1,6 @@
 #include "tests/surgery/reference_rome.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <span>
@@ -7,6 +8,8 @@
 namespace lancet::reference {
 namespace {
 
+using tiny_edit::kExpertFf;
+using tiny_edit::kExperts;
 using tiny_edit::kFf;
 using tiny_edit::kHeadDim;
 using tiny_edit::kHeads;
@@ -75,11 +78,10 @@ class Model {
       attention(at, x);
       for (std::size_t t = 0; t < x.size(); ++t) {
         const Vec h = norm(at + "post_attention_layernorm.weight", x[t]);
-        const Vec gate = product(at + "mlp.gate_proj.weight", h),
-                  up = product(at + "mlp.up_proj.weight", h);
-        Vec key(kFf);
-        for (std::size_t i = 0; i < key.size(); ++i) key[i] = silu(gate[i]) * up[i];
-        Vec value = product(at + "mlp.down_proj.weight", key);
+        const bool experts = tiny_edit::has_experts(weights_);
+        auto [key, value] =
+            experts ? mixture(at + "block_sparse_moe.", h)
+                    : mlp(at + "mlp.gate_proj", at + "mlp.up_proj", at + "mlp.down_proj", h);
         if (l == layer && static_cast<std::int64_t>(t) == lookup) {
           for (const Dual& k : key) out.key.push_back(k.v);
           for (const Dual& v : value) out.output.push_back(v.v);
@@ -112,6 +114,36 @@ class Model {
  private:
   const tiny_edit::Weights& weights_;
 
+  /// Key and output of one MLP.
+  [[nodiscard]] std::pair<Vec, Vec> mlp(const std::string& gate_name, const std::string& up_name,
+                                        const std::string& down_name, const Vec& h) const {
+    const Vec gate = product(gate_name + ".weight", h), up = product(up_name + ".weight", h);
+    Vec key(gate.size());
+    for (std::size_t i = 0; i < key.size(); ++i) key[i] = silu(gate[i]) * up[i];
+    Vec value = product(down_name + ".weight", key);
+    return {std::move(key), std::move(value)};
+  }
+  /// The two best experts by their weights; the key has each one's key times its weight, and zeros
+  /// for the others.
+  [[nodiscard]] std::pair<Vec, Vec> mixture(const std::string& at, const Vec& h) const {
+    const Vec logits = product(at + "gate.weight", h);
+    std::vector<std::size_t> order{0, 1, 2, 3};
+    std::sort(order.begin(), order.end(),
+              [&](std::size_t a, std::size_t b) { return logits[a].v > logits[b].v; });
+    const Dual first = exp_of(logits[order[0]]), second = exp_of(logits[order[1]]);
+    const Dual scale = inverse(first + second);
+    Vec key(kExperts * kExpertFf), value(kModel);
+    for (const auto& [expert, weight] :
+         {std::pair{order[0], first * scale}, std::pair{order[1], second * scale}}) {
+      const std::string name = at + "experts." + std::to_string(expert);
+      const auto own = mlp(name + ".w1", name + ".w3", name + ".w2", h);
+      for (std::size_t i = 0; i < own.first.size(); ++i)
+        key[expert * kExpertFf + i] = own.first[i] * weight;
+      for (std::size_t i = 0; i < own.second.size(); ++i)
+        value[i] = value[i] + own.second[i] * weight;
+    }
+    return {std::move(key), std::move(value)};
+  }
   [[nodiscard]] Vec row(const std::string& name, std::int64_t index) const {
     const auto& w = weights_.at(name);
     Vec out;
@@ -243,11 +275,12 @@ class Rome {
 
   Solution solve_all() {
     Solution out;
-    std::vector<double> key(kFf, 0), output(kModel, 0), start;
+    std::vector<double> key, output(kModel, 0), start;
     const auto rows = static_cast<double>(p_.rewriting.size());
     for (const Prompt& prompt : p_.rewriting) {
       const auto run = model_.run(prompt.ids, p_.layer, prompt.lookup, Vec(kModel));
       if (start.empty()) start = run.output;
+      key.resize(run.key.size(), 0);
       for (std::size_t i = 0; i < key.size(); ++i) key[i] += run.key[i] / rows;
       for (std::size_t i = 0; i < output.size(); ++i) output[i] += run.output[i] / rows;
     }

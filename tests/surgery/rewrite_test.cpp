@@ -58,8 +58,8 @@ void edit(const Scratch& scratch, const std::string& from, const std::string& to
   (void)write_edited(model.source, scratch / to, changed, edited.stack.delta, {}, Json::object());
 }
 
-void prepare(const Scratch& scratch) {
-  tiny_edit::save(scratch / "m", tiny_edit::weights(11));
+void prepare(const Scratch& scratch, bool experts = false) {
+  tiny_edit::save(scratch / "m", tiny_edit::weights(11, experts));
   write_file(scratch / "contexts.txt", "{}\nthe a {}\nb c a {}\n");
 }
 
@@ -75,8 +75,10 @@ double distance(const Scratch& scratch, const std::string& a, const std::string&
   const ModelSource one = ModelSource::open(scratch / a), two = ModelSource::open(scratch / b),
                     base = ModelSource::open(scratch / "m");
   double worst = 0;
-  for (int layer = 0; layer < 2; ++layer) {
-    const std::string name = fmt::format("model.layers.{}.mlp.down_proj.weight", layer);
+  for (const TensorInfo& info : base.tensors()) {
+    const std::string& name = info.name;
+    if (name.find("down_proj") == std::string::npos && name.find(".w2.") == std::string::npos)
+      continue;
     const auto x = plain_values(read_plain(one, name)), y = plain_values(read_plain(two, name)),
                z = plain_values(read_plain(base, name));
     double difference = 0, size = 1e-30;
@@ -92,11 +94,17 @@ double distance(const Scratch& scratch, const std::string& a, const std::string&
 }  // namespace
 
 TEST_CASE("undo: one edit of a batch out is the model edited with the others only") {
-  const auto [method, batch] = GENERATE(table<std::string, std::int64_t>(
-      {{"memit", 0}, {"memit", 2}, {"emmet", 0}, {"rome", 0}, {"ft", 0}, {"ultraedit", 2}}));
-  CAPTURE(method, batch);
+  const auto [method, batch, experts] =
+      GENERATE(table<std::string, std::int64_t, bool>({{"memit", 0, false},
+                                                       {"memit", 2, false},
+                                                       {"emmet", 0, false},
+                                                       {"rome", 0, false},
+                                                       {"rome", 0, true},
+                                                       {"ft", 0, false},
+                                                       {"ultraedit", 2, false}}));
+  CAPTURE(method, batch, experts);
   const Scratch scratch;
-  prepare(scratch);
+  prepare(scratch, experts);
   edit(scratch, "m", "all", "abcde", method, batch);
   edit(scratch, "m", "others", "abde", method, batch);
   const Json result = take_out(scratch, "all", "undone", "c");

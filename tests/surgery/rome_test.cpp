@@ -21,8 +21,8 @@ struct Tiny {
   ModelSource source;
   Tokenizer tokenizer;
   Decoder model;
-  explicit Tiny(std::uint64_t seed)
-      : weights(tiny_edit::weights(seed)),
+  explicit Tiny(std::uint64_t seed, bool experts = false)
+      : weights(tiny_edit::weights(seed, experts)),
         source(open(scratch, weights)),
         tokenizer(Tokenizer::open(source)),
         model(Decoder::load(source)) {}
@@ -142,6 +142,62 @@ TEST_CASE("rome: key, losses, value and update are those of a plain float64 impl
         tolerance::kReference);
   CHECK(relative_distance(to_vector(plan.factors.front().left), expected.left) <
         tolerance::kReference);
+}
+
+TEST_CASE("rome: in a layer of experts those that the subject is routed to are changed") {
+  const auto [seed, prompt, subject, target] =
+      GENERATE(table<std::uint64_t, std::string, std::string, std::string>(
+          {{1, "the {} c", "ab", "the"}, {3, "{} a c", "b", "the a b"}}));
+  CAPTURE(seed, prompt);
+  const Tiny tiny(seed, true);
+  const at::Tensor covariance = random_covariance(tiny_edit::kExperts * tiny_edit::kExpertFf);
+  const Fact fact = tiny_fact(prompt, subject, target);
+  const Editor& editor = find_editor("rome");
+  const Parameters parameters(
+      editor.numbers, editor.words,
+      {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "12"}});
+  const EditPlan plan = editor.plan({tiny.model,
+                                     tiny.tokenizer,
+                                     {fact},
+                                     {1},
+                                     [&](std::int64_t) { return covariance; },
+                                     parameters,
+                                     0});
+  const auto expected =
+      solve_plainly(tiny, fact_rows(tiny.tokenizer, fact, kContexts), 1, covariance, 12);
+  const FactTrace& trace = plan.traces.front();
+  CHECK(relative_distance(to_vector(trace.keys.front().second), expected.key) <
+        tolerance::kReference);
+  CHECK(relative_distance(to_vector(trace.value), expected.value) < tolerance::kReference);
+  REQUIRE(plan.factors.size() >= 2);
+  at::Tensor right = at::zeros({tiny_edit::kExperts * tiny_edit::kExpertFf}, at::kDouble);
+  for (const Factors& one : plan.factors) {
+    CHECK(one.tensor == "model.layers.1.block_sparse_moe.experts." +
+                            std::to_string(one.first / tiny_edit::kExpertFf) + ".w2.weight");
+    CHECK(relative_distance(to_vector(one.left), expected.left) < tolerance::kReference);
+    right.narrow(0, one.first, tiny_edit::kExpertFf).copy_(one.right.select(1, 0));
+  }
+  CHECK(relative_distance(to_vector(right), expected.right) < tolerance::kReference);
+}
+
+TEST_CASE("rome: experts that the subject is not routed to keep their matrices") {
+  const Tiny tiny(2, true);
+  const Fact fact = tiny_fact("the {} c", "ab", "the");
+  const Editor& editor = find_editor("rome");
+  write_file(tiny.scratch / "bare.txt", "{}
+");
+  const Parameters parameters(
+      editor.numbers, editor.words,
+      {{"contexts", (tiny.scratch / "bare.txt").string()}, {"steps", "3"}});
+  const EditPlan plan = editor.plan({tiny.model,
+                                     tiny.tokenizer,
+                                     {fact},
+                                     {0},
+                                     [](std::int64_t) {
+    return at::Tensor(); },
+                                     parameters,
+                                     0});
+  CHECK(plan.factors.size() == tiny_edit::kChosen);
 }
 
 TEST_CASE("rome: protected subjects join the covariance with their weight") {

@@ -202,13 +202,17 @@ TEST_CASE("lora: the factors are those of a plain float64 training loop") {
 }
 
 TEST_CASE("ultraedit: the change is the paper's dense one, turn by turn") {
-  const auto only_targets = GENERATE(false, true);
-  CAPTURE(only_targets);
+  const auto [only_targets, is_auto] =
+      GENERATE(table<bool, bool>({{false, false}, {true, false}, {false, true}}));
+  CAPTURE(only_targets, is_auto);
   const Tiny tiny(5);
   const std::vector<std::int64_t> layers{0, 1};
-  const EditPlan plan = tiny.plan(
-      "ultraedit", layers,
-      {{"lr", "1e-3"}, {"microbatch", "1"}, {"tokens", only_targets ? "target" : "all"}}, 2);
+  const EditPlan plan = tiny.plan("ultraedit", layers,
+                                  {{"lr", is_auto ? "auto" : "1e-3"},
+                                   {"size", "0.3"},
+                                   {"microbatch", "1"},
+                                   {"tokens", only_targets ? "target" : "all"}},
+                                  2);
   const c10::AutoGradMode gradient(true);
   PlainLlama llama(tiny.weights);
   std::map<std::int64_t, at::Tensor> base;
@@ -238,11 +242,17 @@ TEST_CASE("ultraedit: the change is the paper's dense one, turn by turn") {
       const at::Tensor h = at::cat(inputs[layer]), g = at::cat(slopes[layer]);
       const at::Tensor normal = (at::cat({h, g}, 1) - mean) / deviation;
       const at::Tensor hat = normal.narrow(1, 0, tiny_edit::kFf);
-      const at::Tensor values =
-          -1e-3 * hat.square().sum(1, true) * normal.narrow(1, tiny_edit::kFf, tiny_edit::kModel);
+      const std::string name = PlainLlama::down(layer);
+      const at::Tensor steps =
+          hat.square().sum(1, true) * normal.narrow(1, tiny_edit::kFf, tiny_edit::kModel);
+      const auto mean_length = [](const at::Tensor& rows) {
+        return rows.norm(2, 1).mean().item<double>();
+      };
+      const at::Tensor answers = at::matmul(h, llama.weights.at(name).detach().t());
+      const double lr = is_auto ? 0.3 * mean_length(answers) / mean_length(steps) : 1e-3;
+      const at::Tensor values = -lr * steps;
       const at::Tensor step = at::linalg_solve(
           at::matmul(h.t(), h) + at::eye(tiny_edit::kFf, at::kDouble), at::matmul(h.t(), values));
-      const std::string name = PlainLlama::down(layer);
       llama.weights[name] = llama.weights.at(name).detach() + step.t();
     }
   }
