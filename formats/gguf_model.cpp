@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <map>
 #include <tuple>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/text.h"
+#include "formats/config/family_rules.h"
 #include "formats/tensor_stages.h"
 
 namespace lancet {
@@ -29,38 +31,85 @@ Json read_config(const std::map<std::string, std::string>& side_files) {
   return parse_json(found->second, "config.json");
 }
 
-/// Computed from the configuration, never stored.
-bool is_derived(std::string_view hf_name) { return hf_name.ends_with(".rotary_emb.inv_freq"); }
+/// Computed from the configuration, never stored: frequencies, and masks of older versions.
+bool is_derived(std::string_view hf_name) {
+  constexpr std::array<std::string_view, 6> kEnds = {
+      ".rotary_emb.inv_freq",   ".attn.bias",
+      ".attn.masked_bias",      ".attention.bias",
+      ".attention.masked_bias", ".self_attention.masked_bias"};
+  return std::ranges::any_of(kEnds, [&](std::string_view end) { return hf_name.ends_with(end); });
+}
 
-DType stored_dtype(const OutputTensor& tensor, bool quantize_q8_0) {
+DType stored_dtype(const OutputTensor& tensor, const NameRule& rule, bool quantize_q8_0) {
   if (!dtype_info(tensor.dtype).floating) return tensor.dtype;
-  if (tensor.shape.size() < 2) return DType::kF32;
+  // Routers and positions are wide in llama.cpp, too.
+  if (tensor.shape.size() < 2 || rule.gguf.ends_with("ffn_gate_inp") ||
+      rule.gguf == "position_embd")
+    return DType::kF32;
   if (quantize_q8_0 && tensor.shape.back() % kQ8Block == 0) return DType::kQ8_0;
   const bool known =
       tensor.dtype == DType::kF32 || tensor.dtype == DType::kF16 || tensor.dtype == DType::kBF16;
   return known ? tensor.dtype : DType::kF32;
 }
 
-OutputTensor make_tensor(OutputTensor tensor, const NameFamily& family, const DecoderSizes& sizes,
+void check_rows(const OutputTensor& tensor, std::int64_t heads, std::int64_t head_dim) {
+  if (!tensor.shape.empty() && tensor.shape[0] == heads * head_dim) return;
+  fail(ErrorKind::kMismatch, "gguf",
+       fmt::format("tensor '{}': expected {} rows for {} heads of {}, found {}",
+                   printable(tensor.name), heads * head_dim, heads, head_dim,
+                   tensor.shape.empty() ? 0 : tensor.shape[0]));
+}
+
+/// Rows as GGUF has them.
+OutputTensor in_gguf_order(OutputTensor tensor, RowOrder order, const DecoderSizes& sizes) {
+  const std::int64_t dim = sizes.head_dim, kv = sizes.kv_heads, group = sizes.heads / kv;
+  switch (order) {
+    case RowOrder::kSame:
+      return tensor;
+    case RowOrder::kQueryHeads:
+    case RowOrder::kKeyHeads:
+      check_rows(tensor, order == RowOrder::kQueryHeads ? sizes.heads : kv, dim);
+      return permute_rows_to_gguf(std::move(tensor), dim);
+    case RowOrder::kGroupedQkv:
+      check_rows(tensor, sizes.heads + 2 * kv, dim);
+      return reorder_rows(std::move(tensor), [dim, group, kv](std::int64_t row) {
+        return gguf_qkv_row(row, dim, group, kv);
+      });
+    case RowOrder::kTransposed:
+      return tensor.shape.size() == 2 ? transpose_matrix(std::move(tensor)) : std::move(tensor);
+  }
+  return tensor;
+}
+
+/// Under its GGUF name.
+OutputTensor make_tensor(OutputTensor tensor, const NameRule& rule, const DecoderSizes& sizes,
                          bool quantize_q8_0) {
-  const auto name = hf_to_gguf_name(family, tensor.name);
-  if (!name) {
-    mismatch(fmt::format("tensor '{}' has no place in the GGUF architecture {}",
-                         printable(tensor.name), family.gguf_architecture));
+  tensor = in_gguf_order(std::move(tensor), rule.rows, sizes);
+  if (rule.row && tensor.shape.size() == 2 && tensor.shape[0] == 1)
+    tensor.shape.erase(tensor.shape.begin());
+  const DType dtype = stored_dtype(tensor, rule, quantize_q8_0);
+  tensor = convert_values(std::move(tensor), dtype);
+  return rule.plus == 0 ? std::move(tensor) : add_to_values(std::move(tensor), rule.plus);
+}
+
+/// Tensors of one name, one for each expert.
+using Experts = std::map<std::string, std::map<std::int64_t, OutputTensor>>;
+
+OutputTensor stacked(const std::string& name, std::map<std::int64_t, OutputTensor>& experts) {
+  std::vector<OutputTensor> parts;
+  for (auto& [expert, tensor] : experts) {
+    if (expert != std::ssize(parts))
+      mismatch(fmt::format("tensor '{}': expected expert {}, found none", name, parts.size()));
+    parts.push_back(std::move(tensor));
   }
-  if (name->rows != RowOrder::kSame) {
-    const std::int64_t heads = name->rows == RowOrder::kQueryHeads ? sizes.heads : sizes.kv_heads;
-    if (tensor.shape.empty() || tensor.shape[0] != heads * sizes.head_dim) {
-      fail(ErrorKind::kMismatch, "gguf",
-           fmt::format("tensor '{}': expected {} rows for {} heads of {}, found {}",
-                       printable(tensor.name), heads * sizes.head_dim, heads, sizes.head_dim,
-                       tensor.shape.empty() ? 0 : tensor.shape[0]));
-    }
-    tensor = permute_rows_to_gguf(std::move(tensor), sizes.head_dim);
-  }
-  tensor.name = name->name;
-  const DType dtype = stored_dtype(tensor, quantize_q8_0);
-  return convert_values(std::move(tensor), dtype);
+  return stack_tensors(std::move(parts));
+}
+
+/// Names of models that were stored without their prefix.
+std::string whole_name(const std::string& name, const NameFamily& family) {
+  const bool bare = family.gguf_architecture == "gpt2" && !name.starts_with("transformer.") &&
+                    !name.starts_with("lm_head.");
+  return bare ? "transformer." + name : name;
 }
 
 /// token_embd, then blocks by number, then the rest.
@@ -111,19 +160,33 @@ GgufModel make_gguf_model(std::vector<OutputTensor> tensors,
   if (family == nullptr) {
     mismatch(fmt::format("expected a model_type with a GGUF form, found '{}'", printable(type)));
   }
-  const DecoderSizes sizes = decoder_sizes(config);
+  const Json told = config_for_gguf(config, *family);
+  const DecoderSizes sizes = decoder_sizes(told, *family);
   GgufModel model;
+  Experts experts;
   std::int64_t vocab = 0;
   for (OutputTensor& tensor : tensors) {
-    if (is_derived(tensor.name) || (sizes.tied && tensor.name == "lm_head.weight")) continue;
-    model.tensors.push_back(make_tensor(std::move(tensor), *family, sizes, quantize_q8_0));
-    const OutputTensor& made = model.tensors.back();
-    if (made.name == "token_embd.weight" && !made.shape.empty()) vocab = made.shape[0];
+    if (is_derived(tensor.name)) continue;
+    const auto name = hf_to_gguf_name(*family, whole_name(tensor.name, *family));
+    if (!name) {
+      mismatch(fmt::format("tensor '{}' has no place in the GGUF architecture {}",
+                           printable(tensor.name), family->gguf_architecture));
+    }
+    if (sizes.tied && name->name == "output.weight") continue;
+    if (name->name == "token_embd.weight" && !tensor.shape.empty()) vocab = tensor.shape[0];
+    tensor = make_tensor(std::move(tensor), *name->rule, sizes, quantize_q8_0);
+    tensor.name = name->name;
+    if (name->expert < 0) {
+      model.tensors.push_back(std::move(tensor));
+    } else {
+      experts[name->name].insert_or_assign(name->expert, std::move(tensor));
+    }
   }
-  if (vocab == 0) mismatch("expected a tensor 'model.embed_tokens.weight', found none");
+  for (auto& [name, parts] : experts) model.tensors.push_back(stacked(name, parts));
+  if (vocab == 0) mismatch("expected a tensor of embeddings, found none");
   if (sizes.rope.type == "llama3") model.tensors.push_back(rope_tensor(sizes));
   std::ranges::sort(model.tensors, {}, file_order);
-  model.metadata = metadata_from_config(config, *family, main_file_type(model.tensors));
+  model.metadata = metadata_from_config(told, *family, main_file_type(model.tensors));
   append_tokenizer(side_files, config, vocab, model.metadata);
   return model;
 }

@@ -12,7 +12,7 @@
 #include "formats/adapter/overlay.h"
 #include "formats/config/from_gguf.h"
 #include "formats/config/hf_config.h"
-#include "formats/names/name_map.h"
+#include "formats/model_source_parts.h"
 #include "formats/quant/decode.h"
 #include "formats/quant/scaled_weights.h"
 
@@ -46,39 +46,6 @@ constexpr std::array<std::string_view, 20> kSideFiles = {"config.json",
 
 std::string shown(const Checkpoint& checkpoint) {
   return printable(checkpoint.path().string(), 400);
-}
-
-/// Rows of the first dimension and elements in each; a scalar or vector has rows of one element.
-struct Rows {
-  std::uint64_t count = 1;
-  std::uint64_t width = 1;
-};
-
-Rows rows_of(const TensorInfo& tensor) {
-  Rows rows;
-  if (tensor.shape.empty()) return rows;
-  rows.count = static_cast<std::uint64_t>(tensor.shape[0]);
-  for (std::size_t i = 1; i < tensor.shape.size(); ++i)
-    rows.width *= static_cast<std::uint64_t>(tensor.shape[i]);
-  return rows;
-}
-
-/// Elements [begin, begin + out.size()) of a tensor's stored bytes.
-void decode_elements(DType dtype, Bytes data, std::uint64_t total, std::uint64_t begin,
-                     std::span<float> out) {
-  const DTypeInfo& info = dtype_info(dtype);
-  const std::uint64_t unit = info.block_bits % 8 != 0 ? 8 : info.block;  // fills whole bytes
-  const std::uint64_t from = begin / unit * unit;
-  const std::uint64_t to = std::min(total, (begin + out.size() + unit - 1) / unit * unit);
-  const std::uint64_t at = dtype_bytes(dtype, from).value();
-  const Bytes in = data.subspan(at, dtype_bytes(dtype, to).value() - at);
-  if (from == begin && to == begin + out.size()) {
-    decode_f32(dtype, in, out);
-    return;
-  }
-  std::vector<float> whole(to - from);
-  decode_f32(dtype, in, whole);
-  std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(begin - from), out.size(), out.begin());
 }
 
 Json parse_config(const Checkpoint& checkpoint, const std::string& text) {
@@ -137,7 +104,6 @@ ModelSource ModelSource::open(const fs::path& model, const fs::path& adapter) {
       source.config_ = parse_config(*source.checkpoint_, *text);
       source.open_quantised();
     }
-    source.permuted_heads_.assign(source.tensors_.size(), 0);
   }
   if (!adapter.empty()) source.lay_over(adapter);
   return source;
@@ -209,50 +175,6 @@ void ModelSource::read_adapted(const TensorInfo& base, std::uint64_t begin,
   if (!whole) std::ranges::copy(rows.subspan(begin - first * width, out.size()), out.begin());
 }
 
-void ModelSource::open_gguf() {
-  const GgufHeader& header = *checkpoint_->gguf();
-  const std::string architecture = header.string("general.architecture");
-  const NameFamily* family = family_of_gguf(architecture);
-  if (family == nullptr || header.string("general.type", "model") != "model") {
-    fail(ErrorKind::kMismatch, kOperation,
-         fmt::format("{}: expected a model of a known architecture, found {} '{}'",
-                     shown(*checkpoint_), printable(header.string("general.type", "model")),
-                     printable(architecture)),
-         fmt::format("known GGUF architectures: {}", known_gguf_architectures()));
-  }
-  config_ = config_from_gguf(*checkpoint_, *family);
-  const auto heads = (*config_)["num_attention_heads"].get<std::int32_t>();
-  const auto kv_heads = (*config_)["num_key_value_heads"].get<std::int32_t>();
-  std::vector<std::pair<TensorInfo, std::int32_t>> mapped;
-  for (const TensorInfo& tensor : checkpoint_->tensors()) {
-    if (tensor.name == "rope_freqs.weight") continue;  // said by config.json
-    const auto name = gguf_to_hf_name(*family, tensor.name);
-    if (!name) {
-      fail(ErrorKind::kMismatch, kOperation,
-           fmt::format("{}: tensor '{}' has no place in the architecture {}", shown(*checkpoint_),
-                       printable(tensor.name), architecture));
-    }
-    mapped.emplace_back(tensor, name->rows == RowOrder::kQueryHeads ? heads
-                                : name->rows == RowOrder::kKeyHeads ? kv_heads
-                                                                    : 0);
-    TensorInfo& out = mapped.back().first;
-    out.name = name->name;
-    const std::int32_t permuted = mapped.back().second;
-    if (permuted > 0 && (out.shape.empty() || out.shape[0] % (std::int64_t{2} * permuted) != 0)) {
-      fail(ErrorKind::kInput, kOperation,
-           fmt::format("{}: tensor '{}': expected rows for {} heads of even width, found {}",
-                       shown(*checkpoint_), printable(tensor.name), permuted,
-                       out.shape.empty() ? 1 : out.shape[0]));
-    }
-  }
-  std::ranges::sort(mapped,
-                    [](const auto& a, const auto& b) { return a.first.name < b.first.name; });
-  for (auto& [tensor, permuted] : mapped) {
-    tensors_.push_back(std::move(tensor));
-    permuted_heads_.push_back(permuted);
-  }
-}
-
 const Json& ModelSource::config() const {
   if (config_) return *config_;
   fail(ErrorKind::kInput, kOperation,
@@ -277,17 +199,10 @@ const TensorInfo& ModelSource::at(std::string_view name) const {
        did_you_mean(name, names));
 }
 
-std::int64_t ModelSource::permuted_head_dim(const TensorInfo& tensor) const {
-  const TensorInfo* own = find(tensor.name);
-  if (own == nullptr) fail(ErrorKind::kInternal, kOperation, "a tensor of another model");
-  const std::int32_t heads = permuted_heads_[static_cast<std::size_t>(own - tensors_.data())];
-  return heads == 0 ? 0 : own->shape[0] / heads;
-}
-
 void ModelSource::check_readable(const TensorInfo& tensor, std::int64_t row_begin,
                                  std::int64_t row_end, std::uint64_t out_size,
                                  std::uint64_t per_row) const {
-  const Rows rows = rows_of(tensor);
+  const TensorRows rows = rows_of(tensor);
   if (row_begin < 0 || row_end < row_begin || static_cast<std::uint64_t>(row_end) > rows.count ||
       out_size != static_cast<std::uint64_t>(row_end - row_begin) * per_row) {
     fail(ErrorKind::kInternal, kOperation,
@@ -315,7 +230,7 @@ void ModelSource::read_elements(const TensorInfo& tensor, std::uint64_t begin,
 
 void ModelSource::read_f32(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                            std::span<float> out) const {
-  const Rows rows = rows_of(tensor);
+  const TensorRows rows = rows_of(tensor);
   check_readable(tensor, row_begin, row_end, out.size(), rows.width);
   if (out.empty()) return;
   const TensorInfo* base = unadapted(tensor);
@@ -338,42 +253,27 @@ void ModelSource::read_rows(const TensorInfo& tensor, std::int64_t row_begin, st
       });
 }
 
-/// Elements without an adapter, by one thread.
-void ModelSource::read_range(const TensorInfo& tensor, std::uint64_t begin,
-                             std::span<float> out) const {
-  if (scaled_ && scaled_->decodes(tensor.name)) return scaled_->read(tensor.name, begin, out);
-  const Bytes data = checkpoint_->data(tensor);
-  const std::int64_t head = permuted_head_dim(tensor);
-  const std::uint64_t total = tensor.elements();
-  if (head == 0) return decode_elements(tensor.dtype, data, total, begin, out);
-  const std::uint64_t width = rows_of(tensor).width;
-  while (!out.empty()) {
-    const std::uint64_t column = begin % width;
-    const std::uint64_t count = std::min<std::uint64_t>(out.size(), width - column);
-    const auto stored =
-        static_cast<std::uint64_t>(gguf_row(static_cast<std::int64_t>(begin / width), head));
-    decode_elements(tensor.dtype, data, total, stored * width + column, out.first(count));
-    begin += count;
-    out = out.subspan(count);
-  }
-}
-
+/// Rows in whole; values that the file does not have as they are go through float32.
 void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
                               std::int64_t row_end, std::span<std::byte> out) const {
-  const Rows rows = rows_of(tensor);
+  const TensorRows rows = rows_of(tensor);
   const auto bytes = dtype_bytes(tensor.dtype, rows.width);
   if (!bytes) fail(ErrorKind::kInternal, kOperation, "rows of a type that does not fill bytes");
   check_readable(tensor, row_begin, row_end, out.size(), *bytes);
-  if (unadapted(tensor) != nullptr || (scaled_ && scaled_->decodes(tensor.name))) {
+  const Place& own = place(tensor);
+  const bool heads = permuted_head_dim(tensor) != 0;
+  const bool rows_are_stored = heads || (own.order == RowOrder::kSame && own.minus == 0);
+  if (!rows_are_stored || unadapted(tensor) != nullptr ||
+      (scaled_ && scaled_->decodes(tensor.name))) {
     std::vector<float> values(static_cast<std::uint64_t>(row_end - row_begin) * rows.width);
     read_f32(tensor, row_begin, row_end, values);
     encode_f32(tensor.dtype, values, out);
     return;
   }
   const Bytes data = checkpoint_->data(tensor);
-  const std::int64_t head = permuted_head_dim(tensor);
   for (std::int64_t row = row_begin; row < row_end; ++row) {
-    const auto stored = static_cast<std::uint64_t>(head == 0 ? row : gguf_row(row, head));
+    const std::uint64_t stored =
+        heads ? own.stored_row(static_cast<std::uint64_t>(row)) : static_cast<std::uint64_t>(row);
     std::ranges::copy(data.subspan(stored * *bytes, *bytes),
                       out.begin() + (row - row_begin) * static_cast<std::int64_t>(*bytes));
   }
@@ -401,7 +301,8 @@ Bytes ModelSource::raw(const TensorInfo& tensor) const {
 }
 
 Bytes ModelSource::in_order(const TensorInfo& tensor) const {
-  if (permuted_head_dim(tensor) != 0 || unadapted(tensor) != nullptr ||
+  const Place& own = place(tensor);
+  if (own.order != RowOrder::kSame || own.minus != 0 || unadapted(tensor) != nullptr ||
       (scaled_ && scaled_->decodes(tensor.name)))
     return {};
   check_decodable();

@@ -14,11 +14,13 @@
 
 #include "core/json.h"
 #include "formats/checkpoint.h"
+#include "formats/names/name_map.h"
 
 namespace lancet {
 
 class AdapterOverlay;
 class ScaledWeights;
+struct GgufSizes;
 
 /// A MODEL of the command line: a path, or MODEL+ADAPTER where no such path exists and what stands
 /// before the last fitting '+' does. `adapter` is empty for a model alone.
@@ -87,8 +89,15 @@ class ModelSource {
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::optional<Json> config_;
   std::vector<TensorInfo> tensors_;
-  std::vector<std::int32_t>
-      permuted_heads_;  ///< per tensor: heads of an undone Q/K row permutation, or 0
+  /// Where a GGUF keeps what transformers calls a tensor.
+  struct Place {
+    RowOrder order = RowOrder::kSame;
+    std::int64_t head_dim = 0, kv_heads = 0, group = 0;
+    float minus = 0;  ///< taken off the values
+
+    [[nodiscard]] std::uint64_t stored_row(std::uint64_t row) const noexcept;
+  };
+  std::vector<Place> places_;  ///< of each tensor; empty = as stored
 
   std::shared_ptr<const AdapterOverlay> overlay_;
   std::map<std::string, TensorInfo, std::less<>> unadapted_;  ///< as stored, of changed tensors
@@ -96,11 +105,17 @@ class ModelSource {
   std::string undecoded_, hint_;  ///< why weights cannot be read; empty = they can
 
   void open_gguf();
+  [[nodiscard]] std::vector<TensorInfo> as_transformers(const TensorInfo& tensor,
+                                                        const MappedName& name) const;
+  [[nodiscard]] Place place_of(const TensorInfo& tensor, const NameRule& rule,
+                               const GgufSizes& sizes) const;
+  [[nodiscard]] const Place& place(const TensorInfo& tensor) const;
   void open_quantised();
   void lay_over(const fs::path& adapter);
   [[nodiscard]] const TensorInfo* unadapted(const TensorInfo& tensor) const;
   void read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                  std::span<float> out) const;
+  void read_transposed(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
   void read_range(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
   void read_adapted(const TensorInfo& base, std::uint64_t begin, std::span<float> out) const;
   void check_readable(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,

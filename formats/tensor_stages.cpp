@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "core/error.h"
 #include "core/parallel.h"
@@ -104,6 +105,79 @@ OutputTensor permute_rows_to_gguf(OutputTensor tensor, std::int64_t head_dim) {
     write([&](Bytes bytes) { heads.push(bytes); });
   };
   return tensor;
+}
+
+namespace {
+
+/// Hands the whole tensor to `change`, which fills the same number of bytes.
+OutputTensor changed_whole(OutputTensor tensor,
+                           std::function<void(Bytes in, std::span<std::byte> out)> change) {
+  tensor.write = [write = std::move(tensor.write), change = std::move(change)](const Emit& emit) {
+    std::vector<std::byte> all;
+    write([&](Bytes bytes) { all.insert(all.end(), bytes.begin(), bytes.end()); });
+    std::vector<std::byte> out(all.size());
+    change(all, out);
+    emit(out);
+  };
+  return tensor;
+}
+
+}  // namespace
+
+OutputTensor reorder_rows(OutputTensor tensor, std::function<std::int64_t(std::int64_t)> to_row) {
+  const std::uint64_t row = row_bytes(tensor);
+  const std::int64_t rows = tensor.shape.at(0);
+  return changed_whole(std::move(tensor),
+                       [row, rows, to_row = std::move(to_row)](Bytes in, std::span<std::byte> out) {
+                         for (std::int64_t r = 0; r < rows; ++r) {
+                           const auto to = static_cast<std::uint64_t>(to_row(r)) * row;
+                           std::ranges::copy(in.subspan(static_cast<std::uint64_t>(r) * row, row),
+                                             out.subspan(to, row).begin());
+                         }
+                       });
+}
+
+OutputTensor transpose_matrix(OutputTensor tensor) {
+  const DTypeInfo& info = dtype_info(tensor.dtype);
+  if (tensor.shape.size() != 2 || info.block != 1 || info.block_bits % 8 != 0)
+    fail(ErrorKind::kInternal, "model", "expected a plain matrix to transpose: " + tensor.name);
+  const std::uint64_t size = info.block_bits / 8;
+  const auto rows = static_cast<std::uint64_t>(tensor.shape[0]);
+  const auto columns = static_cast<std::uint64_t>(tensor.shape[1]);
+  std::swap(tensor.shape[0], tensor.shape[1]);
+  return changed_whole(std::move(tensor), [=](Bytes in, std::span<std::byte> out) {
+    for (std::uint64_t r = 0; r < rows; ++r) {
+      for (std::uint64_t c = 0; c < columns; ++c)
+        std::ranges::copy(in.subspan((r * columns + c) * size, size),
+                          out.subspan((c * rows + r) * size, size).begin());
+    }
+  });
+}
+
+OutputTensor add_to_values(OutputTensor tensor, float value) {
+  if (tensor.dtype != DType::kF32)
+    fail(ErrorKind::kInternal, "model", "expected float32 to add to: " + tensor.name);
+  return changed_whole(std::move(tensor), [value](Bytes in, std::span<std::byte> out) {
+    std::vector<float> values(in.size() / sizeof(float));
+    decode_f32(DType::kF32, in, values);
+    for (float& each : values) each += value;
+    std::ranges::copy(std::as_bytes(std::span(values)), out.begin());
+  });
+}
+
+OutputTensor stack_tensors(std::vector<OutputTensor> parts) {
+  OutputTensor out{parts.front().name, parts.front().dtype, parts.front().shape, {}};
+  for (const OutputTensor& part : parts) {
+    if (part.shape != out.shape || part.dtype != out.dtype) {
+      fail(ErrorKind::kMismatch, "gguf",
+           "expected experts of one shape and dtype, found '" + part.name + "' beside others");
+    }
+  }
+  out.shape.insert(out.shape.begin(), static_cast<std::int64_t>(parts.size()));
+  out.write = [parts = std::move(parts)](const Emit& emit) {
+    for (const OutputTensor& part : parts) part.write(emit);
+  };
+  return out;
 }
 
 OutputTensor convert_values(OutputTensor tensor, DType dtype) {

@@ -2,6 +2,8 @@
 // Steps between an OutputTensor's writer and the file: each streams in blocks of bounded size.
 
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include "formats/containers/safetensors.h"
 
@@ -13,6 +15,19 @@ inline constexpr std::uint64_t kStageBytes = 16ULL << 20;
 /// Rows [heads * head_dim, ...] from transformers' order to GGUF's (RowOrder in
 /// formats/names/name_map.h).
 [[nodiscard]] OutputTensor permute_rows_to_gguf(OutputTensor tensor, std::int64_t head_dim);
+
+/// Row r to row `to_row(r)`; the whole tensor is held.
+[[nodiscard]] OutputTensor reorder_rows(OutputTensor tensor,
+                                        std::function<std::int64_t(std::int64_t)> to_row);
+
+/// A matrix of a plain dtype with rows and columns exchanged; the whole of it is held.
+[[nodiscard]] OutputTensor transpose_matrix(OutputTensor tensor);
+
+/// float32 values plus `value`.
+[[nodiscard]] OutputTensor add_to_values(OutputTensor tensor, float value);
+
+/// [parts, ...] of tensors with one shape and dtype; named as the first.
+[[nodiscard]] OutputTensor stack_tensors(std::vector<OutputTensor> parts);
 
 /// The same values in another dtype (a floating one, or Q8_0 where the element count fills blocks).
 [[nodiscard]] OutputTensor convert_values(OutputTensor tensor, DType dtype);

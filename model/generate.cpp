@@ -226,16 +226,17 @@ struct Conversation::State {
 
   /// Reads what is new; returns how many tokens that were.
   std::int64_t read_on(const std::vector<std::int32_t>& ids, std::int64_t room) {
+    using Rows = std::vector<std::vector<std::int32_t>>;
     const std::size_t same = session && !ids.empty() ? shared(ids) : 0;
     read.clear();  // until all is well: an interrupted pass leaves some of it
     if (same == 0) {
       session.reset();
-      session.emplace(model, std::vector{ids}, room);
+      session.emplace(model, Rows{ids}, room);
     } else {
       session->truncate(static_cast<std::int64_t>(same));
       const std::vector<std::int32_t> more(ids.begin() + static_cast<std::ptrdiff_t>(same),
                                            ids.end());
-      session->read(std::vector{more});
+      session->read(Rows{more});
     }
     read = ids;
     return std::ssize(ids) - static_cast<std::int64_t>(same);

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/text.h"
+#include "formats/config/family_rules.h"
 #include "formats/config/gguf_number.h"
 #include "formats/config/rope_scaling.h"
 #include "formats/quant/decode.h"
@@ -60,43 +62,109 @@ std::int64_t vocab_rows(const Checkpoint& checkpoint) {
   return embedding->shape[0];
 }
 
-/// Sizes of the decoder, each in a sane range.
-void put_sizes(const Checkpoint& checkpoint, const std::string& arch, Json& config) {
+}  // namespace
+
+GgufSizes sizes_from_gguf(const Checkpoint& checkpoint, const NameFamily& family) {
   const GgufHeader& header = *checkpoint.gguf();
-  const std::int64_t width = gguf_integer_in(header, arch + ".embedding_length", 1, kMaxWidth);
-  const std::int64_t heads = gguf_uniform(header, arch + ".attention.head_count", 0, kMaxHeads);
-  if (heads == 0) {
+  const std::string arch(family.gguf_architecture);
+  GgufSizes sizes;
+  sizes.width = gguf_integer_in(header, arch + ".embedding_length", 1, kMaxWidth);
+  sizes.heads = gguf_uniform(header, arch + ".attention.head_count", 0, kMaxHeads);
+  if (sizes.heads == 0) {
     refuse(checkpoint, ErrorKind::kInput,
            fmt::format("metadata '{}.attention.head_count': expected, found none", arch));
   }
-  const std::int64_t kv_heads =
-      gguf_uniform(header, arch + ".attention.head_count_kv", heads, kMaxHeads);
-  const std::int64_t head_dim = header.integer(arch + ".attention.key_length", width / heads);
-  if (head_dim < 2 || head_dim > kMaxWidth || head_dim % 2 != 0 || heads % kv_heads != 0) {
+  sizes.kv_heads = gguf_uniform(header, arch + ".attention.head_count_kv", sizes.heads, kMaxHeads);
+  sizes.head_dim = header.integer(arch + ".attention.key_length", sizes.width / sizes.heads);
+  if (sizes.head_dim < 2 || sizes.head_dim > kMaxWidth || sizes.head_dim % 2 != 0 ||
+      sizes.heads % sizes.kv_heads != 0) {
     refuse(checkpoint, ErrorKind::kInput,
-           fmt::format("metadata: {} heads, {} key heads of width {} do not fit together", heads,
-                       kv_heads, head_dim));
+           fmt::format("metadata: {} heads, {} key heads of width {} do not fit together",
+                       sizes.heads, sizes.kv_heads, sizes.head_dim));
   }
-  const std::int64_t values = header.integer(arch + ".attention.value_length", head_dim);
-  const std::int64_t rotated = header.integer(arch + ".rope.dimension_count", head_dim);
-  if (values != head_dim || rotated != head_dim) {
+  const std::int64_t values = header.integer(arch + ".attention.value_length", sizes.head_dim);
+  sizes.rotated = header.integer(arch + ".rope.dimension_count", sizes.head_dim);
+  // Which families turn a part of a head, the table says.
+  const bool partial = family.partial != 1 || family.gguf_architecture == "phi3";
+  const bool part =
+      partial && sizes.rotated > 0 && sizes.rotated % 2 == 0 && sizes.rotated <= sizes.head_dim;
+  if (values != sizes.head_dim || (family.rope && sizes.rotated != sizes.head_dim && !part)) {
     refuse(checkpoint, ErrorKind::kMismatch,
            fmt::format("heads of width {} with values of {} and rotation of {} are not supported",
-                       head_dim, values, rotated));
+                       sizes.head_dim, values, sizes.rotated));
   }
-  if (header.integer(arch + ".expert_count", 0) > 0) {
-    refuse(checkpoint, ErrorKind::kMismatch, "mixtures of experts in GGUF are not supported");
+  return sizes;
+}
+
+namespace {
+
+void put(Json& config, std::string_view key, Json value) {
+  if (!key.empty()) config[std::string(key)] = std::move(value);
+}
+
+/// Sizes of the decoder, each in a sane range.
+void put_sizes(const Checkpoint& checkpoint, const NameFamily& family, const GgufSizes& sizes,
+               Json& config) {
+  const GgufHeader& header = *checkpoint.gguf();
+  const std::string arch(family.gguf_architecture);
+  const ConfigKeys& keys = family.keys;
+  const bool experts = header.integer(arch + ".expert_count", 0) > 0;
+  const bool knows = std::ranges::any_of(
+      family.extra, [](const ExtraKey& key) { return key.gguf == "expert_count"; });
+  if (experts != knows) {
+    refuse(checkpoint, ErrorKind::kMismatch,
+           fmt::format("architecture {} {} experts is not supported", arch,
+                       experts ? "with" : "without"));
   }
   config["vocab_size"] = vocab_rows(checkpoint);
-  config["hidden_size"] = width;
-  config["intermediate_size"] =
-      gguf_uniform(header, arch + ".feed_forward_length", 4 * width, kMaxWidth);
-  config["num_hidden_layers"] = gguf_integer_in(header, arch + ".block_count", 1, kMaxLayers);
-  config["num_attention_heads"] = heads;
-  config["num_key_value_heads"] = kv_heads;
-  config["head_dim"] = head_dim;
-  config["max_position_embeddings"] =
-      gguf_integer_in(header, arch + ".context_length", 1, kMaxContext);
+  put(config, keys.width, sizes.width);
+  put(config, keys.d_ff,
+      gguf_uniform(header, arch + ".feed_forward_length", 4 * sizes.width, kMaxWidth));
+  put(config, keys.layers, gguf_integer_in(header, arch + ".block_count", 1, kMaxLayers));
+  put(config, keys.heads, sizes.heads);
+  put(config, keys.kv_heads, sizes.kv_heads);
+  if (!family.layer_norm) {
+    config["head_dim"] = sizes.head_dim;
+  } else if (sizes.head_dim * sizes.heads != sizes.width) {
+    refuse(checkpoint, ErrorKind::kMismatch,
+           fmt::format("{} heads of width {} in a model of width {} are not supported", sizes.heads,
+                       sizes.head_dim, sizes.width));
+  }
+  put(config, keys.context, gguf_integer_in(header, arch + ".context_length", 1, kMaxContext));
+}
+
+void put_extra(const GgufHeader& header, const NameFamily& family, Json& config) {
+  for (const ExtraKey& key : family.extra) {
+    const std::string name = fmt::format("{}.{}", family.gguf_architecture, key.gguf);
+    const std::string hf(key.hf);
+    if (header.find(name) == nullptr && !key.required) {
+      config[hf] = nullptr;
+    } else if (key.kind == ExtraKey::Kind::kInteger) {
+      config[hf] = gguf_integer_in(header, name, 0, kMaxContext);
+    } else if (key.kind == ExtraKey::Kind::kFlag) {
+      config[hf] = header.boolean(name, true);
+    } else {
+      if (header.find(name) == nullptr)
+        fail(ErrorKind::kInput, "config", "metadata '" + name + "': expected, found none");
+      config[hf] = gguf_decimal(header, name, 0);
+    }
+  }
+}
+
+void put_ropes(const Checkpoint& checkpoint, const NameFamily& family, const GgufSizes& sizes,
+               Json& config) {
+  const std::vector<float> divisors = rope_divisors(checkpoint);
+  if (!divisors.empty() && std::cmp_not_equal(divisors.size() * 2, sizes.head_dim)) {
+    refuse(checkpoint, ErrorKind::kInput,
+           "tensor 'rope_freqs.weight': expected half a head's width of values");
+  }
+  const std::string arch(family.gguf_architecture);
+  put_rope(rope_from_gguf(*checkpoint.gguf(), arch, divisors), config);
+  if (family.partial == 1 && sizes.rotated == sizes.head_dim) return;
+  const double part = static_cast<double>(sizes.rotated) / static_cast<double>(sizes.head_dim);
+  config["partial_rotary_factor"] = part;
+  config["rope_parameters"]["partial_rotary_factor"] = part;
+  if (arch == "gptneox") config["rotary_pct"] = part;
 }
 
 /// Absent ids become null where `nulls`, else are left out.
@@ -145,7 +213,8 @@ Json tokenizer_config(const GgufHeader& header, const Json& config) {
   out["tokenizer_class"] = "PreTrainedTokenizerFast";
   out["add_prefix_space"] = header.boolean("tokenizer.ggml.add_space_prefix", false);
   out["clean_up_tokenization_spaces"] = false;
-  out["model_max_length"] = config["max_position_embeddings"];
+  out["model_max_length"] =
+      config.value("max_position_embeddings", config.value("n_positions", Json()));
   out["model_input_names"] = Json::array({"input_ids", "attention_mask"});
   out.update(special_tokens(header));
   // Named templates beside the default one: the list form that transformers reads.
@@ -172,15 +241,15 @@ Json config_from_gguf(const Checkpoint& checkpoint, const NameFamily& family) {
   Json config;
   config["architectures"] = Json::array({family.hf_class});
   config["model_type"] = family.hf_types.front();
-  put_sizes(checkpoint, arch, config);
-  config["hidden_act"] = "silu";
-  config["rms_norm_eps"] = gguf_decimal(header, arch + ".attention.layer_norm_rms_epsilon", 1e-6);
-  const std::vector<float> divisors = rope_divisors(checkpoint);
-  if (!divisors.empty() && divisors.size() * 2 != config["head_dim"].get<std::size_t>()) {
-    refuse(checkpoint, ErrorKind::kInput,
-           "tensor 'rope_freqs.weight': expected half a head's width of values");
-  }
-  put_rope(rope_from_gguf(header, arch, divisors), config);
+  const GgufSizes sizes = sizes_from_gguf(checkpoint, family);
+  put_sizes(checkpoint, family, sizes, config);
+  put(config, family.keys.activation, family.activations.front());
+  const std::string epsilon = arch + ".attention.layer_norm_";
+  put(config, family.keys.eps,
+      family.layer_norm ? gguf_decimal(header, epsilon + "epsilon", 1e-5)
+                        : gguf_decimal(header, epsilon + "rms_epsilon", 1e-6));
+  if (family.rope) put_ropes(checkpoint, family, sizes, config);
+  put_extra(header, family, config);
   config["attention_bias"] =
       family.attention_bias || checkpoint.find("blk.0.attn_q.bias") != nullptr;
   config["attention_dropout"] = 0.0;
@@ -190,6 +259,7 @@ Json config_from_gguf(const Checkpoint& checkpoint, const NameFamily& family) {
   config["use_cache"] = true;
   put_ids(header, config["vocab_size"].get<std::int64_t>(), true, config);
   config["dtype"] = config["torch_dtype"] = decoded_dtype(checkpoint);
+  complete_config(checkpoint, family, config);
   return config;
 }
 

@@ -10,6 +10,12 @@
 
 namespace lancet {
 
+/// Heads and what is turned of them. Errors as config_from_gguf.
+struct GgufSizes {
+  std::int64_t width = 0, heads = 0, kv_heads = 0, head_dim = 0, rotated = 0;
+};
+[[nodiscard]] GgufSizes sizes_from_gguf(const Checkpoint& checkpoint, const NameFamily& family);
+
 /// config.json of the family: sizes, rope (for every version of transformers), tied embeddings when
 /// there is no output.weight, special ids, and the dtype that the weights have once written
 /// (float32 for quantised ones). kInput for metadata that contradicts itself or the tensors,

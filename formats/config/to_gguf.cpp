@@ -1,5 +1,6 @@
 #include "formats/config/to_gguf.h"
 
+#include <algorithm>
 #include <limits>
 
 #include <fmt/format.h>
@@ -7,6 +8,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "formats/config/family_rules.h"
 
 namespace lancet {
 namespace {
@@ -56,53 +58,94 @@ GgufValue gguf_u32(std::int64_t value) {
 GgufValue gguf_f32(double value) { return {GgufType::kF32, GgufType::kU32, value}; }
 GgufValue gguf_bool(bool value) { return {GgufType::kBool, GgufType::kU32, value}; }
 
-DecoderSizes decoder_sizes(const Json& config) {
-  const std::string act = json_string(config, "hidden_act", kConfig, "silu");
-  if (act != "silu")
-    unsupported(fmt::format("expected hidden_act silu, found '{}'", printable(act)));
+DecoderSizes decoder_sizes(const Json& config, const NameFamily& family) {
+  const ConfigKeys& keys = family.keys;
+  const std::string act =
+      json_string(config, keys.activation, kConfig, std::string(family.activations.front()));
+  if (std::ranges::find(family.activations, act) == family.activations.end()) {
+    unsupported(fmt::format("expected {} {}, found '{}'", keys.activation,
+                            family.activations.front(), printable(act)));
+  }
+  const bool says_window = std::ranges::any_of(
+      family.extra, [](const ExtraKey& key) { return key.hf == "sliding_window"; });
   if (const auto window = config.find("sliding_window");
-      window != config.end() && window->is_number() &&
+      !says_window && window != config.end() && window->is_number() && *window != 0 &&
       json_bool(config, "use_sliding_window", kConfig, true)) {
     log::warn(
         "gguf: the sliding attention window of config.json has no place in this architecture's "
         "GGUF");
   }
   DecoderSizes sizes;
-  sizes.heads = size_of(config, "num_attention_heads");
-  sizes.kv_heads = size_or(config, "num_key_value_heads", sizes.heads);
-  sizes.head_dim = size_or(config, "head_dim", size_of(config, "hidden_size") / sizes.heads);
+  sizes.heads = size_of(config, keys.heads);
+  sizes.kv_heads =
+      keys.kv_heads.empty() ? sizes.heads : size_or(config, keys.kv_heads, sizes.heads);
+  sizes.head_dim = size_or(config, "head_dim", size_of(config, keys.width) / sizes.heads);
   sizes.vocab = size_of(config, "vocab_size");
-  sizes.tied = json_bool(config, "tie_word_embeddings", kConfig, false);
-  sizes.rope = rope_from_config(config);
-  if (sizes.head_dim < 2 || sizes.head_dim % 2 != 0) {
+  sizes.tied = json_bool(config, "tie_word_embeddings", kConfig, family.tied);
+  if (family.rope) sizes.rope = rope_from_config(config);
+  sizes.rotated =
+      static_cast<std::int64_t>(static_cast<double>(sizes.head_dim) * rotated_part(config, family));
+  if (sizes.head_dim < 2 || sizes.head_dim % 2 != 0 || sizes.rotated % 2 != 0 ||
+      sizes.rotated < 2 || sizes.rotated > sizes.head_dim || sizes.heads % sizes.kv_heads != 0) {
     fail(ErrorKind::kInput, "gguf",
-         fmt::format("config.json: expected heads of even width, found {}", sizes.head_dim));
+         fmt::format("config.json: expected heads of even width, found {} of which {} are rotated, "
+                     "{} heads for {} key heads",
+                     sizes.head_dim, sizes.rotated, sizes.heads, sizes.kv_heads));
   }
   return sizes;
 }
 
+namespace {
+
+void put_extra(const Json& config, const NameFamily& family, GgufMetadata& out) {
+  for (const ExtraKey& key : family.extra) {
+    const std::string name = fmt::format("{}.{}", family.gguf_architecture, key.gguf);
+    const auto found = config.find(key.hf);
+    if (found == config.end() || found->is_null()) {
+      if (key.required) unsupported(fmt::format("expected {}, found none", key.hf));
+      continue;
+    }
+    if (key.kind == ExtraKey::Kind::kInteger) {
+      out.emplace_back(name, gguf_u32(json_int(config, key.hf, kConfig)));
+    } else if (key.kind == ExtraKey::Kind::kFlag) {
+      out.emplace_back(name, gguf_bool(json_bool(config, key.hf, kConfig, true)));
+    } else {
+      out.emplace_back(name, gguf_f32(json_number(config, key.hf, kConfig, 0)));
+    }
+  }
+}
+
+}  // namespace
+
 GgufMetadata metadata_from_config(const Json& config, const NameFamily& family,
                                   std::uint32_t file_type) {
-  const DecoderSizes sizes = decoder_sizes(config);
+  const DecoderSizes sizes = decoder_sizes(config, family);
+  const ConfigKeys& keys = family.keys;
   const std::string arch(family.gguf_architecture);
+  const std::int64_t width = size_of(config, keys.width);
   GgufMetadata out;
   out.emplace_back("general.architecture", gguf_string(arch));
   out.emplace_back("general.type", gguf_string("model"));
   const std::string name = json_string(config, "_name_or_path", kConfig, "");
   if (!name.empty())
     out.emplace_back("general.name", gguf_string(fs::path(name).filename().string()));
-  out.emplace_back(arch + ".block_count", gguf_u32(size_of(config, "num_hidden_layers")));
-  out.emplace_back(arch + ".context_length", gguf_u32(size_of(config, "max_position_embeddings")));
-  out.emplace_back(arch + ".embedding_length", gguf_u32(size_of(config, "hidden_size")));
-  out.emplace_back(arch + ".feed_forward_length", gguf_u32(size_of(config, "intermediate_size")));
+  out.emplace_back(arch + ".block_count", gguf_u32(size_of(config, keys.layers)));
+  out.emplace_back(arch + ".context_length", gguf_u32(size_or(config, keys.context, 2048)));
+  out.emplace_back(arch + ".embedding_length", gguf_u32(width));
+  out.emplace_back(arch + ".feed_forward_length", gguf_u32(size_or(config, keys.d_ff, 4 * width)));
   out.emplace_back(arch + ".attention.head_count", gguf_u32(sizes.heads));
   out.emplace_back(arch + ".attention.head_count_kv", gguf_u32(sizes.kv_heads));
   out.emplace_back(arch + ".attention.key_length", gguf_u32(sizes.head_dim));
   out.emplace_back(arch + ".attention.value_length", gguf_u32(sizes.head_dim));
-  out.emplace_back(arch + ".attention.layer_norm_rms_epsilon",
-                   gguf_f32(json_number(config, "rms_norm_eps", kConfig, 1e-6)));
-  put_scaling(sizes.rope, arch, out);
-  out.emplace_back(arch + ".rope.dimension_count", gguf_u32(sizes.head_dim));
+  out.emplace_back(
+      arch + (family.layer_norm ? ".attention.layer_norm_epsilon"
+                                : ".attention.layer_norm_rms_epsilon"),
+      gguf_f32(json_number(config, keys.eps, kConfig, family.layer_norm ? 1e-5 : 1e-6)));
+  if (family.rope) {
+    put_scaling(sizes.rope, arch, out);
+    out.emplace_back(arch + ".rope.dimension_count", gguf_u32(sizes.rotated));
+  }
+  put_extra(config, family, out);
   out.emplace_back(arch + ".vocab_size", gguf_u32(sizes.vocab));
   out.emplace_back("general.file_type", gguf_u32(file_type));
   if (file_type == kFileTypeQ8_0) {

@@ -21,16 +21,17 @@ struct DecoderSizes {
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;
   std::int64_t head_dim = 0;
+  std::int64_t rotated = 0;  ///< dimensions of a head that RoPE turns
   std::int64_t vocab = 0;
   bool tied = false;
   RopeSettings rope;
 };
 
-/// Reads config.json; kMismatch for what GGUF's `family` cannot say (another activation, another
-/// rotation).
-[[nodiscard]] DecoderSizes decoder_sizes(const Json& config);
+/// Reads what config_for_gguf() returns; kMismatch for what GGUF's `family` cannot say (another
+/// activation, another rotation).
+[[nodiscard]] DecoderSizes decoder_sizes(const Json& config, const NameFamily& family);
 
-/// general.* and hyper-parameters. `file_type`: llama.cpp's number for the main dtype.
+/// general.* and hyper-parameters, of the same. `file_type`: llama.cpp's number for the main dtype.
 [[nodiscard]] GgufMetadata metadata_from_config(const Json& config, const NameFamily& family,
                                                 std::uint32_t file_type);
 

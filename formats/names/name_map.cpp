@@ -1,99 +1,80 @@
 #include "formats/names/name_map.h"
 
-#include <array>
+#include <charconv>
 
 #include <fmt/format.h>
 
 namespace lancet {
 namespace {
 
-// Decoders whose ggml RoPE type is NORM are stored with permuted query and key rows, those of type
-// NEOX are not.
-constexpr std::array kLlamaRules = {
-    NameRule{"token_embd", "model.embed_tokens"},
-    NameRule{"output_norm", "model.norm"},
-    NameRule{"output", "lm_head"},
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm"},
-    NameRule{"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj", RowOrder::kQueryHeads},
-    NameRule{"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj", RowOrder::kKeyHeads},
-    NameRule{"blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"},
-    NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm"},
-    NameRule{"blk.{}.ffn_gate", "model.layers.{}.mlp.gate_proj"},
-    NameRule{"blk.{}.ffn_up", "model.layers.{}.mlp.up_proj"},
-    NameRule{"blk.{}.ffn_down", "model.layers.{}.mlp.down_proj"},
-};
+/// Texts of the numbers that stood in a name's holes.
+using Holes = std::array<std::string_view, 2>;
 
-constexpr std::array kQwenRules = {
-    NameRule{"token_embd", "model.embed_tokens"},
-    NameRule{"output_norm", "model.norm"},
-    NameRule{"output", "lm_head"},
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm"},
-    NameRule{"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj"},
-    NameRule{"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj"},
-    NameRule{"blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"},
-    NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"},
-    NameRule{"blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm"},
-    NameRule{"blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm"},
-    NameRule{"blk.{}.ffn_gate", "model.layers.{}.mlp.gate_proj"},
-    NameRule{"blk.{}.ffn_up", "model.layers.{}.mlp.up_proj"},
-    NameRule{"blk.{}.ffn_down", "model.layers.{}.mlp.down_proj"},
-};
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-constexpr std::array<std::string_view, 2> kLlamaTypes = {"llama", "mistral"};
-constexpr std::array<std::string_view, 1> kQwen2Types = {"qwen2"};
-constexpr std::array<std::string_view, 1> kQwen3Types = {"qwen3"};
-
-constexpr std::array kFamilies = {
-    NameFamily{"llama", kLlamaTypes, "LlamaForCausalLM", false, kLlamaRules},
-    NameFamily{"qwen2", kQwen2Types, "Qwen2ForCausalLM", true, kQwenRules},
-    NameFamily{"qwen3", kQwen3Types, "Qwen3ForCausalLM", false, kQwenRules},
-};
-
-/// Matches `text` against a pattern with at most one `{}` (a decimal number without leading zeros);
-/// `layer` receives the number's text.
-bool matches(std::string_view pattern, std::string_view text, std::string_view& layer) {
-  const std::size_t hole = pattern.find("{}");
-  if (hole == std::string_view::npos) return pattern == text;
-  const std::string_view before = pattern.substr(0, hole);
-  const std::string_view after = pattern.substr(hole + 2);
-  if (text.size() <= before.size() + after.size() || !text.starts_with(before) ||
-      !text.ends_with(after)) {
-    return false;
+/// Matches `text` against a pattern whose `{}` are decimal numbers without leading zeros.
+bool matches(std::string_view pattern, std::string_view text, Holes& holes) {
+  std::size_t hole = 0, at = 0;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (!pattern.substr(i).starts_with("{}")) {
+      if (at >= text.size() || text[at] != pattern[i]) return false;
+      ++at;
+      continue;
+    }
+    ++i;
+    const std::size_t begin = at;
+    while (at < text.size() && is_digit(text[at])) ++at;
+    const std::string_view number = text.substr(begin, at - begin);
+    const bool sound =
+        !number.empty() && number.size() <= 6 && (number.size() == 1 || number.front() != '0');
+    if (!sound || hole == holes.size()) return false;
+    holes[hole++] = number;
   }
-  layer = text.substr(before.size(), text.size() - before.size() - after.size());
-  if (layer.size() > 6 || (layer.size() > 1 && layer.front() == '0')) return false;
-  return layer.find_first_not_of("0123456789") == std::string_view::npos;
+  return at == text.size();
 }
 
-std::optional<MappedName> map_name(const NameFamily& family, std::string_view name, bool to_hf) {
+/// `pattern` with its first `{}` replaced by the layer.
+std::string with_layer(std::string_view pattern, std::string_view layer) {
+  std::string out(pattern);
+  if (const std::size_t hole = out.find("{}"); hole != std::string::npos)
+    out.replace(hole, 2, layer);
+  return out;
+}
+
+using Has = std::function<bool(std::string_view)>;
+
+std::optional<MappedName> map_name(const NameFamily& family, std::string_view name, bool to_hf,
+                                   const Has& has) {
   const std::size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return std::nullopt;
   const std::string_view suffix = name.substr(dot);
   if (suffix != ".weight" && suffix != ".bias") return std::nullopt;
-  for (const NameRule& rule : family.rules) {
-    std::string_view layer;
-    if (!matches(to_hf ? rule.gguf : rule.hf, name.substr(0, dot), layer)) continue;
-    std::string out(to_hf ? rule.hf : rule.gguf);
-    if (const std::size_t hole = out.find("{}"); hole != std::string::npos)
-      out.replace(hole, 2, layer);
-    return MappedName{out.append(suffix), rule.rows};
+  for (const auto& rules : family.rules) {
+    for (const NameRule& rule : rules) {
+      if (to_hf && !rule.when.empty() && !(has && has(rule.when))) continue;
+      Holes holes;
+      if (!matches(to_hf ? rule.gguf : rule.hf, name.substr(0, dot), holes)) continue;
+      MappedName out{with_layer(to_hf ? rule.hf : rule.gguf, holes[0]).append(suffix), &rule};
+      if (!to_hf && rule.stacked())
+        std::from_chars(holes[1].data(), holes[1].data() + holes[1].size(), out.expert);
+      return out;
+    }
   }
   return std::nullopt;
 }
 
 }  // namespace
 
-const NameFamily* family_of_gguf(std::string_view architecture) noexcept {
-  for (const NameFamily& family : kFamilies) {
+const NameFamily* family_of_gguf(std::string_view architecture, bool experts) noexcept {
+  if (architecture == "llama" && experts) return family_of_model_type("mixtral");
+  for (const NameFamily& family : name_families()) {
     if (family.gguf_architecture == architecture) return &family;
   }
   return nullptr;
 }
 
 const NameFamily* family_of_model_type(std::string_view model_type) noexcept {
-  for (const NameFamily& family : kFamilies) {
+  for (const NameFamily& family : name_families()) {
     for (const std::string_view type : family.hf_types) {
       if (type == model_type) return &family;
     }
@@ -103,18 +84,22 @@ const NameFamily* family_of_model_type(std::string_view model_type) noexcept {
 
 std::string known_gguf_architectures() {
   std::string out;
-  for (const NameFamily& family : kFamilies) {
-    out += fmt::format("{}{}", out.empty() ? "" : ", ", family.gguf_architecture);
+  std::string_view last;
+  for (const NameFamily& family : name_families()) {
+    if (family.gguf_architecture == last) continue;
+    last = family.gguf_architecture;
+    out += fmt::format("{}{}", out.empty() ? "" : ", ", last);
   }
   return out;
 }
 
-std::optional<MappedName> gguf_to_hf_name(const NameFamily& family, std::string_view gguf) {
-  return map_name(family, gguf, true);
+std::optional<MappedName> gguf_to_hf_name(const NameFamily& family, std::string_view gguf,
+                                          const Has& has) {
+  return map_name(family, gguf, true, has);
 }
 
 std::optional<MappedName> hf_to_gguf_name(const NameFamily& family, std::string_view hf) {
-  return map_name(family, hf, false);
+  return map_name(family, hf, false, {});
 }
 
 }  // namespace lancet

@@ -1,8 +1,10 @@
 #pragma once
-// Tensor names of GGUF and of transformers, and the order of rows that goes with each: one table
-// per family. A family is added by one row of kFamilies in name_map.cpp.
+// Tensor names of GGUF and of transformers, and how the values that go with each lie: tables by
+// family (families.cpp). Source: the GGUF specification and the tables of the `gguf` package.
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,39 +12,76 @@
 
 namespace lancet {
 
-/// How GGUF stores a tensor's rows compared with transformers. The permuted kinds hold, for each
+/// How GGUF stores a tensor's rows compared with transformers. kQueryHeads, kKeyHeads: for each
 /// head of width D, row 2i + j of GGUF = row j * D/2 + i of transformers (j in {0, 1}).
-enum class RowOrder : std::uint8_t { kSame, kQueryHeads, kKeyHeads };
+/// kGroupedQkv: transformers has for each key head its query heads, k and v, GGUF all q, all k, all
+/// v. kTransposed: transformers' matrix lies [in, out] (vectors are the same).
+enum class RowOrder : std::uint8_t { kSame, kQueryHeads, kKeyHeads, kGroupedQkv, kTransposed };
 
-/// Names without ".weight" / ".bias"; `{}` stands for the layer number.
+/// Names without ".weight" / ".bias"; the first `{}` stands for the layer. A second one in `hf`
+/// stands for the expert: GGUF has the experts stacked in one tensor.
 struct NameRule {
   std::string_view gguf;
   std::string_view hf;
   RowOrder rows = RowOrder::kSame;
+  float plus = 0;              ///< GGUF's values are transformers' plus this (Gemma's norms)
+  bool row = false;            ///< transformers has [1, n] where GGUF has [n]
+  std::string_view when = {};  ///< read from GGUF only beside this tensor, and then before others
+
+  [[nodiscard]] bool stacked() const noexcept { return hf.find("{}") != hf.rfind("{}"); }
+};
+
+/// How config.json of a family spells what every decoder has; empty = it does not say.
+struct ConfigKeys {
+  std::string_view layers = "num_hidden_layers", width = "hidden_size",
+                   heads = "num_attention_heads", kv_heads = "num_key_value_heads",
+                   d_ff = "intermediate_size", context = "max_position_embeddings",
+                   eps = "rms_norm_eps", activation = "hidden_act";
+};
+
+/// A number beside those: "ARCH.gguf" of the metadata and `hf` of config.json.
+struct ExtraKey {
+  enum class Kind : std::uint8_t { kInteger, kNumber, kFlag };
+  std::string_view gguf, hf;
+  Kind kind = Kind::kInteger;
+  bool required = true;  ///< in both
 };
 
 struct NameFamily {
   std::string_view gguf_architecture;          ///< general.architecture
   std::span<const std::string_view> hf_types;  ///< model_type; the first is what a GGUF becomes
   std::string_view hf_class;                   ///< architectures[0] of config.json
-  bool attention_bias;                         ///< q, k, v have biases whatever the config says
-  std::span<const NameRule> rules;
+  bool attention_bias = false;                 ///< q, k, v have biases whatever the config says
+  std::array<std::span<const NameRule>, 4> rules = {};
+  ConfigKeys keys = {};
+  bool layer_norm = false;  ///< its epsilon is layer_norm_epsilon
+  bool tied = false;        ///< where config.json does not say whether the head is the embedding
+  bool rope = true;
+  double partial = 1;  ///< part of a head that is rotated, where config.json does not say
+  std::span<const std::string_view> activations = {};  ///< those of llama.cpp; the first is given
+  std::span<const ExtraKey> extra = {};
+  /// Members that the GGUF implies, as JSON: other values have no GGUF form.
+  std::string_view fixed = "{}";
 };
 
-/// Null when the family is not known.
-[[nodiscard]] const NameFamily* family_of_gguf(std::string_view architecture) noexcept;
+/// Null when the family is not known. `experts`: one of a Llama's namesakes has them.
+[[nodiscard]] const NameFamily* family_of_gguf(std::string_view architecture,
+                                               bool experts = false) noexcept;
 [[nodiscard]] const NameFamily* family_of_model_type(std::string_view model_type) noexcept;
+[[nodiscard]] std::span<const NameFamily> name_families() noexcept;
 /// "llama, qwen2, ...": for messages.
 [[nodiscard]] std::string known_gguf_architectures();
 
 struct MappedName {
-  std::string name;
-  RowOrder rows = RowOrder::kSame;
+  std::string name;  ///< of transformers with a "{}" for the expert where `rule` is stacked
+  const NameRule* rule = nullptr;
+  std::int64_t expert = -1;  ///< of transformers' name
 };
 
-/// The other side's name, or nothing when no rule fits.
-[[nodiscard]] std::optional<MappedName> gguf_to_hf_name(const NameFamily& family,
-                                                        std::string_view gguf);
+/// The other side's name, or nothing when no rule fits. `has`: whether the GGUF has a tensor.
+[[nodiscard]] std::optional<MappedName> gguf_to_hf_name(
+    const NameFamily& family, std::string_view gguf,
+    const std::function<bool(std::string_view)>& has = {});
 [[nodiscard]] std::optional<MappedName> hf_to_gguf_name(const NameFamily& family,
                                                         std::string_view hf);
 
@@ -56,6 +95,17 @@ struct MappedName {
 [[nodiscard]] constexpr std::int64_t hf_row(std::int64_t row, std::int64_t head_dim) noexcept {
   const std::int64_t in_head = row % head_dim;
   return row - in_head + (in_head % 2) * (head_dim / 2) + in_head / 2;
+}
+
+/// The same of kGroupedQkv with `group` query heads for each of `kv_heads`.
+[[nodiscard]] constexpr std::int64_t gguf_qkv_row(std::int64_t row, std::int64_t head_dim,
+                                                  std::int64_t group,
+                                                  std::int64_t kv_heads) noexcept {
+  const std::int64_t of = row / ((group + 2) * head_dim);
+  const std::int64_t slot = row / head_dim % (group + 2), in_head = row % head_dim;
+  const std::int64_t head =
+      slot < group ? of * group + slot : group * kv_heads + (slot - group) * kv_heads + of;
+  return head * head_dim + in_head;
 }
 
 }  // namespace lancet

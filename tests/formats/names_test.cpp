@@ -19,25 +19,54 @@ TEST_CASE("names: the tensors of a Llama are called as transformers and llama.cp
   CHECK(hf("blk.29.attn_output.weight") == "model.layers.29.self_attn.o_proj.weight");
   CHECK(hf("blk.117.ffn_norm.weight") == "model.layers.117.post_attention_layernorm.weight");
   CHECK(hf("blk.3.attn_k.bias") == "model.layers.3.self_attn.k_proj.bias");
-  CHECK(gguf_to_hf_name(llama, "blk.0.attn_q.weight")->rows == RowOrder::kQueryHeads);
-  CHECK(gguf_to_hf_name(llama, "blk.0.attn_k.bias")->rows == RowOrder::kKeyHeads);
-  CHECK(gguf_to_hf_name(llama, "blk.0.attn_v.weight")->rows == RowOrder::kSame);
+  const auto rows = [&](const char* name) { return gguf_to_hf_name(llama, name)->rule->rows; };
+  CHECK(rows("blk.0.attn_q.weight") == RowOrder::kQueryHeads);
+  CHECK(rows("blk.0.attn_k.bias") == RowOrder::kKeyHeads);
+  CHECK(rows("blk.0.attn_v.weight") == RowOrder::kSame);
 }
 
 TEST_CASE("names: every rule of every family leads there and back", "[names]") {
-  for (const char* architecture : {"llama", "qwen2", "qwen3"}) {
-    const NameFamily& family = *family_of_gguf(architecture);
+  const auto filled = [](std::string name, const char* number) {
+    if (const auto hole = name.find("{}"); hole != std::string::npos) name.replace(hole, 2, number);
+    return name;
+  };
+  for (const NameFamily& family : name_families()) {
+    INFO(family.hf_types.front());
     CHECK(family_of_model_type(family.hf_types.front()) == &family);
+    CHECK(family_of_gguf(family.gguf_architecture, !family.extra.empty()) == &family);
     std::set<std::string> names;
-    for (const NameRule& rule : family.rules) {
-      std::string gguf(rule.gguf);
-      if (const auto hole = gguf.find("{}"); hole != std::string::npos) gguf.replace(hole, 2, "12");
-      gguf += ".weight";
-      const auto hf = gguf_to_hf_name(family, gguf);
-      REQUIRE(hf);
-      CHECK(hf_to_gguf_name(family, hf->name)->name == gguf);
-      CHECK(hf_to_gguf_name(family, hf->name)->rows == rule.rows);
-      CHECK(names.insert(hf->name).second);
+    for (const auto& rules : family.rules) {
+      for (const NameRule& rule : rules) {
+        const std::string gguf = filled(std::string(rule.gguf), "12") + ".weight";
+        const auto hf = gguf_to_hf_name(family, gguf,
+                                        [&](std::string_view other) { return other == rule.when; });
+        REQUIRE(hf);
+        CHECK(hf->rule == &rule);
+        const std::string name = filled(hf->name, "7");
+        const auto back = hf_to_gguf_name(family, name);
+        REQUIRE(back);
+        CHECK(back->name == gguf);
+        CHECK(back->rule == &rule);
+        CHECK(back->expert == (rule.stacked() ? 7 : -1));
+        CHECK(names.insert(name).second);
+      }
+    }
+  }
+}
+
+TEST_CASE("names: rows of q, k and v of each key head come to lie in three parts", "[names]") {
+  constexpr std::int64_t kDim = 4, kGroup = 3, kKvHeads = 2;
+  std::set<std::int64_t> seen;
+  for (std::int64_t of = 0; of < kKvHeads; ++of) {
+    for (std::int64_t slot = 0; slot < kGroup + 2; ++slot) {
+      for (std::int64_t i = 0; i < kDim; ++i) {
+        const std::int64_t head = slot < kGroup    ? of * kGroup + slot
+                                  : slot == kGroup ? kGroup * kKvHeads + of
+                                                   : (kGroup + 1) * kKvHeads + of;
+        const std::int64_t row = (of * (kGroup + 2) + slot) * kDim + i;
+        CHECK(gguf_qkv_row(row, kDim, kGroup, kKvHeads) == head * kDim + i);
+        CHECK(seen.insert(head * kDim + i).second);
+      }
     }
   }
 }
@@ -52,7 +81,7 @@ TEST_CASE("names: what no rule knows has no name", "[names]") {
     CHECK_FALSE(gguf_to_hf_name(llama, name));
   }
   CHECK(family_of_gguf("unheard-of") == nullptr);
-  CHECK(family_of_model_type("gpt2") == nullptr);
+  CHECK(family_of_model_type("bloom") == nullptr);
 }
 
 TEST_CASE("names: GGUF row 2i + j of a head is row j * D/2 + i of transformers, and back",

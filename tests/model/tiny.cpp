@@ -23,11 +23,13 @@ std::vector<std::string> names_in(const fs::path& folder) {
 }  // namespace
 
 fs::path folder_of(const std::string& name) {
-  for (const char* collection : {"families", "scaled"}) {
+  for (const char* collection : {"families", "scaled", "gguf_models"}) {
     if (fs::exists(data() / collection / name)) return data() / collection / name;
   }
   return data() / "tiny_models" / name;
 }
+
+std::vector<std::string> gguf_names() { return names_in(data() / "gguf_models"); }
 
 std::vector<std::string> scaled_names() { return names_in(data() / "scaled"); }
 

@@ -18,6 +18,8 @@ namespace lancet::test {
 [[nodiscard]] std::vector<std::string> family_names();
 /// Every folder of tests/data/scaled: weights in few bits with scales.
 [[nodiscard]] std::vector<std::string> scaled_names();
+/// Every folder of tests/data/gguf_models: families whose other models have no GGUF form.
+[[nodiscard]] std::vector<std::string> gguf_names();
 /// Folder of a tiny model of any of these collections.
 [[nodiscard]] fs::path folder_of(const std::string& name);
 [[nodiscard]] Decoder load_tiny(const std::string& name, at::ScalarType dtype = at::kFloat);

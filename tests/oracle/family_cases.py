@@ -227,6 +227,23 @@ CASES = {
 }
 
 
+# Those of families whose other cases have no GGUF form: stored in tests/data/gguf_models.
+GGUF_CASES = {
+    "gemma2-capped": llama("Gemma2Config", head_dim=8, query_pre_attn_scalar=8, sliding_window=6,
+                           attn_logit_softcapping=5.0, final_logit_softcapping=4.0),
+    "gemma3_text-six": llama("Gemma3TextConfig", head_dim=8, query_pre_attn_scalar=8, sliding_window=6,
+                             num_hidden_layers=6, layer_types=SLIDING[:1] * 5 + SLIDING[1:],
+                             rope_parameters={"full_attention": rope("linear", 1e6, factor=8.0),
+                                              "sliding_attention": rope()}),
+    "qwen2_moe-every": llama("Qwen2MoeConfig", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+                             shared_expert_intermediate_size=24),
+    "qwen3_moe-every": llama("Qwen3MoeConfig", num_experts=12, num_experts_per_tok=2, moe_intermediate_size=16,
+                             head_dim=12, norm_topk_prob=True),
+    "cohere2-four": llama("Cohere2Config", logit_scale=0.5, sliding_window=6, num_hidden_layers=4,
+                          layer_types=SLIDING[:1] * 3 + SLIDING[1:]),
+}
+
+
 def scale(name, parameter, noise, config):
     """Values that keep activations of order one: norms near 1, matrices by the square root of their inputs."""
     if "norm" in name or ".ln_" in name or "layernorm" in name:

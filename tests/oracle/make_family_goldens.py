@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes tests/data/families: a tiny random checkpoint of every case of family_cases.py, each with what transformers
-computes for it (golden.safetensors, as in make_model_goldens.py). Deterministic.
+computes for it (golden.safetensors, as in make_model_goldens.py). Deterministic. With --gguf those of GGUF_CASES, into
+tests/data/gguf_models.
 
-    make_family_goldens.py [--out FOLDER] [CASE...]
+    make_family_goldens.py [--gguf] [--out FOLDER] [CASE...]
 """
 import argparse
 import pathlib
@@ -13,23 +14,26 @@ import zlib
 import torch
 from safetensors.torch import load_file, save_file
 
-from family_cases import CASES, answers, random_model
+from family_cases import CASES, GGUF_CASES, answers, random_model
 
 OUT = pathlib.Path(__file__).parent.parent / "data" / "families"
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=pathlib.Path, default=OUT)
+    parser.add_argument("--gguf", action="store_true")
+    parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("cases", nargs="*")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for name in args.cases or CASES:
-        case = CASES[name]
+    cases = GGUF_CASES if args.gguf else CASES
+    out = args.out or (OUT.parent / "gguf_models" if args.gguf else OUT)
+    for name in args.cases or cases:
+        case = cases[name]
         seed = zlib.crc32(name.encode())
         model = random_model(case, seed)
         golden = answers(model, seed)
-        folder = args.out / name
+        folder = out / name
         shutil.rmtree(folder, ignore_errors=True)
         model.to(case.dtype).save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+#include "formats/config/family_rules.h"
+
+#include <array>
+#include <cmath>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::string_view kConfig = "config.json";
+constexpr double kLocalTheta = 10000;
+
+[[noreturn]] void unsupported(const std::string& message) {
+  fail(ErrorKind::kMismatch, "gguf", "config.json: " + message,
+       "write a Hugging Face directory instead");
+}
+
+[[noreturn]] void unexpected(std::string_view key, const Json& expected, const Json& found) {
+  unsupported(fmt::format("expected {} {} as this architecture's GGUF has it, found {}", key,
+                          dump_json(expected), printable(dump_json(found), 80)));
+}
+
+bool is_nothing(const Json& value) {
+  return value.is_null() || value == false || (value.is_array() && value.empty());
+}
+
+void check_fixed(const Json& config, const NameFamily& family) {
+  const Json fixed = parse_json(family.fixed, "family");
+  for (const auto& [key, expected] : fixed.items()) {
+    const auto found = config.find(key);
+    if (found == config.end() || *found == expected) continue;
+    if (is_nothing(*found) && is_nothing(expected)) continue;
+    unexpected(key, expected, *found);
+  }
+}
+
+/// Layers see a window but for every `period`-th one; 0 = no pattern.
+std::int64_t window_period(std::string_view architecture) {
+  constexpr std::array<std::pair<std::string_view, std::int64_t>, 3> kPeriods = {
+      {{"gemma2", 2}, {"gemma3", 6}, {"cohere2", 4}}};
+  for (const auto& [name, period] : kPeriods) {
+    if (name == architecture) return period;
+  }
+  return 0;
+}
+
+void check_windows(const Json& config, std::int64_t period) {
+  for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"}) {
+    const auto said = config.find(key);
+    if (said != config.end() && said->is_number() && *said != period)
+      unexpected(key, period, *said);
+  }
+  const auto types = config.find("layer_types");
+  if (types == config.end() || !types->is_array()) return;
+  std::int64_t layer = 0;
+  for (const Json& type : *types) {
+    ++layer;
+    if (type != (layer % period == 0 ? "full_attention" : "sliding_attention"))
+      unsupported(
+          fmt::format("expected full attention in every {}th layer alone, found {} in "
+                      "layer {}",
+                      period, printable(dump_json(type), 40), layer - 1));
+  }
+}
+
+/// Gemma's queries: llama.cpp knows their scale by the model's size.
+void check_query_scale(const Json& config, std::string_view architecture) {
+  constexpr std::int64_t kHead = 256;
+  const std::int64_t head = json_int(config, "head_dim", kConfig, kHead);
+  const std::int64_t layers = json_int(config, "num_hidden_layers", kConfig, 0);
+  const bool largest = layers == (architecture == "gemma2" ? 46 : 62);
+  const std::int64_t heads = json_int(config, "num_attention_heads", kConfig, 1);
+  const std::int64_t expected =
+      largest && heads > 0 ? json_int(config, "hidden_size", kConfig, 0) / heads : head;
+  const double found = json_number(config, "query_pre_attn_scalar", kConfig, kHead);
+  if (found != static_cast<double>(expected)) unexpected("query_pre_attn_scalar", expected, found);
+}
+
+/// Gemma 3 turns its local layers by another base, which llama.cpp knows.
+void flatten_ropes(Json& config) {
+  double local = json_number(config, "rope_local_base_freq", kConfig, kLocalTheta);
+  const auto ropes = config.find("rope_parameters");
+  if (ropes != config.end() && ropes->is_object() && ropes->contains("full_attention")) {
+    const Json own = ropes->value("sliding_attention", Json::object());
+    if (own.is_object()) local = json_number(own, "rope_theta", kConfig, local);
+    const Json full = (*ropes)["full_attention"];
+    config["rope_parameters"] = full;
+  }
+  if (local != kLocalTheta) unexpected("rope_theta of sliding_attention", kLocalTheta, local);
+}
+
+std::int64_t falcon_kv_heads(const Json& config) {
+  const std::int64_t heads = json_int(config, "num_attention_heads", kConfig, 1);
+  if (json_bool(config, "new_decoder_architecture", kConfig, false)) {
+    const auto found = config.find("num_kv_heads");
+    return found == config.end() || found->is_null() ? heads
+                                                     : json_int(config, "num_kv_heads", kConfig);
+  }
+  return json_bool(config, "multi_query", kConfig, true) ? 1 : heads;
+}
+
+}  // namespace
+
+Json config_for_gguf(const Json& config, const NameFamily& family) {
+  check_fixed(config, family);
+  Json out = config;
+  const std::string_view architecture = family.gguf_architecture;
+  if (const std::int64_t period = window_period(architecture); period > 0)
+    check_windows(config, period);
+  if (architecture == "gemma2" || architecture == "gemma3") check_query_scale(config, architecture);
+  if (architecture == "gemma3") flatten_ropes(out);
+  if (architecture == "falcon") out["num_kv_heads"] = falcon_kv_heads(config);
+  if (!config.contains("num_experts") && config.contains("num_local_experts"))
+    out["num_experts"] = config["num_local_experts"];
+  return out;
+}
+
+double rotated_part(const Json& config, const NameFamily& family) {
+  double part = family.partial;
+  for (const char* key : {"rotary_pct", "partial_rotary_factor"})
+    part = json_number(config, key, kConfig, part);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto found = config.find(key);
+    if (found != config.end() && found->is_object())
+      part = json_number(*found, "partial_rotary_factor", kConfig, part);
+  }
+  return part;
+}
+
+void complete_config(const Checkpoint& checkpoint, const NameFamily& family, Json& config) {
+  const auto has = [&](const char* name) { return checkpoint.find(name) != nullptr; };
+  const std::string_view architecture = family.gguf_architecture;
+  config.update(parse_json(family.fixed, "family"));
+  if (architecture == "gemma2" || architecture == "gemma3") {
+    const bool largest = config["num_hidden_layers"] == (architecture == "gemma2" ? 46 : 62);
+    config["query_pre_attn_scalar"] = largest
+                                          ? config["hidden_size"].get<std::int64_t>() /
+                                                config["num_attention_heads"].get<std::int64_t>()
+                                          : config["head_dim"].get<std::int64_t>();
+  }
+  if (architecture == "gemma3") {
+    const Json full = config["rope_parameters"];
+    config["rope_local_base_freq"] = kLocalTheta;
+    config["rope_parameters"] = {
+        {"full_attention", full},
+        {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", kLocalTheta}}}};
+  }
+  if (architecture == "falcon") {
+    const bool two = has("blk.0.attn_norm_2.weight");
+    const bool grouped = config["num_kv_heads"] != 1 || two;
+    config["new_decoder_architecture"] = grouped;
+    config["multi_query"] = true;
+    if (grouped) config["num_ln_in_parallel_attn"] = two ? 2 : 1;
+    config["bias"] = has("blk.0.attn_qkv.bias");
+  }
+  if (architecture == "command-r") config["use_qk_norm"] = has("blk.0.attn_q_norm.weight");
+  if (architecture == "starcoder2") config["use_bias"] = has("blk.0.attn_q.bias");
+  if (architecture == "stablelm") config["use_qkv_bias"] = has("blk.0.attn_q.bias");
+  if (architecture == "gptneox") config["attention_bias"] = has("blk.0.attn_qkv.bias");
+  if (config.contains("num_experts")) config["num_local_experts"] = config["num_experts"];
+}
+
+}  // namespace lancet
