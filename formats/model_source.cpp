@@ -167,6 +167,10 @@ void ModelSource::read_adapted(const TensorInfo& base, std::uint64_t begin,
   } else {
     read_rows(base, row(first), row(last), rows);
   }
+  overlay_->look(base.name, row(base.elements() / width), row(width),
+                 [&](std::int64_t from, std::int64_t, std::span<float> own) {
+                   read_range(base, static_cast<std::uint64_t>(from) * width, own);
+                 });
   const std::uint64_t grain = std::max<std::uint64_t>(1, kChunkElements / width);
   parallel::for_chunks(last - first, grain, [&](std::size_t a, std::size_t b) {
     overlay_->apply(base.name, row(first + a), row(width),

@@ -78,7 +78,7 @@ void LoraAdapter::prepare(const Decoder& base) {
   for (const auto& part : parts_) {
     check_interrupted();
     if (part->magnitude.defined()) {
-      part->base_norms = squared_row_norms(base.matrix(part->module + ".weight"));
+      part->base_norms = squared_row_norms(matrix_of(base, *part));
       if (!stored_) part->magnitude.copy_(part->base_norms.sqrt());
     }
     if (!decomposed()) continue;

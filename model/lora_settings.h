@@ -40,7 +40,7 @@ struct LoraSettings {
   /// pissa_niter_N), for matrices whose decomposition takes too long.
   std::int64_t pissa_iterations = 0;
   /// Direction and magnitude apart (DoRA, arXiv:2402.09353): each row of W + scale B A is brought
-  /// to a learned length. Not beside kPissa and kOlora, nor on matrices that lie as [d_in, d_out].
+  /// to a learned length. Not beside kPissa and kOlora.
   bool dora = false;
 };
 

@@ -53,9 +53,6 @@ void check_ranges(const DecoderSpec& spec, const LoraSettings& s) {
   }
   const bool from_base = s.init == LoraInit::kPissa || s.init == LoraInit::kOlora;
   if (s.dora && from_base) refuse("expected DoRA or a decomposition of the base, found both");
-  if (s.dora && spec.layout == MatrixLayout::kInOut)
-    refuse("DoRA: expected matrices that lie as [d_out, d_in], found " + spec.model_type +
-           "'s, which lie as [d_in, d_out]");
   if (s.pissa_iterations < 0 || s.pissa_iterations > 1000)
     refuse(fmt::format("expected pissa_niter_ from 1 to 1000, found {}", s.pissa_iterations));
   if (s.targets.empty() || (s.expression && s.targets.size() != 1))

@@ -141,29 +141,71 @@ std::shared_ptr<const AdapterOverlay::Factors> AdapterOverlay::factors(
   return out;
 }
 
+/// sum = a row of W + s B A.
+void AdapterOverlay::add_product(const Factors& f, std::size_t row, std::span<const float> own,
+                                 std::span<double> sum) {
+  const std::size_t all_rows = f.left.size() / f.rank;
+  std::ranges::fill(sum, 0.0);
+  for (std::size_t k = 0; k < f.rank; ++k) {
+    const double factor =
+        static_cast<double>(f.left_by_rank ? f.left[k * all_rows + row] : f.left[row * f.rank + k]);
+    const float* right = f.right.data() + k * sum.size();
+    for (std::size_t c = 0; c < sum.size(); ++c) sum[c] += factor * static_cast<double>(right[c]);
+  }
+  for (std::size_t c = 0; c < sum.size(); ++c)
+    sum[c] = static_cast<double>(own[c]) + f.scale * sum[c];
+}
+
+const std::vector<double>* AdapterOverlay::columns_of(const LoraModule& module) const {
+  if (module.magnitude == nullptr || module.kind != LoraModule::Kind::kTransposed) return nullptr;
+  const std::lock_guard lock(looking_);
+  const auto found = columns_.find(&module);
+  if (found == columns_.end())
+    fail(ErrorKind::kInternal, "adapter", "columns whose lengths nobody has looked at");
+  return &found->second;
+}
+
+void AdapterOverlay::look(std::string_view tensor, std::int64_t rows, std::int64_t width,
+                          const ReadRows& read) const {
+  const Change* change = find(tensor);
+  if (change == nullptr || change->module == nullptr) return;
+  const LoraModule& module = *change->module;
+  if (module.magnitude == nullptr || module.kind != LoraModule::Kind::kTransposed) return;
+  const std::lock_guard lock(looking_);
+  if (columns_.contains(&module)) return;
+  const auto f = factors(module);
+  const auto columns = static_cast<std::size_t>(width);
+  std::vector<double> by(columns), sum(columns);
+  std::vector<float> part(columns);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    read(row, row + 1, part);
+    add_product(*f, static_cast<std::size_t>(row), part, sum);
+    for (std::size_t c = 0; c < columns; ++c) by[c] += sum[c] * sum[c];
+  }
+  for (std::size_t c = 0; c < columns; ++c)
+    by[c] = by[c] == 0 ? 1.0 : static_cast<double>(f->magnitude[c]) / std::sqrt(by[c]);
+  columns_.emplace(&module, std::move(by));
+}
+
 void AdapterOverlay::apply(std::string_view tensor, std::int64_t begin, std::int64_t width,
                            std::span<float> rows) const {
   const Change* change = find(tensor);
   if (change == nullptr || change->module == nullptr || rows.empty()) return;
   const auto f = factors(*change->module);
+  const std::vector<double>* by_column = columns_of(*change->module);
   const auto columns = static_cast<std::size_t>(width);
-  const std::size_t all_rows = f->left.size() / f->rank;
   std::vector<double> sum(columns);
   for (std::size_t r = 0; r * columns < rows.size(); ++r) {
     const std::size_t row = static_cast<std::size_t>(begin) + r;
     const std::span<float> own = rows.subspan(r * columns, columns);
-    std::ranges::fill(sum, 0.0);
-    for (std::size_t k = 0; k < f->rank; ++k) {
-      const double factor = static_cast<double>(f->left_by_rank ? f->left[k * all_rows + row]
-                                                                : f->left[row * f->rank + k]);
-      const float* right = f->right.data() + k * columns;
-      for (std::size_t c = 0; c < columns; ++c) sum[c] += factor * static_cast<double>(right[c]);
+    add_product(*f, row, own, sum);
+    if (by_column != nullptr) {
+      for (std::size_t c = 0; c < columns; ++c)
+        own[c] = static_cast<float>((*by_column)[c] * sum[c]);
+      continue;
     }
     double norm = 0;
-    for (std::size_t c = 0; c < columns; ++c) {
-      sum[c] = static_cast<double>(own[c]) + f->scale * sum[c];
-      norm += sum[c] * sum[c];
-    }
+    for (const double value : sum) norm += value * value;
     const double factor = f->magnitude.empty() || norm == 0
                               ? 1.0
                               : static_cast<double>(f->magnitude[row]) / std::sqrt(norm);

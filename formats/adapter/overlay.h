@@ -2,6 +2,7 @@
 // An adapter laid over a model: which of the model's tensors it changes, proven at construction,
 // and their changed rows. W + s B A is summed in float64 and rounded once to float32.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -27,6 +28,12 @@ class AdapterOverlay {
   /// Rows [begin, end) of a replaced tensor.
   void read_replacement(std::string_view tensor, std::int64_t begin, std::int64_t end,
                         std::span<float> out) const;
+  /// Reads rows [begin, end) of the model's own tensor, on the calling thread alone.
+  using ReadRows = std::function<void(std::int64_t begin, std::int64_t end, std::span<float> out)>;
+  /// Before apply() to a tensor of [rows, width]: what depends on all of its rows, read once (DoRA
+  /// on a matrix that lies as [d_in, d_out]: the lengths of its columns). Thread-safe.
+  void look(std::string_view tensor, std::int64_t rows, std::int64_t width,
+            const ReadRows& read) const;
   /// `rows`: rows [begin, ...) of the model's tensor, changed in place. Thread-safe.
   void apply(std::string_view tensor, std::int64_t begin, std::int64_t width,
              std::span<float> rows) const;
@@ -53,12 +60,18 @@ class AdapterOverlay {
   mutable std::mutex mutex_;
   /// Factors decoded last, the newest in front.
   mutable std::vector<std::pair<const LoraModule*, std::shared_ptr<const Factors>>> recent_;
+  mutable std::mutex looking_;
+  /// What each column is multiplied by, of modules that were looked at.
+  mutable std::map<const LoraModule*, std::vector<double>> columns_;
 
   [[nodiscard]] const Change* find(std::string_view tensor) const;
   [[nodiscard]] std::string land(const std::string& name,
                                  const std::vector<TensorInfo>& tensors) const;
   void add_module(const LoraModule& module, const std::vector<TensorInfo>& tensors);
   [[nodiscard]] std::shared_ptr<const Factors> factors(const LoraModule& module) const;
+  [[nodiscard]] const std::vector<double>* columns_of(const LoraModule& module) const;
+  static void add_product(const Factors& f, std::size_t row, std::span<const float> own,
+                          std::span<double> sum);
 };
 
 }  // namespace lancet

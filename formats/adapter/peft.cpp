@@ -190,9 +190,9 @@ void Adapter::finish(LoraModule& module) const {
     bad(dora ? "expected a lora_magnitude_vector (use_dora), found none"
              : "found a lora_magnitude_vector without use_dora");
   if (!dora) return;
-  if (module.kind != LoraModule::Kind::kLinear)
+  if (module.kind == LoraModule::Kind::kEmbedding)
     refuse(ErrorKind::kMismatch, path_,
-           fmt::format("module '{}': DoRA on embeddings or fan_in_fan_out layers is not done",
+           fmt::format("module '{}': DoRA on embeddings is not done",
                        printable(module.name)));
   if (module.magnitude->elements() != static_cast<std::uint64_t>(module.b->shape[0]))
     bad("expected one magnitude for each output");

@@ -123,6 +123,26 @@ TEST_CASE_METHOD(Fixture, "adapter: DoRA gives each row the length that was lear
 }
 
 TEST_CASE_METHOD(Fixture,
+                 "adapter: DoRA on a matrix that lies turned gives each column its length") {
+  const Values w = random_values(30, 2), b = random_values(10, 4), a = random_values(12, 5);
+  save_model(scratch / "base", {{"model.layers.0.q.weight", {{6, 5}, w}}});
+  NamedTensors tensors = one_module(b, a);
+  const Values m{1, 2, 3, 4, 5};
+  tensors["base_model.model.model.layers.0.q.lora_magnitude_vector"] = {{5}, m};
+  save("dora", tensors, {{"use_dora", true}, {"fan_in_fan_out", true}});
+  const Matrix change = times(matrix(5, 2, b), matrix(2, 6, a), 2);
+  const Values found = adapted("dora", "model.layers.0.q.weight");
+  for (std::size_t c = 0; c < 5; ++c) {
+    double norm = 0;
+    for (std::size_t r = 0; r < 6; ++r)
+      norm += std::pow(w[5 * r + c] + change.values[6 * c + r], 2);
+    for (std::size_t r = 0; r < 6; ++r)
+      CHECK(found[5 * r + c] ==
+            Approx(m[c] * (w[5 * r + c] + change.values[6 * c + r]) / std::sqrt(norm)));
+  }
+}
+
+TEST_CASE_METHOD(Fixture,
                  "adapter: embeddings, whole tensors, and names without the outer module") {
   save_base();
   const std::string prefix = "base_model.model.";

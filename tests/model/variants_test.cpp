@@ -23,9 +23,12 @@ at::Tensor random_matrix(std::int64_t rows, std::int64_t columns, std::uint64_t 
   return out;
 }
 
-Linear dora_layer(double dropout, bool bias) {
+Linear dora_layer(double dropout, bool bias, bool in_out = false) {
   Linear layer{random_matrix(24, 40, 1), bias ? random_matrix(1, 24, 2).view({-1}) : at::Tensor(),
                MatrixLayout::kOutIn, nullptr, nullptr};
+  const at::Tensor rows = layer.weight;
+  if (in_out) layer.weight = rows.t().contiguous();
+  if (in_out) layer.layout = MatrixLayout::kInOut;
   auto state = std::make_shared<LoraSwitch>();
   state->draw = dropout > 0 ? 2 : -1;
   auto part = std::make_shared<LowRank>();
@@ -33,7 +36,7 @@ Linear dora_layer(double dropout, bool bias) {
   part->a = random_matrix(3, 40, 3).requires_grad_(true);
   part->b = random_matrix(24, 3, 4).requires_grad_(true);
   part->magnitude = random_matrix(1, 24, 5).view({-1}).abs().requires_grad_(true);
-  part->base_norms = squared_row_norms(layer.weight);
+  part->base_norms = squared_row_norms(rows);
   part->scale = 0.7;
   part->dropout = dropout;
   part->state = state;
@@ -45,12 +48,13 @@ Linear dora_layer(double dropout, bool bias) {
 at::Tensor plain(const Linear& layer, const at::Tensor& x) {
   const auto wide = [](const at::Tensor& t) { return t.to(at::kDouble); };
   const LowRank& part = *layer.low_rank;
+  const at::Tensor weight =
+      wide(layer.layout == MatrixLayout::kOutIn ? layer.weight : layer.weight.t());
   const at::Tensor delta = at::matmul(wide(part.b), wide(part.a)) * part.scale;
-  const at::Tensor length = (wide(layer.weight) + delta).detach().square().sum(1).sqrt();
+  const at::Tensor length = (weight + delta).detach().square().sum(1).sqrt();
   const at::Tensor factor = wide(part.magnitude) / length;
   const at::Tensor kept = part.drops() ? wide(x) * wide(dropout_mask(part, x.size(0))) : wide(x);
-  at::Tensor y = at::matmul(wide(x), wide(layer.weight).t()) +
-                 (factor - 1) * at::matmul(kept, wide(layer.weight).t()) +
+  at::Tensor y = at::matmul(wide(x), weight.t()) + (factor - 1) * at::matmul(kept, weight.t()) +
                  factor * at::matmul(kept, delta.t());
   return layer.bias.defined() ? y + wide(layer.bias) : y;
 }
@@ -62,7 +66,8 @@ TEST_CASE("dora: values and gradients are the formula's, merged, added and dropp
     for (const double dropout : {0.0, 0.3}) {
       for (const bool bias : {false, true}) {
         INFO(rows << " rows, dropout " << dropout);
-        const Linear layer = dora_layer(dropout, bias);
+        // Turned where it has a bias, as GPT-2's.
+        const Linear layer = dora_layer(dropout, bias, bias);
         const at::Tensor x = random_matrix(rows, 40, 7).requires_grad_(true);
         const at::Tensor mine = apply_linear(layer, x), wanted = plain(layer, x);
         CHECK(relative(mine, wanted) < 4 * tolerance::kOperator);
@@ -91,7 +96,7 @@ TEST_CASE("dora: lengths by parts are the lengths of W + scale B A") {
 
 TEST_CASE("variants: an adapter begins as the model it is put on") {
   const at::Tensor ids = random_ids(2, 20);
-  for (const char* name : {"plain", "bias", "tied"}) {
+  for (const char* name : {"plain", "bias", "tied", "gpt2"}) {
     const Decoder base = load_tiny(name);
     const at::NoGradGuard no_grad;
     const at::Tensor wanted = base.forward(ids);
