@@ -149,7 +149,7 @@ ModelSource::Place ModelSource::place_of(const TensorInfo& tensor, const NameRul
 const ModelSource::Place& ModelSource::place(const TensorInfo& tensor) const {
   const TensorInfo* own = find(tensor.name);
   if (own == nullptr) fail(ErrorKind::kInternal, kOperation, "a tensor of another model");
-  static const Place as_stored;
+  static const Place as_stored{};
   return places_.empty() ? as_stored : places_[static_cast<std::size_t>(own - tensors_.data())];
 }
 
@@ -169,6 +169,7 @@ void ModelSource::read_range(const TensorInfo& tensor, std::uint64_t begin,
   const std::uint64_t total = tensor.elements();
   if (own.order == RowOrder::kSame) {
     decode_elements(tensor.dtype, data, total, begin, out);
+    if (own.minus == 0) return;
     for (float& value : out) value -= own.minus;
     return;
   }

@@ -45,7 +45,7 @@ void append(std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& mor
 
 TEST_CASE("conversation: only new tokens are read, and the text is that of the whole prompt") {
   const SamplingOptions options = nine_tokens();
-  for (const std::string& name : {"plain", "qwen3-window", "gpt2", "gpt_oss", "mamba", "jamba"}) {
+  for (const std::string name : {"plain", "qwen3-window", "gpt2", "gpt_oss", "mamba", "jamba"}) {
     INFO(name);
     const Decoder model = load_tiny(name);
     const Tokenizer tokenizer = words(model.spec().vocab);
@@ -77,7 +77,7 @@ TEST_CASE("conversation: only new tokens are read, and the text is that of the w
 
 TEST_CASE("conversation: an answer that was interrupted is kept as far as it came") {
   const SamplingOptions options = nine_tokens();
-  for (const std::string& name : {"plain", "mamba"}) {
+  for (const std::string name : {"plain", "mamba"}) {
     INFO(name);
     const Decoder model = load_tiny(name);
     const Tokenizer tokenizer = words(model.spec().vocab);

@@ -46,7 +46,7 @@ std::vector<std::string> representable() {
 TEST_CASE("gguf models: every family with names has a model here") {
   std::vector<std::string> types;
   for (const std::string& name : representable())
-    types.push_back(ModelSource::open(folder_of(name)).config()["model_type"]);
+    types.push_back(ModelSource::open(folder_of(name)).config()["model_type"].get<std::string>());
   for (const NameFamily& family : name_families()) {
     INFO(family.hf_types.front());
     CHECK(std::ranges::find(types, family.hf_types.front()) != types.end());
@@ -83,7 +83,7 @@ TEST_CASE("gguf models: logits after the way to GGUF and back are those before i
 
 TEST_CASE("gguf models: stacked experts and transposed matrices survive blocks of eight bits") {
   const at::NoGradGuard no_grad;
-  for (const std::string& name : {"mixtral", "gpt2", "falcon-40b", "qwen3_moe-every"}) {
+  for (const std::string name : {"mixtral", "gpt2", "falcon-40b", "qwen3_moe-every"}) {
     INFO(name);
     const ScratchFolder folder("gguf-models");
     const ModelSource before = ModelSource::open(folder_of(name));

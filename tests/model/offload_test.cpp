@@ -57,7 +57,7 @@ TEST_CASE("offload: logits have the bits of the loaded model, in float32 and bfl
 
 TEST_CASE("offload: texts, scores and hidden states are those of the loaded model") {
   const at::NoGradGuard no_grad;
-  for (const std::string& name : {"plain", "gpt2", "gpt_oss", "opt", "mxfp4", "jamba"}) {
+  for (const std::string name : {"plain", "gpt2", "gpt_oss", "opt", "mxfp4", "jamba"}) {
     INFO(name);
     const Decoder loaded = load_tiny(name), offloaded = load_offloaded(name);
     const auto prompts = as_lists(random_ids(3, 9));
@@ -96,7 +96,7 @@ TEST_CASE("offload: memory holds vectors and what the engine reads whole, no mat
 }
 
 TEST_CASE("offload: gradients and low-rank parts are those of the loaded model, bit for bit") {
-  for (const std::string& name : {"plain", "gpt2", "gpt_oss"}) {
+  for (const std::string name : {"plain", "gpt2", "gpt_oss"}) {
     INFO(name);
     std::vector<at::Tensor> found;
     for (const Decoder& model : {load_tiny(name), load_offloaded(name)}) {
@@ -122,7 +122,7 @@ TEST_CASE("offload: gradients and low-rank parts are those of the loaded model, 
 
 TEST_CASE("offload: a replaced matrix is in memory and the rest stays where it was") {
   const at::NoGradGuard no_grad;
-  for (const std::string& name : {"plain", "gpt2", "llama4_text", "gpt_oss"}) {
+  for (const std::string name : {"plain", "gpt2", "llama4_text", "gpt_oss"}) {
     INFO(name);
     const Decoder loaded = load_tiny(name), offloaded = load_offloaded(name);
     const std::int64_t expert = loaded.spec().layer[1].moe ? 1 : -1;

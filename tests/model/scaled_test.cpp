@@ -85,17 +85,20 @@ TEST_CASE("scaled: other ways of quantising are refused with those that are deco
 }
 
 TEST_CASE("scaled: scales that do not fit their tensors are an input error with both shapes") {
-  for (const auto& [name, part] :
-       {std::pair("fp8-blocks", "_scale_inv"), std::pair("mxfp4", "_scales")}) {
-    INFO(name);
+  struct Case {
+    std::string name, part;
+  };
+  for (const Case& each : {Case{"fp8-blocks", "_scale_inv"}, Case{"mxfp4", "_scales"}}) {
+    INFO(each.name);
     const ScratchFolder folder("scaled");
-    write_changed(folder_of(name), folder.path() / "model", [&](StoredTensors& tensors, Json&) {
-      for (auto& [key, value] : tensors) {
-        if (key.ends_with(part)) value = zeros({5, 7});
-      }
-    });
+    write_changed(folder_of(each.name), folder.path() / "model",
+                  [&](StoredTensors& tensors, Json&) {
+                    for (auto& entry : tensors) {
+                      if (entry.first.ends_with(each.part)) entry.second = zeros({5, 7});
+                    }
+                  });
     const std::string message =
         error_of([&] { static_cast<void>(ModelSource::open(folder.path() / "model")); });
-    CHECK_THAT(message, Catch::Contains("[5, 7]") && Catch::Contains(part));
+    CHECK_THAT(message, Catch::Contains("[5, 7]") && Catch::Contains(each.part));
   }
 }
