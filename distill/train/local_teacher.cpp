@@ -51,7 +51,8 @@ class Said {
 
  private:
   [[nodiscard]] std::string special(TokenId id, bool first) const {
-    if (first && begins_) return {};  // the teacher's tokenizer puts its own in front
+    // The teacher's tokenizer puts its own in front.
+    if (first && begins_ && student_.bos() == id) return {};
     if (student_.eos() == id && teacher_.eos()) return teacher_.token(*teacher_.eos());
     std::string piece = student_.token(id);
     const auto theirs = teacher_.id(piece);
