@@ -7,16 +7,6 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kChunkElements = 1 << 21;  ///< of the states of a chunk of tokens
-
-/// b or c [batch, tokens, groups, d_state] for each head: [batch, tokens, heads, 1, d_state].
-at::Tensor by_head(const at::Tensor& x, std::int64_t heads) {
-  const std::int64_t each = heads / x.size(2);
-  return x.unsqueeze(3)
-      .expand({-1, -1, -1, each, -1})
-      .reshape({x.size(0), x.size(1), heads, 1, x.size(3)});
-}
-
 /// 1 for a row's tokens, 0 behind them: [batch, tokens, 1].
 at::Tensor real_tokens(const std::vector<std::int64_t>& lengths, const at::Tensor& like) {
   const at::Tensor length = at::tensor(lengths, at::kLong).to(like.device()).view({-1, 1});
@@ -95,28 +85,6 @@ at::Tensor causal_conv(const at::Tensor& x, const at::Tensor& weight, const at::
   for (std::int64_t j = 1; j < weight.size(0); ++j)
     out = out + all.narrow(1, j, x.size(1)) * weight[j];
   return bias.defined() ? out + bias : out;
-}
-
-at::Tensor selective_scan(const at::Tensor& x, const at::Tensor& dt, const at::Tensor& a,
-                          const at::Tensor& b, const at::Tensor& c, at::Tensor& state) {
-  const std::int64_t tokens = x.size(1);
-  const std::int64_t heads = x.size(2);
-  const std::int64_t at_once = std::max<std::int64_t>(1, kChunkElements / state.numel());
-  std::vector<at::Tensor> out;
-  for (std::int64_t first = 0; first < tokens; first += at_once) {
-    const std::int64_t count = std::min(at_once, tokens - first);
-    const auto part = [&](const at::Tensor& each) { return each.narrow(1, first, count); };
-    const at::Tensor step = part(dt).unsqueeze(-1);  // [batch, count, heads, 1]
-    const at::Tensor decay = at::exp(step * a).unsqueeze(3);
-    const at::Tensor added = (part(x) * step).unsqueeze(-1) * by_head(part(b), heads);
-    std::vector<at::Tensor> states;
-    for (std::int64_t t = 0; t < count; ++t) {
-      state = at::addcmul(added.select(1, t), state, decay.select(1, t));
-      states.push_back(state);
-    }
-    out.push_back((at::stack(states, 1) * by_head(part(c), heads)).sum(-1));
-  }
-  return out.size() == 1 ? out[0] : at::cat(out, 1);
 }
 
 at::Tensor run_ssm(const SsmPart& part, const at::Tensor& x, const SsmPass& pass) {

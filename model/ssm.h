@@ -50,4 +50,9 @@ struct SsmPass {
                                         const at::Tensor& a, const at::Tensor& b,
                                         const at::Tensor& c, at::Tensor& state);
 
+/// The same by LibTorch's operators; differentiable.
+[[nodiscard]] at::Tensor scan_composed(const at::Tensor& x, const at::Tensor& dt,
+                                       const at::Tensor& a, const at::Tensor& b,
+                                       const at::Tensor& c, at::Tensor& state);
+
 }  // namespace lancet

@@ -84,6 +84,25 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("state space: the loop and LibTorch's operators give the same, in pieces too") {
+  const at::NoGradGuard no_grad;
+  at::manual_seed(6);
+  // More states than fit at once, so that tokens are taken in pieces; states of no whole vector.
+  for (const Shape& shape :
+       {Shape{2, 9, 6, 1, 1, 16}, Shape{1, 7, 4, 3, 2, 13}, Shape{3, 5, 4, 700, 1, 128}}) {
+    for (const bool of_each_state : {true, false}) {
+      INFO(shape.d_state << " states, an A for each " << of_each_state);
+      const Scan scan = random_scan(shape, of_each_state);
+      at::Tensor one = scan.state, other = scan.state;
+      const at::Tensor y = selective_scan(scan.x, scan.dt, scan.a, scan.b, scan.c, one);
+      const at::Tensor z = scan_composed(scan.x, scan.dt, scan.a, scan.b, scan.c, other);
+      CHECK(relative(y, z) < tolerance::kOperator);
+      CHECK(relative(one, other) < tolerance::kOperator);
+      CHECK_FALSE(one.is_alias_of(scan.state));
+    }
+  }
+}
+
 TEST_CASE("state space: chunks of the scan change nothing") {
   at::manual_seed(5);
   // States of 2 x 512 x 1 x 512 numbers: four tokens at once.
