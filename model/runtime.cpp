@@ -1,7 +1,6 @@
 #include "model/runtime.h"
 
 #include <charconv>
-#include <limits>
 
 #include <malloc.h>
 
@@ -32,7 +31,7 @@ void init_runtime() {
 
 void keep_freed_memory() {
   ::mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that it takes
-  ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  ::mallopt(M_TRIM_THRESHOLD, -1);        // never
 }
 
 void trim_memory() { ::malloc_trim(0); }

@@ -17,6 +17,7 @@
 #include "distill/train/settings.h"
 #include "distill/train/share.h"
 #include "distill/train/trainer.h"
+#include "model/large_pages.h"
 #include "model/load_options.h"
 #include "model/runtime.h"
 
@@ -168,6 +169,7 @@ Json Run::train(const TrainSink& sink) {
                    .pairs = loss_.loss->needs.pairs,
                    .rollouts = rollouts ? &*rollouts : nullptr});
   keep_freed_memory();
+  expect_heap(plan.states + plan.working);
   const RunState state = trainer.run(from);
   init_runtime();  // what comes behind it is no such loop
   trim_memory();
