@@ -184,8 +184,7 @@ TEST_CASE("rome: experts that the subject is not routed to keep their matrices")
   const Tiny tiny(2, true);
   const Fact fact = tiny_fact("the {} c", "ab", "the");
   const Editor& editor = find_editor("rome");
-  write_file(tiny.scratch / "bare.txt", "{}
-");
+  write_file(tiny.scratch / "bare.txt", "{}\n");
   const Parameters parameters(
       editor.numbers, editor.words,
       {{"contexts", (tiny.scratch / "bare.txt").string()}, {"steps", "3"}});
