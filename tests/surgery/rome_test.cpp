@@ -225,7 +225,8 @@ TEST_CASE("rome: protected subjects join the covariance with their weight") {
   }
   REQUIRE(rows.size() == 24);
   const at::Tensor others = read_rows(tiny.model, rows, 1, false).keys.to(at::kDouble);
-  const auto [found, key] = direction("25");
+  const auto protecting = direction("25");
+  const at::Tensor &found = protecting.first, &key = protecting.second;
   const at::Tensor dense = covariance + 25.0 / 24.0 * at::matmul(others.t(), others);
   const at::Tensor expected = SpdSolver(dense).solve(key).x;
   CHECK(relative_distance(to_vector(found), to_vector(expected / expected.norm())) <
