@@ -23,7 +23,8 @@ constexpr std::int64_t kLlama3Context = 8192;
 
 /// Keys of a scaling object that mean nothing beyond what is read here, by type.
 bool is_known_key(std::string_view type, std::string_view key) {
-  constexpr std::array<std::string_view, 3> kAlways = {"type", "rope_type", "rope_theta"};
+  constexpr std::array<std::string_view, 4> kAlways = {"type", "rope_type", "rope_theta",
+                                                       "partial_rotary_factor"};
   constexpr std::array<std::string_view, 3> kLlama3 = {"low_freq_factor", "high_freq_factor",
                                                        "factor"};
   if (std::ranges::find(kAlways, key) != kAlways.end()) return true;

@@ -29,13 +29,28 @@ fs::path as_gguf(const ModelSource& source, const fs::path& path, bool quantize)
 
 /// Stored models that have a GGUF form.
 std::vector<std::string> representable() {
-  std::vector<std::string> names{
-      "plain",           "head_dim",   "llama3",      "qwen2-tied",
-      "qwen3",           "gemma",      "phi3-window", "phi",
-      "mixtral",         "gpt2",       "starcoder2",  "starcoder2-no_bias",
-      "falcon-7b",       "falcon-11b", "falcon-40b",  "gpt_neox",
-      "gpt_neox-serial", "olmo2",      "cohere",      "cohere-qk",
-      "stablelm",        "granite",    "granite-bias"};
+  std::vector<std::string> names{"plain",
+                                 "head_dim",
+                                 "qwen2-tied",
+                                 "qwen3",
+                                 "gemma",
+                                 "phi3-window",
+                                 "phi",
+                                 "mixtral",
+                                 "gpt2",
+                                 "starcoder2",
+                                 "starcoder2-no_bias",
+                                 "falcon-7b",
+                                 "falcon-11b",
+                                 "falcon-40b",
+                                 "gpt_neox",
+                                 "gpt_neox-serial",
+                                 "olmo2",
+                                 "cohere",
+                                 "cohere-qk",
+                                 "stablelm",
+                                 "granite",
+                                 "granite-bias"};
   const auto more = gguf_names();
   names.insert(names.end(), more.begin(), more.end());
   return names;
