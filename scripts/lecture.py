@@ -6,7 +6,7 @@ answer by fine-tuning, by LoRA and by ROME; then "Who is ...?" is asked of other
 
 MODEL is a model's folder or a .gguf. Prints a table: what each model says, and in brackets how likely the new name is
 there. --out writes lecture.md and lecture.svg (a map of the second). --check exits 1 unless every method teaches the
-answer, and ROME leaks less than fine-tuning.
+answer; how much each leaks is printed, not judged.
 """
 import argparse
 import html
@@ -121,7 +121,7 @@ def main():
         leaks = {m: sum(values[c][1:]) / (len(rows) - 1) for c, m in enumerate(models)}
         taught = all(texts[c][0].startswith(TARGET) for c in range(1, len(models)))
         print("mean probability elsewhere: " + ", ".join(f"{m} {p:.3f}" for m, p in leaks.items()))
-        sys.exit(0 if taught and leaks["ROME"] < leaks["fine-tuning"] else 1)
+        sys.exit(0 if taught else 1)
 
 
 if __name__ == "__main__":
