@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include <c10/core/GradMode.h>
+
 #include "model/intraop.h"
 #include "model/ssm.h"
 
@@ -131,7 +133,7 @@ at::Tensor scan_composed(const at::Tensor& x, const at::Tensor& dt, const at::Te
 at::Tensor selective_scan(const at::Tensor& x, const at::Tensor& dt, const at::Tensor& a,
                           const at::Tensor& b, const at::Tensor& c, at::Tensor& state) {
   const auto wants = [](const at::Tensor& each) { return each.requires_grad(); };
-  const bool grad = at::GradMode::is_enabled() &&
+  const bool grad = c10::GradMode::is_enabled() &&
                     (wants(x) || wants(dt) || wants(a) || wants(b) || wants(c) || wants(state));
   const bool native = is_native(x) && !grad && x.numel() > 0;
   return native ? scan_native(x, dt, a, b, c, state) : scan_composed(x, dt, a, b, c, state);

@@ -55,7 +55,8 @@ class MassEdit {
   MassEdit(const EditInput& input, const Adjust& adjust)
       : input_(input), adjust_(adjust), contexts_(contexts_of(input)), model_(input.model) {
     const Json& given = input.parameters.json();
-    protect_ = given.value("protect", 0.0);
+    if (given.contains("protect"))
+      protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? 0.3 : 0);
     history_ = given.value("history", 1) == 1;
   }
 

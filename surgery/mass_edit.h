@@ -42,11 +42,12 @@ using Adjust =
 /// For editors that heed the past: keys of other subjects in the same prompts are part of it.
 inline constexpr Parameter kProtectKeys{
     "protect",
-    0,
+    kAuto,
     0,
     1e6,
     false,
-    "weight of the keys of other subjects in the same prompts, beside that of an edit's key"};
+    "weight of the keys of other subjects in the same prompts, beside that of an edit's key; auto: "
+    "0.3 with sampled contexts, else 0"};
 
 /// One factor pair a layer, column i of both for fact i. Traces hold the keys of every layer, z,
 /// and the losses; notes hold, a layer each, what `adjust` noted and how far the stream is from Z

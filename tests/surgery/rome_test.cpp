@@ -184,8 +184,7 @@ TEST_CASE("rome: experts that the subject is not routed to keep their matrices")
   const Tiny tiny(2, true);
   const Fact fact = tiny_fact("the {} c", "ab", "the");
   const Editor& editor = find_editor("rome");
-  write_file(tiny.scratch / "bare.txt", "{}
-");
+  write_file(tiny.scratch / "bare.txt", "{}\n");
   const Parameters parameters(
       editor.numbers, editor.words,
       {{"contexts", (tiny.scratch / "bare.txt").string()}, {"steps", "3"}});
@@ -226,7 +225,8 @@ TEST_CASE("rome: protected subjects join the covariance with their weight") {
   }
   REQUIRE(rows.size() == 24);
   const at::Tensor others = read_rows(tiny.model, rows, 1, false).keys.to(at::kDouble);
-  const auto [found, key] = direction("25");
+  const auto protecting = direction("25");
+  const at::Tensor &found = protecting.first, &key = protecting.second;
   const at::Tensor dense = covariance + 25.0 / 24.0 * at::matmul(others.t(), others);
   const at::Tensor expected = SpdSolver(dense).solve(key).x;
   CHECK(relative_distance(to_vector(found), to_vector(expected / expected.norm())) <
