@@ -141,11 +141,12 @@ void read_rows(const ModelSource& source, const TensorInfo& info, std::int64_t f
 }
 
 /// Weights that are NaN or infinite make every logit NaN: better said where they are.
-void check_finite(const ModelSource& source, const TensorInfo& info, const at::Tensor& out,
-                  std::int64_t first, std::int64_t last, std::int64_t width) {
-  const at::Tensor flat = out.view({-1}).narrow(0, first * width, (last - first) * width);
+/// `part`: the rows from `first` on.
+void check_finite(const ModelSource& source, const TensorInfo& info, const at::Tensor& part,
+                  std::int64_t first) {
+  const at::Tensor flat = part.reshape({-1});
   const auto* data = flat.const_data_ptr();
-  const bool wide = out.scalar_type() == at::kFloat;
+  const bool wide = part.scalar_type() == at::kFloat;
   const std::int64_t at =
       wide ? first_not_finite(static_cast<const std::uint32_t*>(data), flat.numel(), 0x7f800000U)
            : first_not_finite(static_cast<const std::uint16_t*>(data), flat.numel(),
@@ -154,8 +155,8 @@ void check_finite(const ModelSource& source, const TensorInfo& info, const at::T
   fail(ErrorKind::kInput, "model",
        "expected finite weights, found " +
            std::string(std::isnan(flat[at].item<double>()) ? "NaN" : "an infinity") +
-           " at element " + std::to_string(first * width + at) + " of '" + info.name + "' (" +
-           source.checkpoint().path().string() + ")",
+           " at element " + std::to_string(first * (flat.numel() / part.size(0)) + at) + " of '" +
+           info.name + "' (" + source.checkpoint().path().string() + ")",
        "lancet inspect --stats lists such tensors");
 }
 
@@ -168,7 +169,7 @@ void read_tensor(const ModelSource& source, const TensorInfo& info, const at::Te
                          const auto first = static_cast<std::int64_t>(begin);
                          const auto last = static_cast<std::int64_t>(end);
                          read_rows(source, info, first, last, width, out);
-                         check_finite(source, info, out, first, last, width);
+                         check_finite(source, info, out.narrow(0, first, last - first), first);
                        });
   source.release(info, 0, info.bytes);
 }
@@ -214,7 +215,7 @@ std::shared_ptr<const PackedMatrix> pack_tensor(const ModelSource& source, const
           source.read_f32(info, first, last, values);
           const at::Tensor part =
               at::from_blob(values.data(), {last - first, columns}, at::TensorOptions(at::kFloat));
-          check_finite(source, info, part, first, last, columns);
+          check_finite(source, info, part, first);
         });
   }
   source.release(info, 0, info.bytes);

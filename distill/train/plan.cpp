@@ -20,7 +20,9 @@
 namespace lancet {
 namespace {
 
-constexpr std::uint64_t kProgram = 330ULL << 20;  ///< libraries and what the allocator keeps
+constexpr std::uint64_t kProgram = 180ULL << 20;  ///< libraries and what the allocator keeps
+/// Of a kept value: with what the allocator and large pages round up (measured: a tenth and a bit).
+constexpr double kStateBytes = 4 * 1.12;
 constexpr double kShareOfPeak = 0.8;  ///< of a step that is products: norms, activations, memory
 constexpr double kProbeSeconds = 0.1;
 
@@ -184,8 +186,8 @@ std::int64_t pieces_that_fit(const PlanInput& in, const Largest& batch, double r
   const auto tokens = static_cast<double>(batch.tokens);
   for (std::int64_t kept = in.spec.layers; kept > 1; kept = (kept + 1) / 2) {
     const double pieces = static_cast<double>((in.spec.layers + kept - 1) / kept);
-    const double states =
-        tokens * 4 * (kept_values(in, kept) + pieces * static_cast<double>(in.spec.d_model));
+    const double states = tokens * kStateBytes *
+                          (kept_values(in, kept) + pieces * static_cast<double>(in.spec.d_model));
     if (states <= room && kept < in.spec.layers) return kept;
   }
   return 1;
@@ -230,7 +232,7 @@ TrainPlan plan_training(const PlanInput& in) {
                                  tokens * 4 * (d + 2 * static_cast<double>(in.spec.mlp.d_ff)));
   plan.limit = request.memory > 0 ? request.memory : available_memory() / 5 * 4;
   const auto fixed = plan.peak();
-  const double all = tokens * 4 * kept_values(in, in.spec.layers);
+  const double all = tokens * kStateBytes * kept_values(in, in.spec.layers);
   const double room = plan.limit > fixed ? static_cast<double>(plan.limit - fixed) : 0;
   if (mode == "on" || (mode == "auto" && all > room))
     plan.layers_kept = mode == "on" && all <= room ? std::max<std::int64_t>(1, in.spec.layers / 6)
@@ -240,8 +242,8 @@ TrainPlan plan_training(const PlanInput& in) {
   } else {
     const double pieces =
         static_cast<double>((in.spec.layers + plan.layers_kept - 1) / plan.layers_kept);
-    plan.states =
-        static_cast<std::uint64_t>(tokens * 4 * (kept_values(in, plan.layers_kept) + pieces * d));
+    plan.states = static_cast<std::uint64_t>(tokens * kStateBytes *
+                                             (kept_values(in, plan.layers_kept) + pieces * d));
   }
   if (request.memory > 0 && plan.peak() > plan.limit)
     fail(ErrorKind::kResource, "train",

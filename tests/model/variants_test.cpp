@@ -136,13 +136,9 @@ TEST_CASE("variants: pissa takes the largest singular values, also by projection
 }
 
 TEST_CASE("variants: settings that do not go together are refused") {
-  const auto message = [](const char* model, const LoraSettings& settings) {
-    return error_of([&] { (void)LoraAdapter(load_tiny(model).spec(), settings, 1); });
-  };
   LoraSettings both;
   both.dora = true;
   both.init = LoraInit::kPissa;
-  CHECK(message("plain", both).find("found both") != std::string::npos);
-  both.init = LoraInit::kKaiming;
-  CHECK(message("gpt2", both).find("[d_out, d_in]") != std::string::npos);
+  const auto message = error_of([&] { (void)LoraAdapter(load_tiny("plain").spec(), both, 1); });
+  CHECK(message.find("found both") != std::string::npos);
 }
