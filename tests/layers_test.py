@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Reads every #include of the tree and fails on an arrow that docs/design.md section 1 does not allow."""
+"""Reads every #include of the tree and fails on an arrow that docs/design.md section 1 does not allow, and on two types
+of one name in one namespace: the linker would take one's functions for the other's."""
 import pathlib
 import re
 import sys
@@ -27,6 +28,7 @@ ONLY = [
 
 bad = []
 arrows = 0
+types = {}  # (namespace, name) -> the header that defines it
 for folder in FOLDERS:
     for path in sorted((ROOT / folder).rglob("*")):
         if path.suffix not in (".h", ".cpp", ".cu", ".cuh"):
@@ -35,7 +37,15 @@ for folder in FOLDERS:
         lines = path.read_text(encoding="utf-8").splitlines()
         if len(lines) > 500:
             bad.append(f"{here}: {len(lines)} lines, the limit is 500")
+        namespace = ""
         for number, line in enumerate(lines, 1):
+            if opened := re.match(r"namespace ([\w:]+) \{", line):
+                namespace = opened.group(1)
+            defined = re.match(r"(?:struct|class) (\w+)(?: final)?(?: :[^;{]*)? \{", line)
+            if defined and path.suffix == ".h" and namespace:
+                first = types.setdefault((namespace, defined.group(1)), here)
+                if first != here:
+                    bad.append(f"{here}:{number}: {namespace}::{defined.group(1)} is defined in {first}, too")
             match = re.match(r'\s*#\s*include\s*[<"]([^">]+)[">]', line)
             if not match:
                 continue
@@ -47,9 +57,9 @@ for folder in FOLDERS:
             for pattern, name, allowed in ONLY:
                 if pattern.search(target) and not allowed(here):
                     bad.append(f"{here}:{number}: {name} is not visible here ({target})")
-if arrows < 100:
-    bad.append(f"read only {arrows} includes under {ROOT}: the check itself is broken")
+if arrows < 100 or len(types) < 100:
+    bad.append(f"read only {arrows} includes and {len(types)} types under {ROOT}: the check itself is broken")
 for line in bad:
     print(line)
-print(f"{arrows} includes read, {len(bad)} problems")
+print(f"{arrows} includes and {len(types)} types read, {len(bad)} problems")
 sys.exit(1 if bad else 0)

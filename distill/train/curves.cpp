@@ -95,7 +95,7 @@ void draw_axes(Svg& svg, const Axis& x, const Axis& y) {
 std::string draw_curves(const CurveChart& chart) {
   std::vector<Points> drawn;
   Axis x, y;
-  for (const Curve& curve : chart.curves) {
+  for (const ChartCurve& curve : chart.curves) {
     drawn.push_back(thinned(finite(curve.points)));
     for (const auto& [px, py] : drawn.back()) {
       x.take(px);

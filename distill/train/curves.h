@@ -7,7 +7,7 @@
 
 namespace lancet {
 
-struct Curve {
+struct ChartCurve {
   std::string name;
   std::vector<std::pair<double, double>> points;  ///< ascending x; values that are not finite are
                                                   ///< left out
@@ -16,7 +16,7 @@ struct Curve {
 
 struct CurveChart {
   std::string title, unit;
-  std::vector<Curve> curves;
+  std::vector<ChartCurve> curves;
 };
 
 /// Axes with round numbers, at most 600 points a curve (means of equal runs of steps); a sentence

@@ -20,9 +20,9 @@ double number_of(const Json& record, const std::string& key) {
 
 bool is_eval(const Json& record) { return record.contains("eval"); }
 
-Curve curve_of(const std::vector<Json>& records, const std::string& key, bool eval,
-               std::string name) {
-  Curve out{.name = std::move(name), .dots = eval};
+ChartCurve curve_of(const std::vector<Json>& records, const std::string& key, bool eval,
+                    std::string name) {
+  ChartCurve out{.name = std::move(name), .dots = eval};
   for (const Json& record : records) {
     if (is_eval(record) == eval && record.contains(key))
       out.points.emplace_back(number_of(record, "step"), number_of(record, key));
@@ -49,7 +49,7 @@ std::string curves(const std::vector<Json>& records) {
   const auto chart = [&](std::string title, const std::string& key, std::string unit) {
     CurveChart out{.title = std::move(title), .unit = std::move(unit)};
     out.curves.push_back(curve_of(records, key, false, "training"));
-    Curve held = curve_of(records, key, true, "held out");
+    ChartCurve held = curve_of(records, key, true, "held out");
     if (!held.points.empty()) out.curves.push_back(std::move(held));
     return draw_curves(out);
   };

@@ -26,7 +26,7 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   return replace_all(text, *literal_pattern(std::string(from)), to);
 }
 
-class ByteLevelDecoder : public Decoder {
+class ByteLevelDecoder : public TokenDecoder {
  public:
   void apply(std::vector<std::string>& pieces) const override {
     std::string bytes;
@@ -36,7 +36,7 @@ class ByteLevelDecoder : public Decoder {
 };
 
 /// A run of byte tokens becomes text where all of it is valid UTF-8, else one U+FFFD per byte.
-class ByteFallback : public Decoder {
+class ByteFallback : public TokenDecoder {
  public:
   void apply(std::vector<std::string>& pieces) const override {
     std::vector<std::string> out;
@@ -63,7 +63,7 @@ class ByteFallback : public Decoder {
   }
 };
 
-class Fuse : public Decoder {
+class Fuse : public TokenDecoder {
  public:
   void apply(std::vector<std::string>& pieces) const override {
     std::string all;
@@ -127,7 +127,7 @@ class MetaspaceDecoder : public PiecewiseDecoder {
 };
 
 /// The end-of-word suffix becomes a blank, in the last piece nothing.
-class BpeDecoder : public Decoder {
+class BpeDecoder : public TokenDecoder {
  public:
   explicit BpeDecoder(std::string suffix) : pattern_(literal_pattern(std::move(suffix))) {}
   void apply(std::vector<std::string>& pieces) const override {
@@ -170,7 +170,7 @@ class WordPieceDecoder : public PiecewiseDecoder {
 };
 
 /// Connectionist temporal classification: a repeated piece counts once, padding goes.
-class CtcDecoder : public Decoder {
+class CtcDecoder : public TokenDecoder {
  public:
   CtcDecoder(std::string pad, std::string delimiter, bool cleanup)
       : pad_(std::move(pad)), delimiter_(std::move(delimiter)), cleanup_(cleanup) {}
@@ -189,7 +189,7 @@ class CtcDecoder : public Decoder {
   bool cleanup_;
 };
 
-std::unique_ptr<Decoder> make_strip(const Json& description, const Where& where) {
+std::unique_ptr<TokenDecoder> make_strip(const Json& description, const Where& where) {
   std::string content = where.string(description, "content");
   std::size_t end = 0;
   if (!content.empty()) static_cast<void>(next_code_point(content, end));
@@ -201,7 +201,7 @@ std::unique_ptr<Decoder> make_strip(const Json& description, const Where& where)
   return std::make_unique<StripDecoder>(std::move(content), count("start"), count("stop"));
 }
 
-std::unique_ptr<Decoder> make_metaspace(const Json& description, const Where& where) {
+std::unique_ptr<TokenDecoder> make_metaspace(const Json& description, const Where& where) {
   const bool never = (description.contains("prepend_scheme") &&
                       where.string(description, "prepend_scheme") == "never") ||
                      !where.boolean(description, "add_prefix_space", true);
@@ -217,8 +217,8 @@ std::uint64_t growth_of(const Json& description, const Where& where) {
   return std::max<std::uint64_t>(1, (to + from - 1) / std::max<std::size_t>(from, 1));
 }
 
-std::unique_ptr<Decoder> make_step(const std::string& type, const Json& description,
-                                   const Where& where) {
+std::unique_ptr<TokenDecoder> make_step(const std::string& type, const Json& description,
+                                        const Where& where) {
   if (type == "ByteLevel") return std::make_unique<ByteLevelDecoder>();
   if (type == "ByteFallback") return std::make_unique<ByteFallback>();
   if (type == "Fuse") return std::make_unique<Fuse>();
@@ -244,7 +244,7 @@ std::unique_ptr<Decoder> make_step(const std::string& type, const Json& descript
 }
 
 void add_steps(const Json& description, const Where& where,
-               std::vector<std::unique_ptr<Decoder>>& out, bool& byte_level,
+               std::vector<std::unique_ptr<TokenDecoder>>& out, bool& byte_level,
                std::uint64_t& growth) {
   if (description.is_null()) return;
   const std::string type = where.string(description, "type");

@@ -12,15 +12,15 @@
 
 namespace lancet {
 
-class Decoder {
+class TokenDecoder {
  public:
-  virtual ~Decoder() = default;
+  virtual ~TokenDecoder() = default;
   /// Turns pieces into texts, whose concatenation is the decoded text; a step may join them.
   virtual void apply(std::vector<std::string>& pieces) const = 0;
 };
 
 /// Changes each piece by itself.
-class PiecewiseDecoder : public Decoder {
+class PiecewiseDecoder : public TokenDecoder {
  public:
   /// `first`: the piece begins the text.
   virtual void change(std::string& piece, bool first) const = 0;
@@ -51,7 +51,7 @@ class Decoders {
   [[nodiscard]] std::string finish(std::string text) const;
 
  private:
-  std::vector<std::unique_ptr<Decoder>> steps_;
+  std::vector<std::unique_ptr<TokenDecoder>> steps_;
   void find_shape();
 
   bool byte_level_ = false;
