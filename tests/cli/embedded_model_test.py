@@ -25,6 +25,7 @@ class EmbeddedModel(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.root = pathlib.Path(tempfile.mkdtemp(prefix="lancet-embedded-"))
+        os.environ["LANCET_CACHE"] = str(cls.root / "cache")  # nothing that an earlier build has computed
         cls.model = cls.root / "model"
         cls.run_lancet("convert", GGUF, cls.model)
         cls.edited = cls.root / "edited"
