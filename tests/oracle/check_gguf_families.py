@@ -26,8 +26,8 @@ import tiny_model  # noqa: E402
 NAMES = ["qwen2-tied", "qwen3", "gemma", "phi3-window", "phi", "mixtral", "gpt2", "starcoder2", "falcon-7b",
          "falcon-11b", "falcon-40b", "gpt_neox", "gpt_neox-serial", "olmo2", "cohere", "stablelm", "granite",
          *GGUF_CASES]
-# Biases that our model has and llama.cpp has not. (Its StarCoder 2 has biases, its Command R norms of q and k from 64 layers on.)
-AS_LLAMA_CPP = {"falcon-40b": {"bias": False}}
+# Biases that our model has and llama.cpp has not, a head that it wants apart from the embedding. (Its StarCoder 2 has biases, its Command R norms of q and k from 64 layers on.)
+AS_LLAMA_CPP = {"falcon-40b": {"bias": False}, "gpt_neox-serial": {"tie_word_embeddings": False}}
 SHORT = ("phi3-window", "starcoder2")  # whose windows llama.cpp passes over
 PROMPT, NEAR = list(range(40, 60)), 0.05
 SERVER = """
