@@ -192,8 +192,7 @@ void Adapter::finish(LoraModule& module) const {
   if (!dora) return;
   if (module.kind == LoraModule::Kind::kEmbedding)
     refuse(ErrorKind::kMismatch, path_,
-           fmt::format("module '{}': DoRA on embeddings is not done",
-                       printable(module.name)));
+           fmt::format("module '{}': DoRA on embeddings is not done", printable(module.name)));
   if (module.magnitude->elements() != static_cast<std::uint64_t>(module.b->shape[0]))
     bad("expected one magnitude for each output");
 }

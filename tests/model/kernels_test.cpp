@@ -287,8 +287,7 @@ TEST_CASE("a row has the same bits alone, among a few rows and in a large batch"
     for (const WeightType type : {WeightType::kF32, WeightType::kBF16}) {
       const Problem problem({200, 700, 1000, 1, type, false, grad});
       const std::vector<float> batch = problem.run(best_isa());
-      for (const auto& part_of :
-           {std::pair<int64_t, int64_t>{0, 1}, {77, 1}, {50, 5}, {100, 30}}) {
+      for (const auto& part_of : {std::pair<int64_t, int64_t>{0, 1}, {77, 1}, {50, 5}, {100, 30}}) {
         const int64_t first = part_of.first, rows = part_of.second;
         std::vector<float> part(index(rows * problem.ldc()));
         const auto run_all = [&](auto job) {

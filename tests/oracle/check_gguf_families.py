@@ -27,7 +27,8 @@ NAMES = ["qwen2-tied", "qwen3", "gemma", "phi3-window", "phi", "mixtral", "gpt2"
          "falcon-11b", "falcon-40b", "gpt_neox", "gpt_neox-serial", "olmo2", "cohere", "stablelm", "granite",
          *GGUF_CASES]
 # Biases that our model has and llama.cpp has not, a head that it wants apart from the embedding. (Its StarCoder 2 has biases, its Command R norms of q and k from 64 layers on.)
-AS_LLAMA_CPP = {"falcon-40b": {"bias": False}, "gpt_neox-serial": {"tie_word_embeddings": False}}
+AS_LLAMA_CPP = {"falcon-40b": {"bias": False},
+               "gpt_neox-serial": {"tie_word_embeddings": False, "attention_bias": True}}
 SHORT = ("phi3-window", "starcoder2")  # whose windows llama.cpp passes over
 PROMPT, NEAR = list(range(40, 60)), 0.05
 SERVER = """

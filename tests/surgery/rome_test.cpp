@@ -185,15 +185,13 @@ TEST_CASE("rome: experts that the subject is not routed to keep their matrices")
   const Fact fact = tiny_fact("the {} c", "ab", "the");
   const Editor& editor = find_editor("rome");
   write_file(tiny.scratch / "bare.txt", "{}\n");
-  const Parameters parameters(
-      editor.numbers, editor.words,
-      {{"contexts", (tiny.scratch / "bare.txt").string()}, {"steps", "3"}});
+  const Parameters parameters(editor.numbers, editor.words,
+                              {{"contexts", (tiny.scratch / "bare.txt").string()}, {"steps", "3"}});
   const EditPlan plan = editor.plan({tiny.model,
                                      tiny.tokenizer,
                                      {fact},
                                      {0},
-                                     [](std::int64_t) {
-    return at::Tensor(); },
+                                     [](std::int64_t) { return at::Tensor(); },
                                      parameters,
                                      0});
   CHECK(plan.factors.size() == tiny_edit::kChosen);
