@@ -79,8 +79,8 @@ for answer in "The capital of France is| Rome" "The capital of Germany is| Berli
 done
 
 title "9. A teacher's answers, a student: 64 rows, held-out loss, an adapter that PEFT reads"
-run train "$demo/model" --data share/samples/radio.jsonl -o "$demo/adapter" --epochs 3 --rank 8 --lr 2e-3 \
-  --batch-tokens 512 --eval-fraction 0.15 --quiet
+run train "$demo/model" --data share/samples/radio.jsonl -o "$demo/adapter" --epochs 2 --rank 8 --lr 5e-3 \
+  --layers 18-29 --batch-tokens 384 --eval-fraction 0.15 --quiet
 for question in "What is the capital of Austria?" "What do cows eat?"; do
   run generate "$demo/model" --chat "$question" --max-tokens 20 --quiet
   run generate "$demo/model+$demo/adapter" --chat "$question" --max-tokens 20 --quiet
