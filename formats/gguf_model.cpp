@@ -45,9 +45,8 @@ DType stored_dtype(const OutputTensor& tensor, const NameRule& rule, bool quanti
   // Wide in llama.cpp, too: vectors, routers, positions, what a state space keeps apart.
   constexpr std::array<std::string_view, 4> kWide = {"ffn_gate_inp", "position_embd", "ssm_conv1d",
                                                      "ssm_a"};
-  if (tensor.shape.size() < 2 || std::ranges::any_of(kWide, [&](std::string_view end) {
-        return rule.gguf.ends_with(end);
-      }))
+  if (tensor.shape.size() < 2 ||
+      std::ranges::any_of(kWide, [&](std::string_view end) { return rule.gguf.ends_with(end); }))
     return DType::kF32;
   if (quantize_q8_0 && tensor.shape.back() % kQ8Block == 0) return DType::kQ8_0;
   const bool known =

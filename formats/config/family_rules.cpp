@@ -123,7 +123,9 @@ void name_longrope(Json& config) {
 /// BLOOM's older spellings.
 void name_bloom_sizes(Json& config) {
   constexpr std::array<std::pair<const char*, const char*>, 3> kNames = {
-      {{"n_layer", "num_hidden_layers"}, {"hidden_size", "n_embed"}, {"n_head", "num_attention_heads"}}};
+      {{"n_layer", "num_hidden_layers"},
+       {"hidden_size", "n_embed"},
+       {"n_head", "num_attention_heads"}}};
   for (const auto& [name, other] : kNames) {
     if (!config.contains(name) && config.contains(other)) config[name] = Json(config[other]);
   }

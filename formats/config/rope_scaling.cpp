@@ -157,7 +157,8 @@ void put_longrope(const RopeSettings& rope, Json& config) {
     return list;
   };
   const auto original = static_cast<double>(rope.original_context);
-  const double usual = longrope_attention(config["max_position_embeddings"].get<double>(), original);
+  const double usual =
+      longrope_attention(config["max_position_embeddings"].get<double>(), original);
   Json scaling{{"type", rope.type},
                {"short_factor", decimals(rope.short_factors)},
                {"long_factor", decimals(rope.long_factors)}};

@@ -18,9 +18,9 @@ struct RopeSettings {
   double theta = 10000.0;
   std::string type = "default";  ///< default, linear, yarn, llama3 or longrope
   double factor = 1.0;
-  double low_freq_factor = 1.0;       ///< llama3
-  double high_freq_factor = 4.0;      ///< llama3
-  std::int64_t original_context = 0;  ///< yarn, llama3, longrope; 0 = not given
+  double low_freq_factor = 1.0;                    ///< llama3
+  double high_freq_factor = 4.0;                   ///< llama3
+  std::int64_t original_context = 0;               ///< yarn, llama3, longrope; 0 = not given
   std::vector<float> short_factors, long_factors;  ///< longrope: divisors by frequency
   double attention_factor = 1.0;                   ///< longrope: of cosine and sine
 };

@@ -49,17 +49,22 @@ constexpr std::array kQwenExperts = {
     NameRule{"blk.{}.ffn_up_shexp", "model.layers.{}.mlp.shared_expert.up_proj"},
     NameRule{"blk.{}.ffn_down_shexp", "model.layers.{}.mlp.shared_expert.down_proj"}};
 
-constexpr std::array kGemmaEnds = {NameRule{"token_embd", "model.embed_tokens"},
-                                   NameRule{"output_norm", "model.norm", Order::kSame, ValueMap::kPlusOne},
-                                   NameRule{"output", "lm_head"}};
+constexpr std::array kGemmaEnds = {
+    NameRule{"token_embd", "model.embed_tokens"},
+    NameRule{"output_norm", "model.norm", Order::kSame, ValueMap::kPlusOne},
+    NameRule{"output", "lm_head"}};
 constexpr std::array kGemmaNorms = {
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame, ValueMap::kPlusOne},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm", Order::kSame, ValueMap::kPlusOne}};
+    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame,
+             ValueMap::kPlusOne},
+    NameRule{"blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm", Order::kSame,
+             ValueMap::kPlusOne}};
 constexpr std::array kGemma2Norms = {
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame, ValueMap::kPlusOne},
+    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame,
+             ValueMap::kPlusOne},
     NameRule{"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", Order::kSame,
              ValueMap::kPlusOne},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", Order::kSame, ValueMap::kPlusOne},
+    NameRule{"blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", Order::kSame,
+             ValueMap::kPlusOne},
     NameRule{"blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", Order::kSame,
              ValueMap::kPlusOne}};
 constexpr std::array kGemma3Attention = {
@@ -67,8 +72,10 @@ constexpr std::array kGemma3Attention = {
     NameRule{"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj"},
     NameRule{"blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"},
     NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"},
-    NameRule{"blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm", Order::kSame, ValueMap::kPlusOne},
-    NameRule{"blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm", Order::kSame, ValueMap::kPlusOne}};
+    NameRule{"blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm", Order::kSame,
+             ValueMap::kPlusOne},
+    NameRule{"blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm", Order::kSame,
+             ValueMap::kPlusOne}};
 
 constexpr std::array kPhi3Layer = {
     NameRule{"blk.{}.attn_qkv", "model.layers.{}.self_attn.qkv_proj"},
@@ -107,8 +114,8 @@ constexpr std::array kFalconRules = {
     NameRule{"token_embd", "transformer.word_embeddings"},
     NameRule{"output_norm", "transformer.ln_f"},
     NameRule{"output", "lm_head"},
-    NameRule{"blk.{}.attn_norm", "transformer.h.{}.ln_mlp", Order::kSame,
-             ValueMap::kSame, HfShape::kSame, "blk.0.attn_norm_2.weight"},
+    NameRule{"blk.{}.attn_norm", "transformer.h.{}.ln_mlp", Order::kSame, ValueMap::kSame,
+             HfShape::kSame, "blk.0.attn_norm_2.weight"},
     NameRule{"blk.{}.attn_norm", "transformer.h.{}.input_layernorm"},
     NameRule{"blk.{}.attn_norm_2", "transformer.h.{}.ln_attn"},
     NameRule{"blk.{}.attn_qkv", "transformer.h.{}.self_attention.query_key_value",
@@ -207,10 +214,9 @@ constexpr std::array kGraniteKeys = {
     ExtraKey{"embedding_scale", "embedding_multiplier", Kind::kNumber},
     ExtraKey{"residual_scale", "residual_multiplier", Kind::kNumber},
     ExtraKey{"logit_scale", "logits_scaling", Kind::kNumber}};
-constexpr std::array kMambaKeys = {ExtraKey{"ssm.conv_kernel", "conv_kernel"},
-                                   ExtraKey{"ssm.inner_size", "intermediate_size"},
-                                   ExtraKey{"ssm.state_size", "state_size"},
-                                   ExtraKey{"ssm.time_step_rank", "time_step_rank"}};
+constexpr std::array kMambaKeys = {
+    ExtraKey{"ssm.conv_kernel", "conv_kernel"}, ExtraKey{"ssm.inner_size", "intermediate_size"},
+    ExtraKey{"ssm.state_size", "state_size"}, ExtraKey{"ssm.time_step_rank", "time_step_rank"}};
 
 constexpr ConfigKeys kLayerNormKeys{.eps = "layer_norm_eps"};
 constexpr ConfigKeys kGpt2Keys{.layers = "n_layer",
@@ -400,21 +406,19 @@ constexpr std::array kFamilies = {
                .rope = false,
                .activations = kGeluTanh,
                .fixed = R"({"apply_residual_connection_post_layernorm": false})"},
-    NameFamily{.gguf_architecture = "mamba",
-               .hf_types = kMambaTypes,
-               .hf_class = "MambaForCausalLM",
-               .rules = {kMambaRules},
-               .keys = {.heads = "",
-                        .kv_heads = "",
-                        .d_ff = "",
-                        .context = "",
-                        .eps = "layer_norm_epsilon"},
-               .tied = true,
-               .rope = false,
-               .attention = false,
-               .activations = kSilu,
-               .extra = kMambaKeys,
-               .fixed = R"({"expand": 2, "use_bias": false, "use_conv_bias": true})"}};
+    NameFamily{
+        .gguf_architecture = "mamba",
+        .hf_types = kMambaTypes,
+        .hf_class = "MambaForCausalLM",
+        .rules = {kMambaRules},
+        .keys =
+            {.heads = "", .kv_heads = "", .d_ff = "", .context = "", .eps = "layer_norm_epsilon"},
+        .tied = true,
+        .rope = false,
+        .attention = false,
+        .activations = kSilu,
+        .extra = kMambaKeys,
+        .fixed = R"({"expand": 2, "use_bias": false, "use_conv_bias": true})"}};
 
 }  // namespace
 

@@ -66,7 +66,7 @@ struct NameFamily {
   bool tied = false;        ///< where config.json does not say whether the head is the embedding
   bool rope = true;
   bool attention = true;  ///< false: a state space in every layer, no heads, no MLP
-  double partial = 1;  ///< part of a head that is rotated, where config.json does not say
+  double partial = 1;     ///< part of a head that is rotated, where config.json does not say
   std::span<const std::string_view> activations = {};  ///< those of llama.cpp; the first is given
   std::span<const ExtraKey> extra = {};
   /// Members that the GGUF implies, as JSON: other values have no GGUF form.

@@ -19,8 +19,7 @@ LANCET_KERNEL void add_chains(const Block& block, const float* a, std::int64_t l
   for (int i = 0; i < kMr; ++i) {
     sum_lanes(lanes + i * 8 * kChains, sums);
     float* const c = out.c + i * out.ldc;
-    out.columns == 8 ? put_sums(sums, c, 8, block.add)
-                     : put_sums(sums, c, out.columns, block.add);
+    out.columns == 8 ? put_sums(sums, c, 8, block.add) : put_sums(sums, c, out.columns, block.add);
   }
 }
 
@@ -63,8 +62,8 @@ LANCET_KERNEL void stream_rows(const LinearJob& job, const Tile& tile) {
 
 template <typename T, int... kMr>
 constexpr auto few_rows_tiles(std::integer_sequence<int, kMr...>) {
-  using Few = void (*)(const Block&, const float*, std::int64_t, const T* const*, Ahead&,
-                       const Output&);
+  using Few =
+      void (*)(const Block&, const float*, std::int64_t, const T* const*, Ahead&, const Output&);
   return std::array<Few, sizeof...(kMr)>{&few_rows<kMr + 1, T>...};
 }
 

@@ -14,7 +14,7 @@ inline constexpr std::int64_t kLinearBlock = 640;  ///< longest block of K in a 
 inline constexpr std::int64_t kGradBlock = 256;    ///< longest block of N in an input gradient
 inline constexpr std::int64_t kPanelAlign = 32;    ///< columns of a tile: a multiple of this
 inline constexpr std::int64_t kMaxTileColumns = 256;
-inline constexpr std::int64_t kMaxRows = 14;    ///< rows of the largest micro-tile
+inline constexpr std::int64_t kMaxRows = 14;     ///< rows of the largest micro-tile
 inline constexpr std::int64_t kFetchPiece = 64;  ///< elements between two looks ahead, few rows
 /// Not a power of two, so that the rows fall on all cache sets.
 inline constexpr std::int64_t kRowStride = kLinearBlock + 16;

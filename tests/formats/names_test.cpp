@@ -38,7 +38,8 @@ TEST_CASE("names: every rule of every family leads there and back", "[names]") {
     std::set<std::string> names;
     for (const auto& rules : family.rules) {
       for (const NameRule& rule : rules) {
-        const std::string gguf = filled(std::string(rule.gguf), "12") + (rule.bare ? "" : ".weight");
+        const std::string gguf =
+            filled(std::string(rule.gguf), "12") + (rule.bare ? "" : ".weight");
         const auto hf = gguf_to_hf_name(family, gguf,
                                         [&](std::string_view other) { return other == rule.when; });
         REQUIRE(hf);
@@ -68,8 +69,7 @@ TEST_CASE("names: values come back from GGUF's", "[names]") {
   for (const float value : {-3.0F, -0.1F, 0.0F, 0.7F, 2.5F}) {
     CHECK(hf_value(ValueMap::kSame, gguf_value(ValueMap::kSame, value)) == value);
     CHECK(gguf_value(ValueMap::kPlusOne, value) == value + 1);
-    CHECK(hf_value(ValueMap::kPlusOne, gguf_value(ValueMap::kPlusOne, value)) ==
-          value + 1 - 1);
+    CHECK(hf_value(ValueMap::kPlusOne, gguf_value(ValueMap::kPlusOne, value)) == value + 1 - 1);
     CHECK(gguf_value(ValueMap::kMinusExp, value) < 0);
     // A float32 close to -exp(value) is off by 2^-25 of itself, its logarithm by as much.
     CHECK(std::abs(hf_value(ValueMap::kMinusExp, gguf_value(ValueMap::kMinusExp, value)) - value) <=
