@@ -125,8 +125,33 @@ void ModelSource::open_quantised() {
   config_->erase("quantization_config");
 }
 
+/// A tensor more, with the values of the embeddings.
+void ModelSource::untie(const TiedHead& names) {
+  const TensorInfo* embedding = find(names.embedding);
+  if (scaled_ && scaled_->decodes(names.embedding)) {
+    fail(ErrorKind::kMismatch, kOperation,
+         fmt::format("{}: expected plain embeddings under an adapter that unties them from the "
+                     "head, found quantised ones",
+                     shown(*checkpoint_)),
+         "lancet convert writes the model with plain ones");
+  }
+  TensorInfo head = *embedding;
+  const Place own = place(*embedding);
+  head.name = names.head;
+  const auto at = std::ranges::lower_bound(tensors_, head.name, {}, &TensorInfo::name);
+  if (!places_.empty()) places_.insert(places_.begin() + (at - tensors_.begin()), own);
+  tensors_.insert(at, std::move(head));
+  if (!config_) return;
+  (*config_)["tie_word_embeddings"] = false;
+  if (const auto text = config_->find("text_config"); text != config_->end() && text->is_object())
+    (*text)["tie_word_embeddings"] = false;
+}
+
 void ModelSource::lay_over(const fs::path& adapter) {
-  overlay_ = std::make_shared<AdapterOverlay>(Adapter::open(adapter), tensors_);
+  auto opened = Adapter::open(adapter);
+  const std::optional<TiedHead> untied = config_ ? head_to_untie(*opened, tensors_) : std::nullopt;
+  if (untied) untie(*untied);
+  overlay_ = std::make_shared<AdapterOverlay>(std::move(opened), tensors_, untied);
   for (TensorInfo& tensor : tensors_) {
     if (!overlay_->changes(tensor.name)) continue;
     unadapted_.emplace(tensor.name, tensor);
