@@ -291,7 +291,8 @@ void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
   check_readable(tensor, row_begin, row_end, out.size(), *bytes);
   const Place& own = place(tensor);
   const bool heads = permuted_head_dim(tensor) != 0;
-  const bool rows_are_stored = heads || (own.order == RowOrder::kSame && own.minus == 0);
+  const bool rows_are_stored =
+      heads || (own.order == RowOrder::kSame && own.values == ValueMap::kSame);
   if (!rows_are_stored || unadapted(tensor) != nullptr ||
       (scaled_ && scaled_->decodes(tensor.name))) {
     std::vector<float> values(static_cast<std::uint64_t>(row_end - row_begin) * rows.width);
@@ -331,8 +332,8 @@ Bytes ModelSource::raw(const TensorInfo& tensor) const {
 
 Bytes ModelSource::in_order(const TensorInfo& tensor) const {
   const Place& own = place(tensor);
-  if (own.order != RowOrder::kSame || own.minus != 0 || unadapted(tensor) != nullptr ||
-      (scaled_ && scaled_->decodes(tensor.name)))
+  if (own.order != RowOrder::kSame || own.values != ValueMap::kSame ||
+      unadapted(tensor) != nullptr || (scaled_ && scaled_->decodes(tensor.name)))
     return {};
   check_decodable();
   return checkpoint_->data(tensor);

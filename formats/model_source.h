@@ -95,7 +95,7 @@ class ModelSource {
   struct Place {
     RowOrder order = RowOrder::kSame;
     std::int64_t head_dim = 0, kv_heads = 0, group = 0;
-    float minus = 0;  ///< taken off the values
+    ValueMap values = ValueMap::kSame;
 
     [[nodiscard]] std::uint64_t stored_row(std::uint64_t row) const noexcept;
   };
