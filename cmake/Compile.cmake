@@ -14,6 +14,10 @@ endif()
 # machine computes the same bytes.
 target_compile_options(lancet_flags INTERFACE -ffp-contract=off)
 
+# A library calls its own functions itself: not through a table, and not the executable's copy of an inline one, which is
+# compiled for size of build.
+target_link_options(lancet_flags INTERFACE "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,SHARED_LIBRARY>:-Wl,-Bsymbolic-functions>")
+
 if(LANCET_SANITIZE)
   add_compile_options(-fsanitize=${LANCET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${LANCET_SANITIZE})

@@ -15,11 +15,22 @@
 
 namespace lancet {
 
+namespace {
+
+/// Looked up once: OpenSSL 3 takes longer to find an algorithm than to hash a short text.
+const EVP_MD* sha256() {
+  static const EVP_MD* const found = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return found;
+}
+
+}  // namespace
+
 struct Sha256::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   bool finished = false;
   State() {
-    if (context == nullptr || EVP_DigestInit_ex(context, EVP_sha256(), nullptr) != 1) {
+    if (context == nullptr || sha256() == nullptr ||
+        EVP_DigestInit_ex(context, sha256(), nullptr) != 1) {
       EVP_MD_CTX_free(context);
       fail(ErrorKind::kResource, "sha256", "OpenSSL offers no SHA-256");
     }

@@ -131,14 +131,13 @@ void pipeline(std::size_t count, std::size_t slots, const Stages& stages) {
   const auto sink = [&](std::size_t i) { stages.finish(i, i % slots); };
   using Mode = tbb::filter_mode;
   const std::shared_ptr<Pool> in_use = pool();
-  in_use->arena.execute([&] {
-    tbb::this_task_arena::isolate([&] {
-      tbb::parallel_pipeline(slots,
-                             tbb::make_filter<void, std::size_t>(Mode::serial_in_order, source) &
-                                 tbb::make_filter<std::size_t, std::size_t>(Mode::parallel, body) &
-                                 tbb::make_filter<std::size_t, void>(Mode::serial_in_order, sink));
-    });
-  });
+  const auto run = [&] {
+    tbb::parallel_pipeline(slots,
+                           tbb::make_filter<void, std::size_t>(Mode::serial_in_order, source) &
+                               tbb::make_filter<std::size_t, std::size_t>(Mode::parallel, body) &
+                               tbb::make_filter<std::size_t, void>(Mode::serial_in_order, sink));
+  };
+  in_use->arena.execute([&] { stages.helps ? run() : tbb::this_task_arena::isolate(run); });
 }
 
 struct Beside::State {

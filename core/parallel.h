@@ -36,6 +36,9 @@ struct Stages {
   std::function<void(std::size_t i, std::size_t slot)>
       work;  ///< any number at a time, in any order
   std::function<void(std::size_t i, std::size_t slot)> finish;  ///< one at a time, in order
+  /// For an outermost pipeline: a stage that waits for a Beside works on what that has begun, and
+  /// on other items. No stage may wait with a lock held.
+  bool helps = false;
 };
 /// Runs items [0, count) through the stages, at most `slots` of them at a time. The first exception
 /// is rethrown.

@@ -1,12 +1,13 @@
 #include "core/stream_file.h"
 
 #include <algorithm>
-#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -23,8 +24,9 @@ using namespace temporary;
 
 namespace {
 
-constexpr std::size_t kBlocks = 3;
-constexpr std::size_t kBlock = StreamFile::kMemory / kBlocks;
+constexpr std::size_t kBlock = 4U << 20;
+constexpr std::size_t kWriters = 2;  ///< writes under way at a time
+static_assert(StreamFile::kMemory >= 2 * kWriters * kBlock);
 constexpr std::size_t kAlignment = 4096;
 
 struct Free {
@@ -55,16 +57,19 @@ void write_at(const fs::path& path, int fd, const std::byte* data, std::size_t s
 struct StreamFile::State {
   fs::path path, temporary;
   int fd = -1;
-  bool direct = false;
+  std::atomic<bool> direct = false;
   std::uint64_t flushed = 0;  ///< handed to the writer
   std::size_t filled = 0;     ///< bytes in the current block
   std::size_t current = 0;
-  std::array<Buffer, kBlocks> blocks;
-  parallel::Background writer{kBlocks - 1};  ///< last: stops before the blocks go
+  std::vector<Buffer> blocks;  ///< block i is written by writer i % kWriters
+  std::vector<std::unique_ptr<parallel::Background>> writers;  ///< last: stop before the blocks go
 
   /// O_DIRECT off: for the tail of the file, and for good where the file system refuses it.
   void use_page_cache() {
-    if (std::exchange(direct, false)) ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_DIRECT);
+    if (direct.exchange(false)) ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_DIRECT);
+  }
+  void wait() {
+    for (const auto& writer : writers) writer->wait();
   }
   void put(const std::byte* data, std::size_t size, std::uint64_t offset) {
     if (direct && size % kAlignment == 0) {
@@ -77,7 +82,7 @@ struct StreamFile::State {
   }
 };
 
-StreamFile::StreamFile(fs::path path) : state_(std::make_unique<State>()) {
+StreamFile::StreamFile(fs::path path, std::uint64_t memory) : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.path = named_path(std::move(path));
   make_parent(s.path);
@@ -95,13 +100,16 @@ StreamFile::StreamFile(fs::path path) : state_(std::make_unique<State>()) {
     if (s.fd < 0 && errno != EEXIST) fail_write(s.path, errno, "create");
     if (s.fd >= 0 && !lock(s.fd)) ::close(std::exchange(s.fd, -1));
   }
-  for (Buffer& block : s.blocks) block = aligned_block();
+  const std::size_t each = std::max(memory, kMemory) / kBlock / kWriters;  // blocks of a writer
+  for (std::size_t b = 0; b < each * kWriters; ++b) s.blocks.push_back(aligned_block());
+  for (std::size_t w = 0; w < kWriters; ++w)
+    s.writers.push_back(std::make_unique<parallel::Background>(each - 1));
 }
 
 StreamFile::~StreamFile() {
   if (state_ == nullptr || state_->fd < 0) return;
   try {
-    state_->writer.wait();
+    state_->wait();
   } catch (...) {  // the error that ended the writing has been thrown already
   }
   ::unlink(state_->temporary.c_str());
@@ -109,8 +117,8 @@ StreamFile::~StreamFile() {
 }
 
 void StreamFile::reserve(std::uint64_t size) {
-  if (size == 0 || ::fallocate(state_->fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0)
-    return;
+  // The size grows at once: writes behind a file's end take turns.
+  if (size == 0 || ::fallocate(state_->fd, 0, 0, static_cast<off_t>(size)) == 0) return;
   const int error = errno;
   if (error == ENOSPC || error == EDQUOT || error == EFBIG)
     fail_write(state_->path, error, "reserve");
@@ -128,17 +136,17 @@ void StreamFile::write(Bytes bytes) {
     s.filled += take;
     bytes = bytes.subspan(take);
     if (s.filled < kBlock) continue;
-    s.writer.push(
+    s.writers[s.current % kWriters]->push(
         [&s, data = s.blocks[s.current].get(), at = s.flushed] { s.put(data, kBlock, at); });
     s.flushed += std::exchange(s.filled, 0);
-    s.current = (s.current + 1) % kBlocks;
+    s.current = (s.current + 1) % s.blocks.size();
   }
 }
 
 void StreamFile::commit() {
   State& s = *state_;
   if (s.fd < 0) fail(ErrorKind::kInternal, "write", "commit called twice");
-  s.writer.wait();
+  s.wait();
   const std::size_t whole = s.filled / kAlignment * kAlignment;
   const std::byte* data = s.blocks[s.current].get();
   if (whole > 0) s.put(data, whole, s.flushed);

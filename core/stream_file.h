@@ -1,6 +1,6 @@
 #pragma once
 // A large file written once, front to back, faster than through the page cache: aligned blocks with
-// O_DIRECT where the file system has it, by a thread of their own. Like AtomicFile it appears
+// O_DIRECT where the file system has it, by two threads of their own. Like AtomicFile it appears
 // complete at commit() or not at all.
 
 #include <cstdint>
@@ -13,7 +13,8 @@ namespace lancet {
 
 class StreamFile {
  public:
-  explicit StreamFile(fs::path path);
+  /// `memory`: for blocks under way, at least kMemory.
+  explicit StreamFile(fs::path path, std::uint64_t memory = kMemory);
   ~StreamFile();
   StreamFile(const StreamFile&) = delete;
   StreamFile& operator=(const StreamFile&) = delete;
@@ -24,8 +25,7 @@ class StreamFile {
   void write(Bytes bytes);
   void commit();
 
-  /// Memory held for blocks under way.
-  static constexpr std::uint64_t kMemory = 12ULL << 20;
+  static constexpr std::uint64_t kMemory = 16ULL << 20;
 
  private:
   struct State;

@@ -42,9 +42,11 @@ bool is_derived(std::string_view hf_name) {
 
 DType stored_dtype(const OutputTensor& tensor, const NameRule& rule, bool quantize_q8_0) {
   if (!dtype_info(tensor.dtype).floating) return tensor.dtype;
-  // Routers and positions are wide in llama.cpp, too.
-  if (tensor.shape.size() < 2 || rule.gguf.ends_with("ffn_gate_inp") ||
-      rule.gguf == "position_embd")
+  // Wide in llama.cpp, too: vectors, routers, positions, what a state space keeps apart.
+  constexpr std::array<std::string_view, 4> kWide = {"ffn_gate_inp", "position_embd", "ssm_conv1d",
+                                                     "ssm_a"};
+  if (tensor.shape.size() < 2 ||
+      std::ranges::any_of(kWide, [&](std::string_view end) { return rule.gguf.ends_with(end); }))
     return DType::kF32;
   if (quantize_q8_0 && tensor.shape.back() % kQ8Block == 0) return DType::kQ8_0;
   const bool known =
@@ -85,11 +87,15 @@ OutputTensor in_gguf_order(OutputTensor tensor, RowOrder order, const DecoderSiz
 OutputTensor make_tensor(OutputTensor tensor, const NameRule& rule, const DecoderSizes& sizes,
                          bool quantize_q8_0) {
   tensor = in_gguf_order(std::move(tensor), rule.rows, sizes);
-  if (rule.row && tensor.shape.size() == 2 && tensor.shape[0] == 1)
+  if (rule.shape == HfShape::kRow && tensor.shape.size() == 2 && tensor.shape[0] == 1)
     tensor.shape.erase(tensor.shape.begin());
+  if (rule.shape == HfShape::kChannels && tensor.shape.size() == 3 && tensor.shape[1] == 1)
+    tensor.shape.erase(tensor.shape.begin() + 1);
   const DType dtype = stored_dtype(tensor, rule, quantize_q8_0);
   tensor = convert_values(std::move(tensor), dtype);
-  return rule.plus == 0 ? std::move(tensor) : add_to_values(std::move(tensor), rule.plus);
+  if (rule.values == ValueMap::kSame) return tensor;
+  return change_values(std::move(tensor),
+                       [map = rule.values](float value) { return gguf_value(map, value); });
 }
 
 /// Tensors of one name, one for each expert.
@@ -107,8 +113,8 @@ OutputTensor stacked(const std::string& name, std::map<std::int64_t, OutputTenso
 
 /// Names of models that were stored without their prefix.
 std::string whole_name(const std::string& name, const NameFamily& family) {
-  const bool bare = family.gguf_architecture == "gpt2" && !name.starts_with("transformer.") &&
-                    !name.starts_with("lm_head.");
+  const bool old = family.gguf_architecture == "gpt2" || family.gguf_architecture == "bloom";
+  const bool bare = old && !name.starts_with("transformer.") && !name.starts_with("lm_head.");
   return bare ? "transformer." + name : name;
 }
 
@@ -138,15 +144,24 @@ std::uint32_t main_file_type(const std::vector<OutputTensor>& tensors) {
       .second;
 }
 
-OutputTensor rope_tensor(const DecoderSizes& sizes) {
-  std::vector<float> values = llama3_divisors(sizes.rope, sizes.head_dim);
+OutputTensor vector_tensor(std::string name, std::vector<float> values) {
   const auto count = static_cast<std::int64_t>(values.size());
-  return {"rope_freqs.weight",
+  return {std::move(name),
           DType::kF32,
           {count},
           [values = std::move(values)](const std::function<void(Bytes)>& emit) {
             emit(std::as_bytes(std::span(values)));
           }};
+}
+
+/// What GGUF says of a rotation by tensors.
+void add_rope_tensors(const DecoderSizes& sizes, std::vector<OutputTensor>& out) {
+  const RopeSettings& rope = sizes.rope;
+  if (rope.type == "llama3")
+    out.push_back(vector_tensor("rope_freqs.weight", llama3_divisors(rope, sizes.head_dim)));
+  if (rope.type != "longrope") return;
+  out.push_back(vector_tensor("rope_factors_long.weight", rope.long_factors));
+  out.push_back(vector_tensor("rope_factors_short.weight", rope.short_factors));
 }
 
 }  // namespace
@@ -184,7 +199,7 @@ GgufModel make_gguf_model(std::vector<OutputTensor> tensors,
   }
   for (auto& [name, parts] : experts) model.tensors.push_back(stacked(name, parts));
   if (vocab == 0) mismatch("expected a tensor of embeddings, found none");
-  if (sizes.rope.type == "llama3") model.tensors.push_back(rope_tensor(sizes));
+  add_rope_tensors(sizes, model.tensors);
   std::ranges::sort(model.tensors, {}, file_order);
   model.metadata = metadata_from_config(told, *family, main_file_type(model.tensors));
   append_tokenizer(side_files, config, vocab, model.metadata);

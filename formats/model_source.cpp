@@ -125,8 +125,33 @@ void ModelSource::open_quantised() {
   config_->erase("quantization_config");
 }
 
+/// A tensor more, with the values of the embeddings.
+void ModelSource::untie(const TiedHead& names) {
+  const TensorInfo* embedding = find(names.embedding);
+  if (scaled_ && scaled_->decodes(names.embedding)) {
+    fail(ErrorKind::kMismatch, kOperation,
+         fmt::format("{}: expected plain embeddings under an adapter that unties them from the "
+                     "head, found quantised ones",
+                     shown(*checkpoint_)),
+         "lancet convert writes the model with plain ones");
+  }
+  TensorInfo head = *embedding;
+  const Place own = place(*embedding);
+  head.name = names.head;
+  const auto at = std::ranges::lower_bound(tensors_, head.name, {}, &TensorInfo::name);
+  if (!places_.empty()) places_.insert(places_.begin() + (at - tensors_.begin()), own);
+  tensors_.insert(at, std::move(head));
+  if (!config_) return;
+  (*config_)["tie_word_embeddings"] = false;
+  if (const auto text = config_->find("text_config"); text != config_->end() && text->is_object())
+    (*text)["tie_word_embeddings"] = false;
+}
+
 void ModelSource::lay_over(const fs::path& adapter) {
-  overlay_ = std::make_shared<AdapterOverlay>(Adapter::open(adapter), tensors_);
+  auto opened = Adapter::open(adapter);
+  const std::optional<TiedHead> untied = config_ ? head_to_untie(*opened, tensors_) : std::nullopt;
+  if (untied) untie(*untied);
+  overlay_ = std::make_shared<AdapterOverlay>(std::move(opened), tensors_, untied);
   for (TensorInfo& tensor : tensors_) {
     if (!overlay_->changes(tensor.name)) continue;
     unadapted_.emplace(tensor.name, tensor);
@@ -266,7 +291,8 @@ void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
   check_readable(tensor, row_begin, row_end, out.size(), *bytes);
   const Place& own = place(tensor);
   const bool heads = permuted_head_dim(tensor) != 0;
-  const bool rows_are_stored = heads || (own.order == RowOrder::kSame && own.minus == 0);
+  const bool rows_are_stored =
+      heads || (own.order == RowOrder::kSame && own.values == ValueMap::kSame);
   if (!rows_are_stored || unadapted(tensor) != nullptr ||
       (scaled_ && scaled_->decodes(tensor.name))) {
     std::vector<float> values(static_cast<std::uint64_t>(row_end - row_begin) * rows.width);
@@ -306,8 +332,8 @@ Bytes ModelSource::raw(const TensorInfo& tensor) const {
 
 Bytes ModelSource::in_order(const TensorInfo& tensor) const {
   const Place& own = place(tensor);
-  if (own.order != RowOrder::kSame || own.minus != 0 || unadapted(tensor) != nullptr ||
-      (scaled_ && scaled_->decodes(tensor.name)))
+  if (own.order != RowOrder::kSame || own.values != ValueMap::kSame ||
+      unadapted(tensor) != nullptr || (scaled_ && scaled_->decodes(tensor.name)))
     return {};
   check_decodable();
   return checkpoint_->data(tensor);

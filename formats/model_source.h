@@ -21,6 +21,7 @@ namespace lancet {
 class AdapterOverlay;
 class ScaledWeights;
 struct GgufSizes;
+struct TiedHead;
 
 /// A MODEL of the command line: a path, or MODEL+ADAPTER where no such path exists and what stands
 /// before the last fitting '+' does. `adapter` is empty for a model alone.
@@ -36,7 +37,8 @@ class ModelSource {
   [[nodiscard]] static ModelSource open(const fs::path& model);
   /// With a PEFT adapter laid over it: names, shapes and values are those of the adapted model.
   /// Tensors that the adapter changes are summed in float64 and rounded once; quantised ones become
-  /// F32.
+  /// F32. A model that ties its head to its embeddings has a head of its own afterwards where the
+  /// adapter changes one of them alone.
   [[nodiscard]] static ModelSource open(const fs::path& model, const fs::path& adapter);
   /// What was laid over the model, or null.
   [[nodiscard]] const AdapterOverlay* overlay() const noexcept { return overlay_.get(); }
@@ -93,7 +95,7 @@ class ModelSource {
   struct Place {
     RowOrder order = RowOrder::kSame;
     std::int64_t head_dim = 0, kv_heads = 0, group = 0;
-    float minus = 0;  ///< taken off the values
+    ValueMap values = ValueMap::kSame;
 
     [[nodiscard]] std::uint64_t stored_row(std::uint64_t row) const noexcept;
   };
@@ -112,6 +114,7 @@ class ModelSource {
   [[nodiscard]] const Place& place(const TensorInfo& tensor) const;
   void open_quantised();
   void lay_over(const fs::path& adapter);
+  void untie(const TiedHead& names);
   [[nodiscard]] const TensorInfo* unadapted(const TensorInfo& tensor) const;
   void read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                  std::span<float> out) const;

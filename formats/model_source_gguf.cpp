@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "formats/config/from_gguf.h"
+#include "formats/config/rope_scaling.h"
 #include "formats/model_source.h"
 #include "formats/model_source_parts.h"
 #include "formats/quant/decode.h"
@@ -68,7 +69,7 @@ void ModelSource::open_gguf() {
   const GgufSizes sizes = sizes_from_gguf(*checkpoint_, *family);
   std::vector<std::pair<TensorInfo, Place>> mapped;
   for (const TensorInfo& tensor : checkpoint_->tensors()) {
-    if (tensor.name == "rope_freqs.weight") continue;  // said by config.json
+    if (is_rope_tensor(tensor.name)) continue;  // said by config.json
     const auto name = gguf_to_hf_name(*family, tensor.name, [&](std::string_view other) {
       return checkpoint_->find(other) != nullptr;
     });
@@ -96,7 +97,10 @@ std::vector<TensorInfo> ModelSource::as_transformers(const TensorInfo& tensor,
   const NameRule& rule = *name.rule;
   std::vector<TensorInfo> out(1, tensor);
   out[0].name = name.name;
-  if (rule.row && tensor.shape.size() == 1) out[0].shape.insert(out[0].shape.begin(), 1);
+  if (rule.shape == HfShape::kRow && tensor.shape.size() == 1)
+    out[0].shape.insert(out[0].shape.begin(), 1);
+  if (rule.shape == HfShape::kChannels && tensor.shape.size() == 2)
+    out[0].shape.insert(out[0].shape.begin() + 1, 1);
   if (rule.rows == RowOrder::kTransposed && tensor.shape.size() == 2)
     std::swap(out[0].shape[0], out[0].shape[1]);
   if (!rule.stacked()) return out;
@@ -123,7 +127,7 @@ std::vector<TensorInfo> ModelSource::as_transformers(const TensorInfo& tensor,
 /// How a GGUF tensor lies; kInput where its rows are not those of the model's heads.
 ModelSource::Place ModelSource::place_of(const TensorInfo& tensor, const NameRule& rule,
                                          const GgufSizes& sizes) const {
-  Place place{.minus = rule.plus};
+  Place place{.values = rule.values};
   const std::int64_t rows = tensor.shape.empty() ? 0 : tensor.shape[0];
   std::int64_t expected = rows;
   if (rule.rows == RowOrder::kQueryHeads || rule.rows == RowOrder::kKeyHeads) {
@@ -169,8 +173,8 @@ void ModelSource::read_range(const TensorInfo& tensor, std::uint64_t begin,
   const std::uint64_t total = tensor.elements();
   if (own.order == RowOrder::kSame) {
     decode_elements(tensor.dtype, data, total, begin, out);
-    if (own.minus == 0) return;
-    for (float& value : out) value -= own.minus;
+    if (own.values == ValueMap::kSame) return;
+    for (float& value : out) value = hf_value(own.values, value);
     return;
   }
   const std::uint64_t width = rows_of(*find(tensor.name)).width;

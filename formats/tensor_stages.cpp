@@ -154,15 +154,16 @@ OutputTensor transpose_matrix(OutputTensor tensor) {
   });
 }
 
-OutputTensor add_to_values(OutputTensor tensor, float value) {
+OutputTensor change_values(OutputTensor tensor, std::function<float(float)> change) {
   if (tensor.dtype != DType::kF32)
-    fail(ErrorKind::kInternal, "model", "expected float32 to add to: " + tensor.name);
-  return changed_whole(std::move(tensor), [value](Bytes in, std::span<std::byte> out) {
-    std::vector<float> values(in.size() / sizeof(float));
-    decode_f32(DType::kF32, in, values);
-    for (float& each : values) each += value;
-    std::ranges::copy(std::as_bytes(std::span(values)), out.begin());
-  });
+    fail(ErrorKind::kInternal, "model", "expected float32 to change: " + tensor.name);
+  return changed_whole(std::move(tensor),
+                       [change = std::move(change)](Bytes in, std::span<std::byte> out) {
+                         std::vector<float> values(in.size() / sizeof(float));
+                         decode_f32(DType::kF32, in, values);
+                         std::ranges::transform(values, values.begin(), change);
+                         std::ranges::copy(std::as_bytes(std::span(values)), out.begin());
+                       });
 }
 
 OutputTensor stack_tensors(std::vector<OutputTensor> parts) {

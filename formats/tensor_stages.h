@@ -23,8 +23,8 @@ inline constexpr std::uint64_t kStageBytes = 16ULL << 20;
 /// A matrix of a plain dtype with rows and columns exchanged; the whole of it is held.
 [[nodiscard]] OutputTensor transpose_matrix(OutputTensor tensor);
 
-/// float32 values plus `value`.
-[[nodiscard]] OutputTensor add_to_values(OutputTensor tensor, float value);
+/// `change` of every float32 value.
+[[nodiscard]] OutputTensor change_values(OutputTensor tensor, std::function<float(float)> change);
 
 /// [parts, ...] of tensors with one shape and dtype; named as the first.
 [[nodiscard]] OutputTensor stack_tensors(std::vector<OutputTensor> parts);

@@ -41,6 +41,10 @@ std::uint64_t held_bytes(const MergePlan& plan, const PlannedTensor& tensor,
 bool may_overlap(std::uint64_t before, std::uint64_t held, const ShardLimits& limits) {
   return before + held <= resident_limit(limits);
 }
+/// What may wait for the disk while statistics are collected.
+std::uint64_t written_ahead(const ShardLimits& limits) {
+  return std::max(StreamFile::kMemory, limits.memory / 16);
+}
 /// What the statistics passes of one tensor may keep.
 std::uint64_t scratch_limit(const ShardLimits& limits) { return limits.memory / 16; }
 
@@ -174,8 +178,9 @@ std::size_t slots_of(const ShardLimits& limits) {
   return std::clamp<std::size_t>(limits.memory / 4 / kSlot, 1, threads + 2);
 }
 
+/// `outermost`: nothing else of the process works in the pool.
 void run_stream(const MergePlan& plan, std::vector<const PlannedTensor*> tensors,
-                const ShardLimits& limits, const std::function<void(Bytes)>& emit) {
+                const ShardLimits& limits, bool outermost, const std::function<void(Bytes)>& emit) {
   Stream stream(plan, std::move(tensors), limits);
   const std::size_t slots = slots_of(limits);
   std::vector<std::vector<std::byte>> buffers(slots);
@@ -188,7 +193,8 @@ void run_stream(const MergePlan& plan, std::vector<const PlannedTensor*> tensors
              check_interrupted();
              emit(buffers[slot]);
              stream.finish(i);
-           }});
+           },
+       .helps = outermost});
 }
 
 /// Memory of a method that holds whole tensors: deltas and what is made of them, in float64, beside
@@ -219,7 +225,7 @@ WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTe
   std::vector<const PlannedTensor*> ordered;
   for (const OutputTensor& output : outputs) ordered.push_back(by_name.at(output.name));
 
-  StreamFile file(path);
+  StreamFile file(path, written_ahead(limits));
   file.reserve(total);
   Sha256 hash;
   const auto put = [&](Bytes bytes) {
@@ -227,7 +233,7 @@ WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTe
     file.write(bytes);
   };
   put(std::as_bytes(std::span(header)));
-  run_stream(plan, ordered, limits, [&](Bytes bytes) {
+  run_stream(plan, ordered, limits, true, [&](Bytes bytes) {
     put(bytes);
     progress.advance(bytes.size());
   });
@@ -237,7 +243,7 @@ WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTe
 
 void emit_tensor(const MergePlan& plan, const PlannedTensor& tensor, const ShardLimits& limits,
                  const std::function<void(Bytes)>& emit) {
-  run_stream(plan, {&tensor}, limits, emit);
+  run_stream(plan, {&tensor}, limits, false, emit);
 }
 
 void check_memory(const MergePlan& plan, const ShardLimits& limits) {
@@ -269,7 +275,7 @@ std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) 
     largest = std::max(largest, whole_memory(plan, tensor));
     before = held;
   }
-  return kFixed + StreamFile::kMemory + largest;
+  return kFixed + written_ahead(limits) + largest;
 }
 
 }  // namespace lancet

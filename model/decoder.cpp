@@ -10,6 +10,9 @@
 #include "model/attention.h"
 #include "model/decoder_parts.h"
 #include "model/decoder_pass.h"
+#include "model/embedding_adapted.h"
+#include "model/linear_adapted.h"
+#include "model/lora.h"
 #include "model/residual.h"
 
 namespace lancet {
@@ -98,9 +101,11 @@ at::Tensor Decoder::embed(const at::Tensor& ids) const {
                std::to_string(id[i]) + " at position " + std::to_string(i));
     }
   }
-  at::Tensor rows = ends_->embed != nullptr ? gather_rows(*ends_->embed, cpu)
-                    : device_.is_cpu()      ? gather_rows(embed_, cpu)
-                                            : at::embedding(embed_, cpu.to(device_));
+  const Linear& table = ends_->embed;
+  at::Tensor rows = table.packed != nullptr ? gather_rows(*table.packed, cpu)
+                    : device_.is_cpu()      ? gather_rows(table.weight, cpu)
+                                            : at::embedding(table.weight, cpu.to(device_));
+  if (is_adapted(table)) rows = adapt_embedded(table, rows, cpu);
   if (spec_->embed_scale != 1) rows = rows * spec_->embed_scale;
   if (ends_->project_in.weight.defined()) rows = apply_linear(ends_->project_in, rows);
   return ends_->embed_norm.weight.defined() ? apply_norm(ends_->embed_norm, rows) : rows;
@@ -208,8 +213,14 @@ at::Tensor Decoder::head(const at::Tensor& hidden) const { return logits(final_n
 
 const Linear& Decoder::head_linear() const noexcept { return ends_->head; }
 
-at::Tensor Decoder::logits(const at::Tensor& normed) const {
-  at::Tensor logits = apply_linear(ends_->head, normed).to(at::kFloat);
+at::Tensor Decoder::logits(const at::Tensor& normed, std::int64_t first_row) const {
+  Linear head = ends_->head;
+  if (first_row > 0 && is_adapted(head) && head.low_rank->drops()) {
+    auto later = std::make_shared<LowRank>(*head.low_rank);
+    later->first_row = first_row;
+    head.low_rank = std::move(later);
+  }
+  at::Tensor logits = apply_linear(head, normed).to(at::kFloat);
   if (spec_->logit_scale != 1) logits = logits * spec_->logit_scale;
   if (spec_->logit_softcap != 0)
     logits = at::tanh(logits / spec_->logit_softcap) * spec_->logit_softcap;

@@ -106,7 +106,7 @@ class Decoder {
   [[nodiscard]] at::TensorOptions options() const noexcept;  ///< dtype and device of activations
 
   /// ids int64 [batch, tokens] -> [batch, tokens, d_model]. Ids outside the vocabulary are
-  /// Error(kInput).
+  /// Error(kInput). Differentiable with respect to a low-rank part of the embeddings.
   [[nodiscard]] at::Tensor embed(const at::Tensor& ids) const;
   /// Blocks [first, last): hidden states entering block `first` -> leaving block `last - 1`. What
   /// enters block 0 is embed()'s result; a pass that begins there adds learned positions to it.
@@ -119,8 +119,9 @@ class Decoder {
   /// What the head multiplies: the final norm (and, where the family has it, projection) alone.
   [[nodiscard]] at::Tensor final_norm(const at::Tensor& hidden) const;
   /// What follows the final norm: [..., d_model] -> float32 logits. head(x) is
-  /// logits(final_norm(x)).
-  [[nodiscard]] at::Tensor logits(const at::Tensor& normed) const;
+  /// logits(final_norm(x)). `first_row`: the number of the first row among those of a pass, for the
+  /// masks of a low-rank part's dropout.
+  [[nodiscard]] at::Tensor logits(const at::Tensor& normed, std::int64_t first_row = 0) const;
   /// The head's matrix and bias; scale, softcap and masked ids of the spec come on top of it.
   [[nodiscard]] const Linear& head_linear() const noexcept;
   /// Log probability and rank of targets[i] after hidden[i], hidden [count, d_model] leaving the
@@ -150,7 +151,8 @@ class Decoder {
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
   [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
-  /// The same model with these low-rank parts on its linear layers, instead of any it had.
+  /// The same model with these low-rank parts on its linear layers, embeddings and head, instead of
+  /// any it had.
   /// kInternal where one has no layer or does not fit.
   [[nodiscard]] Decoder with_low_rank(LoraParts parts) const;
   /// The same model that never says these ids, in place of those of its spec.
@@ -178,7 +180,6 @@ class Decoder {
   std::shared_ptr<const std::vector<std::vector<std::shared_ptr<const PackedMatrix>>>> ahead_;
   LoraParts low_rank_;
   std::vector<std::shared_ptr<const Block>> blocks_;
-  at::Tensor embed_;
   std::shared_ptr<const Ends> ends_;
   std::shared_ptr<const std::vector<RopeCache>> ropes_;
 };

@@ -38,8 +38,9 @@ class Views {
     return out;
   }
   [[nodiscard]] Linear table(const std::string& name) const {
-    return {get(name, ".weight"), get(name, ".bias"), MatrixLayout::kOutIn, nullptr,
-            packed(name + ".weight")};
+    const auto at = low_rank_.find(name);
+    return {get(name, ".weight"), get(name, ".bias"), MatrixLayout::kOutIn,
+            at == low_rank_.end() ? nullptr : at->second, packed(name + ".weight")};
   }
   /// Null where the weight is a tensor.
   [[nodiscard]] std::shared_ptr<const PackedMatrix> packed(const std::string& name) const {
@@ -236,12 +237,12 @@ void Decoder::bind() {
     }
     blocks_.push_back(std::make_shared<const Block>(std::move(block)));
   }
-  embed_ = views.get(names.embed, ".weight");
+  Linear embed = views.table(names.embed);
+  embed.layout = MatrixLayout::kInOut;
   Linear head = views.table(names.head);
-  const auto embed = views.packed(names.embed + ".weight");
   if (spec_->tied_head) {
-    head.weight = embed_;
-    head.packed = embed;
+    head.weight = embed.weight;
+    head.packed = embed.packed;
   }
   at::Tensor masked;
   if (!spec_->masked_ids.empty()) masked = at::zeros({spec_->vocab}, at::kBool);

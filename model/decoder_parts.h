@@ -58,7 +58,7 @@ struct Decoder::Block {
 
 /// What stands before the first block and behind the last one.
 struct Decoder::Ends {
-  std::shared_ptr<const PackedMatrix> embed;  ///< where it is in a file
+  Linear embed;  ///< the token table, as kInOut
   at::Tensor positions;
   Norm embed_norm, final_norm;
   Linear project_in, project_out, head;

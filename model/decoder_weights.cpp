@@ -136,14 +136,14 @@ Decoder Decoder::with_low_rank(LoraParts parts) const {
   Decoder out = *this;
   out.low_rank_ = std::move(parts);
   std::size_t fitting = 0;
-  for (const LinearModule& module : linear_modules(*spec_)) {
+  for (const LinearModule& module : adaptable_modules(*spec_)) {
     const auto at = out.low_rank_.find(module.name);
     if (at == out.low_rank_.end()) continue;
     const LowRank& part = *at->second;
     fitting += part.a.size(1) == module.d_in && part.b.size(0) == module.d_out ? 1U : 0U;
   }
   if (fitting != out.low_rank_.size())
-    fail(ErrorKind::kInternal, "model", "a low-rank part fits no linear layer");
+    fail(ErrorKind::kInternal, "model", "a low-rank part fits no layer");
   out.bind();
   return out;
 }

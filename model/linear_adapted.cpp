@@ -26,31 +26,6 @@ at::Tensor empty(std::int64_t rows, std::int64_t columns) {
   return at::empty({rows, columns}, at::kFloat);
 }
 
-/// The transpose of x [rows, columns], times `scale`.
-at::Tensor turned(const at::Tensor& x, double scale = 1) {
-  const std::int64_t rows = x.size(0), columns = x.size(1);
-  const at::Tensor out = empty(columns, rows);
-  const auto* from = x.const_data_ptr<float>();
-  auto* to = out.mutable_data_ptr<float>();
-  const auto by = static_cast<float>(scale);
-  intraop_chunks(rows, kGrain / columns + 1, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t c = 0; c < columns; ++c) {
-      for (std::int64_t r = begin; r < end; ++r) to[c * rows + r] = from[r * columns + c] * by;
-    }
-  });
-  return out;
-}
-
-/// x times `scale`.
-at::Tensor scaled(const at::Tensor& x, double scale) {
-  const at::Tensor out = empty(x.size(0), x.size(1));
-  const auto* from = x.const_data_ptr<float>();
-  auto* to = out.mutable_data_ptr<float>();
-  const auto by = static_cast<float>(scale);
-  for (std::int64_t i = 0; i < x.numel(); ++i) to[i] = from[i] * by;
-  return out;
-}
-
 /// Whether a merged weight pays. Making it twice reads and writes four times the matrix, what it
 /// spares is outputs and input gradients that are read and written once more.
 bool merges(const Linear& layer, std::int64_t rows) {
@@ -290,13 +265,36 @@ at::Tensor apply_scaled_dropped(const Linear& layer, const at::Tensor& x) {
   auto undropped = std::make_shared<LowRank>(part);
   undropped->dropout = 0;
   Linear inner{layer.weight, {}, layer.layout, undropped, layer.packed};
-  const at::Tensor scaled =
+  const at::Tensor through =
       scale_rows(apply_low_rank({&inner, 1}, kept)[0], part, weight_norms(layer), {});
   return apply_linear({layer.weight, layer.bias, layer.layout, nullptr, layer.packed}, x - kept) +
-         scaled;
+         through;
 }
 
 }  // namespace
+
+at::Tensor turned(const at::Tensor& x, double scale) {
+  const std::int64_t rows = x.size(0), columns = x.size(1);
+  const at::Tensor out = empty(columns, rows);
+  const auto* from = x.const_data_ptr<float>();
+  auto* to = out.mutable_data_ptr<float>();
+  const auto by = static_cast<float>(scale);
+  intraop_chunks(rows, kGrain / columns + 1, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t c = 0; c < columns; ++c) {
+      for (std::int64_t r = begin; r < end; ++r) to[c * rows + r] = from[r * columns + c] * by;
+    }
+  });
+  return out;
+}
+
+at::Tensor scaled(const at::Tensor& x, double scale) {
+  const at::Tensor out = empty(x.size(0), x.size(1));
+  const auto* from = x.const_data_ptr<float>();
+  auto* to = out.mutable_data_ptr<float>();
+  const auto by = static_cast<float>(scale);
+  for (std::int64_t i = 0; i < x.numel(); ++i) to[i] = from[i] * by;
+  return out;
+}
 
 bool is_adapted(const Linear& layer) {
   return layer.low_rank != nullptr && layer.low_rank->state->enabled;

@@ -15,11 +15,17 @@ namespace {
 
 constexpr std::int64_t kGrain = 16384;  ///< elements of one parallel chunk
 
+std::span<float> values_of(const at::Tensor& tensor) {
+  return {tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
+}
+
+/// Of embeddings A begins at zero and B is normal (PEFT's, as torch's own embeddings begin).
 at::Tensor first_a(const LinearModule& module, std::int64_t rank, LoraInit init,
                    std::uint64_t seed) {
+  if (module.embedding) return at::zeros({rank, module.d_in}, at::kFloat);
   at::Tensor a = at::empty({rank, module.d_in}, at::kFloat);
   const Random random(seed, "lora_A " + module.name);
-  const std::span<float> values(a.mutable_data_ptr<float>(), static_cast<std::size_t>(a.numel()));
+  const std::span<float> values = values_of(a);
   const bool uniform = init == LoraInit::kKaiming;
   uniform ? random.fill_uniform(0, values) : random.fill_normal(0, values);
   const double bound = 1 / std::sqrt(static_cast<double>(module.d_in));
@@ -27,6 +33,12 @@ at::Tensor first_a(const LinearModule& module, std::int64_t rank, LoraInit init,
   const auto shift = static_cast<float>(uniform ? -bound : 0);
   for (float& value : values) value = value * scale + shift;
   return a;
+}
+
+at::Tensor first_b(const LinearModule& module, std::int64_t rank, std::uint64_t seed) {
+  at::Tensor b = at::zeros({module.d_out, rank}, at::kFloat);
+  if (module.embedding) Random(seed, "lora_B " + module.name).fill_normal(0, values_of(b));
+  return b;
 }
 
 at::Tensor stored_matrix(const Adapter& adapter, const TensorInfo& info) {
@@ -43,18 +55,17 @@ at::Tensor stored_matrix(const Adapter& adapter, const TensorInfo& info) {
 }
 
 void check_continuable(const Adapter& adapter) {
-  if (!adapter.saved().empty())
-    refuse(adapter,
-           "expected low-rank factors alone, found the whole tensor '" +
-               printable(adapter.saved()[0].name) + "'",
-           "MODEL+ADAPTER folds the adapter into the base and trains a new one");
-  for (const LoraModule& module : adapter.modules()) {
-    if (module.kind == LoraModule::Kind::kEmbedding)
-      refuse(adapter,
-             fmt::format("expected LoRA on linear layers, found an embedding in '{}'",
-                         printable(module.name)),
-             "MODEL+ADAPTER folds the adapter into the base and trains a new one");
+  const char* const fold = "MODEL+ADAPTER folds the adapter into the base and trains a new one";
+  for (const SavedTensor& saved : adapter.saved()) {
+    if (saved.of_base) continue;
+    refuse(
+        adapter,
+        "expected low-rank factors alone, found the whole tensor '" + printable(saved.name) + "'",
+        fold);
   }
+  if (json_bool(adapter.config(), "ensure_weight_tying", "adapter_config.json", false))
+    refuse(adapter, "expected factors of their own, found some that are tied (ensure_weight_tying)",
+           fold);
 }
 
 }  // namespace
@@ -66,9 +77,10 @@ at::Tensor dropout_mask(const LowRank& part, std::int64_t rows) {
                       static_cast<std::uint32_t>(part.state->draw));
   const auto p = static_cast<float>(part.dropout);
   const auto kept = static_cast<float>(1 / (1 - part.dropout));
+  const std::int64_t before = part.first_row * part.a.size(1);
   intraop_chunks(mask.numel(), kGrain, [&, to](std::int64_t begin, std::int64_t end) {
     const std::span<float> values(to + begin, static_cast<std::size_t>(end - begin));
-    random.fill_uniform(static_cast<std::uint64_t>(begin), values);
+    random.fill_uniform(static_cast<std::uint64_t>(before + begin), values);
     for (float& value : values) value = value < p ? 0.0F : kept;
   });
   return mask;
@@ -83,7 +95,7 @@ LoraAdapter::LoraAdapter(const DecoderSpec& spec, const LoraSettings& settings, 
   const std::vector<LoraTarget> targets = lora_targets(spec, settings);
   for (const LoraTarget& each : targets) {
     add(each.module, first_a(each.module, each.rank, settings.init, seed),
-        at::zeros({each.module.d_out, each.rank}, at::kFloat), each.scale,
+        first_b(each.module, each.rank, seed), each.scale,
         settings.dora ? at::ones({each.module.d_out}, at::kFloat) : at::Tensor());
   }
   config_ = lora_config(spec, settings, targets);
@@ -100,9 +112,10 @@ LoraAdapter::LoraAdapter(const DecoderSpec& spec, const Adapter& stored,
     fail(ErrorKind::kUsage, "lora",
          fmt::format("expected a dropout from 0 to below 1, found {}", dropout_));
   std::size_t found = 0;
-  for (const LinearModule& module : linear_modules(spec)) {
+  for (const LinearModule& module : adaptable_modules(spec)) {
     for (const LoraModule& own : stored.modules()) {
       if (own.name != prefix_ + module.name && own.name != module.name) continue;
+      if (module.embedding != (own.kind == LoraModule::Kind::kEmbedding)) continue;
       ++found;
       if (own.a->shape[1] != module.d_in || own.b->shape[0] != module.d_out)
         refuse(
@@ -118,8 +131,7 @@ LoraAdapter::LoraAdapter(const DecoderSpec& spec, const Adapter& stored,
   }
   if (found != stored.modules().size())
     refuse(stored,
-           fmt::format("expected linear layers of the model, found {} modules of which it "
-                       "has {}",
+           fmt::format("expected layers of the model, found {} modules of which it has {}",
                        stored.modules().size(), found),
            "the adapter was made for another model");
   config_["lora_dropout"] = dropout_;
@@ -137,9 +149,13 @@ void LoraAdapter::add(const LinearModule& module, at::Tensor a, at::Tensor b, do
                                                      .b = std::move(b),
                                                      .magnitude = std::move(magnitude),
                                                      .scale = scale,
-                                                     .dropout = dropout_,
+                                                     .dropout = module.embedding ? 0 : dropout_,
                                                      .seed = seed_,
-                                                     .state = state_}));
+                                                     .state = state_,
+                                                     .tensor = module.tensor,
+                                                     .layout = module.layout,
+                                                     .embedding = module.embedding,
+                                                     .head = module.head}));
 }
 
 at::Tensor LowRank::all_a() const { return a0.defined() ? at::cat({a.detach(), a0}) : a.detach(); }

@@ -27,7 +27,8 @@ struct LoraSwitch {
 };
 
 /// The low-rank part of one stored matrix, a LoRA on the stored module also where it holds several
-/// (qkv, gate_up) or lies as [d_in, d_out].
+/// (qkv, gate_up) or lies as [d_in, d_out]. The embeddings are a layer that reads tokens as they
+/// are: d_in is the vocabulary, the matrix lies as [d_in, d_out], and nothing is dropped.
 struct LowRank {
   std::string module;     ///< "model.layers.0.self_attn.q_proj"
   at::Tensor a;           ///< float32 [rank, d_in], a leaf of the graph
@@ -41,6 +42,10 @@ struct LowRank {
   double dropout = 0;      ///< of the input, in [0, 1)
   std::uint64_t seed = 0;  ///< of the masks, with `module` and the switch's draw
   std::shared_ptr<const LoraSwitch> state;
+  std::string tensor = {};  ///< the stored matrix; of a tied head the embeddings' one
+  MatrixLayout layout = MatrixLayout::kOutIn;  ///< of it
+  bool embedding = false, head = false;        ///< neither: a layer of a block
+  std::int64_t first_row = 0;                  ///< which row of the masks the first input has
 
   [[nodiscard]] bool drops() const { return dropout > 0 && state->draw >= 0; }
   /// With what is taken off: A over a0, and B beside -b0. No gradient.
@@ -52,19 +57,23 @@ struct LowRank {
 class Decoder;
 
 /// Mask times 1 / (1 - p) for the current draw, float32 [rows, d_in]: element i of row r is element
-/// r * d_in + i of the random stream, whatever the thread count.
+/// (first_row + r) * d_in + i of the random stream, whatever the thread count.
 [[nodiscard]] at::Tensor dropout_mask(const LowRank& part, std::int64_t rows);
 
-/// A linear layer that can have a low-rank part.
+/// A layer that can have a low-rank part.
 struct LinearModule {
-  std::string name;  ///< as the Decoder's weights are named, without ".weight"
-  std::int64_t layer = 0;
+  std::string name;        ///< as the Decoder's weights are named, without ".weight"
+  std::int64_t layer = 0;  ///< -1: embeddings, head
   std::int64_t d_in = 0, d_out = 0;
   MatrixLayout layout = MatrixLayout::kOutIn;
   bool expert = false;  ///< one of routed experts
+  bool embedding = false, head = false;
+  std::string tensor = {};  ///< the stored matrix; of a tied head the embeddings' one
 };
 /// Those of the blocks, in the order of the pass. Stacked experts are no modules.
 [[nodiscard]] std::vector<LinearModule> linear_modules(const DecoderSpec& spec);
+/// The same between embeddings and head: all that a LoRA can be put on.
+[[nodiscard]] std::vector<LinearModule> adaptable_modules(const DecoderSpec& spec);
 /// What stands before every module's name in transformers but not in this checkpoint's names.
 [[nodiscard]] std::string missing_prefix(const DecoderSpec& spec);
 
@@ -73,7 +82,8 @@ class LoraAdapter {
   /// New values. kUsage where a setting is out of range or a target, layer or pattern fits nothing.
   LoraAdapter(const DecoderSpec& spec, const LoraSettings& settings, std::uint64_t seed);
   /// The values, ranks and scales of an adapter on disk, to be trained on. kMismatch for what
-  /// training cannot continue (DoRA, embeddings, whole tensors) and for modules that do not fit.
+  /// training cannot continue (whole tensors, factors that are tied to others) and for modules that
+  /// do not fit. Copies of the base's own embeddings, which PEFT lays beside factors, are not read.
   /// `dropout` instead of the stored one.
   LoraAdapter(const DecoderSpec& spec, const Adapter& stored, std::optional<double> dropout,
               std::uint64_t seed);
@@ -97,7 +107,9 @@ class LoraAdapter {
   /// What adapter_config.json says, without base_model_name_or_path.
   [[nodiscard]] const Json& config() const noexcept { return config_; }
   /// The module's name in an adapter: with the prefix that some checkpoints leave out.
-  [[nodiscard]] std::string file_name(const LowRank& part) const { return prefix_ + part.module; }
+  [[nodiscard]] std::string file_name(const LowRank& part) const {
+    return part.head ? part.module : prefix_ + part.module;
+  }
 
  private:
   void add(const LinearModule& module, at::Tensor a, at::Tensor b, double scale,

@@ -66,8 +66,8 @@ Factors olora(const at::Tensor& w, const LowRank& part) {
 
 /// The base's matrix as [d_out, d_in], float32.
 at::Tensor matrix_of(const Decoder& base, const LowRank& part) {
-  const at::Tensor stored = base.matrix(part.module + ".weight");
-  return base.spec().layout == MatrixLayout::kOutIn ? stored : stored.t();
+  const at::Tensor stored = base.matrix(part.tensor);
+  return part.layout == MatrixLayout::kOutIn ? stored : stored.t();
 }
 
 }  // namespace

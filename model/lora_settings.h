@@ -23,10 +23,10 @@ enum class LoraInit { kKaiming, kGaussian, kPissa, kOlora };
 
 struct LoraSettings {
   /// Names that a module is or ends in after a dot; one expression that its whole name matches
-  /// where `expression` is set; {"all-linear"}: all but experts and the head.
+  /// where `expression` is set; {"all-linear"}: all but experts, embeddings and head.
   std::vector<std::string> targets{"all-linear"};
   bool expression = false;
-  std::vector<std::int64_t> layers;  ///< only these; empty = all
+  std::vector<std::int64_t> layers;  ///< of the blocks, only these; empty = all
   std::int64_t rank = 16;            ///< >= 1
   double alpha = 32;                 ///< > 0
   double dropout = 0;                ///< [0, 1)
@@ -40,7 +40,7 @@ struct LoraSettings {
   /// pissa_niter_N), for matrices whose decomposition takes too long.
   std::int64_t pissa_iterations = 0;
   /// Direction and magnitude apart (DoRA, arXiv:2402.09353): each row of W + scale B A is brought
-  /// to a learned length. Not beside kPissa and kOlora.
+  /// to a learned length (of embeddings each column, as PEFT has it). Not beside kPissa and kOlora.
   bool dora = false;
 };
 

@@ -32,6 +32,10 @@ bool checked(const std::string& expression, const Test& test) {
   }
 }
 
+bool begins_from_base(const LoraSettings& s) {
+  return s.init == LoraInit::kPissa || s.init == LoraInit::kOlora;
+}
+
 void check_ranges(const DecoderSpec& spec, const LoraSettings& s) {
   const auto rank = [](std::int64_t r) {
     if (r < 1 || r > kMaxRank)
@@ -51,12 +55,17 @@ void check_ranges(const DecoderSpec& spec, const LoraSettings& s) {
     if (layer < 0 || layer >= spec.layers)
       refuse(fmt::format("expected layers from 0 to {}, found {}", spec.layers - 1, layer));
   }
-  const bool from_base = s.init == LoraInit::kPissa || s.init == LoraInit::kOlora;
-  if (s.dora && from_base) refuse("expected DoRA or a decomposition of the base, found both");
+  if (s.dora && begins_from_base(s))
+    refuse("expected DoRA or a decomposition of the base, found both");
   if (s.pissa_iterations < 0 || s.pissa_iterations > 1000)
     refuse(fmt::format("expected pissa_niter_ from 1 to 1000, found {}", s.pissa_iterations));
   if (s.targets.empty() || (s.expression && s.targets.size() != 1))
     refuse("expected target modules: names, one expression, or all-linear");
+}
+
+/// The head stands beside what the prefix names.
+std::string peft_name(const std::string& prefix, const LinearModule& module) {
+  return module.head ? module.name : prefix + module.name;
 }
 
 /// The modules that `target` means.
@@ -64,8 +73,9 @@ std::vector<bool> chosen_by(const std::string& target, bool expression,
                             const std::vector<LinearModule>& modules, const std::string& prefix) {
   std::vector<bool> out;
   for (const LinearModule& module : modules) {
-    const std::string name = prefix + module.name;
-    out.push_back(target == "all-linear" && !expression ? !module.expert
+    const std::string name = peft_name(prefix, module);
+    const bool of_block = !module.expert && !module.embedding && !module.head;
+    out.push_back(target == "all-linear" && !expression ? of_block
                   : expression ? checked(target, [&] { return matches_module(target, name); })
                                : names_module(target, name));
   }
@@ -74,20 +84,14 @@ std::vector<bool> chosen_by(const std::string& target, bool expression,
 
 std::string last_name(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 
-[[noreturn]] void refuse_target(const std::string& target, const DecoderSpec& spec,
+[[noreturn]] void refuse_target(const std::string& target,
                                 const std::vector<LinearModule>& modules) {
   const std::string name = last_name(target);
-  if (name == last_name(spec.names.head) || name == last_name(spec.names.embed))
-    refuse(
-        fmt::format("'{}': the head and the embeddings are not trained, only linear layers of "
-                    "the blocks",
-                    printable(target)));
   std::set<std::string> names;
   for (const LinearModule& module : modules) names.insert(last_name(module.name));
   std::vector<std::string_view> known(names.begin(), names.end());
   const std::string guess = did_you_mean(name, known);
-  refuse(fmt::format("expected linear layers of the model, found none that '{}' names",
-                     printable(target)),
+  refuse(fmt::format("expected layers of the model, found none that '{}' names", printable(target)),
          guess.empty() ? fmt::format("it has {}", fmt::join(known, ", ")) : guess);
 }
 
@@ -122,10 +126,10 @@ std::set<std::string> written_targets(const DecoderSpec& spec,
   std::set<std::string> shorts, whole;
   for (const LoraTarget& each : targets) {
     shorts.insert(last_name(each.module.name));
-    whole.insert(prefix + each.module.name);
+    whole.insert(peft_name(prefix, each.module));
   }
-  for (const LinearModule& module : linear_modules(spec)) {
-    if (shorts.contains(last_name(module.name)) && !whole.contains(prefix + module.name))
+  for (const LinearModule& module : adaptable_modules(spec)) {
+    if (shorts.contains(last_name(module.name)) && !whole.contains(peft_name(prefix, module)))
       return whole;
   }
   return shorts;
@@ -197,9 +201,21 @@ std::vector<LinearModule> linear_modules(const DecoderSpec& spec) {
       const MatrixLayout layout = spec.layout;
       const bool out_in = layout == MatrixLayout::kOutIn;
       out.push_back({name, layer, tensor.shape[out_in ? 1 : 0], tensor.shape[out_in ? 0 : 1],
-                     layout, expert});
+                     layout, expert, false, false, tensor.name});
     }
   }
+  return out;
+}
+
+std::vector<LinearModule> adaptable_modules(const DecoderSpec& spec) {
+  const NameSpec& n = spec.names;
+  const std::int64_t width = spec.d_embed == 0 ? spec.d_model : spec.d_embed;
+  const std::string table = n.embed + ".weight";
+  std::vector<LinearModule> out{
+      {n.embed, -1, spec.vocab, width, MatrixLayout::kInOut, false, true, false, table}};
+  for (LinearModule& module : linear_modules(spec)) out.push_back(std::move(module));
+  out.push_back({n.head, -1, width, spec.vocab, MatrixLayout::kOutIn, false, false, true,
+                 spec.tied_head ? table : n.head + ".weight"});
   return out;
 }
 
@@ -214,12 +230,12 @@ std::string missing_prefix(const DecoderSpec& spec) {
 
 std::vector<LoraTarget> lora_targets(const DecoderSpec& spec, const LoraSettings& settings) {
   check_ranges(spec, settings);
-  const std::vector<LinearModule> modules = linear_modules(spec);
+  const std::vector<LinearModule> modules = adaptable_modules(spec);
   const std::string prefix = missing_prefix(spec);
   std::vector<bool> chosen(modules.size(), false);
   for (const std::string& target : settings.targets) {
     const auto own = chosen_by(target, settings.expression, modules, prefix);
-    if (std::ranges::find(own, true) == own.end()) refuse_target(target, spec, modules);
+    if (std::ranges::find(own, true) == own.end()) refuse_target(target, modules);
     for (std::size_t i = 0; i < own.size(); ++i) chosen[i] = chosen[i] || own[i];
   }
   std::vector<LoraTarget> out;
@@ -228,9 +244,14 @@ std::vector<LoraTarget> lora_targets(const DecoderSpec& spec, const LoraSettings
   for (std::size_t i = 0; i < modules.size(); ++i) {
     const LinearModule& module = modules[i];
     const auto& layers = settings.layers;
-    if (!chosen[i] || (!layers.empty() && std::ranges::find(layers, module.layer) == layers.end()))
-      continue;
-    const std::string name = prefix + module.name;
+    const bool other_layer = module.layer >= 0 && !layers.empty() &&
+                             std::ranges::find(layers, module.layer) == layers.end();
+    if (!chosen[i] || other_layer) continue;
+    if (module.embedding && begins_from_base(settings))
+      refuse(fmt::format("'{}': embeddings cannot begin as a decomposition of the base",
+                         printable(module.name)),
+             "kaiming or gaussian; or train the embeddings in an adapter of their own");
+    const std::string name = peft_name(prefix, module);
     const std::int64_t rank = from_patterns(settings.rank_pattern, name, settings.rank, ranks_used);
     const double alpha = from_patterns(settings.alpha_pattern, name, settings.alpha, alphas_used);
     const auto r = static_cast<double>(rank);

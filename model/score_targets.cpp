@@ -11,6 +11,7 @@
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/kernels/gemm.h"
+#include "model/linear_adapted.h"
 #include "model/rowwise.h"
 
 namespace lancet {
@@ -119,7 +120,7 @@ std::vector<TargetScore> Decoder::score_targets(const at::Tensor& hidden,
   }
   std::vector<TargetScore> out(targets.size());
   const bool plain = spec_->logit_softcap == 0 && spec_->logit_scale == 1 && !spec_->head_bias &&
-                     spec_->masked_ids.empty();
+                     spec_->masked_ids.empty() && !is_adapted(ends_->head);
   const bool native = is_native(hidden) && plain;
   const at::Tensor normed = native ? final_norm(hidden).contiguous() : at::Tensor();
   const auto block = [&](std::int64_t index) {

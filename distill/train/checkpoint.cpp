@@ -127,15 +127,16 @@ AdapterFile adapter_file(const LoraAdapter& adapter, const fs::path& base) {
   out.base = base.string();
   out.config = adapter.config();
   for (const auto& part : adapter.parts()) {
-    out.modules.push_back({.module = adapter.file_name(*part),
-                           .kind = LoraModule::Kind::kLinear,
-                           .rank = part->all_rank(),
-                           .d_in = part->a.size(1),
-                           .d_out = part->b.size(0),
-                           .a = values_of(part->all_a()),
-                           .b = values_of(part->all_b()),
-                           .magnitude = part->magnitude.defined() ? values_of(part->magnitude)
-                                                                  : std::vector<float>()});
+    out.modules.push_back(
+        {.module = adapter.file_name(*part),
+         .kind = part->embedding ? LoraModule::Kind::kEmbedding : LoraModule::Kind::kLinear,
+         .rank = part->all_rank(),
+         .d_in = part->a.size(1),
+         .d_out = part->b.size(0),
+         .a = values_of(part->all_a()),
+         .b = values_of(part->all_b()),
+         .magnitude =
+             part->magnitude.defined() ? values_of(part->magnitude) : std::vector<float>()});
   }
   if (adapter.parts().front()->a0.defined()) double_ranks(out.config);
   return out;
@@ -191,8 +192,8 @@ void Checkpoints::load_values(std::int64_t step, const LoraAdapter& adapter) con
     const std::string name = "base_model.model." + adapter.file_name(*part);
     const at::Tensor a = part->all_a().clone();
     const at::Tensor b = part->all_b().clone();
-    copy_into(*file, name + ".lora_A.weight", a);
-    copy_into(*file, name + ".lora_B.weight", b);
+    copy_into(*file, name + (part->embedding ? ".lora_embedding_A" : ".lora_A.weight"), a);
+    copy_into(*file, name + (part->embedding ? ".lora_embedding_B" : ".lora_B.weight"), b);
     const std::int64_t rank = part->a.size(0);
     part->a.detach().copy_(a.narrow(0, 0, rank));
     part->b.detach().copy_(b.narrow(1, 0, rank));

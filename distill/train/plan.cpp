@@ -11,6 +11,7 @@
 #include "core/bytes.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "distill/losses/ops/head_rows.h"
 #include "distill/train/epochs.h"
 #include "distill/train/optimizer.h"
 #include "model/names.h"
@@ -46,6 +47,7 @@ double kept_values(const PlanInput& in, std::int64_t layers) {
   std::int64_t rank = 0;
   const bool doubled = in.adapter.decomposed();
   for (const auto& part : in.adapter.parts()) {
+    if (part->head) continue;  // nothing is kept of it
     rank += part->a.size(0) * (doubled ? 2 : 1);
     if (part->magnitude.defined()) rank += part->b.size(0);  // what is scaled
   }
@@ -166,6 +168,28 @@ Sizes sizes_of(const PlanInput& in) {
   return out;
 }
 
+/// Values whose sums a head's part makes beside its gradients: the gradient of a chunk, turned, and
+/// the logits once more where rows are scaled.
+double head_part_values(const PlanInput& in, std::int64_t rows) {
+  for (const auto& part : in.adapter.parts()) {
+    if (!part->head) continue;
+    const auto vocab = static_cast<double>(in.spec.vocab);
+    const auto chunk = static_cast<double>(std::min(rows, losses::rows_at_once(in.spec.vocab)));
+    const auto factors = static_cast<double>(part->a.numel() + part->b.numel());
+    return 3 * factors + (part->magnitude.defined() ? 2 * chunk * vocab : 0);
+  }
+  return 0;
+}
+
+/// Trained values that every token meets; of embeddings those of one token.
+double met_values(const LoraAdapter& adapter) {
+  auto out = static_cast<double>(adapter.parameter_count());
+  for (const auto& part : adapter.parts()) {
+    if (part->embedding) out -= static_cast<double>(part->a.numel() - part->a.size(0));
+  }
+  return out;
+}
+
 /// Operations of one token, forwards and backwards, weighed by how fast they are beside a product
 /// of the blocks: thin products at a third, attention at half of its speed.
 double work_of(const PlanInput& in, const Sizes& sizes, bool again) {
@@ -174,7 +198,7 @@ double work_of(const PlanInput& in, const Sizes& sizes, bool again) {
   const double counted =
       report.tokens > 0 ? static_cast<double>(report.targets) / static_cast<double>(report.tokens)
                         : 1;
-  const auto trained = static_cast<double>(in.adapter.parameter_count());
+  const double trained = met_values(in.adapter);
   const double pairs =
       static_cast<double>(in.spec.layers * a.heads * a.d_head) * mean_context(in.data);
   const double passes = again ? 3 : 2;
@@ -226,10 +250,10 @@ TrainPlan plan_training(const PlanInput& in) {
     plan.weights += static_cast<std::uint64_t>(plain_bytes(*in.teacher, in));
   plan.adapter = static_cast<std::uint64_t>(trained * (8 + optimizer_bytes(request.optimizer)));
   const double rows_bytes = static_cast<double>(batch.rows) * d * 4;
-  plan.working =
-      head_loss_bytes(in.spec, batch.rows, in.loss) +
-      static_cast<std::uint64_t>(3 * rows_bytes + sizes.largest * 4 +
-                                 tokens * 4 * (d + 2 * static_cast<double>(in.spec.mlp.d_ff)));
+  plan.working = head_loss_bytes(in.spec, batch.rows, in.loss) +
+                 static_cast<std::uint64_t>(
+                     4 * head_part_values(in, batch.rows) + 3 * rows_bytes + sizes.largest * 4 +
+                     tokens * 4 * (d + 2 * static_cast<double>(in.spec.mlp.d_ff)));
   plan.limit = request.memory > 0 ? request.memory : available_memory() / 5 * 4;
   const auto fixed = plan.peak();
   const double all = tokens * kStateBytes * kept_values(in, in.spec.layers);

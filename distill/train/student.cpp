@@ -129,7 +129,8 @@ LossSums Student::learn(MicroBatch batch, double divisor, std::int64_t draw) {
 void Student::learn_in_pieces(const MicroBatch& batch, const Pass& pass, double divisor,
                               LossSums& sums) {
   const std::int64_t layers = model_.spec().layers;
-  std::vector<at::Tensor> states{model_.embed(batch.ids)};
+  const at::Tensor embedded = model_.embed(batch.ids);
+  std::vector<at::Tensor> states{embedded};
   {
     const c10::AutoGradMode no_gradients(false);
     for (std::int64_t first = 0; first < layers; first += layers_kept_)
@@ -148,7 +149,8 @@ void Student::learn_in_pieces(const MicroBatch& batch, const Pass& pass, double 
   }
   for (std::int64_t piece = static_cast<std::int64_t>(states.size()) - 1; piece >= 0; --piece) {
     const std::int64_t first = piece * layers_kept_;
-    const at::Tensor input = states.back().detach().requires_grad_(piece > 0);
+    const bool asked = piece > 0 || embedded.requires_grad();
+    const at::Tensor input = states.back().detach().requires_grad_(asked);
     states.pop_back();
     const at::Tensor output =
         model_.run(input, first, std::min(layers, first + layers_kept_), pass);
@@ -156,6 +158,7 @@ void Student::learn_in_pieces(const MicroBatch& batch, const Pass& pass, double 
     output.backward(gradient);
     gradient = input.grad();
   }
+  if (embedded.requires_grad()) embedded.backward(gradient);
 }
 
 LossSums Student::evaluate(MicroBatch batch) {

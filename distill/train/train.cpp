@@ -13,6 +13,7 @@
 #include "distill/train/before_after.h"
 #include "distill/train/card.h"
 #include "distill/train/identity.h"
+#include "distill/train/new_adapter.h"
 #include "distill/train/plan.h"
 #include "distill/train/settings.h"
 #include "distill/train/share.h"
@@ -30,11 +31,6 @@ std::optional<LocalTeacher> open_teacher(const TrainRequest& request, const Toke
   return std::optional<LocalTeacher>(std::in_place, *request.teacher, tokenizer, loss);
 }
 
-LoraAdapter make_adapter(const TrainRequest& request, const DecoderSpec& spec, std::uint64_t seed) {
-  if (!request.init) return LoraAdapter(spec, request.lora, seed);
-  return LoraAdapter(spec, *Adapter::open(*request.init), request.init_dropout, seed);
-}
-
 /// A run in its parts, from open files to the written adapter.
 class Run {
  public:
@@ -50,7 +46,7 @@ class Run {
         data_(Dataset::load(request.data, source_, tokenizer_,
                             data_options(request, *loss_.loss, runtime.seed))),
         epochs_(data_, request),
-        adapter_(make_adapter(request, spec_, runtime.seed)) {
+        adapter_(new_adapter(request, source_, spec_, runtime.seed)) {
     if (request.accumulate < ranks.size())
       fail(ErrorKind::kUsage, "train",
            fmt::format("expected --accumulate of at least {}, the number of processes, found {}",

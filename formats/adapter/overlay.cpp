@@ -1,6 +1,7 @@
 #include "formats/adapter/overlay.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -13,6 +14,24 @@ namespace lancet {
 namespace {
 
 constexpr std::size_t kRecent = 8;
+/// What families of transformers call their token embeddings.
+constexpr std::array<std::string_view, 6> kEmbeddings{
+    "embed_tokens", "wte", "word_embeddings", "embed_in", "embeddings", "tok_embeddings"};
+constexpr std::array<std::string_view, 2> kHeads{"lm_head", "embed_out"};
+
+/// "model.embed_tokens.weight" -> "embed_tokens"; of a module's name its last part.
+std::string_view last_part(std::string_view name) {
+  if (name.ends_with(".weight")) name.remove_suffix(std::string_view(".weight").size());
+  return name.substr(name.rfind('.') + 1);
+}
+
+bool is_head(std::string_view name) {
+  return std::ranges::find(kHeads, last_part(name)) != kHeads.end();
+}
+
+bool is_embedding(std::string_view name) {
+  return std::ranges::find(kEmbeddings, last_part(name)) != kEmbeddings.end();
+}
 
 const TensorInfo* find_in(const std::vector<TensorInfo>& tensors, std::string_view name) {
   const auto place = std::ranges::lower_bound(
@@ -22,9 +41,40 @@ const TensorInfo* find_in(const std::vector<TensorInfo>& tensors, std::string_vi
 
 }  // namespace
 
+std::optional<TiedHead> head_to_untie(const Adapter& adapter,
+                                      const std::vector<TensorInfo>& tensors) {
+  const TensorInfo* embedding = nullptr;
+  for (const TensorInfo& tensor : tensors) {
+    if (!tensor.name.ends_with(".weight")) continue;
+    if (is_head(tensor.name)) return std::nullopt;
+    if (tensor.shape.size() == 2 && is_embedding(tensor.name)) embedding = &tensor;
+  }
+  if (embedding == nullptr) return std::nullopt;
+  const bool tied =
+      json_bool(adapter.config(), "ensure_weight_tying", "adapter_config.json", false);
+  bool own_head = false, own_embedding = false;
+  for (const LoraModule& module : adapter.modules()) {
+    own_head = own_head || is_head(module.name);
+    own_embedding = own_embedding || (!tied && module.kind == LoraModule::Kind::kEmbedding &&
+                                      is_embedding(module.name));
+  }
+  for (const SavedTensor& saved : adapter.saved()) {
+    // With more rows (new tokens) both are the larger one; what PEFT copies from the base changes
+    // nothing by itself.
+    if (saved.of_base || saved.stored->shape != embedding->shape) continue;
+    own_head = own_head || is_head(saved.name);
+    own_embedding = own_embedding || (!tied && is_embedding(saved.name));
+  }
+  if (!own_head && !own_embedding) return std::nullopt;
+  const bool wrapped = embedding->name.starts_with("language_model.model.");
+  return TiedHead{embedding->name, wrapped ? "language_model.lm_head.weight" : "lm_head.weight"};
+}
+
 AdapterOverlay::AdapterOverlay(std::shared_ptr<const Adapter> adapter,
-                               const std::vector<TensorInfo>& tensors)
+                               const std::vector<TensorInfo>& tensors,
+                               const std::optional<TiedHead>& untied)
     : adapter_(std::move(adapter)) {
+  const TensorInfo* base = nullptr;  // of both, where it came with the adapter
   for (const SavedTensor& saved : adapter_->saved()) {
     const std::string name = land(saved.name, tensors);
     const TensorInfo& own = *find_in(tensors, name);
@@ -38,9 +88,17 @@ AdapterOverlay::AdapterOverlay(std::shared_ptr<const Adapter> adapter,
                        printable(adapter_->path().string(), 400), printable(saved.name)));
     landed_[saved.name] = name;
     changes_[name].saved = saved.stored;
+    if (saved.of_base) base = saved.stored;
+  }
+  if (untied && base != nullptr) {
+    for (const std::string& name : {untied->embedding, untied->head}) {
+      Change& change = changes_[name];
+      if (change.saved == nullptr) change.saved = base;
+    }
   }
   // After what is saved: an adapted embedding may stand in the adapter whole, under its factors.
   for (const LoraModule& module : adapter_->modules()) add_module(module, tensors);
+  turn_like_others();
 }
 
 /// The name in the model: as it stands, or with or without the outermost module's name.
@@ -57,23 +115,32 @@ std::string AdapterOverlay::land(const std::string& name,
   std::vector<std::string_view> known;
   known.reserve(tensors.size());
   for (const TensorInfo& tensor : tensors) known.push_back(tensor.name);
-  const bool head = name.ends_with("lm_head.weight");
   fail(ErrorKind::kMismatch, "adapter",
        fmt::format("{}: expected the tensor '{}' in the model, found none",
                    printable(adapter_->path().string(), 400), printable(name)),
-       head ? "the model ties its head to its embedding: write it with a head first"
-            : did_you_mean(name, known));
+       is_head(name) ? "the model ties its head to its embedding: write it with a head first"
+                     : did_you_mean(name, known));
 }
 
 void AdapterOverlay::add_module(const LoraModule& module, const std::vector<TensorInfo>& tensors) {
   const std::string name = land(module.name + ".weight", tensors);
   const TensorInfo& own = *find_in(tensors, name);
-  const bool linear = module.kind == LoraModule::Kind::kLinear;
-  const std::vector<std::int64_t> needed =
-      linear ? std::vector<std::int64_t>{module.b->shape[0], module.a->shape[1]}
-             : std::vector<std::int64_t>{module.a->shape[1], module.b->shape[0]};
+  using Kind = LoraModule::Kind;
+  const auto shape_as = [&](Kind kind) {
+    return kind == Kind::kLinear
+               ? std::vector<std::int64_t>{module.b->shape[0], module.a->shape[1]}
+               : std::vector<std::int64_t>{module.a->shape[1], module.b->shape[0]};
+  };
   Change& change = changes_[name];
   const auto& shape = change.saved != nullptr ? change.saved->shape : own.shape;
+  change.kind = module.kind;
+  // PEFT's fan_in_fan_out says how the last module lay to which it gave factors: a GPT-2's head
+  // lies otherwise than its blocks.
+  if (module.kind != Kind::kEmbedding && shape != shape_as(module.kind)) {
+    const Kind other = module.kind == Kind::kLinear ? Kind::kTransposed : Kind::kLinear;
+    if (shape == shape_as(other)) change.kind = other;
+  }
+  const std::vector<std::int64_t> needed = shape_as(change.kind);
   if (shape != needed) {
     fail(ErrorKind::kMismatch, "adapter",
          fmt::format("{}: module '{}': expected the shape [{}] in the model, found [{}]",
@@ -83,6 +150,23 @@ void AdapterOverlay::add_module(const LoraModule& module, const std::vector<Tens
   }
   landed_[module.name] = name;
   change.module = &module;
+}
+
+/// Square matrices of blocks lie as the others do.
+void AdapterOverlay::turn_like_others() {
+  std::optional<LoraModule::Kind> proven;
+  for (const auto& [name, change] : changes_) {
+    if (change.module == nullptr || change.kind == LoraModule::Kind::kEmbedding || is_head(name))
+      continue;
+    if (change.module->a->shape[1] != change.module->b->shape[0]) proven = change.kind;
+  }
+  if (!proven) return;
+  for (auto& [name, change] : changes_) {
+    const bool square = change.module != nullptr && !is_head(name) &&
+                        change.kind != LoraModule::Kind::kEmbedding &&
+                        change.module->a->shape[1] == change.module->b->shape[0];
+    if (square) change.kind = *proven;
+  }
 }
 
 const AdapterOverlay::Change* AdapterOverlay::find(std::string_view tensor) const {
@@ -106,8 +190,8 @@ void AdapterOverlay::read_replacement(std::string_view tensor, std::int64_t begi
   decode_f32(stored.dtype, adapter_->checkpoint().data(stored).subspan(from, size), out);
 }
 
-std::shared_ptr<const AdapterOverlay::Factors> AdapterOverlay::factors(
-    const LoraModule& module) const {
+std::shared_ptr<const AdapterOverlay::Factors> AdapterOverlay::factors(const Change& change) const {
+  const LoraModule& module = *change.module;
   const std::lock_guard lock(mutex_);
   const auto found =
       std::ranges::find_if(recent_, [&](const auto& each) { return each.first == &module; });
@@ -116,7 +200,7 @@ std::shared_ptr<const AdapterOverlay::Factors> AdapterOverlay::factors(
     return recent_.front().second;
   }
   auto out = std::make_shared<Factors>();
-  const bool linear = module.kind == LoraModule::Kind::kLinear;
+  const bool linear = change.kind == LoraModule::Kind::kLinear;
   out->rank = static_cast<std::size_t>(module.rank);
   out->scale = module.scale;
   if (linear) {
@@ -156,10 +240,11 @@ void AdapterOverlay::add_product(const Factors& f, std::size_t row, std::span<co
     sum[c] = static_cast<double>(own[c]) + f.scale * sum[c];
 }
 
-const std::vector<double>* AdapterOverlay::columns_of(const LoraModule& module) const {
-  if (module.magnitude == nullptr || module.kind != LoraModule::Kind::kTransposed) return nullptr;
+const std::vector<double>* AdapterOverlay::columns_of(const Change& change) const {
+  if (change.module->magnitude == nullptr || change.kind == LoraModule::Kind::kLinear)
+    return nullptr;
   const std::lock_guard lock(looking_);
-  const auto found = columns_.find(&module);
+  const auto found = columns_.find(change.module);
   if (found == columns_.end())
     fail(ErrorKind::kInternal, "adapter", "columns whose lengths nobody has looked at");
   return &found->second;
@@ -170,10 +255,10 @@ void AdapterOverlay::look(std::string_view tensor, std::int64_t rows, std::int64
   const Change* change = find(tensor);
   if (change == nullptr || change->module == nullptr) return;
   const LoraModule& module = *change->module;
-  if (module.magnitude == nullptr || module.kind != LoraModule::Kind::kTransposed) return;
+  if (module.magnitude == nullptr || change->kind == LoraModule::Kind::kLinear) return;
   const std::lock_guard lock(looking_);
   if (columns_.contains(&module)) return;
-  const auto f = factors(module);
+  const auto f = factors(*change);
   const auto columns = static_cast<std::size_t>(width);
   std::vector<double> by(columns), sum(columns);
   std::vector<float> part(columns);
@@ -191,8 +276,8 @@ void AdapterOverlay::apply(std::string_view tensor, std::int64_t begin, std::int
                            std::span<float> rows) const {
   const Change* change = find(tensor);
   if (change == nullptr || change->module == nullptr || rows.empty()) return;
-  const auto f = factors(*change->module);
-  const std::vector<double>* by_column = columns_of(*change->module);
+  const auto f = factors(*change);
+  const std::vector<double>* by_column = columns_of(*change);
   const auto columns = static_cast<std::size_t>(width);
   std::vector<double> sum(columns);
   for (std::size_t r = 0; r * columns < rows.size(); ++r) {

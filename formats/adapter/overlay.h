@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,11 +16,23 @@
 
 namespace lancet {
 
+/// Tensors of embeddings and head that a model stores as one.
+struct TiedHead {
+  std::string embedding, head;  ///< "model.embed_tokens.weight", "lm_head.weight"
+};
+/// Those of a model that has no tensor of its own for its head, where the adapter changes one of
+/// the two alone, or both by different factors: base and adapter then are a model that ties them no
+/// more (PEFT adds factors to either module, and they share what lies under them).
+[[nodiscard]] std::optional<TiedHead> head_to_untie(const Adapter& adapter,
+                                                    const std::vector<TensorInfo>& tensors);
+
 class AdapterOverlay {
  public:
   /// Every key of the adapter must land on one of `tensors` (sorted by name) and fit its shape:
-  /// kMismatch naming what does not, with a suggestion.
-  AdapterOverlay(std::shared_ptr<const Adapter> adapter, const std::vector<TensorInfo>& tensors);
+  /// kMismatch naming what does not, with a suggestion. `untied`: among `tensors`, both with the
+  /// values of the one that the model has.
+  AdapterOverlay(std::shared_ptr<const Adapter> adapter, const std::vector<TensorInfo>& tensors,
+                 const std::optional<TiedHead>& untied = std::nullopt);
 
   [[nodiscard]] const Adapter& adapter() const noexcept { return *adapter_; }
   [[nodiscard]] bool changes(std::string_view tensor) const { return find(tensor) != nullptr; }
@@ -31,7 +44,8 @@ class AdapterOverlay {
   /// Reads rows [begin, end) of the model's own tensor, on the calling thread alone.
   using ReadRows = std::function<void(std::int64_t begin, std::int64_t end, std::span<float> out)>;
   /// Before apply() to a tensor of [rows, width]: what depends on all of its rows, read once (DoRA
-  /// on a matrix that lies as [d_in, d_out]: the lengths of its columns). Thread-safe.
+  /// on embeddings and on a matrix that lies as [d_in, d_out]: the lengths of its columns).
+  /// Thread-safe.
   void look(std::string_view tensor, std::int64_t rows, std::int64_t width,
             const ReadRows& read) const;
   /// `rows`: rows [begin, ...) of the model's tensor, changed in place. Thread-safe.
@@ -51,8 +65,9 @@ class AdapterOverlay {
     bool left_by_rank = false;  ///< left is stored [rank, rows]
   };
   struct Change {
-    const TensorInfo* saved = nullptr;   ///< instead of the model's, then
-    const LoraModule* module = nullptr;  ///< its product added
+    const TensorInfo* saved = nullptr;                  ///< instead of the model's, then
+    const LoraModule* module = nullptr;                 ///< its product added
+    LoraModule::Kind kind = LoraModule::Kind::kLinear;  ///< as the matrix lies in the model
   };
   std::shared_ptr<const Adapter> adapter_;
   std::map<std::string, Change, std::less<>> changes_;
@@ -68,8 +83,9 @@ class AdapterOverlay {
   [[nodiscard]] std::string land(const std::string& name,
                                  const std::vector<TensorInfo>& tensors) const;
   void add_module(const LoraModule& module, const std::vector<TensorInfo>& tensors);
-  [[nodiscard]] std::shared_ptr<const Factors> factors(const LoraModule& module) const;
-  [[nodiscard]] const std::vector<double>* columns_of(const LoraModule& module) const;
+  void turn_like_others();
+  [[nodiscard]] std::shared_ptr<const Factors> factors(const Change& change) const;
+  [[nodiscard]] const std::vector<double>* columns_of(const Change& change) const;
   static void add_product(const Factors& f, std::size_t row, std::span<const float> own,
                           std::span<double> sum);
 };

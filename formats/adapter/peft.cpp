@@ -131,6 +131,7 @@ void Adapter::take(const TensorInfo& tensor) {
            fmt::format("tensor '{}': expected floating-point values, found {}",
                        printable(tensor.name), dtype_info(tensor.dtype).name));
   }
+  const bool of_base = name.find(".base_layer.") != std::string::npos;
   for (const std::string_view part :
        {".modules_to_save.default", ".modules_to_save", ".base_layer", ".default"})
     drop(name, part);
@@ -151,7 +152,7 @@ void Adapter::take(const TensorInfo& tensor) {
            fmt::format("tensor '{}' is a part of an adapter that lancet does not know",
                        printable(tensor.name)));
   } else {
-    saved_.push_back({name, &tensor});
+    saved_.push_back({name, &tensor, of_base});
   }
 }
 
@@ -190,9 +191,6 @@ void Adapter::finish(LoraModule& module) const {
     bad(dora ? "expected a lora_magnitude_vector (use_dora), found none"
              : "found a lora_magnitude_vector without use_dora");
   if (!dora) return;
-  if (module.kind == LoraModule::Kind::kEmbedding)
-    refuse(ErrorKind::kMismatch, path_,
-           fmt::format("module '{}': DoRA on embeddings is not done", printable(module.name)));
   if (module.magnitude->elements() != static_cast<std::uint64_t>(module.b->shape[0]))
     bad("expected one magnitude for each output");
 }

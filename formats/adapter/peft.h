@@ -4,7 +4,8 @@
 //   W' = W + s B A       A [r, d_in], B [d_out, r];  s = alpha / r, or alpha / sqrt(r) with rslora
 //   W' = W + s (B A)^T   with fan_in_fan_out (weights [d_in, d_out]), and for embeddings
 //                        A [r, vocab], B [d, r]
-//   W' = m W''/|W''|     with DoRA: W'' = W + s B A, norms of its rows, m [d_out]
+//   W' = m W''/|W''|     with DoRA: W'' = W + s B A, norms of its rows, m [d_out]; of a matrix
+//                        that lies the other way, and of embeddings, norms of its columns
 
 #include <memory>
 #include <optional>
@@ -27,10 +28,12 @@ struct LoraModule {
   double scale = 1;
 };
 
-/// A tensor that takes the base's place: modules_to_save, or a trained bias.
+/// A tensor that takes the base's place: modules_to_save, a trained bias, or the base's own matrix
+/// beside the factors of embeddings or head.
 struct SavedTensor {
   std::string name;  ///< "lm_head.weight"
   const TensorInfo* stored = nullptr;
+  bool of_base = false;  ///< what the factors of a module are added to (".base_layer")
 };
 
 class Adapter {

@@ -104,6 +104,53 @@ std::int64_t falcon_kv_heads(const Json& config) {
   return json_bool(config, "multi_query", kConfig, true) ? 1 : heads;
 }
 
+/// "su" and, in this family's files, "yarn" mean longrope; its first length stands beside the
+/// others or among them.
+void name_longrope(Json& config) {
+  constexpr const char* kOriginal = "original_max_position_embeddings";
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto at = config.find(key);
+    if (at == config.end() || !at->is_object()) continue;
+    for (const char* type : {"type", "rope_type"}) {
+      if (at->contains(type) && ((*at)[type] == "yarn" || (*at)[type] == "su"))
+        (*at)[type] = "longrope";
+    }
+    const Json first = at->value(kOriginal, Json());
+    if (!first.is_null() && config.value(kOriginal, Json()).is_null()) config[kOriginal] = first;
+  }
+}
+
+/// BLOOM's older spellings.
+void name_bloom_sizes(Json& config) {
+  constexpr std::array<std::pair<const char*, const char*>, 3> kNames = {
+      {{"n_layer", "num_hidden_layers"},
+       {"hidden_size", "n_embed"},
+       {"n_head", "num_attention_heads"}}};
+  for (const auto& [name, other] : kNames) {
+    if (!config.contains(name) && config.contains(other)) config[name] = Json(config[other]);
+  }
+}
+
+/// Sizes that a Mamba's config.json need not say.
+void complete_mamba(Json& config) {
+  const std::int64_t width = json_int(config, "hidden_size", kConfig);
+  config["intermediate_size"] = 2 * width;
+  config["conv_kernel"] = json_int(config, "conv_kernel", kConfig, 4);
+  config["state_size"] = json_int(config, "state_size", kConfig, 16);
+  if (!config.value("time_step_rank", Json()).is_number_integer())
+    config["time_step_rank"] = (width + 15) / 16;
+}
+
+void check_mamba(const GgufHeader& header, const Json& config) {
+  const std::int64_t inner = json_int(config, "intermediate_size", kConfig);
+  const std::int64_t width = json_int(config, "hidden_size", kConfig);
+  if (inner == 2 * width && !header.boolean("mamba.ssm.dt_b_c_rms", false)) return;
+  fail(ErrorKind::kMismatch, "config",
+       fmt::format("expected a Mamba of inner width {} without norms of dt, B and C, found width "
+                   "{} or such norms",
+                   2 * width, inner));
+}
+
 }  // namespace
 
 Json config_for_gguf(const Json& config, const NameFamily& family) {
@@ -115,6 +162,9 @@ Json config_for_gguf(const Json& config, const NameFamily& family) {
   if (architecture == "gemma2" || architecture == "gemma3") check_query_scale(config, architecture);
   if (architecture == "gemma3") flatten_ropes(out);
   if (architecture == "falcon") out["num_kv_heads"] = falcon_kv_heads(config);
+  if (architecture == "phi3") name_longrope(out);
+  if (architecture == "bloom") name_bloom_sizes(out);
+  if (architecture == "mamba") complete_mamba(out);
   if (!config.contains("num_experts") && config.contains("num_local_experts"))
     out["num_experts"] = config["num_local_experts"];
   return out;
@@ -162,6 +212,7 @@ void complete_config(const Checkpoint& checkpoint, const NameFamily& family, Jso
   if (architecture == "starcoder2") config["use_bias"] = has("blk.0.attn_q.bias");
   if (architecture == "stablelm") config["use_qkv_bias"] = has("blk.0.attn_q.bias");
   if (architecture == "gptneox") config["attention_bias"] = has("blk.0.attn_qkv.bias");
+  if (architecture == "mamba") check_mamba(*checkpoint.gguf(), config);
   if (config.contains("num_experts")) config["num_local_experts"] = config["num_experts"];
 }
 

@@ -26,11 +26,15 @@ constexpr std::int64_t kMaxHeads = 1 << 16;
   fail(kind, "config", fmt::format("{}: {}", printable(checkpoint.path().string(), 400), message));
 }
 
-std::vector<float> rope_divisors(const Checkpoint& checkpoint) {
-  const TensorInfo* tensor = checkpoint.find("rope_freqs.weight");
+/// Values of a tensor of divisors, `count` of them; empty where there is none.
+std::vector<float> rope_divisors(const Checkpoint& checkpoint, std::string_view name,
+                                 std::int64_t count) {
+  const TensorInfo* tensor = checkpoint.find(name);
   if (tensor == nullptr) return {};
-  if (tensor->elements() == 0 || tensor->elements() > 4096) {
-    refuse(checkpoint, ErrorKind::kInput, "tensor 'rope_freqs.weight': expected 1 to 4096 values");
+  if (std::cmp_not_equal(tensor->elements(), count)) {
+    refuse(checkpoint, ErrorKind::kInput,
+           fmt::format("tensor '{}': expected {} values, half of what is rotated, found {}", name,
+                       count, tensor->elements()));
   }
   std::vector<float> values(tensor->elements());
   decode_f32(tensor->dtype, checkpoint.data(*tensor), values);
@@ -69,6 +73,7 @@ GgufSizes sizes_from_gguf(const Checkpoint& checkpoint, const NameFamily& family
   const std::string arch(family.gguf_architecture);
   GgufSizes sizes;
   sizes.width = gguf_integer_in(header, arch + ".embedding_length", 1, kMaxWidth);
+  if (!family.attention) return sizes;
   sizes.heads = gguf_uniform(header, arch + ".attention.head_count", 0, kMaxHeads);
   if (sizes.heads == 0) {
     refuse(checkpoint, ErrorKind::kInput,
@@ -118,9 +123,10 @@ void put_sizes(const Checkpoint& checkpoint, const NameFamily& family, const Ggu
   }
   config["vocab_size"] = vocab_rows(checkpoint);
   put(config, keys.width, sizes.width);
+  put(config, keys.layers, gguf_integer_in(header, arch + ".block_count", 1, kMaxLayers));
+  if (!family.attention) return;
   put(config, keys.d_ff,
       gguf_uniform(header, arch + ".feed_forward_length", 4 * sizes.width, kMaxWidth));
-  put(config, keys.layers, gguf_integer_in(header, arch + ".block_count", 1, kMaxLayers));
   put(config, keys.heads, sizes.heads);
   put(config, keys.kv_heads, sizes.kv_heads);
   if (!family.layer_norm) {
@@ -151,15 +157,34 @@ void put_extra(const GgufHeader& header, const NameFamily& family, Json& config)
   }
 }
 
+/// Settings of the metadata and of the tensors beside it.
+RopeSettings read_ropes(const Checkpoint& checkpoint, const std::string& arch,
+                        const GgufSizes& sizes) {
+  const GgufHeader& header = *checkpoint.gguf();
+  RopeSettings rope = rope_from_gguf(
+      header, arch, rope_divisors(checkpoint, "rope_freqs.weight", sizes.head_dim / 2));
+  rope.short_factors = rope_divisors(checkpoint, "rope_factors_short.weight", sizes.rotated / 2);
+  rope.long_factors = rope_divisors(checkpoint, "rope_factors_long.weight", sizes.rotated / 2);
+  const bool factors = !rope.short_factors.empty() || !rope.long_factors.empty();
+  if (!factors && rope.type != "longrope") return rope;
+  if (arch != "phi3")
+    refuse(checkpoint, ErrorKind::kMismatch,
+           "longrope scaling is not supported in the architecture " + arch);
+  const std::string key = arch + ".rope.scaling.";
+  rope.type = "longrope";
+  rope.attention_factor = gguf_decimal(header, key + "attn_factor", 1);
+  rope.original_context = header.integer(key + "original_context_length", 0);
+  if (rope.short_factors.empty() || rope.long_factors.empty() || rope.original_context < 2)
+    refuse(checkpoint, ErrorKind::kInput,
+           "longrope: expected rope_factors_short.weight, rope_factors_long.weight and "
+           "original_context_length");
+  return rope;
+}
+
 void put_ropes(const Checkpoint& checkpoint, const NameFamily& family, const GgufSizes& sizes,
                Json& config) {
-  const std::vector<float> divisors = rope_divisors(checkpoint);
-  if (!divisors.empty() && std::cmp_not_equal(divisors.size() * 2, sizes.head_dim)) {
-    refuse(checkpoint, ErrorKind::kInput,
-           "tensor 'rope_freqs.weight': expected half a head's width of values");
-  }
   const std::string arch(family.gguf_architecture);
-  put_rope(rope_from_gguf(*checkpoint.gguf(), arch, divisors), config);
+  put_rope(read_ropes(checkpoint, arch, sizes), config);
   if (family.partial == 1 && sizes.rotated == sizes.head_dim) return;
   const double part = static_cast<double>(sizes.rotated) / static_cast<double>(sizes.head_dim);
   config["partial_rotary_factor"] = part;
@@ -250,10 +275,12 @@ Json config_from_gguf(const Checkpoint& checkpoint, const NameFamily& family) {
                         : gguf_decimal(header, epsilon + "rms_epsilon", 1e-6));
   if (family.rope) put_ropes(checkpoint, family, sizes, config);
   put_extra(header, family, config);
-  config["attention_bias"] =
-      family.attention_bias || checkpoint.find("blk.0.attn_q.bias") != nullptr;
-  config["attention_dropout"] = 0.0;
-  config["mlp_bias"] = checkpoint.find("blk.0.ffn_up.bias") != nullptr;
+  if (family.attention) {
+    config["attention_bias"] =
+        family.attention_bias || checkpoint.find("blk.0.attn_q.bias") != nullptr;
+    config["attention_dropout"] = 0.0;
+    config["mlp_bias"] = checkpoint.find("blk.0.ffn_up.bias") != nullptr;
+  }
   config["initializer_range"] = 0.02;
   config["tie_word_embeddings"] = checkpoint.find("output.weight") == nullptr;
   config["use_cache"] = true;

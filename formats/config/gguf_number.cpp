@@ -21,6 +21,13 @@ namespace {
 
 }  // namespace
 
+double shortest_decimal(float value) {
+  const std::string text = fmt::format("{}", value);
+  auto shortest = static_cast<double>(value);
+  std::from_chars(text.data(), text.data() + text.size(), shortest);
+  return shortest;
+}
+
 double gguf_decimal(const GgufHeader& header, std::string_view key, double fallback) {
   const double value = header.number(key, fallback);
   const auto narrow = static_cast<float>(value);
@@ -28,11 +35,7 @@ double gguf_decimal(const GgufHeader& header, std::string_view key, double fallb
     fail(ErrorKind::kInput, "gguf",
          fmt::format("metadata '{}': expected a positive number, found {}", key, value));
   }
-  if (static_cast<double>(narrow) != value) return value;
-  const std::string text = fmt::format("{}", narrow);
-  double shortest = value;
-  std::from_chars(text.data(), text.data() + text.size(), shortest);
-  return shortest;
+  return static_cast<double>(narrow) == value ? shortest_decimal(narrow) : value;
 }
 
 std::int64_t gguf_integer_in(const GgufHeader& header, std::string_view key, std::int64_t least,

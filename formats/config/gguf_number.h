@@ -9,6 +9,9 @@
 
 namespace lancet {
 
+/// The shortest decimal that reads back as the float32.
+[[nodiscard]] double shortest_decimal(float value);
+
 /// A float32 of the metadata as the shortest decimal that reads back as it (9.999999747e-06 ->
 /// 1e-05).
 [[nodiscard]] double gguf_decimal(const GgufHeader& header, std::string_view key, double fallback);

@@ -18,7 +18,13 @@ constexpr std::int64_t kLlama3Context = 8192;
 
 [[noreturn]] void unknown(const std::string& message) {
   fail(ErrorKind::kMismatch, "config", message,
-       "this version knows default, linear, yarn and llama3 scaling");
+       "this version knows default, linear, yarn, llama3 and longrope scaling");
+}
+
+bool is_known_type(std::string_view type) {
+  constexpr std::array<std::string_view, 5> kTypes = {"default", "linear", "yarn", "llama3",
+                                                      "longrope"};
+  return std::ranges::find(kTypes, type) != kTypes.end();
 }
 
 /// Keys of a scaling object that mean nothing beyond what is read here, by type.
@@ -29,15 +35,18 @@ bool is_known_key(std::string_view type, std::string_view key) {
                                                        "factor"};
   if (std::ranges::find(kAlways, key) != kAlways.end()) return true;
   if (type == "llama3" && std::ranges::find(kLlama3, key) != kLlama3.end()) return true;
+  constexpr std::array<std::string_view, 3> kLongRope = {"short_factor", "long_factor",
+                                                         "attention_factor"};
+  if (type == "longrope" && std::ranges::find(kLongRope, key) != kLongRope.end()) return true;
   if (type != "default" && key == "factor") return true;
-  return (type == "yarn" || type == "llama3") && key == "original_max_position_embeddings";
+  return (type == "yarn" || type == "llama3" || type == "longrope") &&
+         key == "original_max_position_embeddings";
 }
 
 void read_scaling(const Json& scaling, RopeSettings& rope) {
   rope.type = json_string(scaling, "rope_type", "config.json",
                           json_string(scaling, "type", "config.json", "default"));
-  if (rope.type != "default" && rope.type != "linear" && rope.type != "yarn" &&
-      rope.type != "llama3") {
+  if (!is_known_type(rope.type)) {
     unknown(
         fmt::format("config.json: expected a known rope_type, found '{}'", printable(rope.type)));
   }
@@ -54,6 +63,35 @@ void read_scaling(const Json& scaling, RopeSettings& rope) {
   rope.original_context = json_int(scaling, "original_max_position_embeddings", "config.json", 0);
 }
 
+std::vector<float> factors_of(const Json& scaling, std::string_view key) {
+  const auto found = scaling.find(key);
+  std::vector<float> out;
+  for (const Json& value : found == scaling.end() ? Json::array() : *found) {
+    if (!value.is_number() || !(value.get<double>() > 0))
+      fail(ErrorKind::kInput, "config",
+           fmt::format("config.json: expected numbers above 0 in {}, found {}", key,
+                       printable(dump_json(value), 40)));
+    out.push_back(static_cast<float>(value.get<double>()));
+  }
+  return out;
+}
+
+void read_longrope(const Json& config, const Json& scaling, RopeSettings& rope) {
+  constexpr std::string_view kOriginal = "original_max_position_embeddings";
+  rope.short_factors = factors_of(scaling, "short_factor");
+  rope.long_factors = factors_of(scaling, "long_factor");
+  rope.original_context = json_int(config, kOriginal, "config.json", rope.original_context);
+  if (rope.original_context < 2)
+    fail(ErrorKind::kInput, "config",
+         fmt::format("config.json: expected {} of at least 2 for longrope, found {}", kOriginal,
+                     rope.original_context));
+  const auto original = static_cast<double>(rope.original_context);
+  const double context = json_number(config, "max_position_embeddings", "config.json", original);
+  const double factor = json_number(scaling, "factor", "config.json", context / original);
+  rope.attention_factor = json_number(scaling, "attention_factor", "config.json",
+                                      longrope_attention(factor * original, original));
+}
+
 bool is_close(std::span<const float> a, std::span<const float> b) {
   return std::ranges::equal(
       a, b, [](float x, float y) { return std::abs(x - y) <= 1e-4F * std::abs(x) + 1e-6F; });
@@ -61,12 +99,23 @@ bool is_close(std::span<const float> a, std::span<const float> b) {
 
 }  // namespace
 
+double longrope_attention(double context, double original) {
+  return context <= original ? 1 : std::sqrt(1 + std::log(context / original) / std::log(original));
+}
+
+bool is_rope_tensor(std::string_view name) noexcept {
+  return name == "rope_freqs.weight" || name == "rope_factors_short.weight" ||
+         name == "rope_factors_long.weight";
+}
+
 RopeSettings rope_from_config(const Json& config) {
   RopeSettings rope;
   rope.theta = json_number(config, "rope_theta", "config.json", rope.theta);
   for (const std::string_view key : {"rope_scaling", "rope_parameters"}) {
     const auto found = config.find(key);
-    if (found != config.end() && found->is_object()) read_scaling(*found, rope);
+    if (found == config.end() || !found->is_object()) continue;
+    read_scaling(*found, rope);
+    if (rope.type == "longrope") read_longrope(config, *found, rope);
   }
   if (rope.type == "llama3" && rope.original_context == 0) rope.original_context = kLlama3Context;
   return rope;
@@ -78,8 +127,8 @@ RopeSettings rope_from_gguf(const GgufHeader& header, const std::string& archite
   RopeSettings rope;
   rope.theta = gguf_decimal(header, key + "freq_base", rope.theta);
   const std::string type = header.string(key + "scaling.type", "none");
-  if (type != "none" && type != "linear" && type != "yarn") {
-    unknown(fmt::format("{}scaling.type: expected none, linear or yarn, found '{}'", key,
+  if (type != "none" && type != "linear" && type != "yarn" && type != "longrope") {
+    unknown(fmt::format("{}scaling.type: expected none, linear, yarn or longrope, found '{}'", key,
                         printable(type)));
   }
   if (type != "none") {
@@ -97,7 +146,37 @@ RopeSettings rope_from_gguf(const GgufHeader& header, const std::string& archite
   return rope;
 }
 
+namespace {
+
+/// Exactly the three members that earlier versions of transformers want, and the attention factor
+/// where it is not the one that follows from the lengths.
+void put_longrope(const RopeSettings& rope, Json& config) {
+  const auto decimals = [](const std::vector<float>& factors) {
+    Json list = Json::array();
+    for (const float factor : factors) list.push_back(shortest_decimal(factor));
+    return list;
+  };
+  const auto original = static_cast<double>(rope.original_context);
+  const double usual =
+      longrope_attention(config["max_position_embeddings"].get<double>(), original);
+  Json scaling{{"type", rope.type},
+               {"short_factor", decimals(rope.short_factors)},
+               {"long_factor", decimals(rope.long_factors)}};
+  if (std::abs(rope.attention_factor - usual) > 1e-6 * usual)
+    scaling["attention_factor"] = rope.attention_factor;
+  config["rope_scaling"] = scaling;
+  scaling.erase("type");
+  scaling["rope_type"] = rope.type;
+  scaling["original_max_position_embeddings"] = rope.original_context;
+  scaling["rope_theta"] = rope.theta;
+  config["rope_parameters"] = std::move(scaling);
+  config["rope_theta"] = rope.theta;
+}
+
+}  // namespace
+
 void put_rope(const RopeSettings& rope, Json& config) {
+  if (rope.type == "longrope") return put_longrope(rope, config);
   Json scaling;
   scaling["rope_type"] = rope.type;
   if (rope.type != "default") scaling["factor"] = rope.factor;

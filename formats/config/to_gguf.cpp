@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -38,12 +39,27 @@ std::int64_t size_or(const Json& config, std::string_view key, std::int64_t fall
 
 void put_scaling(const RopeSettings& rope, const std::string& arch, GgufMetadata& out) {
   out.emplace_back(arch + ".rope.freq_base", gguf_f32(rope.theta));
+  if (rope.type == "longrope")  // its factors are tensors, its first length one of the extra keys
+    out.emplace_back(arch + ".rope.scaling.attn_factor", gguf_f32(rope.attention_factor));
   if (rope.type != "linear" && rope.type != "yarn") return;  // llama3 is said by rope_freqs.weight
   out.emplace_back(arch + ".rope.scaling.type", gguf_string(rope.type));
   out.emplace_back(arch + ".rope.scaling.factor", gguf_f32(rope.factor));
   if (rope.original_context > 0) {
     out.emplace_back(arch + ".rope.scaling.original_context_length",
                      gguf_u32(rope.original_context));
+  }
+}
+
+void check_longrope(const DecoderSizes& sizes, const NameFamily& family) {
+  if (sizes.rope.type != "longrope") return;
+  if (family.gguf_architecture != "phi3")
+    unsupported("longrope scaling has no place in the GGUF architecture " +
+                std::string(family.gguf_architecture));
+  for (const std::vector<float>* factors : {&sizes.rope.short_factors, &sizes.rope.long_factors}) {
+    if (std::cmp_equal(factors->size() * 2, sizes.rotated)) continue;
+    fail(ErrorKind::kInput, "gguf",
+         fmt::format("config.json: expected {} factors of longrope, found {}", sizes.rotated / 2,
+                     factors->size()));
   }
 }
 
@@ -76,12 +92,13 @@ DecoderSizes decoder_sizes(const Json& config, const NameFamily& family) {
         "GGUF");
   }
   DecoderSizes sizes;
+  sizes.vocab = size_of(config, "vocab_size");
+  sizes.tied = json_bool(config, "tie_word_embeddings", kConfig, family.tied);
+  if (!family.attention) return sizes;
   sizes.heads = size_of(config, keys.heads);
   sizes.kv_heads =
       keys.kv_heads.empty() ? sizes.heads : size_or(config, keys.kv_heads, sizes.heads);
   sizes.head_dim = size_or(config, "head_dim", size_of(config, keys.width) / sizes.heads);
-  sizes.vocab = size_of(config, "vocab_size");
-  sizes.tied = json_bool(config, "tie_word_embeddings", kConfig, family.tied);
   if (family.rope) sizes.rope = rope_from_config(config);
   sizes.rotated =
       static_cast<std::int64_t>(static_cast<double>(sizes.head_dim) * rotated_part(config, family));
@@ -92,6 +109,7 @@ DecoderSizes decoder_sizes(const Json& config, const NameFamily& family) {
                      "{} heads for {} key heads",
                      sizes.head_dim, sizes.rotated, sizes.heads, sizes.kv_heads));
   }
+  check_longrope(sizes, family);
   return sizes;
 }
 
@@ -117,6 +135,31 @@ void put_extra(const Json& config, const NameFamily& family, GgufMetadata& out) 
 
 }  // namespace
 
+namespace {
+
+/// Length, heads and MLP. A state space has none of them: llama.cpp wants zeros then.
+void put_heads(const Json& config, const NameFamily& family, const DecoderSizes& sizes,
+               GgufMetadata& out) {
+  const std::string arch(family.gguf_architecture);
+  const ConfigKeys& keys = family.keys;
+  if (!family.attention) {
+    constexpr std::int64_t kAnyLength = 1 << 20;
+    out.emplace_back(arch + ".context_length", gguf_u32(kAnyLength));
+    out.emplace_back(arch + ".feed_forward_length", gguf_u32(0));
+    out.emplace_back(arch + ".attention.head_count", gguf_u32(0));
+    return;
+  }
+  const std::int64_t width = size_of(config, keys.width);
+  out.emplace_back(arch + ".context_length", gguf_u32(size_or(config, keys.context, 2048)));
+  out.emplace_back(arch + ".feed_forward_length", gguf_u32(size_or(config, keys.d_ff, 4 * width)));
+  out.emplace_back(arch + ".attention.head_count", gguf_u32(sizes.heads));
+  out.emplace_back(arch + ".attention.head_count_kv", gguf_u32(sizes.kv_heads));
+  out.emplace_back(arch + ".attention.key_length", gguf_u32(sizes.head_dim));
+  out.emplace_back(arch + ".attention.value_length", gguf_u32(sizes.head_dim));
+}
+
+}  // namespace
+
 GgufMetadata metadata_from_config(const Json& config, const NameFamily& family,
                                   std::uint32_t file_type) {
   const DecoderSizes sizes = decoder_sizes(config, family);
@@ -130,13 +173,8 @@ GgufMetadata metadata_from_config(const Json& config, const NameFamily& family,
   if (!name.empty())
     out.emplace_back("general.name", gguf_string(fs::path(name).filename().string()));
   out.emplace_back(arch + ".block_count", gguf_u32(size_of(config, keys.layers)));
-  out.emplace_back(arch + ".context_length", gguf_u32(size_or(config, keys.context, 2048)));
   out.emplace_back(arch + ".embedding_length", gguf_u32(width));
-  out.emplace_back(arch + ".feed_forward_length", gguf_u32(size_or(config, keys.d_ff, 4 * width)));
-  out.emplace_back(arch + ".attention.head_count", gguf_u32(sizes.heads));
-  out.emplace_back(arch + ".attention.head_count_kv", gguf_u32(sizes.kv_heads));
-  out.emplace_back(arch + ".attention.key_length", gguf_u32(sizes.head_dim));
-  out.emplace_back(arch + ".attention.value_length", gguf_u32(sizes.head_dim));
+  put_heads(config, family, sizes, out);
   out.emplace_back(
       arch + (family.layer_norm ? ".attention.layer_norm_epsilon"
                                 : ".attention.layer_norm_rms_epsilon"),

@@ -43,32 +43,39 @@ constexpr std::array kQwenExperts = {
     NameRule{"blk.{}.ffn_gate_exps", "model.layers.{}.mlp.experts.{}.gate_proj"},
     NameRule{"blk.{}.ffn_up_exps", "model.layers.{}.mlp.experts.{}.up_proj"},
     NameRule{"blk.{}.ffn_down_exps", "model.layers.{}.mlp.experts.{}.down_proj"},
-    NameRule{"blk.{}.ffn_gate_inp_shexp", "model.layers.{}.mlp.shared_expert_gate", Order::kSame, 0,
-             true},
+    NameRule{"blk.{}.ffn_gate_inp_shexp", "model.layers.{}.mlp.shared_expert_gate", Order::kSame,
+             ValueMap::kSame, HfShape::kRow},
     NameRule{"blk.{}.ffn_gate_shexp", "model.layers.{}.mlp.shared_expert.gate_proj"},
     NameRule{"blk.{}.ffn_up_shexp", "model.layers.{}.mlp.shared_expert.up_proj"},
     NameRule{"blk.{}.ffn_down_shexp", "model.layers.{}.mlp.shared_expert.down_proj"}};
 
-constexpr std::array kGemmaEnds = {NameRule{"token_embd", "model.embed_tokens"},
-                                   NameRule{"output_norm", "model.norm", Order::kSame, 1},
-                                   NameRule{"output", "lm_head"}};
+constexpr std::array kGemmaEnds = {
+    NameRule{"token_embd", "model.embed_tokens"},
+    NameRule{"output_norm", "model.norm", Order::kSame, ValueMap::kPlusOne},
+    NameRule{"output", "lm_head"}};
 constexpr std::array kGemmaNorms = {
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame, 1},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm", Order::kSame, 1}};
+    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame,
+             ValueMap::kPlusOne},
+    NameRule{"blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm", Order::kSame,
+             ValueMap::kPlusOne}};
 constexpr std::array kGemma2Norms = {
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame, 1},
+    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame,
+             ValueMap::kPlusOne},
     NameRule{"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", Order::kSame,
-             1},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", Order::kSame, 1},
+             ValueMap::kPlusOne},
+    NameRule{"blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", Order::kSame,
+             ValueMap::kPlusOne},
     NameRule{"blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", Order::kSame,
-             1}};
+             ValueMap::kPlusOne}};
 constexpr std::array kGemma3Attention = {
     NameRule{"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj"},
     NameRule{"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj"},
     NameRule{"blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"},
     NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"},
-    NameRule{"blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm", Order::kSame, 1},
-    NameRule{"blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm", Order::kSame, 1}};
+    NameRule{"blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm", Order::kSame,
+             ValueMap::kPlusOne},
+    NameRule{"blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm", Order::kSame,
+             ValueMap::kPlusOne}};
 
 constexpr std::array kPhi3Layer = {
     NameRule{"blk.{}.attn_qkv", "model.layers.{}.self_attn.qkv_proj"},
@@ -107,8 +114,8 @@ constexpr std::array kFalconRules = {
     NameRule{"token_embd", "transformer.word_embeddings"},
     NameRule{"output_norm", "transformer.ln_f"},
     NameRule{"output", "lm_head"},
-    NameRule{"blk.{}.attn_norm", "transformer.h.{}.ln_mlp", Order::kSame, 0, false,
-             "blk.0.attn_norm_2.weight"},
+    NameRule{"blk.{}.attn_norm", "transformer.h.{}.ln_mlp", Order::kSame, ValueMap::kSame,
+             HfShape::kSame, "blk.0.attn_norm_2.weight"},
     NameRule{"blk.{}.attn_norm", "transformer.h.{}.input_layernorm"},
     NameRule{"blk.{}.attn_norm_2", "transformer.h.{}.ln_attn"},
     NameRule{"blk.{}.attn_qkv", "transformer.h.{}.self_attention.query_key_value",
@@ -128,6 +135,36 @@ constexpr std::array kNeoxRules = {
     NameRule{"blk.{}.ffn_up", "gpt_neox.layers.{}.mlp.dense_h_to_4h"},
     NameRule{"blk.{}.ffn_down", "gpt_neox.layers.{}.mlp.dense_4h_to_h"}};
 
+constexpr std::array kBloomRules = {
+    NameRule{"token_embd", "transformer.word_embeddings"},
+    NameRule{"token_embd_norm", "transformer.word_embeddings_layernorm"},
+    NameRule{"output_norm", "transformer.ln_f"},
+    NameRule{"output", "lm_head"},
+    NameRule{"blk.{}.attn_norm", "transformer.h.{}.input_layernorm"},
+    NameRule{"blk.{}.attn_qkv", "transformer.h.{}.self_attention.query_key_value",
+             Order::kGroupedQkv},
+    NameRule{"blk.{}.attn_output", "transformer.h.{}.self_attention.dense"},
+    NameRule{"blk.{}.ffn_norm", "transformer.h.{}.post_attention_layernorm"},
+    NameRule{"blk.{}.ffn_up", "transformer.h.{}.mlp.dense_h_to_4h"},
+    NameRule{"blk.{}.ffn_down", "transformer.h.{}.mlp.dense_4h_to_h"}};
+
+constexpr std::array kMambaRules = {
+    NameRule{"token_embd", "backbone.embeddings"},
+    NameRule{"output_norm", "backbone.norm_f"},
+    NameRule{"output", "lm_head"},
+    NameRule{"blk.{}.attn_norm", "backbone.layers.{}.norm"},
+    NameRule{"blk.{}.ssm_in", "backbone.layers.{}.mixer.in_proj"},
+    NameRule{"blk.{}.ssm_conv1d", "backbone.layers.{}.mixer.conv1d", Order::kSame, ValueMap::kSame,
+             HfShape::kChannels},
+    NameRule{"blk.{}.ssm_x", "backbone.layers.{}.mixer.x_proj"},
+    NameRule{"blk.{}.ssm_dt", "backbone.layers.{}.mixer.dt_proj"},
+    NameRule{.gguf = "blk.{}.ssm_a",
+             .hf = "backbone.layers.{}.mixer.A_log",
+             .values = ValueMap::kMinusExp,
+             .bare = true},
+    NameRule{.gguf = "blk.{}.ssm_d", .hf = "backbone.layers.{}.mixer.D", .bare = true},
+    NameRule{"blk.{}.ssm_out", "backbone.layers.{}.mixer.out_proj"}};
+
 constexpr std::array<Words, 2> kLlamaTypes = {"llama", "mistral"};
 constexpr std::array<Words, 1> kMixtralTypes = {"mixtral"}, kQwen2Types = {"qwen2"},
                                kQwen3Types = {"qwen3"}, kQwen2MoeTypes = {"qwen2_moe"},
@@ -138,7 +175,8 @@ constexpr std::array<Words, 1> kMixtralTypes = {"mixtral"}, kQwen2Types = {"qwen
                                kFalconTypes = {"falcon"}, kNeoxTypes = {"gpt_neox"},
                                kOlmo2Types = {"olmo2"}, kCohereTypes = {"cohere"},
                                kCohere2Types = {"cohere2"}, kStablelmTypes = {"stablelm"},
-                               kGraniteTypes = {"granite"};
+                               kGraniteTypes = {"granite"}, kBloomTypes = {"bloom"},
+                               kMambaTypes = {"mamba"};
 
 constexpr std::array<Words, 1> kSilu = {"silu"};
 // ggml's GELU is the one by tanh, looked up in half precision: the exact one is as near as it gets.
@@ -176,6 +214,9 @@ constexpr std::array kGraniteKeys = {
     ExtraKey{"embedding_scale", "embedding_multiplier", Kind::kNumber},
     ExtraKey{"residual_scale", "residual_multiplier", Kind::kNumber},
     ExtraKey{"logit_scale", "logits_scaling", Kind::kNumber}};
+constexpr std::array kMambaKeys = {
+    ExtraKey{"ssm.conv_kernel", "conv_kernel"}, ExtraKey{"ssm.inner_size", "intermediate_size"},
+    ExtraKey{"ssm.state_size", "state_size"}, ExtraKey{"ssm.time_step_rank", "time_step_rank"}};
 
 constexpr ConfigKeys kLayerNormKeys{.eps = "layer_norm_eps"};
 constexpr ConfigKeys kGpt2Keys{.layers = "n_layer",
@@ -348,7 +389,36 @@ constexpr std::array kFamilies = {
                .hf_class = "GraniteForCausalLM",
                .rules = {kEnds, kTurnedAttention, kNormsBefore, kGatedMlp},
                .activations = kSilu,
-               .extra = kGraniteKeys}};
+               .extra = kGraniteKeys},
+    NameFamily{.gguf_architecture = "bloom",
+               .hf_types = kBloomTypes,
+               .hf_class = "BloomForCausalLM",
+               .rules = {kBloomRules},
+               .keys = {.layers = "n_layer",
+                        .heads = "n_head",
+                        .kv_heads = "",
+                        .d_ff = "",
+                        .context = "seq_length",
+                        .eps = "layer_norm_epsilon",
+                        .activation = ""},
+               .layer_norm = true,
+               .tied = true,
+               .rope = false,
+               .activations = kGeluTanh,
+               .fixed = R"({"apply_residual_connection_post_layernorm": false})"},
+    NameFamily{
+        .gguf_architecture = "mamba",
+        .hf_types = kMambaTypes,
+        .hf_class = "MambaForCausalLM",
+        .rules = {kMambaRules},
+        .keys =
+            {.heads = "", .kv_heads = "", .d_ff = "", .context = "", .eps = "layer_norm_epsilon"},
+        .tied = true,
+        .rope = false,
+        .attention = false,
+        .activations = kSilu,
+        .extra = kMambaKeys,
+        .fixed = R"({"expand": 2, "use_bias": false, "use_conv_bias": true})"}};
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 #include "formats/names/name_map.h"
 
 #include <charconv>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -48,13 +49,16 @@ std::optional<MappedName> map_name(const NameFamily& family, std::string_view na
   const std::size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return std::nullopt;
   const std::string_view suffix = name.substr(dot);
-  if (suffix != ".weight" && suffix != ".bias") return std::nullopt;
+  const bool known = suffix == ".weight" || suffix == ".bias";
   for (const auto& rules : family.rules) {
     for (const NameRule& rule : rules) {
       if (to_hf && !rule.when.empty() && !(has && has(rule.when))) continue;
+      if (!rule.bare && !known) continue;
       Holes holes;
-      if (!matches(to_hf ? rule.gguf : rule.hf, name.substr(0, dot), holes)) continue;
-      MappedName out{with_layer(to_hf ? rule.hf : rule.gguf, holes[0]).append(suffix), &rule};
+      const std::string_view stem = rule.bare ? name : name.substr(0, dot);
+      if (!matches(to_hf ? rule.gguf : rule.hf, stem, holes)) continue;
+      MappedName out{with_layer(to_hf ? rule.hf : rule.gguf, holes[0]), &rule};
+      if (!rule.bare) out.name += suffix;
       if (!to_hf && rule.stacked())
         std::from_chars(holes[1].data(), holes[1].data() + holes[1].size(), out.expert);
       return out;
@@ -91,6 +95,18 @@ std::string known_gguf_architectures() {
     out += fmt::format("{}{}", out.empty() ? "" : ", ", last);
   }
   return out;
+}
+
+float gguf_value(ValueMap map, float value) noexcept {
+  if (map == ValueMap::kPlusOne) return value + 1;
+  return map == ValueMap::kMinusExp ? static_cast<float>(-std::exp(static_cast<double>(value)))
+                                    : value;
+}
+
+float hf_value(ValueMap map, float value) noexcept {
+  if (map == ValueMap::kPlusOne) return value - 1;
+  return map == ValueMap::kMinusExp ? static_cast<float>(std::log(-static_cast<double>(value)))
+                                    : value;
 }
 
 std::optional<MappedName> gguf_to_hf_name(const NameFamily& family, std::string_view gguf,

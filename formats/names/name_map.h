@@ -18,15 +18,23 @@ namespace lancet {
 /// v. kTransposed: transformers' matrix lies [in, out] (vectors are the same).
 enum class RowOrder : std::uint8_t { kSame, kQueryHeads, kKeyHeads, kGroupedQkv, kTransposed };
 
+/// GGUF's values by those of transformers: the same, 1 more (Gemma's norms), or -exp of them (a
+/// state space's A).
+enum class ValueMap : std::uint8_t { kSame, kPlusOne, kMinusExp };
+
+/// What transformers has for a GGUF tensor: its shape, [1, n] for [n], or [n, 1, k] for [n, k].
+enum class HfShape : std::uint8_t { kSame, kRow, kChannels };
+
 /// Names without ".weight" / ".bias"; the first `{}` stands for the layer. A second one in `hf`
 /// stands for the expert: GGUF has the experts stacked in one tensor.
 struct NameRule {
   std::string_view gguf;
   std::string_view hf;
   RowOrder rows = RowOrder::kSame;
-  float plus = 0;              ///< GGUF's values are transformers' plus this (Gemma's norms)
-  bool row = false;            ///< transformers has [1, n] where GGUF has [n]
+  ValueMap values = ValueMap::kSame;
+  HfShape shape = HfShape::kSame;
   std::string_view when = {};  ///< read from GGUF only beside this tensor, and then before others
+  bool bare = false;           ///< neither side's name goes on with ".weight" or ".bias"
 
   [[nodiscard]] bool stacked() const noexcept { return hf.find("{}") != hf.rfind("{}"); }
 };
@@ -57,7 +65,8 @@ struct NameFamily {
   bool layer_norm = false;  ///< its epsilon is layer_norm_epsilon
   bool tied = false;        ///< where config.json does not say whether the head is the embedding
   bool rope = true;
-  double partial = 1;  ///< part of a head that is rotated, where config.json does not say
+  bool attention = true;  ///< false: a state space in every layer, no heads, no MLP
+  double partial = 1;     ///< part of a head that is rotated, where config.json does not say
   std::span<const std::string_view> activations = {};  ///< those of llama.cpp; the first is given
   std::span<const ExtraKey> extra = {};
   /// Members that the GGUF implies, as JSON: other values have no GGUF form.
@@ -96,6 +105,10 @@ struct MappedName {
   const std::int64_t in_head = row % head_dim;
   return row - in_head + (in_head % 2) * (head_dim / 2) + in_head / 2;
 }
+
+/// A value of GGUF from transformers', and back.
+[[nodiscard]] float gguf_value(ValueMap map, float value) noexcept;
+[[nodiscard]] float hf_value(ValueMap map, float value) noexcept;
 
 /// The same of kGroupedQkv with `group` query heads for each of `kv_heads`.
 [[nodiscard]] constexpr std::int64_t gguf_qkv_row(std::int64_t row, std::int64_t head_dim,

@@ -91,24 +91,29 @@ LANCET_INLINE void transpose(const std::uint16_t* w, std::int64_t ldw, V* out) {
   }
 }
 
+constexpr std::int64_t kPasses = 2;  ///< of dot_lanes over a block
+
 template <int kMr, typename T>
 LANCET_INLINE void dot_lanes(const float* a, std::int64_t lda, const T* const* w,
-                             std::int64_t count, std::int64_t ahead, float* lanes) {
+                             std::int64_t count, Ahead& ahead, float* lanes) {
   for (int first_row = 0; first_row < 8; first_row += 4) {
-    const T* const* const rows = w + first_row;
+    const T* const rows[4] = {w[first_row], w[first_row + 1], w[first_row + 2], w[first_row + 3]};
     V sum[extent(kMr)][4];
 #pragma GCC unroll 3
     for (int i = 0; i < kMr; ++i) sum[i][0] = sum[i][1] = sum[i][2] = sum[i][3] = zero();
-    for (std::int64_t k = 0; k + 8 <= count; k += 8) {
-      if (first_row == 0) fetch_ahead(w, k, ahead);
-      V x[extent(kMr)];
+    for (std::int64_t k = 0; k + 8 <= count;) {
+      ahead.fetch();
+      const std::int64_t end = k + kFetchPiece < count ? k + kFetchPiece : count;
+      for (; k + 8 <= end; k += 8) {
+        V x[extent(kMr)];
 #pragma GCC unroll 3
-      for (int i = 0; i < kMr; ++i) x[i] = load(a + i * lda + k);
+        for (int i = 0; i < kMr; ++i) x[i] = load(a + i * lda + k);
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        const V y = widen(rows[j] + k);
+        for (int j = 0; j < 4; ++j) {
+          const V y = widen(rows[j] + k);
 #pragma GCC unroll 3
-        for (int i = 0; i < kMr; ++i) sum[i][j] = fma(x[i], y, sum[i][j]);
+          for (int i = 0; i < kMr; ++i) sum[i][j] = fma(x[i], y, sum[i][j]);
+        }
       }
     }
 #pragma GCC unroll 3

@@ -107,22 +107,28 @@ LANCET_INLINE V two_rows(const std::uint16_t* w0, const std::uint16_t* w1) {
   return bf16_to_float(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
 }
 
+constexpr std::int64_t kPasses = 1;  ///< of dot_lanes over a block
+
 template <int kMr, typename T>
 LANCET_INLINE void dot_lanes(const float* a, std::int64_t lda, const T* const* w,
-                             std::int64_t count, std::int64_t ahead, float* lanes) {
+                             std::int64_t count, Ahead& ahead, float* lanes) {
+  const T* const rows[8] = {w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]};
   V sum[extent(kMr)][4];
 #pragma GCC unroll 6
   for (int i = 0; i < kMr; ++i) sum[i][0] = sum[i][1] = sum[i][2] = sum[i][3] = zero();
-  for (std::int64_t k = 0; k + 8 <= count; k += 8) {
-    fetch_ahead(w, k, ahead);
-    V pair[4];
+  for (std::int64_t k = 0; k + 8 <= count;) {
+    ahead.fetch();
+    const std::int64_t end = k + kFetchPiece < count ? k + kFetchPiece : count;
+    for (; k + 8 <= end; k += 8) {
+      V pair[4];
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) pair[j] = two_rows(w[2 * j] + k, w[2 * j + 1] + k);
+      for (int j = 0; j < 4; ++j) pair[j] = two_rows(rows[2 * j] + k, rows[2 * j + 1] + k);
 #pragma GCC unroll 6
-    for (int i = 0; i < kMr; ++i) {
-      const V x = _mm512_broadcast_f32x8(_mm256_loadu_ps(a + i * lda + k));
+      for (int i = 0; i < kMr; ++i) {
+        const V x = _mm512_broadcast_f32x8(_mm256_loadu_ps(a + i * lda + k));
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) sum[i][j] = fma(x, pair[j], sum[i][j]);
+        for (int j = 0; j < 4; ++j) sum[i][j] = fma(x, pair[j], sum[i][j]);
+      }
     }
   }
 #pragma GCC unroll 6

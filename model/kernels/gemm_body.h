@@ -6,7 +6,8 @@
 //   kRows, kFewRowsGroup: rows of the largest micro-tile, of the largest streaming group
 //   transpose(w, ldw, V[kStep<T>]): kLanes rows x kStep<T> elements of W, transposed and widened
 //   dot_lanes<rows>(a, lda, w[8], count, ahead, lanes): chains of rows x 8 products over the first
-//     count / 8 * 8 elements, lanes[row][8][kChains]; fetches W `ahead` elements early
+//     count / 8 * 8 elements, lanes[row][8][kChains]; calls ahead.fetch() kPasses times for every
+//     kFetchPiece elements
 //   sum_lanes(lanes[8][kChains], out[8]): ((chain 0 + chain 1) + ...) + chain 7 of 8 products
 // No std:: function may be instantiated here other than constant expressions: the linker could keep
 // the copy of one instruction set for all.
@@ -28,24 +29,6 @@ struct Block {
 struct Output {
   float* c;
   std::int64_t ldc, columns;
-};
-
-/// Rows that the next micro-tiles will copy, fetched a few cache lines at a time while this one
-/// computes.
-struct Ahead {
-  const float* row;  ///< the next line's
-  std::int64_t stride, lines_per_row, place, left, step;
-
-  LANCET_INLINE void fetch() {
-    for (std::int64_t n = min_of(left, step); n > 0; --n) {
-      __builtin_prefetch(row + place * 16, 0, 2);
-      if (++place == lines_per_row) {
-        place = 0;
-        row += stride;
-      }
-    }
-    left -= min_of(left, step);
-  }
 };
 
 /// C[kMr, columns] (+)= block of rows[kMr, count] x panel[chains][length][kPanel].
@@ -129,14 +112,8 @@ LANCET_KERNEL void multiply(const Block& block, const float* a, std::int64_t lda
     }
     const MicroTile tile = kMicroTiles[static_cast<std::size_t>(taken - 1)];
     const std::int64_t slots = (out.columns + kPanel - 1) / kPanel * block.chains;
-    const std::int64_t lines = (block.count + 15) / 16;
     const std::int64_t following = min_of(rows / groups + 1, rows - i - taken);
-    Ahead ahead{a + (i + taken) * lda,
-                lda,
-                lines,
-                0,
-                following * lines,
-                (following * lines + slots - 1) / slots};
+    Ahead ahead(a + (i + taken) * lda, lda, following, block.count, slots);
     for (std::int64_t j = 0; j < out.columns; j += kPanel) {
       tile(block, buffers.rows, panels + j / kPanel * block.panel, buffers.total,
            {out.c + i * out.ldc + j, out.ldc, min_of(kPanel, out.columns - j)}, ahead);
@@ -247,103 +224,7 @@ LANCET_KERNEL void input_grad_of(const InputGradJob& job, const Tile& tile) {
   }
 }
 
-/// C[kMr, columns <= 8] (+)= sums of the chains of one block, the elements after the last whole
-/// step first.
-template <int kMr, typename T>
-LANCET_KERNEL void add_chains(const Block& block, const float* a, std::int64_t lda,
-                              const T* const* w, float* lanes, const Output& out) {
-  alignas(32) float sums[8];
-  for (std::int64_t k = block.count / kChains * kChains; k < block.count; ++k) {
-    for (int i = 0; i < kMr * 8; ++i) {
-      float& lane = lanes[i * kChains + k % kChains];
-      lane = fma_one(a[i / 8 * lda + k], widen_one(w[i % 8][k]), lane);
-    }
-  }
-  for (int i = 0; i < kMr; ++i) {
-    sum_lanes(lanes + i * 8 * kChains, sums);
-    float* const c = out.c + i * out.ldc;
-    for (std::int64_t j = 0; j < out.columns; ++j) c[j] = block.add ? c[j] + sums[j] : sums[j];
-  }
-}
-
-template <int kMr, typename T>
-LANCET_KERNEL void few_rows(const Block& block, const float* a, std::int64_t lda, const T* const* w,
-                            std::int64_t ahead, const Output& out) {
-  alignas(64) float lanes[extent(kMr * 8 * kChains)];
-  dot_lanes<kMr>(a, lda, w, block.count, ahead, lanes);
-  add_chains<kMr>(block, a, lda, w, lanes, out);
-}
-
-/// One row of W after the other, each from its beginning to its end: with next to no arithmetic the
-/// bandwidth of the memory is all that counts, and the processor's own prefetching follows a single
-/// stream best (twice as fast as eight).
-template <int kMr, typename T>
-LANCET_KERNEL void stream_rows(const LinearJob& job, const Tile& tile) {
-  constexpr std::int64_t kLanesOfBlock = kMr * 8 * kChains;
-  float* const lanes = scratch().panel;
-  const std::int64_t longest = block_length(job.k, kLinearBlock);
-  const float* const a = job.a + tile.m0 * job.lda;
-  for (std::int64_t n = tile.n0; n < tile.n1; n += 8) {
-    const std::int64_t columns = min_of(8, tile.n1 - n);
-    const T* w[8];  // rows past the end repeat the last one
-    for (std::int64_t j = 0; j < 8; ++j) {
-      w[j] = static_cast<const T*>(job.w) + (n + min_of(j, columns - 1)) * job.ldw;
-      float* to = lanes + j * kChains;
-      for (std::int64_t k = 0; k < job.k; k += longest, to += kLanesOfBlock) {
-        dot_chains<kMr>(a + k, job.lda, w[j] + k, min_of(longest, job.k - k), to, 8 * kChains);
-      }
-    }
-    float* from = lanes;
-    for (std::int64_t k = 0; k < job.k; k += longest, from += kLanesOfBlock) {
-      const Block block{min_of(longest, job.k - k), kChains, 0, job.accumulate || k > 0};
-      add_chains<kMr>(block, a + k, job.lda, w, from,
-                      {job.c + tile.m0 * job.ldc + n, job.ldc, columns});
-      for (const T*& row : w) row += block.count;
-    }
-  }
-}
-
-template <typename T, int... kMr>
-constexpr auto few_rows_tiles(std::integer_sequence<int, kMr...>) {
-  using Few = void (*)(const Block&, const float*, std::int64_t, const T* const*, std::int64_t,
-                       const Output&);
-  return std::array<Few, sizeof...(kMr)>{&few_rows<kMr + 1, T>...};
-}
-
-constexpr std::int64_t kStreamedRows = 3;
-constexpr std::int64_t kLongestStream = 1 << 19;  ///< whose lanes fit the panel
-
-/// Eight rows of W at a time, each read once from memory.
-template <typename T>
-LANCET_KERNEL void linear_few_of(const LinearJob& job, const Tile& tile) {
-  constexpr auto kFew = few_rows_tiles<T>(std::make_integer_sequence<int, kFewRowsGroup>{});
-  const std::int64_t rows = tile.m1 - tile.m0;
-  const std::int64_t groups = (rows + kFewRowsGroup - 1) / kFewRowsGroup;
-  const std::int64_t longest = block_length(job.k, kLinearBlock);
-  if (rows <= kStreamedRows && job.k <= kLongestStream) {
-    constexpr std::array kStream{&stream_rows<1, T>, &stream_rows<2, T>, &stream_rows<3, T>};
-    return kStream[static_cast<std::size_t>(rows - 1)](job, tile);
-  }
-  // Short rows end before the processor's own prefetching starts: ask for the next eight.
-  const bool is_short = job.k * static_cast<std::int64_t>(sizeof(T)) <= 8192;
-  const std::int64_t ahead = is_short ? 8 * job.ldw : 1024 / static_cast<std::int64_t>(sizeof(T));
-  for (std::int64_t n = tile.n0; n < tile.n1; n += 8) {
-    for (std::int64_t k = 0; k < job.k; k += longest) {
-      const T* w[8];  // rows past the end repeat the last one
-      for (std::int64_t j = 0; j < 8; ++j) {
-        w[j] = static_cast<const T*>(job.w) + min_of(n + j, tile.n1 - 1) * job.ldw + k;
-      }
-      const Block block{min_of(longest, job.k - k), kChains, 0, job.accumulate || k > 0};
-      for (std::int64_t group = 0, i = tile.m0; group < groups; ++group) {
-        const std::int64_t taken = rows / groups + (group < rows % groups ? 1 : 0);
-        kFew[static_cast<std::size_t>(taken - 1)](
-            block, job.a + i * job.lda + k, job.lda, w, group == 0 ? ahead : 0,
-            {job.c + i * job.ldc + n, job.ldc, min_of(8, tile.n1 - n)});
-        i += taken;
-      }
-    }
-  }
-}
+#include "model/kernels/gemm_few_body.h"
 
 LANCET_KERNEL void linear(const LinearJob& job, const Tile& tile) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);

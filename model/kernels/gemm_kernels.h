@@ -14,7 +14,8 @@ inline constexpr std::int64_t kLinearBlock = 640;  ///< longest block of K in a 
 inline constexpr std::int64_t kGradBlock = 256;    ///< longest block of N in an input gradient
 inline constexpr std::int64_t kPanelAlign = 32;    ///< columns of a tile: a multiple of this
 inline constexpr std::int64_t kMaxTileColumns = 256;
-inline constexpr std::int64_t kMaxRows = 14;  ///< rows of the largest micro-tile
+inline constexpr std::int64_t kMaxRows = 14;     ///< rows of the largest micro-tile
+inline constexpr std::int64_t kFetchPiece = 64;  ///< elements between two looks ahead, few rows
 /// Not a power of two, so that the rows fall on all cache sets.
 inline constexpr std::int64_t kRowStride = kLinearBlock + 16;
 
@@ -39,6 +40,38 @@ inline float widen_one(float w) { return w; }
 inline float widen_one(std::uint16_t bf16) {
   return std::bit_cast<float>(std::uint32_t{bf16} << 16U);
 }
+
+/// Rows that a kernel will read soon, fetched into the second-level cache a few lines at a time
+/// while it computes, so that memory is never asked for more than it gives.
+class Ahead {
+ public:
+  /// `count` elements of each of `rows` rows, `stride` elements apart, over `calls` calls of
+  /// fetch().
+  template <typename T>
+  Ahead(const T* first, std::int64_t stride, std::int64_t rows, std::int64_t count,
+        std::int64_t calls)
+      : row_(reinterpret_cast<const char*>(first)),
+        stride_(stride * static_cast<std::int64_t>(sizeof(T))),
+        lines_((count * static_cast<std::int64_t>(sizeof(T)) + kLine - 1) / kLine),
+        left_(rows * lines_),
+        step_((left_ + calls - 1) / calls) {}
+
+  __attribute__((always_inline)) inline void fetch() {
+    std::int64_t n = left_ < step_ ? left_ : step_;
+    for (left_ -= n; n > 0; --n) {
+      __builtin_prefetch(row_ + place_ * kLine, 0, 2);
+      if (++place_ == lines_) {
+        place_ = 0;
+        row_ += stride_;
+      }
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 64;
+  const char* row_;
+  std::int64_t stride_, lines_, place_ = 0, left_, step_;
+};
 
 /// Per-thread buffers: a packed weight panel [columns / panel][block][panel] and the rows of one
 /// micro-tile.

@@ -56,9 +56,11 @@ inline void transpose(const T* w, std::int64_t ldw, V* out) {
   }
 }
 
+constexpr std::int64_t kPasses = 1;
+
 template <int kMr, typename T>
 inline void dot_lanes(const float* a, std::int64_t lda, const T* const* w, std::int64_t count,
-                      std::int64_t /*ahead*/, float* lanes) {
+                      Ahead& /*fetches nothing*/, float* lanes) {
   for (int i = 0; i < kMr * 8; ++i) {
     float* const lane = lanes + i * kChains;
     for (std::int64_t r = 0; r < kChains; ++r) lane[r] = 0.0F;

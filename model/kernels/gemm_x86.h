@@ -55,13 +55,3 @@ LANCET_INLINE void dot_chains(const float* a, std::int64_t lda, const T* w, std:
 }
 
 LANCET_INLINE float fma_one(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-
-/// Fetches W `ahead` elements early: at each step of 8 elements the share of the 8 rows that makes
-/// every cache line be asked for once.
-template <typename T>
-LANCET_INLINE void fetch_ahead(const T* const* w, std::int64_t k, std::int64_t ahead) {
-  constexpr std::int64_t kShare = sizeof(T);  // rows of a step: 4 with 2 steps a line, 2 with 4
-  const T* const* const rows = w + k / 8 * kShare % 8;
-#pragma GCC unroll 4
-  for (std::int64_t j = 0; j < kShare; ++j) __builtin_prefetch(rows[j] + k + ahead);
-}

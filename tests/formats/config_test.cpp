@@ -181,6 +181,31 @@ TEST_CASE("config: linear and yarn scaling survive the way to GGUF and back", "[
   }
 }
 
+TEST_CASE("config: longrope is read with its first length and attention factor in every spelling",
+          "[config]") {
+  const RopeSettings rope = rope_from_config(Json::parse(
+      R"({"max_position_embeddings":64,"original_max_position_embeddings":16,
+          "rope_scaling":{"type":"longrope","short_factor":[1.0,1.1],"long_factor":[2.0,3.0]}})"));
+  CHECK(rope.type == "longrope");
+  CHECK(rope.original_context == 16);
+  CHECK(rope.long_factors == std::vector<float>{2.0F, 3.0F});
+  CHECK(rope.attention_factor == std::sqrt(1.5));  // sqrt(1 + ln 4 / ln 16)
+  Json config{{"max_position_embeddings", 64}};
+  put_rope(rope, config);
+  CHECK(config["rope_scaling"].size() == 3);  // all that transformers before version 5 allows
+  CHECK(config["rope_scaling"]["short_factor"] == Json::array({1.0, 1.1}));
+  config["original_max_position_embeddings"] = 16;
+  const RopeSettings back = rope_from_config(config);
+  CHECK(back.short_factors == rope.short_factors);
+  CHECK(back.attention_factor == rope.attention_factor);
+  config["rope_parameters"]["attention_factor"] = 1.25;
+  CHECK(rope_from_config(config).attention_factor == 1.25);
+  CHECK(kind_of([] {
+          static_cast<void>(rope_from_config(Json::parse(
+              R"({"rope_scaling":{"type":"longrope","short_factor":[1.0],"long_factor":[1.0]}})")));
+        }) == ErrorKind::kInput);
+}
+
 TEST_CASE("tokenizer to gguf: tokens, types, merges and roles are llama.cpp's", "[config]") {
   const GgufHeader header = header_of(tokenizer_metadata(
       tiny::tokenizer(),

@@ -2,6 +2,7 @@
 
 #include "formats/names/name_map.h"
 
+#include <cmath>
 #include <set>
 
 #include "tests/catch.h"
@@ -37,7 +38,8 @@ TEST_CASE("names: every rule of every family leads there and back", "[names]") {
     std::set<std::string> names;
     for (const auto& rules : family.rules) {
       for (const NameRule& rule : rules) {
-        const std::string gguf = filled(std::string(rule.gguf), "12") + ".weight";
+        const std::string gguf =
+            filled(std::string(rule.gguf), "12") + (rule.bare ? "" : ".weight");
         const auto hf = gguf_to_hf_name(family, gguf,
                                         [&](std::string_view other) { return other == rule.when; });
         REQUIRE(hf);
@@ -51,6 +53,27 @@ TEST_CASE("names: every rule of every family leads there and back", "[names]") {
         CHECK(names.insert(name).second);
       }
     }
+  }
+}
+
+TEST_CASE("names: a bare name has no ending on either side", "[names]") {
+  const NameFamily& mamba = *family_of_gguf("mamba");
+  CHECK(gguf_to_hf_name(mamba, "blk.3.ssm_a")->name == "backbone.layers.3.mixer.A_log");
+  CHECK(hf_to_gguf_name(mamba, "backbone.layers.3.mixer.D")->name == "blk.3.ssm_d");
+  CHECK_FALSE(gguf_to_hf_name(mamba, "blk.3.ssm_a.weight"));
+  CHECK_FALSE(hf_to_gguf_name(mamba, "backbone.layers.3.mixer.D.bias"));
+  CHECK_FALSE(hf_to_gguf_name(mamba, "backbone.layers.3.mixer.dt_proj"));
+}
+
+TEST_CASE("names: values come back from GGUF's", "[names]") {
+  for (const float value : {-3.0F, -0.1F, 0.0F, 0.7F, 2.5F}) {
+    CHECK(hf_value(ValueMap::kSame, gguf_value(ValueMap::kSame, value)) == value);
+    CHECK(gguf_value(ValueMap::kPlusOne, value) == value + 1);
+    CHECK(hf_value(ValueMap::kPlusOne, gguf_value(ValueMap::kPlusOne, value)) == value + 1 - 1);
+    CHECK(gguf_value(ValueMap::kMinusExp, value) < 0);
+    // A float32 close to -exp(value) is off by 2^-25 of itself, its logarithm by as much.
+    CHECK(std::abs(hf_value(ValueMap::kMinusExp, gguf_value(ValueMap::kMinusExp, value)) - value) <=
+          2.4e-7F);
   }
 }
 

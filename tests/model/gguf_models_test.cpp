@@ -50,7 +50,10 @@ std::vector<std::string> representable() {
                                  "cohere-qk",
                                  "stablelm",
                                  "granite",
-                                 "granite-bias"};
+                                 "granite-bias",
+                                 "phi3-longrope",
+                                 "bloom",
+                                 "mamba"};
   const auto more = gguf_names();
   names.insert(names.end(), more.begin(), more.end());
   return names;
@@ -139,4 +142,11 @@ TEST_CASE("gguf models: what a family's GGUF cannot say is refused with both val
   refused("starcoder2", "hidden_act", "relu", "gelu_pytorch_tanh");
   refused("gpt2", "scale_attn_by_inverse_layer_idx", true, "scale_attn_by_inverse_layer_idx");
   refused("stablelm", "qk_layernorm", true, "qk_layernorm");
+  refused("bloom", "apply_residual_connection_post_layernorm", true, "post_layernorm false");
+  refused("mamba", "use_bias", true, "use_bias false");
+  refused("mamba", "expand", 3, "expand 2");
+  Json rope = ModelSource::open(folder_of("phi3-longrope")).config()["rope_parameters"];
+  refused("plain", "rope_parameters", rope, "longrope scaling has no place");
+  rope["long_factor"].erase(0);
+  refused("phi3-longrope", "rope_parameters", rope, "expected 6 factors of longrope, found 5");
 }

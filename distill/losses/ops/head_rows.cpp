@@ -10,6 +10,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/interrupt.h"
+#include "distill/losses/ops/adapted_head.h"
 #include "model/intraop.h"
 #include "model/linear.h"
 
@@ -198,6 +199,7 @@ std::int64_t rows_at_once(std::int64_t vocab) {
 
 at::Tensor head_rows(const Decoder& model, const at::Tensor& hidden, const HeadRows& rows) {
   const at::Tensor normed = model.final_norm(hidden).contiguous();
+  if (head_is_adapted(model)) return adapted_head_rows(model, normed, rows);
   if (at::GradMode::is_enabled() && normed.requires_grad())
     return HeadRowsFunction::apply(normed, &model, &rows);
   return compute(model, normed, rows, false).values;

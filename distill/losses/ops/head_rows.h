@@ -30,10 +30,16 @@ struct HeadRows {
   /// The value of one row from its logits [vocab]. With `gradient`, leaves d value / d logit in
   /// their place. Runs on many threads, once for each row.
   std::function<double(std::int64_t row, std::span<float> logits, bool gradient)> value;
-  std::int64_t at_once = 0;  ///< rows of a chunk; 0: rows_at_once(). Changes no bit
+  std::int64_t at_once = 0;  ///< rows of a chunk; 0: rows_at_once(). Changes no bit of the values
+                             ///< and of the states' gradient
+  /// Whether the gradients that come back for the rows may differ: then a head with a low-rank part
+  /// works on all rows twice, the second time in the backward pass. `value` and `before` must own
+  /// what they read.
+  bool own_slopes = false;
 };
 
-/// rows.value of all rows of hidden [n, d_model]: float64 [n] on the CPU, differentiable.
+/// rows.value of all rows of hidden [n, d_model]: float64 [n] on the CPU, differentiable, also with
+/// respect to a low-rank part of the head.
 [[nodiscard]] at::Tensor head_rows(const Decoder& model, const at::Tensor& hidden,
                                    const HeadRows& rows);
 

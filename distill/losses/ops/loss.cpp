@@ -235,7 +235,9 @@ at::Tensor token_logprobs(const Decoder& model, const at::Tensor& hidden,
   check_length("next", next.size(), hidden.size(0));
   check_ids(next, model.spec().vocab);
   losses::HeadRows rows;
-  rows.value = [next](std::int64_t row, std::span<float> logits, bool gradient) {
+  rows.own_slopes = true;
+  rows.value = [next = std::vector<std::int32_t>(next.begin(), next.end())](
+                   std::int64_t row, std::span<float> logits, bool gradient) {
     return -losses::cross_entropy(logits, next[static_cast<std::size_t>(row)], gradient, -1);
   };
   return losses::head_rows(model, hidden, rows);
