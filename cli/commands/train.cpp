@@ -236,11 +236,13 @@ void declare_lora(CLI::App& app, TrainArguments& a) {
   app.add_option("--alpha", l.alpha, "Scale is alpha / rank (default 32)");
   app.add_flag("--rslora", l.rank_stabilised, "Scale is alpha / sqrt(rank)");
   app.add_option("--dropout", l.dropout, "Of the low-rank input (default 0)");
-  app.add_option("--targets", l.targets,
-                 "Linear layers by name, such as q_proj,v_proj, or all-linear (default)")
+  app.add_option(
+         "--targets", l.targets,
+         "Layers by name, such as q_proj,v_proj (embed_tokens and lm_head, too), or all-linear: "
+         "those of the blocks (default)")
       ->delimiter(',');
-  app.add_option("--target-regex", a.expression, "Linear layers whose whole name it matches");
-  app.add_option("--layers", a.layers, "Only these layers, such as 0-5,8 (default all)");
+  app.add_option("--target-regex", a.expression, "Layers whose whole name it matches");
+  app.add_option("--layers", a.layers, "Of the blocks only these, such as 0-5,8 (default all)");
   app.add_option("--rank-pattern", a.rank_pattern, "name=rank for some of the targets")
       ->allow_extra_args(false);
   app.add_option("--alpha-pattern", a.alpha_pattern, "name=alpha for some of the targets")

@@ -2,7 +2,9 @@
 """Adapters against peft. Usage: check_adapters.py LANCET
 
 - peft's merge_and_unload and `lancet adapter merge` give the same weights, for plain, rank-stabilised, patterned and DoRA
-  adapters, with an adapted embedding and a saved head;
+  adapters, with an adapted embedding and a saved head, with both adapted;
+- where the model ties embeddings and head, what `adapter merge` writes gives in transformers, and MODEL+ADAPTER here, the
+  logits of peft's model before it is merged;
 - peft loads what `lancet adapter extract` and `combine` write, and its merged weights are those that were asked for;
 - `combine --method linear`, cat and svd are peft's add_weighted_adapter.
 """
@@ -14,8 +16,8 @@ import tempfile
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM
 
 TOLERANCE = 2e-6
 failures = 0
@@ -61,6 +63,35 @@ def merged(base, path):
     return state(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), path).merge_and_unload())
 
 
+def logits_of(model, ids):
+    with torch.no_grad():
+        return model.eval()(input_ids=ids).logits
+
+
+def check_tied(lancet, root, name, config, kinds):
+    """Factors on one of two modules that share a matrix, or on both."""
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(torch.randn_like(value) * 0.1)
+    base = root / name
+    model.save_pretrained(base)
+    ids = torch.randint(0, config.vocab_size, (2, 20), generator=torch.Generator().manual_seed(4))
+    save_file({"ids": ids}, root / "ids.safetensors")
+    for seed, (kind, options) in enumerate(kinds.items()):
+        adapter = save_adapter(base, root / f"{name}_{kind}", seed, r=4, lora_alpha=6, **options)
+        wanted = logits_of(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter), ids)
+        run(lancet, "forward", f"{base}+{adapter}", "--ids-file", root / "ids.safetensors", "--out", root / "logits.safetensors",
+            "--force")
+        own = load_file(root / "logits.safetensors")["logits"]
+        report(f"{name}, {kind}: MODEL+ADAPTER", float((own - wanted).abs().max() / wanted.abs().max()), 1e-5)
+        out = root / f"{name}_{kind}_merged"
+        run(lancet, "adapter", "merge", base, adapter, "-o", out)
+        merged_logits = logits_of(AutoModelForCausalLM.from_pretrained(out), ids)
+        report(f"{name}, {kind}: merged", float((merged_logits - wanted).abs().max() / wanted.abs().max()), 1e-5)
+
+
 def main(lancet):
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -77,6 +108,8 @@ def main(lancet):
                              alpha_pattern={"up_proj": 1}),
             "dora": dict(r=4, lora_alpha=6, target_modules=every, use_dora=True),
             "embedding": dict(r=4, lora_alpha=6, target_modules=["embed_tokens", "q_proj"], modules_to_save=["lm_head"]),
+            "ends": dict(r=4, lora_alpha=6, target_modules=["embed_tokens", "lm_head", "q_proj"]),
+            "dora ends": dict(r=4, lora_alpha=6, target_modules=["embed_tokens", "lm_head", "q_proj"], use_dora=True),
         }
         for seed, (name, options) in enumerate(kinds.items()):
             adapter = save_adapter(base, root / name, seed, **options)
@@ -98,6 +131,14 @@ def main(lancet):
             model.add_weighted_adapter(["a", "b"], [0.7, 0.4], "c", combination_type=method, **({"svd_rank": 4} if ours else {}))
             model.set_adapter("c")
             report(f"adapter combine, {method}", largest(merged(base, root / f"combined_{method}"), state(model.merge_and_unload())), 1e-5)
+        ends = {"embeddings": dict(target_modules=["embed_tokens", "q_proj"]), "head": dict(target_modules=["lm_head"]),
+                "both": dict(target_modules=["embed_tokens", "lm_head"]),
+                "dora": dict(target_modules=["embed_tokens", "lm_head", "q_proj"], use_dora=True),
+                "whole embeddings": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"])}
+        check_tied(lancet, root, "llama", LlamaConfig(**{**config.to_dict(), "tie_word_embeddings": True}), ends)
+        check_tied(lancet, root, "gpt2", GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4, n_positions=64), {
+            "both": dict(target_modules=["wte", "lm_head", "c_attn", "c_proj"]),
+            "last is the head": dict(target_modules=["c_proj", "lm_head"], fan_in_fan_out=True)})
     print(f"{failures} failures")
     return 1 if failures else 0
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Training against PEFT and PyTorch, live. Usage: check_train.py LANCET
 
-- the loss of each of 30 steps is a PEFT loop's, from the same adapter: LoRA, rank-stabilised, patterned, DoRA, top-k
-  distillation, preferences; from the same model: PiSSA and OLoRA;
+- the loss of each of 30 steps is a PEFT loop's, from the same adapter: LoRA, rank-stabilised, patterned, DoRA, on tied
+  embeddings and head, top-k distillation, preferences; from the same model: PiSSA and OLoRA;
 - PEFT loads what comes out, and its logits are ours;
 - PEFT goes on from it, and lancet from that.
 """
@@ -76,13 +76,14 @@ def main():
             report(f"{name}: losses of 30 steps", furthest(losses_of(lines), wanted), LOSS)
             report(f"{name}: logits in PEFT", logits_differ(lancet, folder / "model", out, folder), LOGITS)
         # On from ours in PEFT, and on from PEFT's in ours.
-        again = load_peft(folder / "model", folder / "lora")
-        for parameter_name, parameter in again.named_parameters():
-            parameter.requires_grad_("lora_" in parameter_name)
-        wanted = train(again, "sft", folder / "sft.jsonl")
-        lines = run(lancet, "train", folder / "model", "--data", folder / "sft.jsonl", "-o", folder / "further", "--init",
-                    folder / "lora", *OPTIONS)
-        report("trained on from a trained adapter", furthest(losses_of(lines), wanted), LOSS)
+        for name in ("lora", "ends"):
+            again = load_peft(folder / "model", folder / name)
+            for parameter_name, parameter in again.named_parameters():
+                parameter.requires_grad_("lora_" in parameter_name)
+            wanted = train(again, "sft", folder / "sft.jsonl")
+            lines = run(lancet, "train", folder / "model", "--data", folder / "sft.jsonl", "-o", folder / f"{name}_further",
+                        "--init", folder / name, *OPTIONS)
+            report(f"{name}: trained on from a trained adapter", furthest(losses_of(lines), wanted), LOSS)
     sys.exit(bool(failures))
 
 

@@ -21,6 +21,8 @@ END, TOP = 256, 4
 MODEL = dict(vocab_size=260, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, tie_word_embeddings=True,
              bos_token_id=None, eos_token_id=END)
+# Embeddings and head, which this model ties, and a layer between them.
+ENDS = ["embed_tokens", "lm_head", "q_proj", "down_proj"]
 # name: (options of LoraConfig, kind of data, options of lancet, options of the loss)
 CASES = {
     "lora": (dict(r=4, lora_alpha=8), "sft", []),
@@ -30,6 +32,10 @@ CASES = {
     "dora": (dict(r=4, lora_alpha=8, use_dora=True), "sft", []),
     "pissa": (dict(r=4, lora_alpha=8, init_lora_weights="pissa"), "sft", ["--init-weights", "pissa"]),
     "olora": (dict(r=4, lora_alpha=8, init_lora_weights="olora"), "sft", ["--init-weights", "olora"]),
+    "ends": (dict(r=4, lora_alpha=8, target_modules=ENDS), "sft", []),
+    "ends_dora": (dict(r=4, lora_alpha=8, target_modules=ENDS, use_dora=True), "sft", []),
+    "ends_dpo": (dict(r=4, lora_alpha=8, target_modules=ENDS, use_rslora=True), "dpo",
+                 ["--loss", "dpo", "--loss-option", "beta=0.3", "--loss-option", "nll=0.2"]),
     "kd": (dict(r=4, lora_alpha=8), "kd", ["--loss", "kd", "--loss-option", "alpha=0.7"]),
     "dpo": (dict(r=4, lora_alpha=8), "dpo", ["--loss", "dpo", "--loss-option", "beta=0.3", "--loss-option", "nll=0.2"]),
 }
