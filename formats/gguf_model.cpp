@@ -43,8 +43,8 @@ bool is_derived(std::string_view hf_name) {
 DType stored_dtype(const OutputTensor& tensor, const NameRule& rule, bool quantize_q8_0) {
   if (!dtype_info(tensor.dtype).floating) return tensor.dtype;
   // Wide in llama.cpp, too: vectors, routers, positions, what a state space keeps apart.
-  constexpr std::array<std::string_view, 4> kWide = {"ffn_gate_inp", "position_embd", "ssm_conv1d",
-                                                     "ssm_a"};
+  constexpr std::array<std::string_view, 5> kWide = {"ffn_gate_inp", "position_embd", "ssm_conv1d",
+                                                     "ssm_a", ".bias"};
   if (tensor.shape.size() < 2 ||
       std::ranges::any_of(kWide, [&](std::string_view end) { return rule.gguf.ends_with(end); }))
     return DType::kF32;
@@ -62,8 +62,9 @@ void check_rows(const OutputTensor& tensor, std::int64_t heads, std::int64_t hea
                    tensor.shape.empty() ? 0 : tensor.shape[0]));
 }
 
-/// Rows as GGUF has them.
-OutputTensor in_gguf_order(OutputTensor tensor, RowOrder order, const DecoderSizes& sizes) {
+/// Rows as GGUF has them; of kGateUp its first or, `second`, its other tensor.
+OutputTensor in_gguf_order(OutputTensor tensor, RowOrder order, const DecoderSizes& sizes,
+                           bool second) {
   const std::int64_t dim = sizes.head_dim, kv = sizes.kv_heads, group = sizes.heads / kv;
   switch (order) {
     case RowOrder::kSame:
@@ -79,14 +80,18 @@ OutputTensor in_gguf_order(OutputTensor tensor, RowOrder order, const DecoderSiz
       });
     case RowOrder::kTransposed:
       return tensor.shape.size() == 2 ? transpose_matrix(std::move(tensor)) : std::move(tensor);
+    case RowOrder::kExperts:
+      return turn_experts(std::move(tensor), 1, 0);
+    case RowOrder::kGateUp:
+      return turn_experts(std::move(tensor), 2, second ? 1 : 0);
   }
   return tensor;
 }
 
 /// Under its GGUF name.
 OutputTensor make_tensor(OutputTensor tensor, const NameRule& rule, const DecoderSizes& sizes,
-                         bool quantize_q8_0) {
-  tensor = in_gguf_order(std::move(tensor), rule.rows, sizes);
+                         bool quantize_q8_0, bool second = false) {
+  tensor = in_gguf_order(std::move(tensor), rule.rows, sizes, second);
   if (rule.shape == HfShape::kRow && tensor.shape.size() == 2 && tensor.shape[0] == 1)
     tensor.shape.erase(tensor.shape.begin());
   if (rule.shape == HfShape::kChannels && tensor.shape.size() == 3 && tensor.shape[1] == 1)
@@ -189,6 +194,10 @@ GgufModel make_gguf_model(std::vector<OutputTensor> tensors,
     }
     if (sizes.tied && name->name == "output.weight") continue;
     if (name->name == "token_embd.weight" && !tensor.shape.empty()) vocab = tensor.shape[0];
+    if (!name->second.empty()) {
+      model.tensors.push_back(make_tensor(tensor, *name->rule, sizes, quantize_q8_0, true));
+      model.tensors.back().name = name->second;
+    }
     tensor = make_tensor(std::move(tensor), *name->rule, sizes, quantize_q8_0);
     tensor.name = name->name;
     if (name->expert < 0) {

@@ -96,6 +96,7 @@ class ModelSource {
     RowOrder order = RowOrder::kSame;
     std::int64_t head_dim = 0, kv_heads = 0, group = 0;
     ValueMap values = ValueMap::kSame;
+    std::shared_ptr<const TensorInfo> second = {};  ///< of kGateUp
 
     [[nodiscard]] std::uint64_t stored_row(std::uint64_t row) const noexcept;
   };
@@ -109,7 +110,7 @@ class ModelSource {
   void open_gguf();
   [[nodiscard]] std::vector<TensorInfo> as_transformers(const TensorInfo& tensor,
                                                         const MappedName& name) const;
-  [[nodiscard]] Place place_of(const TensorInfo& tensor, const NameRule& rule,
+  [[nodiscard]] Place place_of(const TensorInfo& tensor, const MappedName& name,
                                const GgufSizes& sizes) const;
   [[nodiscard]] const Place& place(const TensorInfo& tensor) const;
   void open_quantised();
@@ -118,7 +119,7 @@ class ModelSource {
   [[nodiscard]] const TensorInfo* unadapted(const TensorInfo& tensor) const;
   void read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                  std::span<float> out) const;
-  void read_transposed(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
+  void read_turned(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
   void read_range(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
   void read_adapted(const TensorInfo& base, std::uint64_t begin, std::span<float> out) const;
   void check_readable(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,

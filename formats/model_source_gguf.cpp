@@ -78,8 +78,9 @@ void ModelSource::open_gguf() {
            fmt::format("{}: tensor '{}' has no place in the architecture {}", shown(*checkpoint_),
                        printable(tensor.name), architecture));
     }
+    if (name->is_second) continue;  // read with the first
     for (TensorInfo& own : as_transformers(tensor, *name)) {
-      const Place place = place_of(tensor, *name->rule, sizes);
+      const Place place = place_of(tensor, *name, sizes);
       mapped.emplace_back(std::move(own), place);
     }
   }
@@ -103,6 +104,10 @@ std::vector<TensorInfo> ModelSource::as_transformers(const TensorInfo& tensor,
     out[0].shape.insert(out[0].shape.begin() + 1, 1);
   if (rule.rows == RowOrder::kTransposed && tensor.shape.size() == 2)
     std::swap(out[0].shape[0], out[0].shape[1]);
+  if (rule.rows == RowOrder::kGateUp && tensor.shape.size() > 1) out[0].shape[1] *= 2;
+  if ((rule.rows == RowOrder::kGateUp || rule.rows == RowOrder::kExperts) &&
+      tensor.shape.size() == 3)
+    std::swap(out[0].shape[1], out[0].shape[2]);
   if (!rule.stacked()) return out;
   if (tensor.shape.size() < 2 || tensor.shape[0] < 1 ||
       tensor.bytes % static_cast<std::uint64_t>(tensor.shape[0]) != 0) {
@@ -125,9 +130,21 @@ std::vector<TensorInfo> ModelSource::as_transformers(const TensorInfo& tensor,
 }
 
 /// How a GGUF tensor lies; kInput where its rows are not those of the model's heads.
-ModelSource::Place ModelSource::place_of(const TensorInfo& tensor, const NameRule& rule,
+ModelSource::Place ModelSource::place_of(const TensorInfo& tensor, const MappedName& name,
                                          const GgufSizes& sizes) const {
+  const NameRule& rule = *name.rule;
   Place place{.values = rule.values};
+  if (!name.second.empty()) {
+    const TensorInfo* second = checkpoint_->find(name.second);
+    const bool sound = second != nullptr && second->shape == tensor.shape &&
+                       (tensor.shape.size() == 2 || tensor.shape.size() == 3);
+    if (!sound) {
+      fail(ErrorKind::kInput, kOperation,
+           fmt::format("{}: tensor '{}': expected '{}' of the same shape beside it",
+                       shown(*checkpoint_), printable(tensor.name), name.second));
+    }
+    place.second = std::make_shared<const TensorInfo>(*second);
+  }
   const std::int64_t rows = tensor.shape.empty() ? 0 : tensor.shape[0];
   std::int64_t expected = rows;
   if (rule.rows == RowOrder::kQueryHeads || rule.rows == RowOrder::kKeyHeads) {
@@ -140,8 +157,9 @@ ModelSource::Place ModelSource::place_of(const TensorInfo& tensor, const NameRul
     place.kv_heads = sizes.kv_heads;
     place.group = sizes.heads / sizes.kv_heads;
   }
-  place.order =
-      rule.rows == RowOrder::kTransposed && tensor.shape.size() != 2 ? RowOrder::kSame : rule.rows;
+  const bool flat = (rule.rows == RowOrder::kTransposed && tensor.shape.size() != 2) ||
+                    (rule.rows == RowOrder::kExperts && tensor.shape.size() != 3);
+  place.order = flat ? RowOrder::kSame : rule.rows;
   if (rows != expected) {
     fail(ErrorKind::kInput, kOperation,
          fmt::format("{}: tensor '{}': expected {} rows for heads of even width, found {}",
@@ -168,7 +186,9 @@ void ModelSource::read_range(const TensorInfo& tensor, std::uint64_t begin,
                              std::span<float> out) const {
   if (scaled_ && scaled_->decodes(tensor.name)) return scaled_->read(tensor.name, begin, out);
   const Place& own = place(tensor);
-  if (own.order == RowOrder::kTransposed) return read_transposed(tensor, begin, out);
+  if (own.order == RowOrder::kTransposed || own.order == RowOrder::kExperts ||
+      own.order == RowOrder::kGateUp)
+    return read_turned(tensor, begin, out);
   const Bytes data = checkpoint_->data(tensor);
   const std::uint64_t total = tensor.elements();
   if (own.order == RowOrder::kSame) {
@@ -188,22 +208,32 @@ void ModelSource::read_range(const TensorInfo& tensor, std::uint64_t begin,
   }
 }
 
-/// Elements of a matrix whose rows are columns in the file: runs of as many rows as are asked for.
-void ModelSource::read_transposed(const TensorInfo& tensor, std::uint64_t begin,
-                                  std::span<float> out) const {
+/// Elements of a matrix, or of a stack of them, whose rows are columns in the file, of one tensor
+/// or of two in turns: runs of as many rows as are asked for.
+void ModelSource::read_turned(const TensorInfo& tensor, std::uint64_t begin,
+                              std::span<float> out) const {
   if (out.empty()) return;
-  const TensorInfo& own = *find(tensor.name);
-  const auto rows = static_cast<std::uint64_t>(own.shape[0]);
-  const auto width = static_cast<std::uint64_t>(own.shape[1]);
-  const Bytes data = checkpoint_->data(tensor);
-  const std::uint64_t end = begin + out.size();
-  const std::uint64_t first = begin / width, last = (end + width - 1) / width;
-  std::vector<float> run(last - first);
-  for (std::uint64_t column = 0; column < width; ++column) {
-    decode_elements(tensor.dtype, data, rows * width, column * rows + first, run);
-    for (std::uint64_t row = first; row < last; ++row) {
-      const std::uint64_t at = row * width + column;
-      if (at >= begin && at < end) out[at - begin] = run[row - first];
+  const std::vector<std::int64_t>& shape = find(tensor.name)->shape;
+  const Place& own = place(tensor);
+  const std::uint64_t parts = own.second == nullptr ? 1 : 2;
+  const auto width = static_cast<std::uint64_t>(shape.back());
+  // Two dimensions are one matrix, but for vectors of experts.
+  const std::uint64_t rows =
+      shape.size() == 2 && parts == 2 ? 1 : static_cast<std::uint64_t>(shape[shape.size() - 2]);
+  const std::uint64_t end = begin + out.size(), size = rows * width;
+  std::vector<float> run;
+  for (std::uint64_t at = begin; at < end; at = (at / size + 1) * size) {
+    const std::uint64_t matrix = at / size * size, limit = std::min(end, matrix + size);
+    const std::uint64_t first = (at - matrix) / width, last = (limit - matrix + width - 1) / width;
+    run.resize(last - first);
+    for (std::uint64_t column = 0; column < width; ++column) {
+      const TensorInfo& stored = column % parts == 0 ? tensor : *own.second;
+      decode_elements(stored.dtype, checkpoint_->data(stored), tensor.elements() / parts,
+                      matrix / parts + column / parts * rows + first, run);
+      for (std::uint64_t row = first; row < last; ++row) {
+        const std::uint64_t place = matrix + row * width + column;
+        if (place >= at && place < limit) out[place - begin] = run[row - first];
+      }
     }
   }
 }

@@ -154,6 +154,34 @@ OutputTensor transpose_matrix(OutputTensor tensor) {
   });
 }
 
+OutputTensor turn_experts(OutputTensor tensor, std::int64_t parts, std::int64_t part) {
+  const DTypeInfo& info = dtype_info(tensor.dtype);
+  const bool stack = tensor.shape.size() == 3;
+  if ((!stack && tensor.shape.size() != 2) || tensor.shape.back() % parts != 0 || info.block != 1 ||
+      info.block_bits % 8 != 0)
+    fail(ErrorKind::kMismatch, "gguf",
+         "tensor '" + tensor.name + "': expected a plain stack of experts");
+  const std::uint64_t size = info.block_bits / 8;
+  const auto width = static_cast<std::uint64_t>(tensor.shape.back());
+  const auto rows = stack ? static_cast<std::uint64_t>(tensor.shape[1]) : 1;
+  const auto step = static_cast<std::uint64_t>(parts), first = static_cast<std::uint64_t>(part);
+  tensor.shape.back() /= parts;
+  if (stack) std::swap(tensor.shape[1], tensor.shape[2]);
+  tensor.write = [=, write = std::move(tensor.write)](const Emit& emit) {
+    std::vector<std::byte> turned(rows * (width / step) * size);
+    Regroup experts(rows * width * size, [&](Bytes expert) {
+      std::byte* to = turned.data();
+      for (std::uint64_t column = first; column < width; column += step) {
+        for (std::uint64_t row = 0; row < rows; ++row, to += size)
+          std::copy_n(expert.data() + (row * width + column) * size, size, to);
+      }
+      emit(turned);
+    });
+    write([&](Bytes bytes) { experts.push(bytes); });
+  };
+  return tensor;
+}
+
 OutputTensor change_values(OutputTensor tensor, std::function<float(float)> change) {
   if (tensor.dtype != DType::kF32)
     fail(ErrorKind::kInternal, "model", "expected float32 to change: " + tensor.name);

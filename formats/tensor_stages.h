@@ -23,6 +23,10 @@ inline constexpr std::uint64_t kStageBytes = 16ULL << 20;
 /// A matrix of a plain dtype with rows and columns exchanged; the whole of it is held.
 [[nodiscard]] OutputTensor transpose_matrix(OutputTensor tensor);
 
+/// Of a stack [experts, in, out * parts] of a plain dtype the columns part, part + parts, ... as
+/// [experts, out, in]; of [experts, out * parts] as [experts, out]. One expert is held at a time.
+[[nodiscard]] OutputTensor turn_experts(OutputTensor tensor, std::int64_t parts, std::int64_t part);
+
 /// `change` of every float32 value.
 [[nodiscard]] OutputTensor change_values(OutputTensor tensor, std::function<float(float)> change);
 

@@ -57,6 +57,8 @@ class MassEdit {
     const Json& given = input.parameters.json();
     if (given.contains("protect"))
       protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? 0.3 : 0);
+    if (given.contains("alike"))
+      alike_ = input.parameters.number_or("alike", is_sampled(input.parameters) ? 1 : 0);
     history_ = given.value("history", 1) == 1;
   }
 
@@ -91,8 +93,11 @@ class MassEdit {
       return false;
     }
     if (!history_ || last == std::ssize(input_.facts)) return true;
-    for (const std::int64_t layer : input_.layers)
-      past_[layer].add(mean_keys(model_, facts, layer));
+    for (const std::int64_t layer : input_.layers) {
+      const FactKeys keys = fact_keys(model_, facts, layer);
+      past_[layer].add(keys.mean);
+      if (alike_ > 0) past_[layer].add(std::sqrt(alike_) * keys.half);
+    }
     return true;
   }
 
@@ -163,8 +168,9 @@ class MassEdit {
   Json write_layer(std::size_t j, const std::vector<FactRows>& facts, std::int64_t first,
                    const at::Tensor& share) {
     const std::int64_t layer = input_.layers[j];
-    const at::Tensor keys = mean_keys(model_, facts, layer);
+    const auto [keys, half] = fact_keys(model_, facts, layer);
     PastKeys past = past_[layer];
+    if (alike_ > 0) past.add(std::sqrt(alike_) * half);
     if (!others_.empty()) past.add(std::sqrt(protect_) * keys_of(model_, others_, layer));
     const Adjusted adjusted = adjust_(layer, keys, past);
     left_.resize(input_.layers.size());
@@ -194,7 +200,7 @@ class MassEdit {
   EditPlan plan_;
   std::vector<std::vector<at::Tensor>> left_, right_;  ///< [layer][turn]
   std::map<std::int64_t, PastKeys> past_;
-  double protect_ = 0;
+  double protect_ = 0, alike_ = 0;
   bool history_ = true;
   std::vector<PromptRow> others_;  ///< that the turn protects
   Json fact_notes_ = Json::array(), layer_notes_ = Json::array();

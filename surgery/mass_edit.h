@@ -9,7 +9,10 @@
 // Keys and H come from passes over the changed weights (forward replay), never from stale caches.
 // With input.batch the facts are written so in turns; the keys of earlier turns, read anew behind
 // each turn, go to the editor as the past. So do, with weight `protect`, the keys of other subjects
-// in the prompts of the turn (protected_subjects): they are to answer as before.
+// in the prompts of the turn (protected_subjects): they are to answer as before. So does, with
+// weight `alike`, half of what each fact's bare key has beyond its contexts' mean: with weight 1
+// the left-hand side has the sum over both keys of a fact where the paper has the square of their
+// mean, and both are answered, not only the mean.
 
 #include <functional>
 #include <span>
@@ -48,6 +51,16 @@ inline constexpr Parameter kProtectKeys{
     false,
     "weight of the keys of other subjects in the same prompts, beside that of an edit's key; auto: "
     "0.3 with sampled contexts, else 0"};
+
+inline constexpr Parameter kAlikeKeys{
+    "alike",
+    kAuto,
+    0,
+    1e6,
+    false,
+    "weight of the difference between a fact's bare key and its contexts', so that they are "
+    "answered "
+    "alike; 1 counts both keys, 0 their mean alone; auto: 1 with sampled contexts, else 0"};
 
 /// One factor pair a layer, column i of both for fact i. Traces hold the keys of every layer, z,
 /// and the losses; notes hold, a layer each, what `adjust` noted and how far the stream is from Z

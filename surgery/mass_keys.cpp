@@ -60,20 +60,22 @@ std::vector<PromptRow> other_rows(const Tokenizer& tokenizer, std::span<const Fa
   return cut_rows(out);
 }
 
-at::Tensor mean_keys(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
+FactKeys fact_keys(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
   std::vector<PromptRow> rows;
   for (const FactRows& fact : facts)
     rows.insert(rows.end(), fact.rewriting.begin(), fact.rewriting.end());
   const at::Tensor all = keys_of(model, cut_rows(rows), layer).t();
-  std::vector<at::Tensor> columns;
+  std::vector<at::Tensor> means, halves;
   std::int64_t row = 0;
   for (const FactRows& fact : facts) {
     const auto count = static_cast<std::int64_t>(fact.rewriting.size());
     const at::Tensor bare = all[row];
-    columns.push_back(count == 1 ? bare : (bare + all.narrow(0, row + 1, count - 1).mean(0)) / 2);
+    const at::Tensor others = count == 1 ? bare : all.narrow(0, row + 1, count - 1).mean(0);
+    means.push_back(count == 1 ? bare : (bare + others) / 2);
+    halves.push_back((bare - others) / 2);
     row += count;
   }
-  return at::stack(columns, 1);
+  return {at::stack(means, 1), at::stack(halves, 1)};
 }
 
 at::Tensor streams(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {

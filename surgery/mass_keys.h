@@ -18,9 +18,13 @@ namespace lancet {
 /// Keys float64 [d_k, rows] at the rows' lookups.
 [[nodiscard]] at::Tensor keys_of(const Decoder& model, const std::vector<PromptRow>& rows,
                                  std::int64_t layer);
-/// K float64 [d_k, facts]: the bare prompt weighs 1/2, the mean of the contexts 1/2.
-[[nodiscard]] at::Tensor mean_keys(const Decoder& model, const std::vector<FactRows>& facts,
-                                   std::int64_t layer);
+/// Of many facts, a column each, float64 [d_k, facts].
+struct FactKeys {
+  at::Tensor mean;  ///< the bare prompt weighs 1/2, the mean of the contexts 1/2
+  at::Tensor half;  ///< half of what the bare key has beyond the contexts' mean: bare = mean + half
+};
+[[nodiscard]] FactKeys fact_keys(const Decoder& model, const std::vector<FactRows>& facts,
+                                 std::int64_t layer);
 /// H float64 [d_model, facts]: the stream leaving `layer` at the bare prompts' lookup.
 [[nodiscard]] at::Tensor streams(const Decoder& model, const std::vector<FactRows>& facts,
                                  std::int64_t layer);

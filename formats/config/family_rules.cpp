@@ -41,8 +41,8 @@ void check_fixed(const Json& config, const NameFamily& family) {
 
 /// Layers see a window but for every `period`-th one; 0 = no pattern.
 std::int64_t window_period(std::string_view architecture) {
-  constexpr std::array<std::pair<std::string_view, std::int64_t>, 3> kPeriods = {
-      {{"gemma2", 2}, {"gemma3", 6}, {"cohere2", 4}}};
+  constexpr std::array<std::pair<std::string_view, std::int64_t>, 4> kPeriods = {
+      {{"gemma2", 2}, {"gemma3", 6}, {"cohere2", 4}, {"gpt-oss", 2}}};
   for (const auto& [name, period] : kPeriods) {
     if (name == architecture) return period;
   }

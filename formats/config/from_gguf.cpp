@@ -184,7 +184,9 @@ RopeSettings read_ropes(const Checkpoint& checkpoint, const std::string& arch,
 void put_ropes(const Checkpoint& checkpoint, const NameFamily& family, const GgufSizes& sizes,
                Json& config) {
   const std::string arch(family.gguf_architecture);
-  put_rope(read_ropes(checkpoint, arch, sizes), config);
+  RopeSettings rope = read_ropes(checkpoint, arch, sizes);
+  rope.truncate = rope.type != "yarn" || arch != "gpt-oss";
+  put_rope(rope, config);
   if (family.partial == 1 && sizes.rotated == sizes.head_dim) return;
   const double part = static_cast<double>(sizes.rotated) / static_cast<double>(sizes.head_dim);
   config["partial_rotary_factor"] = part;

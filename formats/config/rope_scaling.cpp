@@ -27,6 +27,11 @@ bool is_known_type(std::string_view type) {
   return std::ranges::find(kTypes, type) != kTypes.end();
 }
 
+/// YaRN's turns, which GGUF leaves to llama.cpp.
+bool is_usual_turns(std::string_view key, const Json& value) {
+  return (key == "beta_fast" && value == 32.0) || (key == "beta_slow" && value == 1.0);
+}
+
 /// Keys of a scaling object that mean nothing beyond what is read here, by type.
 bool is_known_key(std::string_view type, std::string_view key) {
   constexpr std::array<std::string_view, 4> kAlways = {"type", "rope_type", "rope_theta",
@@ -39,6 +44,7 @@ bool is_known_key(std::string_view type, std::string_view key) {
                                                          "attention_factor"};
   if (type == "longrope" && std::ranges::find(kLongRope, key) != kLongRope.end()) return true;
   if (type != "default" && key == "factor") return true;
+  if (type == "yarn" && key == "truncate") return true;
   return (type == "yarn" || type == "llama3" || type == "longrope") &&
          key == "original_max_position_embeddings";
 }
@@ -51,7 +57,8 @@ void read_scaling(const Json& scaling, RopeSettings& rope) {
         fmt::format("config.json: expected a known rope_type, found '{}'", printable(rope.type)));
   }
   for (const auto& [key, value] : scaling.items()) {
-    if (!value.is_null() && !is_known_key(rope.type, key)) {
+    const bool usual = rope.type == "yarn" && is_usual_turns(key, value);
+    if (!value.is_null() && !usual && !is_known_key(rope.type, key)) {
       unknown(fmt::format("config.json: '{}' of {} scaling has no counterpart", printable(key),
                           rope.type));
     }
@@ -61,6 +68,7 @@ void read_scaling(const Json& scaling, RopeSettings& rope) {
   rope.low_freq_factor = json_number(scaling, "low_freq_factor", "config.json", 1.0);
   rope.high_freq_factor = json_number(scaling, "high_freq_factor", "config.json", 4.0);
   rope.original_context = json_int(scaling, "original_max_position_embeddings", "config.json", 0);
+  rope.truncate = json_bool(scaling, "truncate", "config.json", true);
 }
 
 std::vector<float> factors_of(const Json& scaling, std::string_view key) {
@@ -184,6 +192,7 @@ void put_rope(const RopeSettings& rope, Json& config) {
     scaling["low_freq_factor"] = rope.low_freq_factor;
     scaling["high_freq_factor"] = rope.high_freq_factor;
   }
+  if (!rope.truncate) scaling["truncate"] = false;
   if (rope.original_context > 0)
     scaling["original_max_position_embeddings"] = rope.original_context;
   if (rope.type != "default") config["rope_scaling"] = scaling;

@@ -50,7 +50,11 @@ void put_scaling(const RopeSettings& rope, const std::string& arch, GgufMetadata
   }
 }
 
-void check_longrope(const DecoderSizes& sizes, const NameFamily& family) {
+void check_scaling(const DecoderSizes& sizes, const NameFamily& family) {
+  const bool truncated = family.gguf_architecture != "gpt-oss";
+  if (sizes.rope.type == "yarn" && sizes.rope.truncate != truncated)
+    unsupported(fmt::format("expected truncate {} of yarn in this architecture's GGUF, found {}",
+                            truncated, sizes.rope.truncate));
   if (sizes.rope.type != "longrope") return;
   if (family.gguf_architecture != "phi3")
     unsupported("longrope scaling has no place in the GGUF architecture " +
@@ -109,7 +113,7 @@ DecoderSizes decoder_sizes(const Json& config, const NameFamily& family) {
                      "{} heads for {} key heads",
                      sizes.head_dim, sizes.rotated, sizes.heads, sizes.kv_heads));
   }
-  check_longrope(sizes, family);
+  check_scaling(sizes, family);
   return sizes;
 }
 

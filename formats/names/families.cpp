@@ -165,6 +165,31 @@ constexpr std::array kMambaRules = {
     NameRule{.gguf = "blk.{}.ssm_d", .hf = "backbone.layers.{}.mixer.D", .bare = true},
     NameRule{"blk.{}.ssm_out", "backbone.layers.{}.mixer.out_proj"}};
 
+constexpr std::array kGptOssLayer = {
+    NameRule{
+        .gguf = "blk.{}.attn_sinks.weight", .hf = "model.layers.{}.self_attn.sinks", .bare = true},
+    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm"},
+    NameRule{"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"}};
+constexpr std::array kGptOssExperts = {
+    NameRule{"blk.{}.ffn_gate_inp", "model.layers.{}.mlp.router"},
+    NameRule{.gguf = "blk.{}.ffn_gate_exps.weight",
+             .hf = "model.layers.{}.mlp.experts.gate_up_proj",
+             .rows = Order::kGateUp,
+             .bare = true,
+             .second = "blk.{}.ffn_up_exps.weight"},
+    NameRule{.gguf = "blk.{}.ffn_gate_exps.bias",
+             .hf = "model.layers.{}.mlp.experts.gate_up_proj_bias",
+             .rows = Order::kGateUp,
+             .bare = true,
+             .second = "blk.{}.ffn_up_exps.bias"},
+    NameRule{.gguf = "blk.{}.ffn_down_exps.weight",
+             .hf = "model.layers.{}.mlp.experts.down_proj",
+             .rows = Order::kExperts,
+             .bare = true},
+    NameRule{.gguf = "blk.{}.ffn_down_exps.bias",
+             .hf = "model.layers.{}.mlp.experts.down_proj_bias",
+             .bare = true}};
+
 constexpr std::array<Words, 2> kLlamaTypes = {"llama", "mistral"};
 constexpr std::array<Words, 1> kMixtralTypes = {"mixtral"}, kQwen2Types = {"qwen2"},
                                kQwen3Types = {"qwen3"}, kQwen2MoeTypes = {"qwen2_moe"},
@@ -176,7 +201,7 @@ constexpr std::array<Words, 1> kMixtralTypes = {"mixtral"}, kQwen2Types = {"qwen
                                kOlmo2Types = {"olmo2"}, kCohereTypes = {"cohere"},
                                kCohere2Types = {"cohere2"}, kStablelmTypes = {"stablelm"},
                                kGraniteTypes = {"granite"}, kBloomTypes = {"bloom"},
-                               kMambaTypes = {"mamba"};
+                               kMambaTypes = {"mamba"}, kGptOssTypes = {"gpt_oss"};
 
 constexpr std::array<Words, 1> kSilu = {"silu"};
 // ggml's GELU is the one by tanh, looked up in half precision: the exact one is as near as it gets.
@@ -214,6 +239,11 @@ constexpr std::array kGraniteKeys = {
     ExtraKey{"embedding_scale", "embedding_multiplier", Kind::kNumber},
     ExtraKey{"residual_scale", "residual_multiplier", Kind::kNumber},
     ExtraKey{"logit_scale", "logits_scaling", Kind::kNumber}};
+constexpr std::array kGptOssKeys = {ExtraKey{"attention.sliding_window", "sliding_window"},
+                                    ExtraKey{"expert_count", "num_local_experts"},
+                                    ExtraKey{"expert_used_count", "num_experts_per_tok"},
+                                    ExtraKey{"expert_feed_forward_length", "intermediate_size"}};
+
 constexpr std::array kMambaKeys = {
     ExtraKey{"ssm.conv_kernel", "conv_kernel"}, ExtraKey{"ssm.inner_size", "intermediate_size"},
     ExtraKey{"ssm.state_size", "state_size"}, ExtraKey{"ssm.time_step_rank", "time_step_rank"}};

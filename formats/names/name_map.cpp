@@ -56,8 +56,11 @@ std::optional<MappedName> map_name(const NameFamily& family, std::string_view na
       if (!rule.bare && !known) continue;
       Holes holes;
       const std::string_view stem = rule.bare ? name : name.substr(0, dot);
-      if (!matches(to_hf ? rule.gguf : rule.hf, stem, holes)) continue;
+      const bool second = to_hf && !rule.second.empty() && matches(rule.second, stem, holes);
+      if (!second && !matches(to_hf ? rule.gguf : rule.hf, stem, holes)) continue;
       MappedName out{with_layer(to_hf ? rule.hf : rule.gguf, holes[0]), &rule};
+      out.is_second = second;
+      if (!rule.second.empty()) out.second = with_layer(rule.second, holes[0]);
       if (!rule.bare) out.name += suffix;
       if (!to_hf && rule.stacked())
         std::from_chars(holes[1].data(), holes[1].data() + holes[1].size(), out.expert);

@@ -15,8 +15,18 @@ namespace lancet {
 /// How GGUF stores a tensor's rows compared with transformers. kQueryHeads, kKeyHeads: for each
 /// head of width D, row 2i + j of GGUF = row j * D/2 + i of transformers (j in {0, 1}).
 /// kGroupedQkv: transformers has for each key head its query heads, k and v, GGUF all q, all k, all
-/// v. kTransposed: transformers' matrix lies [in, out] (vectors are the same).
-enum class RowOrder : std::uint8_t { kSame, kQueryHeads, kKeyHeads, kGroupedQkv, kTransposed };
+/// v. kTransposed: transformers' matrix lies [in, out] (vectors are the same). kExperts: a stack
+/// [experts, in, out] for [experts, out, in]. kGateUp: the same of two GGUF tensors, whose columns
+/// take turns in that of transformers; [experts, 2 out] of two [experts, out].
+enum class RowOrder : std::uint8_t {
+  kSame,
+  kQueryHeads,
+  kKeyHeads,
+  kGroupedQkv,
+  kTransposed,
+  kExperts,
+  kGateUp
+};
 
 /// GGUF's values by those of transformers: the same, 1 more (Gemma's norms), or -exp of them (a
 /// state space's A).
@@ -33,8 +43,9 @@ struct NameRule {
   RowOrder rows = RowOrder::kSame;
   ValueMap values = ValueMap::kSame;
   HfShape shape = HfShape::kSame;
-  std::string_view when = {};  ///< read from GGUF only beside this tensor, and then before others
-  bool bare = false;           ///< neither side's name goes on with ".weight" or ".bias"
+  std::string_view when = {};    ///< read from GGUF only beside this tensor, and then before others
+  bool bare = false;             ///< neither side's name goes on with ".weight" or ".bias"
+  std::string_view second = {};  ///< the other GGUF tensor of kGateUp
 
   [[nodiscard]] bool stacked() const noexcept { return hf.find("{}") != hf.rfind("{}"); }
 };
@@ -85,6 +96,8 @@ struct MappedName {
   std::string name;  ///< of transformers with a "{}" for the expert where `rule` is stacked
   const NameRule* rule = nullptr;
   std::int64_t expert = -1;  ///< of transformers' name
+  std::string second;        ///< GGUF's other tensor, where the rule has one
+  bool is_second = false;    ///< the GGUF name was that of the other tensor
 };
 
 /// The other side's name, or nothing when no rule fits. `has`: whether the GGUF has a tensor.

@@ -25,6 +25,7 @@ constexpr Parameter kOwn[] = {
      "directions of C with an eigenvalue below are free to change"},
     {"l2", 10, 1e-9, 1e12, false, "ridge of the update"},
     kProtectKeys,
+    kAlikeKeys,
 };
 const std::vector<Parameter> kNumbers = mass_edit_numbers(kOwn);
 

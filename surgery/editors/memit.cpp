@@ -26,6 +26,7 @@ constexpr Parameter kOwn[] = {
      "weight of the covariance; auto: a tenth of the mean of k^T C^-1 k over the facts"},
     {"history", 1, 0, 1, true, "1 = what earlier turns wrote is kept (MEMIT-seq)"},
     kProtectKeys,
+    kAlikeKeys,
 };
 const std::vector<Parameter> kNumbers = mass_edit_numbers(kOwn);
 

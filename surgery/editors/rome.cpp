@@ -6,19 +6,20 @@
 //   lambda = (v* - W k) / (k . u)                                                           [d_out]
 //   W <- W + lambda u^T
 // Which k: keys=mean takes the plain mean in u and lambda (r-ROME: the written value is v* wherever
-// k* is met); keys=half weighs the bare key 1/2 and the mean of the others 1/2, as MEMIT does (a
-// subject at the very beginning has a key of its own kind there, which a plain mean would miss);
-// keys=bare takes the bare prompt's key; auto is half for sampled contexts and mean for those of a
-// file. original=1 is the published code, u from the mean and lambda from the bare key, which
-// explodes where the two differ.
-// Beyond the papers: u is made with C + protect * mean_i k_i k_i^T in place of C, k_i the keys of
-// other subjects in the same prompt (protected_subjects), so that they keep their answers.
-// protect=0, or contexts of a file, is the published update; so is stop_nll=0.
-// In a layer of experts W is that of all routed experts side by side and k has each expert's key
-// times its weight (down.h): only experts that the subject is routed to are changed.
-// Precision: keys in the model's precision, sums and the solve in float64, factors rounded once to
-// float32. Several facts are edited one after another, each on the model that carries the earlier
-// ones.
+// k* is met); keys=half weighs the bare key k_b 1/2 and the mean k_c of the others 1/2, as MEMIT
+// does; keys=bare takes the bare prompt's key. keys=alike has both answered alike: u is the
+// shortest in the norm of C with k_b . u = k_c . u, and lambda is written to the bare key, so that
+// it gets v* and the contexts get W k_c + delta, which is what was searched for. A subject at the
+// very beginning has a key of its own kind there: what answers the half mean need not answer it.
+// auto is alike for sampled contexts and mean for those of a file. original=1 is the published
+// code, u from the mean and lambda from the bare key, which explodes where the two differ. Beyond
+// the papers: u is made with C + protect * mean_i k_i k_i^T in place of C, k_i the keys of other
+// subjects in the same prompt (protected_subjects), so that they keep their answers. protect=0, or
+// contexts of a file, is the published update; so is stop_nll=0. In a layer of experts W is that of
+// all routed experts side by side and k has each expert's key times its weight (down.h): only
+// experts that the subject is routed to are changed. Precision: keys in the model's precision, sums
+// and the solve in float64, factors rounded once to float32. Several facts are edited one after
+// another, each on the model that carries the earlier ones.
 #include <cmath>
 
 #include <fmt/format.h>
@@ -65,28 +66,33 @@ const std::vector<WordParameter>& words() {
       {"contexts", "auto", {}, "auto, or a file with one literal template with {} a line"},
       {"keys",
        "auto",
-       {"auto", "mean", "half", "bare"},
-       "key of the update: mean over the contexts, half bare, or bare"},
+       {"auto", "mean", "half", "bare", "alike"},
+       "key of the update: mean over the contexts, half bare, bare, or bare and contexts alike"},
   };
   return kWords;
 }
 
 struct Keys {
-  at::Tensor direction;  ///< from which u is made
-  at::Tensor key;        ///< in lambda
-  at::Tensor output;     ///< W key
+  at::Tensor direction;   ///< from which u is made
+  at::Tensor key;         ///< in lambda
+  at::Tensor output;      ///< W key
+  at::Tensor difference;  ///< to which u is to give nothing, or undefined
 };
 
+std::string keys_word(const Parameters& parameters) {
+  const std::string& word = parameters.word("keys");
+  if (word != "auto") return word;
+  return is_sampled(parameters) ? "alike" : "mean";
+}
+
 /// Weights of the rewriting rows in the mean key.
-at::Tensor key_weights(std::int64_t rows, const Parameters& parameters) {
-  std::string keys = parameters.word("keys");
-  if (keys == "auto") keys = is_sampled(parameters) ? "half" : "mean";
+at::Tensor key_weights(std::int64_t rows, const std::string& keys) {
   at::Tensor weights = at::zeros({rows}, at::kDouble);
   if (keys == "mean" || rows == 1) {
     weights.fill_(1.0 / static_cast<double>(rows));
   } else {
-    if (keys == "half") weights.fill_(0.5 / static_cast<double>(rows - 1));
-    weights[0] = keys == "half" ? 0.5 : 1.0;
+    if (keys != "bare") weights.fill_(0.5 / static_cast<double>(rows - 1));
+    weights[0] = keys != "bare" ? 0.5 : 1.0;
   }
   return weights;
 }
@@ -94,10 +100,13 @@ at::Tensor key_weights(std::int64_t rows, const Parameters& parameters) {
 Keys pick_keys(const RowStates& states, std::int64_t rewriting, const Parameters& parameters) {
   const at::Tensor keys = states.keys.narrow(0, 0, rewriting).to(at::kCPU, at::kDouble);
   const at::Tensor values = states.values.narrow(0, 0, rewriting).to(at::kCPU, at::kDouble);
-  const at::Tensor weights = key_weights(rewriting, parameters);
+  const std::string word = keys_word(parameters);
+  const at::Tensor weights = key_weights(rewriting, word);
   const at::Tensor mean = at::mv(keys.t(), weights);
-  if (parameters.integer("original") == 1) return {mean, keys[0], values[0]};
-  return {mean, mean, at::mv(values.t(), weights)};
+  if (parameters.integer("original") == 1) return {mean, keys[0], values[0], {}};
+  if (word == "alike" && rewriting > 1)
+    return {mean, keys[0], values[0], keys[0] - keys.narrow(0, 1, rewriting - 1).mean(0)};
+  return {mean, mean, at::mv(values.t(), weights), {}};
 }
 
 /// Keys of other subjects in the fact's own prompt, float64 [n, d_in]; n = 0 where none fit.
@@ -115,18 +124,40 @@ at::Tensor other_keys(const Decoder& model, const Tokenizer& tokenizer, const Fa
   return read_rows(model, rows, layer, false).keys.to(at::kCPU, at::kDouble);
 }
 
-/// (C + weight / n * K^T K)^-1 b by Woodbury's identity, K [n, d_in] of other_keys; `residual` is
-/// that of the systems with C.
-Solution solve_protected(const SpdSolver& solver, const at::Tensor& b, const at::Tensor& others,
-                         double weight) {
-  if (others.size(0) == 0 || weight == 0) return solver.solve(b);
+/// (C + weight / n * K^T K)^-1 B by Woodbury's identity, B [d_in, m], K [n, d_in] of other_keys;
+/// `residual` is that of the systems with C.
+Solution solve_protected(const SpdSolver& solver, const at::Tensor& columns,
+                         const at::Tensor& others, double weight) {
+  if (others.size(0) == 0 || weight == 0) return solver.solve(columns);
   const OneThread inside;
-  const Solution all = solver.solve(at::cat({b.unsqueeze(1), others.t()}, 1));
-  const at::Tensor x = all.x.select(1, 0), inverse_others = all.x.narrow(1, 1, others.size(0));
+  const std::int64_t count = columns.size(1);
+  const Solution all = solver.solve(at::cat({columns, others.t()}, 1));
+  const at::Tensor x = all.x.narrow(1, 0, count),
+                   inverse_others = all.x.narrow(1, count, others.size(0));
   at::Tensor small = at::matmul(others, inverse_others);
   small.diagonal().add_(static_cast<double>(others.size(0)) / weight);
-  const at::Tensor share = at::linalg_solve(small, at::mv(others, x));
-  return {x - at::mv(inverse_others, share), all.residual};
+  const at::Tensor share = at::linalg_solve(small, at::matmul(others, x));
+  return {x - at::matmul(inverse_others, share), all.residual};
+}
+
+struct Direction {
+  at::Tensor u;  ///< float64 [d_in], of length 1
+  double residual = 0;
+};
+
+/// C'^-1 k*, without what it answers to the difference (`keys`), C' = C with the others' keys.
+Direction direction_of(const Keys& keys, const SpdSolver& solver, const at::Tensor& others,
+                       double weight) {
+  std::vector<at::Tensor> columns{keys.direction};
+  if (keys.difference.defined()) columns.push_back(keys.difference);
+  const Solution solved = solve_protected(solver, at::stack(columns, 1), others, weight);
+  at::Tensor u = solved.x.select(1, 0);
+  if (keys.difference.defined()) {
+    const at::Tensor other = solved.x.select(1, 1);
+    const double size = keys.difference.dot(other).item<double>();
+    if (size > 0) u = u - keys.difference.dot(u).item<double>() / size * other;
+  }
+  return {u / u.norm(), solved.residual};
 }
 
 ValueOptions value_options(const Parameters& parameters) {
@@ -165,8 +196,8 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
       input.parameters.number_or("protect", is_sampled(input.parameters) ? 10 : 0);
   const at::Tensor others =
       weight > 0 ? other_keys(model, input.tokenizer, fact, layer) : at::zeros({0, 0}, at::kDouble);
-  const Solution solved = solve_protected(solver, keys.direction, others, weight);
-  const at::Tensor u = solved.x / solved.x.norm();
+  const Direction found = direction_of(keys, solver, others, weight);
+  const at::Tensor& u = found.u;
   const double product = keys.key.dot(u).item<double>();
   const double cosine = std::fabs(product) / keys.key.norm().item<double>();
   if (!(cosine > kSmallestCosine)) {
@@ -184,14 +215,14 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
   out.trace.value = value.value;
   out.trace.losses = value.losses;
   out.trace.subject_last = rows.rewriting.front().lookup;
-  out.trace.residual = solved.residual;
+  out.trace.residual = found.residual;
   out.notes = {
       {"id", fact.id},
       {"passes", value.losses.size(0)},
       {"denominator", cosine},
       {"value_ratio", value.delta.norm().item<double>() /
                           std::max(1e-30, states.values[0].to(at::kDouble).norm().item<double>())},
-      {"solve_residual", solved.residual}};
+      {"solve_residual", found.residual}};
   return out;
 }
 

@@ -53,7 +53,8 @@ std::vector<std::string> representable() {
                                  "granite-bias",
                                  "phi3-longrope",
                                  "bloom",
-                                 "mamba"};
+                                 "mamba",
+                                 "gpt_oss"};
   const auto more = gguf_names();
   names.insert(names.end(), more.begin(), more.end());
   return names;

@@ -24,7 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "cli"))
 import tiny_model  # noqa: E402
 
 NAMES = ["qwen2-tied", "qwen3", "gemma", "phi3-window", "phi", "mixtral", "gpt2", "starcoder2", "falcon-7b",
-         "falcon-11b", "falcon-40b", "gpt_neox", "gpt_neox-serial", "olmo2", "cohere", "stablelm", "granite", "phi3-longrope", "phi3-longrope/short", "bloom", "mamba",
+         "falcon-11b", "falcon-40b", "gpt_neox", "gpt_neox-serial", "olmo2", "cohere", "stablelm", "granite", "phi3-longrope", "phi3-longrope/short", "bloom", "mamba", "gpt_oss",
          *GGUF_CASES]
 LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
             "short_factor": [1.0, 1.1, 1.2, 1.4, 1.7, 2.0], "long_factor": [1.5, 2.0, 3.0, 4.0, 5.0, 6.0]}

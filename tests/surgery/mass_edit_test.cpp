@@ -382,3 +382,32 @@ TEST_CASE("memit: protected keys join the left-hand side as keys of the past do"
       0.5 * Tiny::covariance(0) + 2 * at::matmul(o, o.t()) + at::matmul(k, k.t()), k);
   CHECK(distance(plan.factors.front().right, expected) < tolerance::kReference);
 }
+
+TEST_CASE("mass edits: alike=1 counts the bare key and the contexts' mean, not their mean alone") {
+  // A = (lambda C + (K_b K_b^T + K_c K_c^T) / 2)^-1 (K_b + K_c) / 2
+  const Tiny tiny(12);
+  std::vector<at::Tensor> bare, others;
+  for (const Fact& fact : tiny.facts) {
+    const auto rows = fact_rows(tiny.tokenizer, fact, kContexts).rewriting;
+    const at::Tensor keys = read_rows(tiny.model, rows, 0, false).keys.to(at::kDouble);
+    bare.push_back(keys[0]);
+    others.push_back(keys.narrow(0, 1, keys.size(0) - 1).mean(0));
+  }
+  const at::Tensor b = at::stack(bare, 1), c = at::stack(others, 1), mean = (b + c) / 2;
+  const at::Tensor moment = (at::matmul(b, b.t()) + at::matmul(c, c.t())) / 2;
+  const auto found = [&](const std::string& method, std::map<std::string, std::string> options) {
+    options.emplace("steps", "2");
+    options.emplace("alike", "1");
+    return tiny.plan(method, {0}, options).factors.front().right;
+  };
+  CHECK(distance(found("memit", {{"lambda", "0.5"}}),
+                 at::linalg_solve(0.5 * Tiny::covariance(0) + moment, mean)) <
+        tolerance::kReference);
+  const auto [values, vectors] = at::linalg_eigh(Tiny::covariance(0));
+  const at::Tensor space = vectors.narrow(1, 0, (values < 0.9).sum().item<std::int64_t>());
+  const at::Tensor p = at::matmul(space, space.t());
+  CHECK(
+      distance(found("alphaedit", {{"threshold", "0.9"}, {"l2", "0.3"}}),
+               at::linalg_solve(at::matmul(p, moment) + 0.3 * at::eye(tiny_edit::kFf, at::kDouble),
+                                at::matmul(p, mean))) < tolerance::kReference);
+}

@@ -1,5 +1,6 @@
 // The engine's ROME against the plain float64 reference on a random model of three layers.
 #include "core/error.h"
+#include "surgery/contexts.h"
 #include "surgery/edit.h"
 #include "surgery/editor.h"
 #include "surgery/key.h"
@@ -260,6 +261,44 @@ TEST_CASE("rome: the edited matrix sends k* to v* (as far as the written key goe
   const at::Tensor written =
       at::mv(edited, plan.traces.front().keys.front().second.to(at::kDouble));
   CHECK(relative_distance(to_vector(written), to_vector(plan.traces.front().value)) <
+        tolerance::kReference);
+}
+
+TEST_CASE("rome: keys=alike has the bare prompt and the contexts answered alike") {
+  // u: the shortest in the norm of C with u k_b = u k_c, that is C^-1 B (B^T C^-1 B)^-1 1 of both
+  // keys B up to its length; the bare key gets v*, the contexts W k_c + delta.
+  const Tiny tiny(10);
+  const Fact fact = tiny_fact("{} the c", "ab", "the");
+  const Editor& editor = find_editor("rome");
+  const Parameters parameters(
+      editor.numbers, editor.words,
+      {{"contexts", write_contexts(tiny.scratch).string()}, {"steps", "5"}, {"keys", "alike"}});
+  const at::Tensor covariance = random_covariance(tiny_edit::kFf);
+  const EditPlan plan = editor.plan({tiny.model,
+                                     tiny.tokenizer,
+                                     {fact},
+                                     {1},
+                                     [&](std::int64_t) { return covariance; },
+                                     parameters,
+                                     0});
+  const FactRows rows =
+      fact_rows(tiny.tokenizer, fact, read_contexts(write_contexts(tiny.scratch)));
+  const RowStates states = read_rows(tiny.model, rows.rewriting, 1, false);
+  const at::Tensor keys = states.keys.to(at::kDouble), values = states.values.to(at::kDouble);
+  const at::Tensor contexts = keys.narrow(0, 1, keys.size(0) - 1).mean(0);
+  const at::Tensor both = at::stack({keys[0], contexts}, 1);
+  const at::Tensor inverse = at::linalg_inv(covariance);
+  const at::Tensor gram = at::matmul(both.t(), at::matmul(inverse, both));
+  const at::Tensor expected =
+      at::mv(at::matmul(inverse, both), at::linalg_solve(gram, at::ones({2}, at::kDouble)));
+  const at::Tensor left = plan.factors.front().left.select(1, 0).to(at::kDouble),
+                   right = plan.factors.front().right.select(1, 0).to(at::kDouble);
+  CHECK(relative_distance(to_vector(right), to_vector(expected / expected.norm())) <
+        tolerance::kReference);
+  const at::Tensor delta = plan.traces.front().value - values[0];
+  CHECK(relative_distance(to_vector(left * right.dot(keys[0])), to_vector(delta)) <
+        tolerance::kReference);
+  CHECK(relative_distance(to_vector(left * right.dot(contexts)), to_vector(delta)) <
         tolerance::kReference);
 }
 
