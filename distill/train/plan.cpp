@@ -1,7 +1,6 @@
 #include "distill/train/plan.h"
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -14,9 +13,8 @@
 #include "distill/losses/ops/head_rows.h"
 #include "distill/train/epochs.h"
 #include "distill/train/optimizer.h"
+#include "distill/train/probe.h"
 #include "model/names.h"
-#include "model/products.h"
-#include "model/runtime.h"
 
 namespace lancet {
 namespace {
@@ -24,8 +22,9 @@ namespace {
 constexpr std::uint64_t kProgram = 180ULL << 20;  ///< libraries and what the allocator keeps
 /// Of a kept value: with what the allocator and large pages round up (measured: a tenth and a bit).
 constexpr double kStateBytes = 4 * 1.12;
-constexpr double kShareOfPeak = 0.8;  ///< of a step that is products: norms, activations, memory
-constexpr double kProbeSeconds = 0.1;
+/// Of a step that is products: the others are norms, activations, the optimizer, memory.
+constexpr double kShareOfStep = 0.85;
+constexpr double kAttentionSpeed = 0.5;  ///< beside a product of the blocks
 
 /// The largest micro-batch: tokens and rows with a target.
 struct Largest {
@@ -84,36 +83,6 @@ std::uint64_t available_memory() {
   return 4ULL << 30;
 }
 
-/// What this machine does now with products of this model's shapes, forwards and backwards, in
-/// floating-point operations a second: for a tenth of a second, others' work included.
-double measured_speed(const DecoderSpec& spec, std::int64_t tokens) {
-  const std::int64_t rows = std::clamp<std::int64_t>(tokens, 64, 1024);
-  const std::int64_t in = std::clamp<std::int64_t>(spec.d_model, 32, 4096);
-  const std::int64_t out = std::clamp<std::int64_t>(spec.mlp.d_ff, 32, 4096);
-  const at::Tensor w = at::ones({out, in}, at::kFloat);
-  const at::Tensor x = at::ones({rows, in}, at::kFloat), dx = at::empty({rows, in}, at::kFloat);
-  const at::Tensor y = at::ones({rows, out}, at::kFloat);
-  const std::array forward{
-      times_transposed(x.const_data_ptr<float>(), rows, w, y.mutable_data_ptr<float>())};
-  const std::array backward{
-      times(y.const_data_ptr<float>(), rows, w, dx.mutable_data_ptr<float>())};
-  const auto both = [&] {
-    run_products(forward);
-    run_products(backward);
-  };
-  both();
-  using Clock = std::chrono::steady_clock;
-  const auto begin = Clock::now();
-  double seconds = 0, rounds = 0;
-  while (seconds < kProbeSeconds) {
-    both();
-    ++rounds;
-    seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-  }
-  return rounds * 4 * static_cast<double>(rows) * static_cast<double>(in) *
-         static_cast<double>(out) / seconds;
-}
-
 /// Tokens that a token sees on the average: half of its text.
 double mean_context(const Dataset& data) {
   double squares = 0, sum = 0;
@@ -144,8 +113,6 @@ double plain_bytes(const DecoderSpec& spec, const PlanInput& in) {
 }
 
 struct Sizes {
-  double matrices = 0;  ///< weights of the blocks' matrices that a token passes
-  double head = 0;
   double bytes = 0;    ///< of all weights
   double largest = 0;  ///< values of the largest group of matrices merged at once
 };
@@ -159,12 +126,8 @@ Sizes sizes_of(const PlanInput& in) {
   for (const LinearModule& module : linear_modules(s)) {
     const auto values = static_cast<double>(module.d_in * module.d_out);
     if (quant != BaseQuant::kNone) out.bytes += values * (packed_bytes(quant) - wide);
-    const double share =
-        module.expert ? static_cast<double>(s.moe.top_k) / static_cast<double>(s.moe.experts) : 1;
-    out.matrices += values * share;
     out.largest = std::max(out.largest, 2 * values);
   }
-  out.head = static_cast<double>(s.vocab * s.d_model);
   return out;
 }
 
@@ -181,29 +144,20 @@ double head_part_values(const PlanInput& in, std::int64_t rows) {
   return 0;
 }
 
-/// Trained values that every token meets; of embeddings those of one token.
-double met_values(const LoraAdapter& adapter) {
-  auto out = static_cast<double>(adapter.parameter_count());
-  for (const auto& part : adapter.parts()) {
-    if (part->embedding) out -= static_cast<double>(part->a.numel() - part->a.size(0));
-  }
-  return out;
-}
-
-/// Operations of one token, forwards and backwards, weighed by how fast they are beside a product
-/// of the blocks: thin products at a third, attention at half of its speed.
-double work_of(const PlanInput& in, const Sizes& sizes, bool again) {
+/// Seconds of one token.
+double seconds_of(const PlanInput& in, std::int64_t tokens, bool again) {
   const AttentionSpec& a = in.spec.attention;
+  const LayerTimes times =
+      probe_layers(in.spec, in.adapter, tokens, parse_base_quant(in.request.base_quant));
   const auto& report = in.data.report();
   const double counted =
       report.tokens > 0 ? static_cast<double>(report.targets) / static_cast<double>(report.tokens)
                         : 1;
-  const double trained = met_values(in.adapter);
   const double pairs =
       static_cast<double>(in.spec.layers * a.heads * a.d_head) * mean_context(in.data);
-  const double passes = again ? 3 : 2;
-  return 2 * passes * sizes.matrices + 4 * counted * sizes.head + 3 * 4 * trained +
-         2 * 4 * (passes + 1.5) * pairs;
+  const double passes = again ? 1.5 : 1;  // two of three once more
+  const double attention = 4 * (2 * passes + 1.5) * pairs / (times.speed * kAttentionSpeed);
+  return (passes * times.blocks + counted * times.head + attention) / kShareOfStep;
 }
 
 std::int64_t pieces_that_fit(const PlanInput& in, const Largest& batch, double room) {
@@ -275,8 +229,7 @@ TrainPlan plan_training(const PlanInput& in) {
                      human_bytes(plan.peak())),
          "smaller micro-batches (--batch-tokens or --batch-size) with more of them (--accumulate)");
   if (!request.plan) return plan;
-  plan.tokens_per_second = measured_speed(in.spec, batch.tokens) * kShareOfPeak /
-                           work_of(in, sizes, plan.layers_kept > 0);
+  plan.tokens_per_second = 1 / seconds_of(in, batch.tokens, plan.layers_kept > 0);
   plan.seconds = static_cast<double>(in.tokens) / plan.tokens_per_second;
   return plan;
 }

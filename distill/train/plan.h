@@ -21,7 +21,7 @@ struct TrainPlan {
   std::uint64_t limit = 0;       ///< what the run may take
   std::int64_t layers_kept = 0;  ///< as Student has it
   double seconds = 0;            ///< of the whole run; 0 unless a plan was asked for, which
-                                 ///< measures how fast products are here and now
+                                 ///< measures how fast layers are here and now
   double tokens_per_second = 0;  ///< as `seconds`
 
   [[nodiscard]] std::uint64_t peak() const {

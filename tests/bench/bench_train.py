@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """LoRA training of lancet and of a PEFT + PyTorch loop, side by side in one run: rank 16, alpha 32, all linear layers,
-AdamW, 4 rows of 512 tokens a step.
+AdamW, 4 rows of 512 tokens a step (--rows).
 
-    bench_train.py LANCET MODEL_DIR [--dtype float32] [--threads 2] [--steps 3] [--only lancet|peft] [--chat]
+    bench_train.py LANCET MODEL_DIR [--dtype float32] [--threads 2] [--steps 3] [--rows 4] [--only lancet|peft] [--chat]
 
 With --chat the rows are as long as those of chats (log-normal, most of them under 100 tokens, the longest 512), in batches
 of 8: PEFT pads each to its longest row, lancet packs the same rows. Tokens are real ones then.
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-ROWS, LENGTH, LR = 4, 512, 2e-4
+LENGTH, LR = 512, 2e-4
 CHAT_ROWS, PACK = 8, 2048
 
 
@@ -58,9 +58,9 @@ def peft_side(folder, rows_file, dtype, threads, steps):
                           memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)))
 
 
-def lancet_side(lancet, folder, rows_file, dtype, threads, steps, scratch, chat):
+def lancet_side(lancet, folder, rows_file, dtype, threads, steps, scratch, chat, rows):
     out = scratch / "adapter"
-    batches = ["--batch-tokens", PACK] if chat else ["--batch-size", ROWS, "--no-pack", "--steps", steps + 1]
+    batches = ["--batch-tokens", PACK] if chat else ["--batch-size", rows, "--no-pack", "--steps", steps + 1]
     command = [lancet, "train", folder, "--data", rows_file, "-o", out, "--force", "--max-length", LENGTH, *batches,
                "--no-shuffle", "--lr", LR, "--schedule", "constant", "--warmup", 0,
                "--dtype", dtype, "--threads", threads, "--device", "cpu", "--json", "--no-progress"]
@@ -85,6 +85,7 @@ def main():
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=4, help="of 512 tokens in a step; not with --chat")
     parser.add_argument("--only", choices=["lancet", "peft"])
     parser.add_argument("--chat", action="store_true")
     parser.add_argument("--rows-file")
@@ -99,7 +100,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         # Pieces of text that are at least as long as a row is to be: both sides cut them to LENGTH.
-        rows_at_once = CHAT_ROWS if args.chat else ROWS
+        rows_at_once = CHAT_ROWS if args.chat else args.rows
         rng = random.Random(1)
         lengths = [min(LENGTH, max(12, round(rng.lognormvariate(4.2, 0.9)))) if args.chat else LENGTH + 40
                    for _ in range(rows_at_once * (args.steps + 1))]
@@ -111,7 +112,7 @@ def main():
         sides = {}
         if args.only != "peft":
             sides["lancet"] = lancet_side(args.lancet, args.folder, scratch / "rows.jsonl", args.dtype, args.threads, args.steps,
-                                          scratch, args.chat)
+                                          scratch, args.chat, args.rows)
         if args.only != "lancet":
             done = subprocess.run([sys.executable, __file__, "peft", str(args.folder), "--rows-file", str(scratch / "rows.json"),
                                    "--dtype", args.dtype, "--threads", str(args.threads), "--steps", str(args.steps)],

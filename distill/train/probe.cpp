@@ -1,0 +1,126 @@
+#include "distill/train/probe.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include "model/linear.h"
+
+namespace lancet {
+namespace {
+
+constexpr double kOperations = 8e9;  ///< of one run, about
+constexpr std::int64_t kFewestRows = 64;
+constexpr int kRuns = 4;  ///< the first of which warms up
+constexpr float kValue = 0.01F;
+
+/// A layer of a module's shape; values that are no others' business.
+Linear layer_of(const LinearModule& module, const LowRank* part, BaseQuant quant) {
+  Linear out;
+  const bool out_in = module.layout == MatrixLayout::kOutIn;
+  const std::int64_t rows = out_in ? module.d_out : module.d_in;
+  const std::int64_t columns = out_in ? module.d_in : module.d_out;
+  out.layout = module.layout;
+  if (quant == BaseQuant::kNone || module.head) {
+    out.weight = at::full({rows, columns}, kValue, at::kFloat);
+  } else {
+    out.weight = at::empty({rows, columns}, at::TensorOptions(at::kMeta));
+    // A file's own blocks decode about as fast as these.
+    out.packed = std::make_shared<PackedMatrix>(
+        quant == BaseQuant::kStored ? BaseQuant::kQ8_0 : quant, rows, columns,
+        [](std::int64_t, std::int64_t, std::span<float> values) {
+          std::ranges::fill(values, kValue);
+        });
+  }
+  if (part == nullptr) return out;
+  auto own = std::make_shared<LowRank>(*part);
+  if (own->magnitude.defined()) own->base_norms = at::ones({module.d_out}, at::kDouble);
+  out.low_rank = std::move(own);
+  return out;
+}
+
+double best_seconds(const Linear& layer, std::int64_t rows) {
+  const c10::AutoGradMode on(true);
+  const at::Tensor x = at::full({rows, layer.d_in()}, kValue, at::kFloat).requires_grad_(true);
+  const at::Tensor slope = at::full({rows, layer.d_out()}, kValue, at::kFloat);
+  std::vector<at::Tensor> inputs{x};
+  if (layer.low_rank != nullptr) {
+    inputs.push_back(layer.low_rank->a);
+    inputs.push_back(layer.low_rank->b);
+  }
+  double best = std::numeric_limits<double>::infinity();
+  for (int run = 0; run < kRuns; ++run) {
+    using Clock = std::chrono::steady_clock;
+    const auto begin = Clock::now();
+    const auto gradients = torch::autograd::grad({apply_linear(layer, x)}, inputs, {slope});
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    if (run > 0) best = std::min(best, seconds);
+  }
+  return best;
+}
+
+/// Layers that take the same time.
+using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool>;
+
+class Stopwatch {
+ public:
+  Stopwatch(const LoraAdapter& adapter, std::int64_t tokens, BaseQuant quant)
+      : parts_(adapter.by_module()), tokens_(tokens), quant_(quant) {}
+
+  /// Seconds of a token.
+  double of(const LinearModule& module) {
+    const auto at = parts_.find(module.name);
+    const LowRank* const part = at == parts_.end() ? nullptr : at->second.get();
+    const std::int64_t rank = part == nullptr ? 0 : part->all_rank();
+    const bool scaled = part != nullptr && part->magnitude.defined();
+    const auto [known, added] = known_.try_emplace({module.d_in, module.d_out, rank, scaled}, 0.0);
+    if (added) {
+      const auto values = static_cast<double>(module.d_in * module.d_out);
+      const std::int64_t rows =
+          std::clamp(static_cast<std::int64_t>(kOperations / (4 * values)),
+                     std::min(tokens_, kFewestRows), std::max<std::int64_t>(1, tokens_));
+      known->second =
+          best_seconds(layer_of(module, part, quant_), rows) / static_cast<double>(rows);
+    }
+    return known->second;
+  }
+
+ private:
+  LoraParts parts_;
+  std::int64_t tokens_;
+  BaseQuant quant_;
+  std::map<Shape, double> known_;
+};
+
+}  // namespace
+
+LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std::int64_t tokens,
+                        BaseQuant quant) {
+  Stopwatch watch(adapter, tokens, quant);
+  LayerTimes out;
+  std::int64_t largest = 0;
+  for (const LinearModule& module : adaptable_modules(spec)) {
+    if (module.embedding) continue;
+    const double seconds = watch.of(module);
+    if (module.head) {
+      out.head = seconds;
+      continue;
+    }
+    const double share =
+        module.expert ? static_cast<double>(spec.moe.top_k) / static_cast<double>(spec.moe.experts)
+                      : 1;
+    out.blocks += share * seconds;
+    const std::int64_t values = module.d_in * module.d_out;
+    if (values <= largest) continue;
+    largest = values;
+    out.speed = 4 * static_cast<double>(values) / seconds;
+  }
+  return out;
+}
+
+}  // namespace lancet
