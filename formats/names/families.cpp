@@ -448,7 +448,15 @@ constexpr std::array kFamilies = {
         .attention = false,
         .activations = kSilu,
         .extra = kMambaKeys,
-        .fixed = R"({"expand": 2, "use_bias": false, "use_conv_bias": true})"}};
+        .fixed = R"({"expand": 2, "use_bias": false, "use_conv_bias": true})"},
+    NameFamily{.gguf_architecture = "gpt-oss",
+               .hf_types = kGptOssTypes,
+               .hf_class = "GptOssForCausalLM",
+               .attention_bias = true,
+               .rules = {kEnds, kAttention, kGptOssLayer, kGptOssExperts},
+               .activations = kSilu,
+               .extra = kGptOssKeys,
+               .fixed = R"({"attention_bias": true, "swiglu_limit": 7.0})"}};
 
 }  // namespace
 
