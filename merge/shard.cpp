@@ -258,7 +258,8 @@ void check_memory(const MergePlan& plan, const ShardLimits& limits) {
 }
 
 std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) {
-  constexpr std::uint64_t kFixed = 19ULL << 20;  // program, libraries, headers, what is read ahead
+  constexpr std::uint64_t kFixed = 10ULL << 20;  // program, libraries, headers
+  constexpr std::uint64_t kFolios = 9ULL << 20;  // what faults map around the chunks under way
   constexpr std::uint64_t kChunk = 1ULL << 19;
   std::uint64_t largest = 0;
   for (const PlannedTensor& tensor : plan.tensors) {
@@ -269,7 +270,7 @@ std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) 
     std::uint64_t held = held_bytes(plan, tensor, limits);
     // What is collected or marked, about a byte for eight elements of a model.
     if (held > 0) held += std::min(scratch_limit(limits), n * tensor.models.size() / 8);
-    largest = std::max({largest, chunks * flowing, held});
+    largest = std::max({largest, chunks * flowing + kFolios, held});
     largest = std::max(largest, whole_memory(plan, tensor));
   }
   return kFixed + written_ahead(limits) + largest;
