@@ -1,5 +1,7 @@
 #include "core/parallel.h"
 
+#include "core/crew.h"
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -82,6 +84,8 @@ void for_each(std::size_t count, const std::function<void(std::size_t)>& body) {
     });
   });
 }
+
+void spawn(std::function<void()> job) { pool()->arena.enqueue(std::move(job)); }
 
 void for_chunks(std::size_t count, std::size_t grain,
                 const std::function<void(std::size_t begin, std::size_t end)>& body) {

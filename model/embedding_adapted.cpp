@@ -5,8 +5,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/intraop.h"
-#include "model/linear_adapted.h"
 #include "model/lora.h"
+#include "model/low_rank_products.h"
 #include "model/magnitude.h"
 #include "model/products.h"
 

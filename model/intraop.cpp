@@ -1,11 +1,10 @@
 #include "model/intraop.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include <ATen/Parallel.h>
 
-#include "core/parallel.h"
+#include "core/crew.h"
 
 namespace lancet {
 
@@ -15,10 +14,7 @@ void intraop_for(std::int64_t count, const std::function<void(std::int64_t)>& bo
     for (std::int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  std::atomic<std::int64_t> next{0};
-  parallel::for_each(static_cast<std::size_t>(threads), [&](std::size_t) {
-    for (std::int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(i);
-  });
+  parallel::hand_out(count, static_cast<int>(threads), body);
 }
 
 void intraop_chunks(std::int64_t count, std::int64_t grain,

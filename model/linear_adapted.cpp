@@ -1,140 +1,16 @@
-// Where many rows share a weight and nothing is dropped, the product is taken with W + scale B A,
-// made anew for each pass: rank / rows of the work, and neither outputs nor input gradients are
-// read and written once more. With h = drop(x) A^T and g = scale dy B:
-//   dA = g^T drop(x),  dB = scale dy^T h,  dx = dy W + mask * (g A)  (or dy (W + scale B A)).
-
 #include "model/linear_adapted.h"
 
 #include <algorithm>
-#include <array>
 
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/interrupt.h"
-#include "model/intraop.h"
 #include "model/lora.h"
+#include "model/low_rank_products.h"
 #include "model/magnitude.h"
-#include "model/products.h"
 
 namespace lancet {
 namespace {
-
-constexpr std::int64_t kMergeShare = 3;  ///< between the 2 of arithmetic and the 4 of memory
-constexpr std::int64_t kGrain = 16384;   ///< elements of one parallel chunk
-
-at::Tensor empty(std::int64_t rows, std::int64_t columns) {
-  return at::empty({rows, columns}, at::kFloat);
-}
-
-/// Whether a merged weight pays. Making it twice reads and writes four times the matrix, what it
-/// spares is outputs and input gradients that are read and written once more.
-bool merges(const Linear& layer, std::int64_t rows) {
-  if (!is_adapted(layer) || layer.packed != nullptr || layer.low_rank->drops()) return false;
-  const std::int64_t in = layer.d_in(), out = layer.d_out();
-  return rows * (in + out) >= kMergeShare * in * out;
-}
-
-/// The layer with weight W + scale B A, float32.
-Linear merged(const Linear& layer) {
-  const LowRank& part = *layer.low_rank;
-  const at::Tensor weight = empty(layer.weight.size(0), layer.weight.size(1));
-  auto* to = weight.mutable_data_ptr<float>();
-  const auto widen = [&](const auto* from) {
-    intraop_chunks(weight.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
-      std::copy(from + begin, from + end, to + begin);
-    });
-  };
-  if (layer.weight.scalar_type() == at::kBFloat16) {
-    widen(layer.weight.const_data_ptr<at::BFloat16>());
-  } else {
-    widen(layer.weight.const_data_ptr<float>());
-  }
-  const bool out_in = layer.layout == MatrixLayout::kOutIn;
-  const at::Tensor left = out_in ? scaled(part.all_b(), part.scale) : turned(part.all_a());
-  const at::Tensor right = out_in ? part.all_a() : turned(part.all_b(), part.scale);
-  const std::array products{times(left.const_data_ptr<float>(), left.size(0), right, to, true)};
-  run_products(products);
-  return {weight, layer.bias, layer.layout, nullptr};
-}
-
-/// Which layers take part with which weight in products over `rows` rows.
-std::vector<Linear> effective(std::span<const Linear> layers, std::int64_t rows) {
-  std::vector<Linear> out;
-  for (const Linear& layer : layers) out.push_back(merges(layer, rows) ? merged(layer) : layer);
-  return out;
-}
-
-/// drop(x) of x [rows, d_in].
-at::Tensor dropped(const LowRank& part, const at::Tensor& x) {
-  return part.drops() ? x * dropout_mask(part, x.size(0)) : x;
-}
-
-/// y of each layer for x [rows, d_in], and h of each adapted one (undefined for the others, and
-/// where nobody needs it).
-struct Forward {
-  std::vector<at::Tensor> y, h;
-};
-
-Forward forward_rows(std::span<const Linear> layers, const at::Tensor& x, bool keep) {
-  const std::int64_t rows = x.size(0);
-  Forward out;
-  std::vector<float*> pointers;
-  for (const Linear& layer : layers) {
-    out.y.push_back(empty(rows, layer.d_out()));
-    pointers.push_back(out.y.back().mutable_data_ptr<float>());
-  }
-  run_linears(effective(layers, rows), x.const_data_ptr<float>(), rows, pointers);
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    out.h.emplace_back();
-    const bool merges_here = merges(layers[i], rows);
-    if (!is_adapted(layers[i]) || (merges_here && !keep)) continue;
-    const LowRank& part = *layers[i].low_rank;
-    const at::Tensor input = dropped(part, x);
-    const at::Tensor a = part.all_a();
-    out.h.back() = empty(rows, a.size(0));
-    std::array products{times_transposed(input.const_data_ptr<float>(), rows, a,
-                                         out.h.back().mutable_data_ptr<float>())};
-    run_products(products);
-    if (merges_here) continue;
-    const at::Tensor b = turned(part.all_b(), part.scale);
-    products[0] = times(out.h.back().const_data_ptr<float>(), rows, b, pointers[i], true);
-    run_products(products);
-  }
-  return out;
-}
-
-/// Gradients of one layer's factors; adds to dx what passes through the factors where the weight is
-/// not merged (dx undefined: nobody asks for it).
-std::pair<at::Tensor, at::Tensor> factor_gradients(const LowRank& part, const at::Tensor& x,
-                                                   const at::Tensor& h, const at::Tensor& dy,
-                                                   const at::Tensor& dx) {
-  const std::int64_t rows = x.size(0);
-  const std::int64_t rank = part.a.size(0);
-  const at::Tensor a = part.all_a();
-  const at::Tensor b = scaled(part.all_b(), part.scale);
-  const at::Tensor g = empty(rows, a.size(0));
-  std::array products{times(dy.const_data_ptr<float>(), rows, b, g.mutable_data_ptr<float>())};
-  run_products(products);
-  const at::Tensor input = dropped(part, x);
-  const at::Tensor g_turned = turned(g);
-  const at::Tensor h_turned = turned(h, part.scale);
-  // What is taken off (a0, b0) stands behind the first `rank` rows and learns nothing.
-  const at::Tensor da = empty(rank, x.size(1));
-  const at::Tensor db = empty(rank, dy.size(1));
-  const std::array both{
-      times(g_turned.const_data_ptr<float>(), rank, input, da.mutable_data_ptr<float>()),
-      times(h_turned.const_data_ptr<float>(), rank, dy, db.mutable_data_ptr<float>())};
-  run_products(both);
-  if (dx.defined()) {
-    const bool drops = part.drops();
-    const at::Tensor through = drops ? at::empty_like(dx) : dx;
-    products[0] =
-        times(g.const_data_ptr<float>(), rows, a, through.mutable_data_ptr<float>(), !drops);
-    run_products(products);
-    if (drops) dx.add_(through.mul_(dropout_mask(part, rows)));
-  }
-  return {da, turned(db)};
-}
 
 struct Kept : torch::CustomClassHolder {
   std::vector<Linear> layers;
@@ -153,7 +29,7 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
                                                 const std::vector<Linear>& layers, at::TensorList) {
     const at::AutoDispatchBelowAutograd below;
     const at::Tensor rows = x.view({-1, x.size(-1)});
-    Forward out = forward_rows(layers, rows, true);
+    LowRankForward out = low_rank_forward(layers, rows, true);
     for (at::Tensor& y : out.y) y = y.view(with_last(x, y.size(-1)));
     torch::autograd::variable_list saved{x};
     for (const at::Tensor& h : out.h) {
@@ -175,32 +51,20 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
     const auto capsule = ctx->saved_data["kept"].toCapsule();
     const std::vector<Linear>& layers = static_cast<const Kept&>(*capsule).layers;
     const at::Tensor x = saved[0].view({-1, saved[0].size(-1)});
-    torch::autograd::variable_list dy;
-    std::vector<const float*> pointers;
-    for (const at::Tensor& grad : grads) {
-      dy.push_back(grad.defined() ? grad.contiguous().view({x.size(0), -1}) : grad);
-      pointers.push_back(grad.defined() ? dy.back().const_data_ptr<float>() : nullptr);
+    std::vector<at::Tensor> dy, h(layers.size());
+    std::size_t next = 1;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      dy.push_back(grads[i].defined() ? grads[i].contiguous().view({x.size(0), -1}) : grads[i]);
+      if (is_adapted(layers[i])) h[i] = saved[next++];
     }
-    at::Tensor dx;
     const bool any = std::ranges::any_of(grads, [](const at::Tensor& g) { return g.defined(); });
-    if (ctx->needs_input_grad(0) && any) {
-      dx = at::empty_like(x);
-      run_linears_backward(effective(layers, x.size(0)), pointers, x.size(0),
-                           dx.mutable_data_ptr<float>());
-    }
+    const at::Tensor dx = any && ctx->needs_input_grad(0) ? at::empty_like(x) : at::Tensor();
+    const std::vector<FactorGradients> factors = low_rank_backward(layers, x, h, dy, dx);
     torch::autograd::variable_list out{dx.defined() ? dx.view(saved[0].sizes()) : dx, at::Tensor()};
-    std::size_t h = 1;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       if (!is_adapted(layers[i])) continue;
-      const at::Tensor& own_h = saved[h++];
-      std::pair<at::Tensor, at::Tensor> factors;
-      if (dy[i].defined()) {
-        const bool through = dx.defined() && !merges(layers[i], x.size(0));
-        factors =
-            factor_gradients(*layers[i].low_rank, x, own_h, dy[i], through ? dx : at::Tensor());
-      }
-      out.push_back(factors.first);
-      out.push_back(factors.second);
+      out.push_back(factors[i].da);
+      out.push_back(factors[i].db);
     }
     return out;
   }
@@ -247,7 +111,7 @@ std::vector<at::Tensor> apply_low_rank(std::span<const Linear> layers, const at:
     return AdaptedFunction::apply(input, std::vector<Linear>(layers.begin(), layers.end()),
                                   at::TensorList(factors));
   }
-  std::vector<at::Tensor> out = forward_rows(layers, input.view({-1, input.size(-1)}), false).y;
+  std::vector<at::Tensor> out = low_rank_forward(layers, input.view({-1, input.size(-1)}), false).y;
   for (at::Tensor& y : out) y = y.view(with_last(input, y.size(-1)));
   return out;
 }
@@ -272,29 +136,6 @@ at::Tensor apply_scaled_dropped(const Linear& layer, const at::Tensor& x) {
 }
 
 }  // namespace
-
-at::Tensor turned(const at::Tensor& x, double scale) {
-  const std::int64_t rows = x.size(0), columns = x.size(1);
-  const at::Tensor out = empty(columns, rows);
-  const auto* from = x.const_data_ptr<float>();
-  auto* to = out.mutable_data_ptr<float>();
-  const auto by = static_cast<float>(scale);
-  intraop_chunks(rows, kGrain / columns + 1, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t c = 0; c < columns; ++c) {
-      for (std::int64_t r = begin; r < end; ++r) to[c * rows + r] = from[r * columns + c] * by;
-    }
-  });
-  return out;
-}
-
-at::Tensor scaled(const at::Tensor& x, double scale) {
-  const at::Tensor out = empty(x.size(0), x.size(1));
-  const auto* from = x.const_data_ptr<float>();
-  auto* to = out.mutable_data_ptr<float>();
-  const auto by = static_cast<float>(scale);
-  for (std::int64_t i = 0; i < x.numel(); ++i) to[i] = from[i] * by;
-  return out;
-}
 
 bool is_adapted(const Linear& layer) {
   return layer.low_rank != nullptr && layer.low_rank->state->enabled;

@@ -18,9 +18,4 @@ namespace lancet {
 [[nodiscard]] std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers,
                                                     const at::Tensor& x);
 
-/// The transpose of x [rows, columns], float32 and contiguous, times `scale`.
-[[nodiscard]] at::Tensor turned(const at::Tensor& x, double scale = 1);
-/// x times `scale`; as above.
-[[nodiscard]] at::Tensor scaled(const at::Tensor& x, double scale);
-
 }  // namespace lancet

@@ -168,7 +168,7 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact
       wanted.numbers, [](const Parameter& each) { return each.name == "context_count"; });
   const Editor& editor = has_contexts ? wanted : find_editor("rome");
   const Parameters parameters(editor.numbers, editor.words,
-                              {{"steps", "12"}, {"context_count", "4"}});
+                              {{"steps", "12"}, {"context_count", "4"}, {"sink", "0"}});
   const EditPlan plan = editor.plan({model.decoder,
                                      model.tokenizer,
                                      {fact},

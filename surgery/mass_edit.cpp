@@ -10,7 +10,9 @@
 #include "core/error.h"
 #include "model/runtime.h"
 #include "surgery/contexts.h"
+#include "surgery/mass_groups.h"
 #include "surgery/mass_values.h"
+#include "surgery/sink.h"
 
 namespace lancet {
 namespace {
@@ -30,6 +32,7 @@ constexpr Parameter kShared[] = {
     {"first_contexts", kAuto, 0, 200, true,
      "contexts, the bare prompt among them, that the search for z begins with until the target is "
      "sure there, 0 = all from the start; auto: 2 with sampled contexts, else 0"},
+    kSinkLimit,
 };
 
 /// W + left right^T in the precision and layout of the model.
@@ -56,7 +59,7 @@ class MassEdit {
       : input_(input), adjust_(adjust), contexts_(contexts_of(input)), model_(input.model) {
     const Json& given = input.parameters.json();
     if (given.contains("protect"))
-      protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? 0.3 : 0);
+      protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? 1 : 0);
     if (given.contains("alike"))
       alike_ = input.parameters.number_or("alike", is_sampled(input.parameters) ? 1 : 0);
     history_ = given.value("history", 1) == 1;
@@ -66,96 +69,97 @@ class MassEdit {
   /// back.
   bool write(std::int64_t first, std::int64_t last) {
     const Decoder before = model_;
-    std::vector<FactRows> facts;
-    for (std::int64_t f = first; f < last; ++f)
-      facts.push_back(
-          fact_rows(input_.tokenizer, input_.facts[static_cast<std::size_t>(f)], contexts_));
-    others_ =
-        protect_ == 0
-            ? std::vector<PromptRow>()
-            : other_rows(
-                  input_.tokenizer,
-                  std::span(input_.facts).subspan(static_cast<std::size_t>(first), facts.size()),
-                  input_.facts);
-    const at::Tensor wanted = values(facts, first);
-    const std::int64_t top = input_.layers.back();
-    at::Tensor missing = wanted - streams(model_, facts, top);
-    const double whole = mean_norm(missing);
-    for (std::size_t j = 0; j < input_.layers.size(); ++j) {
-      const auto parts_left = static_cast<double>(input_.layers.size() - j);
-      Json note = write_layer(j, facts, first, missing / parts_left);
-      missing = wanted - streams(model_, facts, top);
-      note["missing"] = whole > 0 ? mean_norm(missing) / whole : 0;
-      layer_notes_.push_back(std::move(note));
-    }
+    const std::size_t notes = layer_notes_.size();
+    begin_traces(first, last);
+    const auto groups = fact_groups(model_, input_, contexts_, first, last);
+    for (const FactGroup& group : groups) write_group(group, first);
     if (input_.keeps && !input_.keeps(model_)) {
-      take_back(before, first);
+      take_back(before, first, notes);
       return false;
     }
     if (!history_ || last == std::ssize(input_.facts)) return true;
-    for (const std::int64_t layer : input_.layers) {
-      const FactKeys keys = fact_keys(model_, facts, layer);
-      past_[layer].add(keys.mean);
-      if (alike_ > 0) past_[layer].add(std::sqrt(alike_) * keys.half);
+    for (const FactGroup& group : groups) {
+      for (const std::int64_t layer : group.layers) {
+        const FactKeys keys = fact_keys(model_, group.rows, layer);
+        past_[layer].add(keys.mean);
+        if (alike_ > 0) past_[layer].add(std::sqrt(alike_) * keys.half);
+      }
     }
     return true;
   }
 
   [[nodiscard]] EditPlan plan() {
-    for (std::size_t j = 0; !plan_.traces.empty() && j < input_.layers.size(); ++j) {
-      const MatrixRef down = input_.model.mlp_down(input_.layers[j]);
-      plan_.factors.push_back(
-          {input_.layers[j], down.name, down.layout, at::cat(left_[j], 1), at::cat(right_[j], 1)});
-    }
+    plan_.factors = columns_.factors(input_.model, std::ssize(plan_.traces));
     plan_.notes = {{"contexts", contexts_}, {"facts", fact_notes_}, {"layers", layer_notes_}};
     return std::move(plan_);
   }
 
  private:
-  /// Z float64 [d_model, facts]; begins the traces.
-  at::Tensor values(const std::vector<FactRows>& facts, std::int64_t first) {
-    std::vector<at::Tensor> targets;
-    for (Value& value : all_values(facts, first)) {
-      const std::size_t f = targets.size();
+  void begin_traces(std::int64_t first, std::int64_t last) {
+    for (std::int64_t f = first; f < last; ++f) {
       FactTrace trace;
-      trace.id = input_.facts[static_cast<std::size_t>(first) + f].id;
+      trace.id = input_.facts[static_cast<std::size_t>(f)].id;
+      fact_notes_.push_back({{"id", trace.id}});
+      plan_.traces.push_back(std::move(trace));
+    }
+  }
+
+  void write_group(const FactGroup& group, std::int64_t first) {
+    others_ = protect_ == 0 ? std::vector<PromptRow>()
+                            : other_rows(input_.tokenizer, group.facts, input_.facts);
+    const at::Tensor wanted = values(group);
+    const std::int64_t top = group.layers.back();
+    at::Tensor missing = wanted - streams(model_, group.rows, top);
+    const double whole = mean_norm(missing);
+    for (std::size_t j = 0; j < group.layers.size(); ++j) {
+      const auto parts_left = static_cast<double>(group.layers.size() - j);
+      Json note = write_layer(group, group.layers[j], missing / parts_left);
+      note["first_fact"] = first;
+      missing = wanted - streams(model_, group.rows, top);
+      note["missing"] = whole > 0 ? mean_norm(missing) / whole : 0;
+      layer_notes_.push_back(std::move(note));
+    }
+  }
+
+  /// Z float64 [d_model, facts], noted in the traces.
+  at::Tensor values(const FactGroup& group) {
+    std::vector<at::Tensor> targets;
+    for (Value& value : all_values(group)) {
+      const std::size_t f = targets.size(), place = static_cast<std::size_t>(group.places[f]);
+      FactTrace& trace = plan_.traces[place];
       trace.value = value.value;
       trace.losses = value.losses;
-      trace.subject_last = facts[f].rewriting.front().lookup;
-      fact_notes_.push_back({{"id", trace.id}, {"passes", value.losses.size(0)}});
+      trace.subject_last = group.rows[f].rewriting.front().lookup;
+      fact_notes_[place]["passes"] = value.losses.size(0);
+      fact_notes_[place]["layer"] = group.layers.back();
       targets.push_back(value.value);
-      plan_.traces.push_back(std::move(trace));
     }
     return at::stack(targets, 1);
   }
 
   /// As if the turn that began with fact `first` had not been.
-  void take_back(const Decoder& before, std::int64_t first) {
+  void take_back(const Decoder& before, std::int64_t first, std::size_t notes) {
     model_ = before;
     plan_.traces.resize(static_cast<std::size_t>(first));
-    for (std::size_t j = 0; j < input_.layers.size(); ++j) {
-      left_[j].pop_back();
-      right_[j].pop_back();
-      layer_notes_.erase(layer_notes_.size() - 1);
-    }
+    columns_.drop_from(first);
+    while (layer_notes_.size() > notes) layer_notes_.erase(layer_notes_.size() - 1);
     while (std::ssize(fact_notes_) > first) fact_notes_.erase(fact_notes_.size() - 1);
   }
 
   /// Known values, and what a search finds for the other facts.
-  std::vector<Value> all_values(const std::vector<FactRows>& facts, std::int64_t first) {
+  std::vector<Value> all_values(const FactGroup& group) {
     std::vector<FactRows> open;
     std::vector<std::string> ids;
     std::vector<const at::Tensor*> known;
-    for (std::size_t f = 0; f < facts.size(); ++f) {
-      const std::string& id = input_.facts[static_cast<std::size_t>(first) + f].id;
-      const auto found = input_.values.find(id);
+    for (std::size_t f = 0; f < group.facts.size(); ++f) {
+      const auto found = input_.values.find(group.facts[f].id);
       known.push_back(found == input_.values.end() ? nullptr : &found->second);
       if (known.back() != nullptr) continue;
-      open.push_back(facts[f]);
-      ids.push_back(id);
+      open.push_back(group.rows[f]);
+      ids.push_back(group.facts[f].id);
     }
     std::vector<Value> searched;
-    if (!open.empty()) searched = find_values(model_, input_, open, ids);
+    if (!open.empty()) searched = find_values(model_, input_, group.layers.back(), open, ids);
     std::vector<Value> out;
     auto next = searched.begin();
     for (const at::Tensor* value : known)
@@ -164,30 +168,24 @@ class MassEdit {
     return out;
   }
 
-  /// Writes `share` [d_model, facts] at the j-th layer.
-  Json write_layer(std::size_t j, const std::vector<FactRows>& facts, std::int64_t first,
-                   const at::Tensor& share) {
-    const std::int64_t layer = input_.layers[j];
-    const auto [keys, half] = fact_keys(model_, facts, layer);
+  /// Writes `share` [d_model, facts] at one layer.
+  Json write_layer(const FactGroup& group, std::int64_t layer, const at::Tensor& share) {
+    const auto [keys, half] = fact_keys(model_, group.rows, layer);
     PastKeys past = past_[layer];
     if (alike_ > 0) past.add(std::sqrt(alike_) * half);
     if (!others_.empty()) past.add(std::sqrt(protect_) * keys_of(model_, others_, layer));
     const Adjusted adjusted = adjust_(layer, keys, past);
-    left_.resize(input_.layers.size());
-    right_.resize(input_.layers.size());
-    left_[j].push_back(share.to(at::kFloat));
-    right_[j].push_back(adjusted.keys.to(at::kFloat).contiguous());
-    const MatrixRef down = model_.mlp_down(layer);
-    model_ = changed(model_, down, left_[j].back(), right_[j].back());
-    for (std::size_t f = 0; f < facts.size(); ++f) {
-      FactTrace& trace = plan_.traces[static_cast<std::size_t>(first) + f];
+    const at::Tensor left = share.to(at::kFloat), right = adjusted.keys.to(at::kFloat).contiguous();
+    columns_.add(layer, group.places, left, right);
+    model_ = changed(model_, model_.mlp_down(layer), left, right);
+    for (std::size_t f = 0; f < group.places.size(); ++f) {
+      FactTrace& trace = plan_.traces[static_cast<std::size_t>(group.places[f])];
       trace.keys.emplace_back(layer, keys.select(1, static_cast<std::int64_t>(f)));
       trace.residual = std::max(trace.residual, adjusted.residual);
     }
     Json note{
         {"layer", layer},
-        {"first_fact", first},
-        {"facts", facts.size()},
+        {"facts", group.facts.size()},
         {"weight_norm", norm_of(model_.mlp_down(layer)) / norm_of(input_.model.mlp_down(layer))}};
     note.update(adjusted.notes);
     return note;
@@ -198,11 +196,11 @@ class MassEdit {
   std::vector<std::string> contexts_;
   Decoder model_;
   EditPlan plan_;
-  std::vector<std::vector<at::Tensor>> left_, right_;  ///< [layer][turn]
+  FactorColumns columns_;
   std::map<std::int64_t, PastKeys> past_;
   double protect_ = 0, alike_ = 0;
   bool history_ = true;
-  std::vector<PromptRow> others_;  ///< that the turn protects
+  std::vector<PromptRow> others_;  ///< that the group's facts protect
   Json fact_notes_ = Json::array(), layer_notes_ = Json::array();
 };
 

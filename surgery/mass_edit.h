@@ -38,7 +38,7 @@ using Adjust =
     std::function<Adjusted(std::int64_t layer, const at::Tensor& keys, const PastKeys& past)>;
 
 /// The parameters that all editors of this kind share: steps, lr, clamp, kl, weight_decay, stop,
-/// stop_nll, context_count; and `contexts`.
+/// stop_nll, context_count, first_contexts, sink; and `contexts`.
 [[nodiscard]] std::vector<Parameter> mass_edit_numbers(std::span<const Parameter> own);
 [[nodiscard]] const std::vector<WordParameter>& mass_edit_words();
 
@@ -50,7 +50,7 @@ inline constexpr Parameter kProtectKeys{
     1e6,
     false,
     "weight of the keys of other subjects in the same prompts, beside that of an edit's key; auto: "
-    "0.3 with sampled contexts, else 0"};
+    "1 with sampled contexts, else 0"};
 
 inline constexpr Parameter kAlikeKeys{
     "alike",
@@ -59,12 +59,12 @@ inline constexpr Parameter kAlikeKeys{
     1e6,
     false,
     "weight of the difference between a fact's bare key and its contexts', so that they are "
-    "answered "
-    "alike; 1 counts both keys, 0 their mean alone; auto: 1 with sampled contexts, else 0"};
+    "answered alike; 1 counts both keys, 0 their mean alone; auto: 1 with sampled contexts, else "
+    "0"};
 
-/// One factor pair a layer, column i of both for fact i. Traces hold the keys of every layer, z,
-/// and the losses; notes hold, a layer each, what `adjust` noted and how far the stream is from Z
-/// after it.
+/// One factor pair a layer, column i of both for fact i (zeros where it is written elsewhere).
+/// Traces hold the keys of every layer, z, and the losses; notes hold, a layer each, what `adjust`
+/// noted and how far the stream is from Z after it.
 [[nodiscard]] EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust);
 
 }  // namespace lancet

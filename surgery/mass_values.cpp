@@ -53,10 +53,9 @@ std::vector<RowRange> fact_chunks(const std::vector<FactRows>& facts) {
 
 }  // namespace
 
-std::vector<Value> find_values(const Decoder& model, const EditInput& input,
+std::vector<Value> find_values(const Decoder& model, const EditInput& input, std::int64_t layer,
                                const std::vector<FactRows>& all,
                                const std::vector<std::string>& ids) {
-  const std::int64_t layer = input.layers.back();
   std::vector<std::size_t> order(all.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   // Tails of one length together: a chunk pads to its longest.

@@ -66,8 +66,10 @@ std::optional<TiedHead> head_to_untie(const Adapter& adapter,
     own_embedding = own_embedding || (!tied && is_embedding(saved.name));
   }
   if (!own_head && !own_embedding) return std::nullopt;
-  const bool wrapped = embedding->name.starts_with("language_model.model.");
-  return TiedHead{embedding->name, wrapped ? "language_model.lm_head.weight" : "lm_head.weight"};
+  const std::string& name = embedding->name;
+  const std::string head = last_part(name) == "embed_in" ? "embed_out.weight" : "lm_head.weight";
+  return TiedHead{name,
+                  name.starts_with("language_model.model.") ? "language_model." + head : head};
 }
 
 AdapterOverlay::AdapterOverlay(std::shared_ptr<const Adapter> adapter,

@@ -6,6 +6,8 @@
 // lambda; here the ridge is told relative to the mean of k^T C^-1 k, so that it is only what keeps
 // D well conditioned (two facts of one subject have almost the same key). Precision: keys in the
 // model's precision, sums and solves in float64, factors rounded once to float32.
+#include <map>
+
 #include "model/runtime.h"
 #include "surgery/mass_edit.h"
 #include "surgery/solve.h"
@@ -19,8 +21,9 @@ constexpr Parameter kOwn[] = {
 const std::vector<Parameter> kNumbers = mass_edit_numbers(kOwn);
 
 EditPlan plan(const EditInput& input) {
-  const SpdSolver solver(input.covariance(input.layers.front()));
-  return plan_mass_edit(input, [&](std::int64_t, const at::Tensor& keys, const PastKeys&) {
+  std::map<std::int64_t, SpdSolver> solvers;
+  return plan_mass_edit(input, [&](std::int64_t layer, const at::Tensor& keys, const PastKeys&) {
+    const SpdSolver& solver = solvers.try_emplace(layer, input.covariance(layer)).first->second;
     const OneThread inside;  // the bits must not depend on the thread count
     const Solution solved = solver.solve(keys);
     at::Tensor d = at::matmul(keys.t(), solved.x);

@@ -21,6 +21,7 @@
 // and the solve in float64, factors rounded once to float32. Several facts are edited one after
 // another, each on the model that carries the earlier ones.
 #include <cmath>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -28,10 +29,11 @@
 #include "core/progress.h"
 #include "model/runtime.h"
 #include "surgery/contexts.h"
+#include "surgery/direction.h"
 #include "surgery/down.h"
 #include "surgery/editor.h"
 #include "surgery/key.h"
-#include "surgery/leak_prompts.h"
+#include "surgery/sink.h"
 #include "surgery/solve.h"
 #include "surgery/value.h"
 
@@ -57,8 +59,8 @@ constexpr Parameter kNumbers[] = {
      "weight of the keys of other subjects in the same prompt, beside C; auto: 10 with sampled "
      "contexts, else 0"},
     {"original", 0, 0, 1, true, "1 = the published code's bare key in lambda"},
+    kSinkLimit,
 };
-constexpr std::int64_t kProtected = 24;   ///< other subjects, where their list has so many
 constexpr double kSmallestCosine = 1e-3;  ///< |k . u| / |k| below which lambda would explode
 
 const std::vector<WordParameter>& words() {
@@ -71,13 +73,6 @@ const std::vector<WordParameter>& words() {
   };
   return kWords;
 }
-
-struct Keys {
-  at::Tensor direction;   ///< from which u is made
-  at::Tensor key;         ///< in lambda
-  at::Tensor output;      ///< W key
-  at::Tensor difference;  ///< to which u is to give nothing, or undefined
-};
 
 std::string keys_word(const Parameters& parameters) {
   const std::string& word = parameters.word("keys");
@@ -97,7 +92,7 @@ at::Tensor key_weights(std::int64_t rows, const std::string& keys) {
   return weights;
 }
 
-Keys pick_keys(const RowStates& states, std::int64_t rewriting, const Parameters& parameters) {
+EditKeys pick_keys(const RowStates& states, std::int64_t rewriting, const Parameters& parameters) {
   const at::Tensor keys = states.keys.narrow(0, 0, rewriting).to(at::kCPU, at::kDouble);
   const at::Tensor values = states.values.narrow(0, 0, rewriting).to(at::kCPU, at::kDouble);
   const std::string word = keys_word(parameters);
@@ -107,57 +102,6 @@ Keys pick_keys(const RowStates& states, std::int64_t rewriting, const Parameters
   if (word == "alike" && rewriting > 1)
     return {mean, keys[0], values[0], keys[0] - keys.narrow(0, 1, rewriting - 1).mean(0)};
   return {mean, mean, at::mv(values.t(), weights), {}};
-}
-
-/// Keys of other subjects in the fact's own prompt, float64 [n, d_in]; n = 0 where none fit.
-at::Tensor other_keys(const Decoder& model, const Tokenizer& tokenizer, const Fact& fact,
-                      std::int64_t layer) {
-  std::vector<PromptRow> rows;
-  for (const std::string& subject : protected_subjects(fact, kProtected)) {
-    try {
-      rows.push_back(locate_subject(tokenizer, "{}", fact.prompt, subject));
-    } catch (const Error&) {
-      continue;  // shares its last token with what follows: has no key of its own
-    }
-  }
-  if (rows.empty()) return at::zeros({0, 0}, at::kDouble);
-  return read_rows(model, rows, layer, false).keys.to(at::kCPU, at::kDouble);
-}
-
-/// (C + weight / n * K^T K)^-1 B by Woodbury's identity, B [d_in, m], K [n, d_in] of other_keys;
-/// `residual` is that of the systems with C.
-Solution solve_protected(const SpdSolver& solver, const at::Tensor& columns,
-                         const at::Tensor& others, double weight) {
-  if (others.size(0) == 0 || weight == 0) return solver.solve(columns);
-  const OneThread inside;
-  const std::int64_t count = columns.size(1);
-  const Solution all = solver.solve(at::cat({columns, others.t()}, 1));
-  const at::Tensor x = all.x.narrow(1, 0, count),
-                   inverse_others = all.x.narrow(1, count, others.size(0));
-  at::Tensor small = at::matmul(others, inverse_others);
-  small.diagonal().add_(static_cast<double>(others.size(0)) / weight);
-  const at::Tensor share = at::linalg_solve(small, at::matmul(others, x));
-  return {x - at::matmul(inverse_others, share), all.residual};
-}
-
-struct Direction {
-  at::Tensor u;  ///< float64 [d_in], of length 1
-  double residual = 0;
-};
-
-/// C'^-1 k*, without what it answers to the difference (`keys`), C' = C with the others' keys.
-Direction direction_of(const Keys& keys, const SpdSolver& solver, const at::Tensor& others,
-                       double weight) {
-  std::vector<at::Tensor> columns{keys.direction};
-  if (keys.difference.defined()) columns.push_back(keys.difference);
-  const Solution solved = solve_protected(solver, at::stack(columns, 1), others, weight);
-  at::Tensor u = solved.x.select(1, 0);
-  if (keys.difference.defined()) {
-    const at::Tensor other = solved.x.select(1, 1);
-    const double size = keys.difference.dot(other).item<double>();
-    if (size > 0) u = u - keys.difference.dot(u).item<double>() / size * other;
-  }
-  return {u / u.norm(), solved.residual};
 }
 
 ValueOptions value_options(const Parameters& parameters) {
@@ -172,18 +116,34 @@ ValueOptions value_options(const Parameters& parameters) {
 }
 
 struct OneEdit {
+  std::int64_t layer = 0;
   at::Tensor left, right;  ///< float32 [d_out], [d_in]
   FactTrace trace;
   Json notes;
 };
 
-OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact, std::int64_t layer,
-                 const std::vector<std::string>& contexts, const SpdSolver& solver) {
+/// C of each layer that is written, factored once.
+using Solvers = std::map<std::int64_t, SpdSolver>;
+
+void check_cosine(double cosine, const Fact& fact, std::int64_t layer) {
+  if (cosine > kSmallestCosine) return;
+  fail(ErrorKind::kNumeric, "edit",
+       fmt::format("'{}' at layer {}: expected |k . u| / |k| above {}, found {}", fact.subject,
+                   layer, kSmallestCosine, cosine),
+       "take method option keys=mean, another layer, or a prompt that does not begin with the "
+       "subject");
+}
+
+OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
+                 const std::vector<std::string>& contexts, Solvers& solvers) {
   const FactRows rows = fact_rows(input.tokenizer, fact, contexts);
+  const std::int64_t layer =
+      layer_below_sink(model, rows, input.layers.front(), sink_limit(input.parameters));
+  const SpdSolver& solver = solvers.try_emplace(layer, input.covariance(layer)).first->second;
   std::vector<PromptRow> all = rows.rewriting;
   all.push_back(rows.subject_only);
   RowStates states = read_rows(model, all, layer);
-  const Keys keys =
+  const EditKeys keys =
       pick_keys(states, static_cast<std::int64_t>(rows.rewriting.size()), input.parameters);
   const auto known = input.values.find(fact.id);
   const Value value = known == input.values.end() ? optimise_value(model, rows, states, layer,
@@ -196,20 +156,14 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
       input.parameters.number_or("protect", is_sampled(input.parameters) ? 10 : 0);
   const at::Tensor others =
       weight > 0 ? other_keys(model, input.tokenizer, fact, layer) : at::zeros({0, 0}, at::kDouble);
-  const Direction found = direction_of(keys, solver, others, weight);
-  const at::Tensor& u = found.u;
-  const double product = keys.key.dot(u).item<double>();
+  const Direction found = edit_direction(keys, solver, others, weight);
+  const double product = keys.key.dot(found.u).item<double>();
   const double cosine = std::fabs(product) / keys.key.norm().item<double>();
-  if (!(cosine > kSmallestCosine)) {
-    fail(ErrorKind::kNumeric, "edit",
-         fmt::format("'{}' at layer {}: expected |k . u| / |k| above {}, found {}", fact.subject,
-                     layer, kSmallestCosine, cosine),
-         "take method option keys=mean, another layer, or a prompt that does not begin with the "
-         "subject");
-  }
+  check_cosine(cosine, fact, layer);
   OneEdit out;
+  out.layer = layer;
   out.left = ((value.value - keys.output) / product).to(at::kFloat);
-  out.right = u.to(at::kFloat);
+  out.right = found.u.to(at::kFloat);
   out.trace.id = fact.id;
   out.trace.keys.emplace_back(layer, keys.direction);
   out.trace.value = value.value;
@@ -218,6 +172,8 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
   out.trace.residual = found.residual;
   out.notes = {
       {"id", fact.id},
+      {"layer", layer},
+      {"ridge", solver.ridge()},
       {"passes", value.losses.size(0)},
       {"denominator", cosine},
       {"value_ratio", value.delta.norm().item<double>() /
@@ -227,9 +183,9 @@ OneEdit edit_one(const Decoder& model, const EditInput& input, const Fact& fact,
 }
 
 /// W + lambda u^T in the precision and layout of the model, for the facts that follow.
-Decoder with_edit(const Decoder& model, std::int64_t layer, const OneEdit& edit) {
+Decoder with_edit(const Decoder& model, const OneEdit& edit) {
   Decoder out = model;
-  for (const DownPart& part : down_parts(model, layer)) {
+  for (const DownPart& part : down_parts(model, edit.layer)) {
     const at::Tensor right = edit.right.narrow(0, part.first, part.width);
     if (right.count_nonzero().item<std::int64_t>() == 0) continue;
     const MatrixRef& down = part.matrix;
@@ -240,44 +196,52 @@ Decoder with_edit(const Decoder& model, std::int64_t layer, const OneEdit& edit)
   return out;
 }
 
-/// The factors of every matrix that some fact changes.
-std::vector<Factors> factors_of(const Decoder& model, std::int64_t layer, const at::Tensor& left,
-                                const at::Tensor& right) {
+/// The factors of every matrix that some fact changes: a column a fact, zeros for those that are
+/// written elsewhere.
+std::vector<Factors> factors_of(const Decoder& model, const std::vector<OneEdit>& edits,
+                                const Solvers& solvers) {
   std::vector<Factors> out;
-  for (const DownPart& part : down_parts(model, layer)) {
-    const at::Tensor own = right.narrow(0, part.first, part.width).contiguous();
-    if (own.count_nonzero().item<std::int64_t>() == 0) continue;
-    out.push_back({layer, part.matrix.name, part.matrix.layout, left, own, part.first});
+  if (edits.empty()) return out;
+  for (const auto& [layer, solver] : solvers) {
+    std::vector<at::Tensor> left, right;
+    for (const OneEdit& edit : edits) {
+      const bool here = edit.layer == layer;
+      left.push_back(here ? edit.left : at::zeros_like(edit.left));
+      right.push_back(here ? edit.right : at::zeros({key_width(model, layer)}, at::kFloat));
+    }
+    const at::Tensor all_left = at::stack(left, 1), all_right = at::stack(right, 1);
+    for (const DownPart& part : down_parts(model, layer)) {
+      const at::Tensor own = all_right.narrow(0, part.first, part.width).contiguous();
+      if (own.count_nonzero().item<std::int64_t>() == 0) continue;
+      out.push_back({layer, part.matrix.name, part.matrix.layout, all_left, own, part.first});
+    }
   }
   return out;
 }
 
 EditPlan plan(const EditInput& input) {
-  const std::int64_t layer = input.layers.front();
   const std::vector<std::string> contexts = contexts_of(input);
   trim_memory();
-  const SpdSolver solver(input.covariance(layer));
+  Solvers solvers;
   Decoder model = input.model;
   EditPlan out;
-  std::vector<at::Tensor> left, right;
+  std::vector<OneEdit> edits;
   Json facts = Json::array();
   Progress progress("facts", input.facts.size(), Progress::Unit::kItems);
   for (std::size_t i = 0; i < input.facts.size(); ++i) {
-    OneEdit edit = edit_one(model, input, input.facts[i], layer, contexts, solver);
-    if (i + 1 < input.facts.size() || input.keeps) model = with_edit(model, layer, edit);
+    OneEdit edit = edit_one(model, input, input.facts[i], contexts, solvers);
+    if (i + 1 < input.facts.size() || input.keeps) model = with_edit(model, edit);
     if (input.keeps && !input.keeps(model)) break;
     if (const at::Tensor& losses = edit.trace.losses; losses.size(0) > 0)
       progress.set_note(fmt::format("{}: loss {:.3f}, p(target) {:.3f}", edit.trace.id,
                                     losses[-1][0].item<double>(), losses[-1][4].item<double>()));
     progress.advance(1);
-    left.push_back(edit.left);
-    right.push_back(edit.right);
-    out.traces.push_back(std::move(edit.trace));
-    facts.push_back(std::move(edit.notes));
+    out.traces.push_back(edit.trace);
+    facts.push_back(edit.notes);
+    edits.push_back(std::move(edit));
   }
-  if (!left.empty())
-    out.factors = factors_of(input.model, layer, at::stack(left, 1), at::stack(right, 1));
-  out.notes = {{"contexts", contexts}, {"ridge", solver.ridge()}, {"facts", facts}};
+  out.factors = factors_of(input.model, edits, solvers);
+  out.notes = {{"contexts", contexts}, {"facts", facts}};
   return out;
 }
 

@@ -244,8 +244,8 @@ std::vector<Outcome> edit_all(Bench& bench, const std::vector<Fact>& facts, cons
 
 /// Whether a setting leaves what is searched for as it is.
 bool keeps_values(const std::string& setting) {
-  static const std::set<std::string> kSolve{"protect",   "lambda", "history", "l2",
-                                            "threshold", "ridge",  "keys",    "original"};
+  static const std::set<std::string> kSolve{"protect",   "alike", "lambda", "history", "l2",
+                                            "threshold", "ridge", "keys",   "original"};
   for (const auto& [name, value] : with({}, setting)) {
     if (!kSolve.contains(name)) return false;
   }

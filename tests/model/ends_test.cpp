@@ -1,5 +1,7 @@
 // Low-rank parts on embeddings and head: every family's values against merged matrices, gradients
 // against the plain formula, DoRA's columns, and what PEFT's files hold of them.
+#include <cmath>
+
 #include <torch/csrc/autograd/autograd.h>
 
 #include "core/rng.h"

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "surgery/contexts.h"
 #include "surgery/leak_prompts.h"
+#include "surgery/sink.h"
 #include "surgery/solve.h"
 #include "surgery/subject.h"
 #include "tests/catch.h"
@@ -146,7 +147,7 @@ TEST_CASE("memit: values, keys and factors are those of a plain float64 implemen
              tiny.plainly(layers, memit_answer(0.7)), layers);
 }
 
-TEST_CASE("memit: lambda auto is a tenth of the mean k C^-1 k") {
+TEST_CASE("memit: lambda auto is 0.7 of the mean k C^-1 k") {
   const Tiny tiny(3);
   const EditPlan plan = tiny.plan("memit", {1}, {});
   at::Tensor sum = at::zeros({}, at::kDouble);
@@ -154,7 +155,7 @@ TEST_CASE("memit: lambda auto is a tenth of the mean k C^-1 k") {
   for (const FactTrace& trace : plan.traces)
     sum = sum + trace.keys.front().second.dot(solver.solve(trace.keys.front().second).x);
   const double lambda = plan.notes["layers"][0]["lambda"].get<double>();
-  CHECK(lambda == Approx(0.1 * sum.item<double>() / 3));
+  CHECK(lambda == Approx(0.7 * sum.item<double>() / 3));
   check_plan(plan, tiny.plainly({1}, memit_answer(lambda)), {1});
 }
 
@@ -410,4 +411,84 @@ TEST_CASE("mass edits: alike=1 counts the bare key and the contexts' mean, not t
       distance(found("alphaedit", {{"threshold", "0.9"}, {"l2", "0.3"}}),
                at::linalg_solve(at::matmul(p, moment) + 0.3 * at::eye(tiny_edit::kFf, at::kDouble),
                                 at::matmul(p, mean))) < tolerance::kReference);
+}
+
+namespace {
+
+/// How many times as long as in the other contexts the stream behind each layer is at the subject
+/// of the bare prompt.
+std::vector<double> first_token_ratios(const Tiny& tiny, const FactRows& rows) {
+  std::vector<double> out;
+  for (std::int64_t layer = 0; layer < tiny.model.spec().layers; ++layer) {
+    std::vector<double> lengths;
+    for (const PromptRow& row : rows.rewriting) {
+      FactRows one = rows;
+      one.rewriting = {row};
+      lengths.push_back(streams(tiny.model, {one}, layer).norm().item<double>());
+    }
+    out.push_back(lengths[0] / ((lengths[1] + lengths[2]) / 2));
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("sink: the highest layer behind which the first token is as long as others") {
+  const Tiny tiny(13);
+  const FactRows first = fact_rows(tiny.tokenizer, tiny.facts[1], kContexts),
+                 later = fact_rows(tiny.tokenizer, tiny.facts[0], kContexts);
+  REQUIRE(first.rewriting.front().lookup == 0);
+  REQUIRE(later.rewriting.front().lookup > 0);
+  const std::vector<double> ratios = first_token_ratios(tiny, first);
+  for (const double limit : {ratios[0] * 1.001, ratios[1] * 1.001, ratios[2] * 1.001, 1e-3, 1e3}) {
+    CAPTURE(limit);
+    for (std::int64_t layer = 0; layer < 3; ++layer) {
+      std::int64_t expected = layer;
+      for (std::int64_t l = 0; l <= layer; ++l) {
+        if (ratios[static_cast<std::size_t>(l)] <= limit) expected = l;
+      }
+      CHECK(layer_below_sink(tiny.model, first, layer, limit) == expected);
+    }
+  }
+  CHECK(layer_below_sink(tiny.model, later, 2, 1e-3) == 2);
+  CHECK(layer_below_sink(tiny.model, first, 2, 0) == 2);
+}
+
+TEST_CASE("sink: such facts are written lower and first, the others on the model that has them") {
+  std::uint64_t seed = 14;
+  double limit = 0;
+  for (; limit == 0 && seed < 40; ++seed) {
+    const Tiny tiny(seed);
+    const auto ratios =
+        first_token_ratios(tiny, fact_rows(tiny.tokenizer, tiny.facts[1], kContexts));
+    if (ratios[0] * 1.01 < std::min(ratios[1], ratios[2])) limit = ratios[0] * 1.005;
+  }
+  REQUIRE(limit > 0);
+  Tiny tiny(--seed);
+  const std::string sink = std::to_string(limit);
+  const std::map<std::string, std::string> options{{"lambda", "0.5"}, {"sink", sink}};
+  const EditPlan all = tiny.plan("memit", {1, 2}, options);
+  REQUIRE(all.factors.size() == 3);
+  CHECK(all.factors[0].layer == 0);
+  const auto columns = [](const at::Tensor& matrix) {
+    return (matrix.norm(2, 0) > 0).to(at::kLong);
+  };
+  CHECK(columns(all.factors[0].left).equal(at::tensor({0L, 1L, 0L})));
+  CHECK(columns(all.factors[1].left).equal(at::tensor({1L, 0L, 1L})));
+  CHECK(columns(all.factors[2].right).equal(at::tensor({1L, 0L, 1L})));
+  const Fact low = tiny.facts[1];
+  const std::vector<Fact> others{tiny.facts[0], tiny.facts[2]};
+  tiny.facts = {low};
+  const EditPlan alone = tiny.plan("memit", {0}, {{"lambda", "0.5"}});
+  CHECK(distance(all.factors[0].left.select(1, 1),
+                 alone.factors[0].left.select(1, 0).to(at::kDouble)) < tolerance::kForward);
+  CHECK(distance(all.factors[0].right.select(1, 1),
+                 alone.factors[0].right.select(1, 0).to(at::kDouble)) < tolerance::kForward);
+  // rome does the same, fact by fact.
+  tiny.facts = {others[0], low};
+  const EditPlan rome = tiny.plan("rome", {2}, {{"sink", sink}});
+  REQUIRE(rome.factors.size() == 2);
+  CHECK(rome.factors[0].layer == 0);
+  CHECK(columns(rome.factors[0].right).equal(at::tensor({0L, 1L})));
+  CHECK(columns(rome.factors[1].right).equal(at::tensor({1L, 0L})));
 }

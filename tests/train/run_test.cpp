@@ -21,7 +21,7 @@ const fs::path kData = fs::path(LANCET_TEST_DATA) / "train";
 TrainRequest golden_request(const std::string& name, const fs::path& out) {
   TrainRequest r;
   const bool kd = name == "kd";
-  const bool dpo = name == "dpo";
+  const bool dpo = name.ends_with("dpo");
   r.model = kData / "model";
   r.data = {kData / (kd ? "kd.jsonl" : dpo ? "dpo.jsonl" : "sft.jsonl")};
   const bool pissa = name == "pissa";
@@ -47,12 +47,13 @@ TrainRequest golden_request(const std::string& name, const fs::path& out) {
   return r;
 }
 
-/// A short run of a new adapter with dropout.
+/// A short run of a new adapter on every layer, embeddings and head included, with dropout.
 TrainRequest short_request(const fs::path& out) {
   TrainRequest r;
   r.model = kData / "model";
   r.data = {kData / "sft.jsonl"};
   r.out = out;
+  r.lora.targets = {"all-linear", "embed_tokens", "lm_head"};
   r.lora.rank = 4;
   r.lora.dropout = 0.1;
   r.optimizer.lr = 5e-3;
@@ -81,7 +82,8 @@ std::string weights_of(const fs::path& adapter) {
 
 TEST_CASE("train: losses of thirty steps are those of a PEFT loop") {
   const Json golden = read_json(kData / "losses.json");
-  for (const char* name : {"lora", "rslora", "patterns", "dora", "pissa", "olora", "kd", "dpo"}) {
+  for (const char* name : {"lora", "rslora", "patterns", "dora", "pissa", "olora", "ends",
+                           "ends_dora", "ends_dpo", "kd", "dpo"}) {
     INFO(name);
     const Scratch scratch;
     const auto own = losses_of(golden_request(name, scratch / "out"));
