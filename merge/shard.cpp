@@ -37,14 +37,6 @@ std::uint64_t held_bytes(const MergePlan& plan, const PlannedTensor& tensor,
   const std::uint64_t bytes = input_bytes(tensor);
   return plan.method->one_pass || tensor.copied || bytes > resident_limit(limits) ? 0 : bytes;
 }
-/// Whether the statistics of a tensor may run while the one before is still under way.
-bool may_overlap(std::uint64_t before, std::uint64_t held, const ShardLimits& limits) {
-  return before + held <= resident_limit(limits);
-}
-/// What may wait for the disk while statistics are collected.
-std::uint64_t written_ahead(const ShardLimits& limits) {
-  return std::max(StreamFile::kMemory, limits.memory / 16);
-}
 /// What the statistics passes of one tensor may keep.
 std::uint64_t scratch_limit(const ShardLimits& limits) { return limits.memory / 16; }
 
@@ -124,6 +116,7 @@ class Stream {
          const ShardLimits& limits)
       : plan_(plan), tensors_(std::move(tensors)), limits_(limits), works_(tensors_.size()) {
     for (std::size_t t = 0; t < tensors_.size(); ++t) {
+      most_held_ = std::max(most_held_, held(t));
       // Counted without opening: a task of the same shape has the same grid.
       const std::uint64_t chunks = Work(plan_, *tensors_[t], limits_).chunks();
       for (std::uint64_t c = 0; c < chunks; ++c) items_.push_back({t, c, c + 1 == chunks});
@@ -140,7 +133,8 @@ class Stream {
     ahead_.reset();
     open(item.tensor).prepare();
     if (item.tensor + 1 == tensors_.size()) return;
-    if (!may_overlap(held(item.tensor), held(item.tensor + 1), limits_)) return;
+    // Two small tensors hold no more than the largest one does alone.
+    if (held(item.tensor) + held(item.tensor + 1) > most_held_) return;
     const Work& next = open(item.tensor + 1);
     next.prefetch();
     ahead_ = std::make_unique<parallel::Beside>([&next] { next.prepare(); });
@@ -163,6 +157,7 @@ class Stream {
   ShardLimits limits_;
   std::vector<Item> items_;
   std::vector<std::unique_ptr<Work>> works_;
+  std::uint64_t most_held_ = 0;
   std::unique_ptr<parallel::Beside> ahead_;  ///< the statistics of the next tensor; after works_
 
   std::uint64_t held(std::size_t t) const { return held_bytes(plan_, *tensors_[t], limits_); }
@@ -225,7 +220,7 @@ WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTe
   std::vector<const PlannedTensor*> ordered;
   for (const OutputTensor& output : outputs) ordered.push_back(by_name.at(output.name));
 
-  StreamFile file(path, written_ahead(limits));
+  StreamFile file(path);
   file.reserve(total);
   Sha256 hash;
   const auto put = [&](Bytes bytes) {
@@ -260,8 +255,9 @@ void check_memory(const MergePlan& plan, const ShardLimits& limits) {
 
 std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) {
   constexpr std::uint64_t kFixed = 10ULL << 20;  // program, libraries, headers
+  constexpr std::uint64_t kFolios = 9ULL << 20;  // what faults map around the chunks under way
   constexpr std::uint64_t kChunk = 1ULL << 19;
-  std::uint64_t largest = 0, before = 0;
+  std::uint64_t largest = 0;
   for (const PlannedTensor& tensor : plan.tensors) {
     const std::uint64_t n = std::max<std::uint64_t>(tensor.elements(), 1);
     const std::uint64_t chunks =
@@ -270,12 +266,10 @@ std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) 
     std::uint64_t held = held_bytes(plan, tensor, limits);
     // What is collected or marked, about a byte for eight elements of a model.
     if (held > 0) held += std::min(scratch_limit(limits), n * tensor.models.size() / 8);
-    largest = std::max({largest, chunks * flowing, held});
-    if (may_overlap(before, held, limits)) largest = std::max(largest, before + held);
+    largest = std::max({largest, chunks * flowing + kFolios, held});
     largest = std::max(largest, whole_memory(plan, tensor));
-    before = held;
   }
-  return kFixed + written_ahead(limits) + largest;
+  return kFixed + StreamFile::kMemory + largest;
 }
 
 }  // namespace lancet

@@ -59,7 +59,7 @@ class MassEdit {
       : input_(input), adjust_(adjust), contexts_(contexts_of(input)), model_(input.model) {
     const Json& given = input.parameters.json();
     if (given.contains("protect"))
-      protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? 0.3 : 0);
+      protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? 1 : 0);
     if (given.contains("alike"))
       alike_ = input.parameters.number_or("alike", is_sampled(input.parameters) ? 1 : 0);
     history_ = given.value("history", 1) == 1;

@@ -50,7 +50,7 @@ inline constexpr Parameter kProtectKeys{
     1e6,
     false,
     "weight of the keys of other subjects in the same prompts, beside that of an edit's key; auto: "
-    "0.3 with sampled contexts, else 0"};
+    "1 with sampled contexts, else 0"};
 
 inline constexpr Parameter kAlikeKeys{
     "alike",
@@ -59,8 +59,8 @@ inline constexpr Parameter kAlikeKeys{
     1e6,
     false,
     "weight of the difference between a fact's bare key and its contexts', so that they are "
-    "answered "
-    "alike; 1 counts both keys, 0 their mean alone; auto: 1 with sampled contexts, else 0"};
+    "answered alike; 1 counts both keys, 0 their mean alone; auto: 1 with sampled contexts, else "
+    "0"};
 
 /// One factor pair a layer, column i of both for fact i (zeros where it is written elsewhere).
 /// Traces hold the keys of every layer, z, and the losses; notes hold, a layer each, what `adjust`

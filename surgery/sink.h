@@ -20,8 +20,8 @@ inline constexpr Parameter kSinkLimit{
     1e6,
     false,
     "a subject that is the first token of all is written below the layers whose stream there is "
-    "more "
-    "than this many times as long as elsewhere, 0 = where the others are; auto: 2 with sampled "
+    "more than this many times as long as elsewhere, 0 = where the others are; auto: 2 with "
+    "sampled "
     "contexts, else 0"};
 [[nodiscard]] double sink_limit(const Parameters& parameters);
 

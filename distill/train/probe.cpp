@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "model/linear.h"

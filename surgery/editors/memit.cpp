@@ -19,11 +19,11 @@
 namespace lancet {
 namespace {
 
-constexpr double kLambdaShare = 0.1;  ///< of the mean k^T C^-1 k
+constexpr double kLambdaShare = 0.7;  ///< of the mean k^T C^-1 k
 
 constexpr Parameter kOwn[] = {
     {"lambda", kAuto, 1e-9, 1e12, false,
-     "weight of the covariance; auto: a tenth of the mean of k^T C^-1 k over the facts"},
+     "weight of the covariance; auto: 0.7 of the mean of k^T C^-1 k over the facts"},
     {"history", 1, 0, 1, true, "1 = what earlier turns wrote is kept (MEMIT-seq)"},
     kProtectKeys,
     kAlikeKeys,

@@ -147,7 +147,7 @@ TEST_CASE("memit: values, keys and factors are those of a plain float64 implemen
              tiny.plainly(layers, memit_answer(0.7)), layers);
 }
 
-TEST_CASE("memit: lambda auto is a tenth of the mean k C^-1 k") {
+TEST_CASE("memit: lambda auto is 0.7 of the mean k C^-1 k") {
   const Tiny tiny(3);
   const EditPlan plan = tiny.plan("memit", {1}, {});
   at::Tensor sum = at::zeros({}, at::kDouble);
@@ -155,7 +155,7 @@ TEST_CASE("memit: lambda auto is a tenth of the mean k C^-1 k") {
   for (const FactTrace& trace : plan.traces)
     sum = sum + trace.keys.front().second.dot(solver.solve(trace.keys.front().second).x);
   const double lambda = plan.notes["layers"][0]["lambda"].get<double>();
-  CHECK(lambda == Approx(0.1 * sum.item<double>() / 3));
+  CHECK(lambda == Approx(0.7 * sum.item<double>() / 3));
   check_plan(plan, tiny.plainly({1}, memit_answer(lambda)), {1});
 }
 
