@@ -140,7 +140,8 @@ def main(lancet):
                 "whole embeddings": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"])}
         tied = {**config.to_dict(), "vocab_size": 260, "tie_word_embeddings": True}
         check_tied(lancet, root, "llama", LlamaConfig(**tied), ends)
-        check_tied(lancet, root, "gpt2", GPT2Config(vocab_size=260, n_embd=32, n_layer=2, n_head=4, n_positions=64), {
+        check_tied(lancet, root, "gpt2", GPT2Config(vocab_size=260, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=None,
+                                              eos_token_id=None), {
             "both": dict(target_modules=["wte", "lm_head", "c_attn", "c_proj"]),
             "last is the head": dict(target_modules=["c_proj", "lm_head"], fan_in_fan_out=True)})
     print(f"{failures} failures")
