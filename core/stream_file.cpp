@@ -1,13 +1,13 @@
 #include "core/stream_file.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
-#include <vector>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -24,9 +24,8 @@ using namespace temporary;
 
 namespace {
 
-constexpr std::size_t kBlock = 4U << 20;
-constexpr std::size_t kWriters = 2;  ///< writes under way at a time
-static_assert(StreamFile::kMemory >= 2 * kWriters * kBlock);
+constexpr std::size_t kBlocks = 4;
+constexpr std::size_t kBlock = StreamFile::kMemory / kBlocks;
 constexpr std::size_t kAlignment = 4096;
 
 struct Free {
@@ -61,15 +60,17 @@ struct StreamFile::State {
   std::uint64_t flushed = 0;  ///< handed to the writer
   std::size_t filled = 0;     ///< bytes in the current block
   std::size_t current = 0;
-  std::vector<Buffer> blocks;  ///< block i is written by writer i % kWriters
-  std::vector<std::unique_ptr<parallel::Background>> writers;  ///< last: stop before the blocks go
+  std::array<Buffer, kBlocks> blocks;
+  /// Block i is written by writer i % 2. Last: they stop before the blocks go.
+  std::array<parallel::Background, 2> writers{parallel::Background(kBlocks / 2 - 1),
+                                              parallel::Background(kBlocks / 2 - 1)};
 
   /// O_DIRECT off: for the tail of the file, and for good where the file system refuses it.
   void use_page_cache() {
     if (direct.exchange(false)) ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_DIRECT);
   }
   void wait() {
-    for (const auto& writer : writers) writer->wait();
+    for (parallel::Background& writer : writers) writer.wait();
   }
   void put(const std::byte* data, std::size_t size, std::uint64_t offset) {
     if (direct && size % kAlignment == 0) {
@@ -82,7 +83,7 @@ struct StreamFile::State {
   }
 };
 
-StreamFile::StreamFile(fs::path path, std::uint64_t memory) : state_(std::make_unique<State>()) {
+StreamFile::StreamFile(fs::path path) : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.path = named_path(std::move(path));
   make_parent(s.path);
@@ -100,10 +101,7 @@ StreamFile::StreamFile(fs::path path, std::uint64_t memory) : state_(std::make_u
     if (s.fd < 0 && errno != EEXIST) fail_write(s.path, errno, "create");
     if (s.fd >= 0 && !lock(s.fd)) ::close(std::exchange(s.fd, -1));
   }
-  const std::size_t each = std::max(memory, kMemory) / kBlock / kWriters;  // blocks of a writer
-  for (std::size_t b = 0; b < each * kWriters; ++b) s.blocks.push_back(aligned_block());
-  for (std::size_t w = 0; w < kWriters; ++w)
-    s.writers.push_back(std::make_unique<parallel::Background>(each - 1));
+  for (Buffer& block : s.blocks) block = aligned_block();
 }
 
 StreamFile::~StreamFile() {
@@ -136,7 +134,7 @@ void StreamFile::write(Bytes bytes) {
     s.filled += take;
     bytes = bytes.subspan(take);
     if (s.filled < kBlock) continue;
-    s.writers[s.current % kWriters]->push(
+    s.writers[s.current % s.writers.size()].push(
         [&s, data = s.blocks[s.current].get(), at = s.flushed] { s.put(data, kBlock, at); });
     s.flushed += std::exchange(s.filled, 0);
     s.current = (s.current + 1) % s.blocks.size();

@@ -13,8 +13,7 @@ namespace lancet {
 
 class StreamFile {
  public:
-  /// `memory`: for blocks under way, at least kMemory.
-  explicit StreamFile(fs::path path, std::uint64_t memory = kMemory);
+  explicit StreamFile(fs::path path);
   ~StreamFile();
   StreamFile(const StreamFile&) = delete;
   StreamFile& operator=(const StreamFile&) = delete;
@@ -25,6 +24,7 @@ class StreamFile {
   void write(Bytes bytes);
   void commit();
 
+  /// Memory held for blocks under way.
   static constexpr std::uint64_t kMemory = 16ULL << 20;
 
  private:

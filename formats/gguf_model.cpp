@@ -62,7 +62,7 @@ void check_rows(const OutputTensor& tensor, std::int64_t heads, std::int64_t hea
                    tensor.shape.empty() ? 0 : tensor.shape[0]));
 }
 
-/// Rows as GGUF has them; of kGateUp its first or, `second`, its other tensor.
+/// Rows as GGUF has them; of what two tensors make up the first or, `second`, the other one.
 OutputTensor in_gguf_order(OutputTensor tensor, RowOrder order, const DecoderSizes& sizes,
                            bool second) {
   const std::int64_t dim = sizes.head_dim, kv = sizes.kv_heads, group = sizes.heads / kv;
@@ -84,6 +84,8 @@ OutputTensor in_gguf_order(OutputTensor tensor, RowOrder order, const DecoderSiz
       return turn_experts(std::move(tensor), 1, 0);
     case RowOrder::kGateUp:
       return turn_experts(std::move(tensor), 2, second ? 1 : 0);
+    case RowOrder::kLatentKv:
+      return split_latent(std::move(tensor), sizes.heads, dim - sizes.rotated, second);
   }
   return tensor;
 }
@@ -121,6 +123,13 @@ std::string whole_name(const std::string& name, const NameFamily& family) {
   const bool old = family.gguf_architecture == "gpt2" || family.gguf_architecture == "bloom";
   const bool bare = old && !name.starts_with("transformer.") && !name.starts_with("lm_head.");
   return bare ? "transformer." + name : name;
+}
+
+/// DeepSeek's layer behind the last one (multi-token prediction) takes no part.
+bool is_behind(const std::string& name, const Json& config, const NameFamily& family) {
+  if (!family.latent) return false;
+  const std::int64_t layers = json_int(config, "num_hidden_layers", "config.json");
+  return name.starts_with(fmt::format("model.layers.{}.", layers));
 }
 
 /// token_embd, then blocks by number, then the rest.
@@ -186,7 +195,7 @@ GgufModel make_gguf_model(std::vector<OutputTensor> tensors,
   Experts experts;
   std::int64_t vocab = 0;
   for (OutputTensor& tensor : tensors) {
-    if (is_derived(tensor.name)) continue;
+    if (is_derived(tensor.name) || is_behind(tensor.name, config, *family)) continue;
     const auto name = hf_to_gguf_name(*family, whole_name(tensor.name, *family));
     if (!name) {
       mismatch(fmt::format("tensor '{}' has no place in the GGUF architecture {}",

@@ -96,7 +96,7 @@ class ModelSource {
     RowOrder order = RowOrder::kSame;
     std::int64_t head_dim = 0, kv_heads = 0, group = 0;
     ValueMap values = ValueMap::kSame;
-    std::shared_ptr<const TensorInfo> second = {};  ///< of kGateUp
+    std::shared_ptr<const TensorInfo> second = {};  ///< of kGateUp and kLatentKv
 
     [[nodiscard]] std::uint64_t stored_row(std::uint64_t row) const noexcept;
   };
@@ -120,6 +120,7 @@ class ModelSource {
   void read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                  std::span<float> out) const;
   void read_turned(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
+  void read_latent(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
   void read_range(const TensorInfo& tensor, std::uint64_t begin, std::span<float> out) const;
   void read_adapted(const TensorInfo& base, std::uint64_t begin, std::span<float> out) const;
   void check_readable(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,

@@ -25,6 +25,16 @@ std::string shown(const Checkpoint& checkpoint) {
   return printable(checkpoint.path().string(), 400);
 }
 
+/// Whether two tensors make up one of transformers'.
+bool fits(RowOrder order, const TensorInfo& first, const TensorInfo& second) {
+  const auto& a = first.shape;
+  const auto& b = second.shape;
+  if (order == RowOrder::kLatentKv)
+    return a.size() == 3 && b.size() == 3 && a[0] == b[0] && a[1] == b[2] && first.elements() > 0 &&
+           second.elements() > 0;
+  return a == b && (a.size() == 2 || a.size() == 3);
+}
+
 }  // namespace
 
 TensorRows rows_of(const TensorInfo& tensor) {
@@ -57,7 +67,8 @@ void ModelSource::open_gguf() {
   const GgufHeader& header = *checkpoint_->gguf();
   const std::string architecture = header.string("general.architecture");
   const bool experts = header.integer(architecture + ".expert_count", 0) > 0;
-  const NameFamily* family = family_of_gguf(architecture, experts);
+  const bool sigmoid = header.integer(architecture + ".expert_gating_func", 0) == 2;
+  const NameFamily* family = family_of_gguf(architecture, experts, sigmoid);
   if (family == nullptr || header.string("general.type", "model") != "model") {
     fail(ErrorKind::kMismatch, kOperation,
          fmt::format("{}: expected a model of a known architecture, found {} '{}'",
@@ -108,6 +119,9 @@ std::vector<TensorInfo> ModelSource::as_transformers(const TensorInfo& tensor,
   if ((rule.rows == RowOrder::kGateUp || rule.rows == RowOrder::kExperts) &&
       tensor.shape.size() == 3)
     std::swap(out[0].shape[1], out[0].shape[2]);
+  const TensorInfo* second = name.second.empty() ? nullptr : checkpoint_->find(name.second);
+  if (rule.rows == RowOrder::kLatentKv && second != nullptr && fits(rule.rows, tensor, *second))
+    out[0].shape = {tensor.shape[0] * (tensor.shape[2] + second->shape[1]), tensor.shape[1]};
   if (!rule.stacked()) return out;
   if (tensor.shape.size() < 2 || tensor.shape[0] < 1 ||
       tensor.bytes % static_cast<std::uint64_t>(tensor.shape[0]) != 0) {
@@ -136,11 +150,9 @@ ModelSource::Place ModelSource::place_of(const TensorInfo& tensor, const MappedN
   Place place{.values = rule.values};
   if (!name.second.empty()) {
     const TensorInfo* second = checkpoint_->find(name.second);
-    const bool sound = second != nullptr && second->shape == tensor.shape &&
-                       (tensor.shape.size() == 2 || tensor.shape.size() == 3);
-    if (!sound) {
+    if (second == nullptr || !fits(rule.rows, tensor, *second)) {
       fail(ErrorKind::kInput, kOperation,
-           fmt::format("{}: tensor '{}': expected '{}' of the same shape beside it",
+           fmt::format("{}: tensor '{}': expected '{}' of a shape that fits beside it",
                        shown(*checkpoint_), printable(tensor.name), name.second));
     }
     place.second = std::make_shared<const TensorInfo>(*second);
@@ -189,6 +201,7 @@ void ModelSource::read_range(const TensorInfo& tensor, std::uint64_t begin,
   if (own.order == RowOrder::kTransposed || own.order == RowOrder::kExperts ||
       own.order == RowOrder::kGateUp)
     return read_turned(tensor, begin, out);
+  if (own.order == RowOrder::kLatentKv) return read_latent(tensor, begin, out);
   const Bytes data = checkpoint_->data(tensor);
   const std::uint64_t total = tensor.elements();
   if (own.order == RowOrder::kSame) {
@@ -235,6 +248,39 @@ void ModelSource::read_turned(const TensorInfo& tensor, std::uint64_t begin,
         if (place >= at && place < limit) out[place - begin] = run[row - first];
       }
     }
+  }
+}
+
+/// Elements of kLatentKv, by heads: all keys of a head are decoded for any of them.
+void ModelSource::read_latent(const TensorInfo& tensor, std::uint64_t begin,
+                              std::span<float> out) const {
+  const std::vector<std::int64_t>& shape = find(tensor.name)->shape;
+  const TensorInfo& values = *place(tensor).second;
+  const auto rank = static_cast<std::uint64_t>(shape[1]);
+  const auto heads = static_cast<std::uint64_t>(values.shape[0]);
+  const auto value_rows = static_cast<std::uint64_t>(values.shape[1]);
+  const std::uint64_t rows = static_cast<std::uint64_t>(shape[0]) / heads;
+  const std::uint64_t keys = rows - value_rows;
+  std::vector<float> turned;  // [rank, keys] of head `decoded`
+  std::uint64_t decoded = heads;
+  while (!out.empty()) {
+    const std::uint64_t row = begin / rank, column = begin % rank;
+    const std::uint64_t count = std::min<std::uint64_t>(out.size(), rank - column);
+    const std::uint64_t head = row / rows, own = row % rows;
+    if (own >= keys) {
+      decode_elements(values.dtype, checkpoint_->data(values), values.elements(),
+                      (head * value_rows + own - keys) * rank + column, out.first(count));
+    } else {
+      if (head != decoded) {
+        turned.resize(rank * keys);
+        decode_elements(tensor.dtype, checkpoint_->data(tensor), heads * rank * keys,
+                        head * rank * keys, turned);
+        decoded = head;
+      }
+      for (std::uint64_t i = 0; i < count; ++i) out[i] = turned[(column + i) * keys + own];
+    }
+    begin += count;
+    out = out.subspan(count);
   }
 }
 

@@ -154,6 +154,33 @@ OutputTensor transpose_matrix(OutputTensor tensor) {
   });
 }
 
+OutputTensor split_latent(OutputTensor tensor, std::int64_t heads, std::int64_t keys, bool values) {
+  const DTypeInfo& info = dtype_info(tensor.dtype);
+  const std::int64_t rows = tensor.shape.empty() ? 0 : tensor.shape[0] / heads;
+  if (tensor.shape.size() != 2 || tensor.shape[0] % heads != 0 || rows <= keys || info.block != 1 ||
+      info.block_bits % 8 != 0)
+    fail(ErrorKind::kMismatch, "gguf",
+         "tensor '" + tensor.name + "': expected a plain matrix with rows for keys and values");
+  const std::int64_t rank = tensor.shape[1];
+  const std::uint64_t size = info.block_bits / 8, row = static_cast<std::uint64_t>(rank) * size;
+  const auto kept = static_cast<std::uint64_t>(keys), all = static_cast<std::uint64_t>(rows);
+  tensor.shape = values ? std::vector{heads, rows - keys, rank} : std::vector{heads, rank, keys};
+  tensor.write = [=, write = std::move(tensor.write)](const Emit& emit) {
+    std::vector<std::byte> turned(kept * row);
+    Regroup one_head(all * row, [&](Bytes head) {
+      if (values) return emit(head.subspan(kept * row));
+      for (std::uint64_t r = 0; r < kept; ++r) {
+        for (std::uint64_t c = 0; c < row / size; ++c)
+          std::copy_n(head.data() + r * row + c * size, size,
+                      turned.data() + (c * kept + r) * size);
+      }
+      emit(turned);
+    });
+    write([&](Bytes bytes) { one_head.push(bytes); });
+  };
+  return tensor;
+}
+
 OutputTensor turn_experts(OutputTensor tensor, std::int64_t parts, std::int64_t part) {
   const DTypeInfo& info = dtype_info(tensor.dtype);
   const bool stack = tensor.shape.size() == 3;

@@ -27,6 +27,11 @@ inline constexpr std::uint64_t kStageBytes = 16ULL << 20;
 /// [experts, out, in]; of [experts, out * parts] as [experts, out]. One expert is held at a time.
 [[nodiscard]] OutputTensor turn_experts(OutputTensor tensor, std::int64_t parts, std::int64_t part);
 
+/// Of a matrix [heads * (keys + values), rank] of a plain dtype, the keys of every head transposed,
+/// [heads, rank, keys], or `values`: [heads, values, rank].
+[[nodiscard]] OutputTensor split_latent(OutputTensor tensor, std::int64_t heads, std::int64_t keys,
+                                        bool values);
+
 /// `change` of every float32 value.
 [[nodiscard]] OutputTensor change_values(OutputTensor tensor, std::function<float(float)> change);
 

@@ -37,10 +37,6 @@ std::uint64_t held_bytes(const MergePlan& plan, const PlannedTensor& tensor,
   const std::uint64_t bytes = input_bytes(tensor);
   return plan.method->one_pass || tensor.copied || bytes > resident_limit(limits) ? 0 : bytes;
 }
-/// What may wait for the disk while statistics are collected.
-std::uint64_t written_ahead(const ShardLimits& limits) {
-  return std::max(StreamFile::kMemory, limits.memory / 16);
-}
 /// What the statistics passes of one tensor may keep.
 std::uint64_t scratch_limit(const ShardLimits& limits) { return limits.memory / 16; }
 
@@ -224,7 +220,7 @@ WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTe
   std::vector<const PlannedTensor*> ordered;
   for (const OutputTensor& output : outputs) ordered.push_back(by_name.at(output.name));
 
-  StreamFile file(path, written_ahead(limits));
+  StreamFile file(path);
   file.reserve(total);
   Sha256 hash;
   const auto put = [&](Bytes bytes) {
@@ -273,7 +269,7 @@ std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) 
     largest = std::max({largest, chunks * flowing + kFolios, held});
     largest = std::max(largest, whole_memory(plan, tensor));
   }
-  return kFixed + written_ahead(limits) + largest;
+  return kFixed + StreamFile::kMemory + largest;
 }
 
 }  // namespace lancet

@@ -120,6 +120,18 @@ void name_longrope(Json& config) {
   }
 }
 
+/// Sizes that DeepSeek's config.json need not say, and those that mean nothing.
+void complete_deepseek(bool sigmoid, Json& config) {
+  config["first_k_dense_replace"] = json_int(config, "first_k_dense_replace", kConfig, 0);
+  config["n_shared_experts"] = json_int(config, "n_shared_experts", kConfig, 1);
+  config["routed_scaling_factor"] =
+      json_number(config, "routed_scaling_factor", kConfig, sigmoid ? 2.5 : 1);
+  if (!sigmoid) return;
+  config["norm_topk_prob"] = json_bool(config, "norm_topk_prob", kConfig, true);
+  if (json_int(config, "n_group", kConfig, 1) <= 1)
+    config["n_group"] = config["topk_group"] = Json();
+}
+
 /// BLOOM's older spellings.
 void name_bloom_sizes(Json& config) {
   constexpr std::array<std::pair<const char*, const char*>, 3> kNames = {
@@ -151,6 +163,17 @@ void check_mamba(const GgufHeader& header, const Json& config) {
                    2 * width, inner));
 }
 
+void complete_router(const GgufHeader& header, Json& config) {
+  const bool normed = header.boolean("deepseek2.expert_weights_norm", false);
+  if (config["model_type"] == "deepseek_v3") {
+    config["norm_topk_prob"] = normed;
+    if (config["n_group"].is_null()) config["n_group"] = config["topk_group"] = 1;
+  } else if (normed || header.integer("deepseek2.expert_group_count", 1) > 1) {
+    fail(ErrorKind::kMismatch, "config",
+         "expected DeepSeek-V2's router without groups and normed weights, found another");
+  }
+}
+
 }  // namespace
 
 Json config_for_gguf(const Json& config, const NameFamily& family) {
@@ -165,6 +188,7 @@ Json config_for_gguf(const Json& config, const NameFamily& family) {
   if (architecture == "phi3") name_longrope(out);
   if (architecture == "bloom") name_bloom_sizes(out);
   if (architecture == "mamba") complete_mamba(out);
+  if (family.latent) complete_deepseek(family.hf_types.front() == "deepseek_v3", out);
   if (!config.contains("num_experts") && config.contains("num_local_experts"))
     out["num_experts"] = config["num_local_experts"];
   return out;
@@ -213,6 +237,7 @@ void complete_config(const Checkpoint& checkpoint, const NameFamily& family, Jso
   if (architecture == "stablelm") config["use_qkv_bias"] = has("blk.0.attn_q.bias");
   if (architecture == "gptneox") config["attention_bias"] = has("blk.0.attn_qkv.bias");
   if (architecture == "mamba") check_mamba(*checkpoint.gguf(), config);
+  if (architecture == "deepseek2") complete_router(*checkpoint.gguf(), config);
   if (config.contains("num_experts")) config["num_local_experts"] = config["num_experts"];
 }
 

@@ -66,6 +66,26 @@ std::int64_t vocab_rows(const Checkpoint& checkpoint) {
   return embedding->shape[0];
 }
 
+/// Latent attention: heads as they are once decompressed, however the file names them.
+GgufSizes latent_sizes(const Checkpoint& checkpoint, const std::string& arch, GgufSizes sizes) {
+  const GgufHeader& header = *checkpoint.gguf();
+  const auto length = [&](const char* name) {
+    const std::string key = arch + ".attention." + name;
+    const bool apart = header.find(key + "_mla") != nullptr;
+    return gguf_integer_in(header, apart ? key + "_mla" : key, 1, kMaxWidth);
+  };
+  sizes.kv_heads = sizes.heads;
+  sizes.head_dim = length("key_length");
+  sizes.values = length("value_length");
+  sizes.rotated = gguf_integer_in(header, arch + ".rope.dimension_count", 2, kMaxWidth);
+  if (sizes.rotated % 2 == 0 && sizes.rotated < sizes.head_dim && sizes.values <= sizes.head_dim)
+    return sizes;
+  refuse(checkpoint, ErrorKind::kInput,
+         fmt::format("metadata: keys of width {} with rotation of {} and values of {} do not fit "
+                     "together",
+                     sizes.head_dim, sizes.rotated, sizes.values));
+}
+
 }  // namespace
 
 GgufSizes sizes_from_gguf(const Checkpoint& checkpoint, const NameFamily& family) {
@@ -80,6 +100,7 @@ GgufSizes sizes_from_gguf(const Checkpoint& checkpoint, const NameFamily& family
            fmt::format("metadata '{}.attention.head_count': expected, found none", arch));
   }
   sizes.kv_heads = gguf_uniform(header, arch + ".attention.head_count_kv", sizes.heads, kMaxHeads);
+  if (family.latent) return latent_sizes(checkpoint, arch, sizes);
   sizes.head_dim = header.integer(arch + ".attention.key_length", sizes.width / sizes.heads);
   if (sizes.head_dim < 2 || sizes.head_dim > kMaxWidth || sizes.head_dim % 2 != 0 ||
       sizes.heads % sizes.kv_heads != 0) {
@@ -107,6 +128,17 @@ void put(Json& config, std::string_view key, Json value) {
   if (!key.empty()) config[std::string(key)] = std::move(value);
 }
 
+void put_latent(const GgufHeader& header, const std::string& arch, const GgufSizes& sizes,
+                Json& config) {
+  const std::string q_rank = arch + ".attention.q_lora_rank";
+  config["head_dim"] = config["qk_rope_head_dim"] = sizes.rotated;
+  config["qk_nope_head_dim"] = sizes.head_dim - sizes.rotated;
+  config["v_head_dim"] = sizes.values;
+  config["kv_lora_rank"] = gguf_integer_in(header, arch + ".attention.kv_lora_rank", 1, kMaxWidth);
+  config["q_lora_rank"] =
+      header.find(q_rank) == nullptr ? Json() : Json(gguf_integer_in(header, q_rank, 1, kMaxWidth));
+}
+
 /// Sizes of the decoder, each in a sane range.
 void put_sizes(const Checkpoint& checkpoint, const NameFamily& family, const GgufSizes& sizes,
                Json& config) {
@@ -129,7 +161,9 @@ void put_sizes(const Checkpoint& checkpoint, const NameFamily& family, const Ggu
       gguf_uniform(header, arch + ".feed_forward_length", 4 * sizes.width, kMaxWidth));
   put(config, keys.heads, sizes.heads);
   put(config, keys.kv_heads, sizes.kv_heads);
-  if (!family.layer_norm) {
+  if (family.latent) {
+    put_latent(header, arch, sizes, config);
+  } else if (!family.layer_norm) {
     config["head_dim"] = sizes.head_dim;
   } else if (sizes.head_dim * sizes.heads != sizes.width) {
     refuse(checkpoint, ErrorKind::kMismatch,
@@ -187,7 +221,7 @@ void put_ropes(const Checkpoint& checkpoint, const NameFamily& family, const Ggu
   RopeSettings rope = read_ropes(checkpoint, arch, sizes);
   rope.truncate = rope.type != "yarn" || arch != "gpt-oss";
   put_rope(rope, config);
-  if (family.partial == 1 && sizes.rotated == sizes.head_dim) return;
+  if (family.latent || (family.partial == 1 && sizes.rotated == sizes.head_dim)) return;
   const double part = static_cast<double>(sizes.rotated) / static_cast<double>(sizes.head_dim);
   config["partial_rotary_factor"] = part;
   config["rope_parameters"]["partial_rotary_factor"] = part;

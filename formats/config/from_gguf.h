@@ -13,6 +13,7 @@ namespace lancet {
 /// Heads and what is turned of them. Errors as config_from_gguf.
 struct GgufSizes {
   std::int64_t width = 0, heads = 0, kv_heads = 0, head_dim = 0, rotated = 0;
+  std::int64_t values = 0;  ///< width of a head's values, of latent attention
 };
 [[nodiscard]] GgufSizes sizes_from_gguf(const Checkpoint& checkpoint, const NameFamily& family);
 

@@ -44,7 +44,7 @@ bool is_known_key(std::string_view type, std::string_view key) {
                                                          "attention_factor"};
   if (type == "longrope" && std::ranges::find(kLongRope, key) != kLongRope.end()) return true;
   if (type != "default" && key == "factor") return true;
-  if (type == "yarn" && key == "truncate") return true;
+  if (type == "yarn" && (key == "truncate" || key.starts_with("mscale"))) return true;
   return (type == "yarn" || type == "llama3" || type == "longrope") &&
          key == "original_max_position_embeddings";
 }
@@ -69,6 +69,11 @@ void read_scaling(const Json& scaling, RopeSettings& rope) {
   rope.high_freq_factor = json_number(scaling, "high_freq_factor", "config.json", 4.0);
   rope.original_context = json_int(scaling, "original_max_position_embeddings", "config.json", 0);
   rope.truncate = json_bool(scaling, "truncate", "config.json", true);
+  rope.mscale = json_number(scaling, "mscale_all_dim", "config.json", 0);
+  const double mscale = json_number(scaling, "mscale", "config.json", 0);
+  if (mscale != rope.mscale)
+    unknown(fmt::format("config.json: expected mscale like mscale_all_dim, {}, found {}",
+                        rope.mscale, mscale));
 }
 
 std::vector<float> factors_of(const Json& scaling, std::string_view key) {
@@ -143,6 +148,10 @@ RopeSettings rope_from_gguf(const GgufHeader& header, const std::string& archite
     rope.type = type;
     rope.factor = gguf_decimal(header, key + "scaling.factor", 1.0);
     rope.original_context = header.integer(key + "scaling.original_context_length", 0);
+    if (architecture == "deepseek2" && type == "yarn" &&
+        header.find(key + "scaling.yarn_log_multiplier") != nullptr)
+      rope.mscale = shortest_decimal(
+          static_cast<float>(10 * gguf_decimal(header, key + "scaling.yarn_log_multiplier", 0.1)));
   }
   if (divisors.empty()) return rope;
   rope.type = "llama3";
@@ -193,6 +202,7 @@ void put_rope(const RopeSettings& rope, Json& config) {
     scaling["high_freq_factor"] = rope.high_freq_factor;
   }
   if (!rope.truncate) scaling["truncate"] = false;
+  if (rope.mscale != 0) scaling["mscale"] = scaling["mscale_all_dim"] = rope.mscale;
   if (rope.original_context > 0)
     scaling["original_max_position_embeddings"] = rope.original_context;
   if (rope.type != "default") config["rope_scaling"] = scaling;

@@ -23,7 +23,8 @@ struct RopeSettings {
   std::int64_t original_context = 0;               ///< yarn, llama3, longrope; 0 = not given
   std::vector<float> short_factors, long_factors;  ///< longrope: divisors by frequency
   double attention_factor = 1.0;                   ///< longrope: of cosine and sine
-  bool truncate = true;                            ///< yarn: its ramp begins at whole dimensions
+  double mscale = 0;  ///< yarn: mscale and mscale_all_dim, which are the same; 0 = neither is given
+  bool truncate = true;  ///< yarn: its ramp begins at whole dimensions
 };
 
 /// sqrt(1 + ln(context / original) / ln(original)): longrope's attention factor where none is

@@ -48,6 +48,23 @@ void put_scaling(const RopeSettings& rope, const std::string& arch, GgufMetadata
     out.emplace_back(arch + ".rope.scaling.original_context_length",
                      gguf_u32(rope.original_context));
   }
+  if (rope.mscale != 0)
+    out.emplace_back(arch + ".rope.scaling.yarn_log_multiplier", gguf_f32(0.1 * rope.mscale));
+}
+
+/// As llama.cpp computes: one key head, of the latent vector and the rotated part.
+void put_latent(const Json& config, const std::string& arch, const DecoderSizes& sizes,
+                GgufMetadata& out) {
+  const std::string key = arch + ".attention.";
+  const std::int64_t rank = size_or(config, "kv_lora_rank", 512);
+  out.emplace_back(key + "head_count_kv", gguf_u32(1));
+  out.emplace_back(key + "key_length", gguf_u32(rank + sizes.rotated));
+  out.emplace_back(key + "value_length", gguf_u32(rank));
+  out.emplace_back(key + "key_length_mla", gguf_u32(sizes.head_dim));
+  out.emplace_back(key + "value_length_mla", gguf_u32(size_or(config, "v_head_dim", 128)));
+  out.emplace_back(key + "kv_lora_rank", gguf_u32(rank));
+  if (const std::int64_t q_rank = size_or(config, "q_lora_rank", 0); q_rank > 0)
+    out.emplace_back(key + "q_lora_rank", gguf_u32(q_rank));
 }
 
 void check_scaling(const DecoderSizes& sizes, const NameFamily& family) {
@@ -55,6 +72,10 @@ void check_scaling(const DecoderSizes& sizes, const NameFamily& family) {
   if (sizes.rope.type == "yarn" && sizes.rope.truncate != truncated)
     unsupported(fmt::format("expected truncate {} of yarn in this architecture's GGUF, found {}",
                             truncated, sizes.rope.truncate));
+  // llama.cpp scales cosine and sine of all families but for this one, whose scores it scales.
+  if (sizes.rope.type == "yarn" && (sizes.rope.mscale != 0) != family.latent)
+    unsupported(fmt::format("expected {}mscale_all_dim of yarn in this architecture's GGUF",
+                            family.latent ? "" : "no "));
   if (sizes.rope.type != "longrope") return;
   if (family.gguf_architecture != "phi3")
     unsupported("longrope scaling has no place in the GGUF architecture " +
@@ -100,6 +121,14 @@ DecoderSizes decoder_sizes(const Json& config, const NameFamily& family) {
   sizes.tied = json_bool(config, "tie_word_embeddings", kConfig, family.tied);
   if (!family.attention) return sizes;
   sizes.heads = size_of(config, keys.heads);
+  if (family.latent) {
+    sizes.kv_heads = sizes.heads;
+    sizes.rotated = size_or(config, "qk_rope_head_dim", 64);
+    sizes.head_dim = size_or(config, "qk_nope_head_dim", 128) + sizes.rotated;
+    sizes.rope = rope_from_config(config);
+    check_scaling(sizes, family);
+    return sizes;
+  }
   sizes.kv_heads =
       keys.kv_heads.empty() ? sizes.heads : size_or(config, keys.kv_heads, sizes.heads);
   sizes.head_dim = size_or(config, "head_dim", size_of(config, keys.width) / sizes.heads);
@@ -157,6 +186,7 @@ void put_heads(const Json& config, const NameFamily& family, const DecoderSizes&
   out.emplace_back(arch + ".context_length", gguf_u32(size_or(config, keys.context, 2048)));
   out.emplace_back(arch + ".feed_forward_length", gguf_u32(size_or(config, keys.d_ff, 4 * width)));
   out.emplace_back(arch + ".attention.head_count", gguf_u32(sizes.heads));
+  if (family.latent) return put_latent(config, arch, sizes, out);
   out.emplace_back(arch + ".attention.head_count_kv", gguf_u32(sizes.kv_heads));
   out.emplace_back(arch + ".attention.key_length", gguf_u32(sizes.head_dim));
   out.emplace_back(arch + ".attention.value_length", gguf_u32(sizes.head_dim));
@@ -188,6 +218,9 @@ GgufMetadata metadata_from_config(const Json& config, const NameFamily& family,
     out.emplace_back(arch + ".rope.dimension_count", gguf_u32(sizes.rotated));
   }
   put_extra(config, family, out);
+  if (family.latent)
+    out.emplace_back(arch + ".expert_gating_func",
+                     gguf_u32(family.hf_types.front() == "deepseek_v3" ? 2 : 1));
   out.emplace_back(arch + ".vocab_size", gguf_u32(sizes.vocab));
   out.emplace_back("general.file_type", gguf_u32(file_type));
   if (file_type == kFileTypeQ8_0) {

@@ -1,194 +1,13 @@
 // The families that have both a GGUF and a transformers form.
-//
-// Decoders whose ggml RoPE type is NORM are stored with permuted query and key rows, unless the
-// family turns pairs in transformers, too (Cohere); those of type NEOX are not.
 
 #include "formats/names/name_map.h"
+#include "formats/names/rules.h"
 
 namespace lancet {
 namespace {
 
 using Kind = ExtraKey::Kind;
-using Order = RowOrder;
 using Words = std::string_view;
-
-constexpr std::array kEnds = {NameRule{"token_embd", "model.embed_tokens"},
-                              NameRule{"output_norm", "model.norm"}, NameRule{"output", "lm_head"}};
-constexpr std::array kAttention = {
-    NameRule{"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj"},
-    NameRule{"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj"},
-    NameRule{"blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"},
-    NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"},
-    NameRule{"blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm"},
-    NameRule{"blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"}};
-constexpr std::array kTurnedAttention = {
-    NameRule{"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj", Order::kQueryHeads},
-    NameRule{"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj", Order::kKeyHeads},
-    NameRule{"blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"},
-    NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"}};
-constexpr std::array kNormsBefore = {
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm"},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm"}};
-constexpr std::array kGatedMlp = {NameRule{"blk.{}.ffn_gate", "model.layers.{}.mlp.gate_proj"},
-                                  NameRule{"blk.{}.ffn_up", "model.layers.{}.mlp.up_proj"},
-                                  NameRule{"blk.{}.ffn_down", "model.layers.{}.mlp.down_proj"}};
-
-constexpr std::array kMixtralMlp = {
-    NameRule{"blk.{}.ffn_gate_inp", "model.layers.{}.block_sparse_moe.gate"},
-    NameRule{"blk.{}.ffn_gate_exps", "model.layers.{}.block_sparse_moe.experts.{}.w1"},
-    NameRule{"blk.{}.ffn_up_exps", "model.layers.{}.block_sparse_moe.experts.{}.w3"},
-    NameRule{"blk.{}.ffn_down_exps", "model.layers.{}.block_sparse_moe.experts.{}.w2"}};
-constexpr std::array kQwenExperts = {
-    NameRule{"blk.{}.ffn_gate_inp", "model.layers.{}.mlp.gate"},
-    NameRule{"blk.{}.ffn_gate_exps", "model.layers.{}.mlp.experts.{}.gate_proj"},
-    NameRule{"blk.{}.ffn_up_exps", "model.layers.{}.mlp.experts.{}.up_proj"},
-    NameRule{"blk.{}.ffn_down_exps", "model.layers.{}.mlp.experts.{}.down_proj"},
-    NameRule{"blk.{}.ffn_gate_inp_shexp", "model.layers.{}.mlp.shared_expert_gate", Order::kSame,
-             ValueMap::kSame, HfShape::kRow},
-    NameRule{"blk.{}.ffn_gate_shexp", "model.layers.{}.mlp.shared_expert.gate_proj"},
-    NameRule{"blk.{}.ffn_up_shexp", "model.layers.{}.mlp.shared_expert.up_proj"},
-    NameRule{"blk.{}.ffn_down_shexp", "model.layers.{}.mlp.shared_expert.down_proj"}};
-
-constexpr std::array kGemmaEnds = {
-    NameRule{"token_embd", "model.embed_tokens"},
-    NameRule{"output_norm", "model.norm", Order::kSame, ValueMap::kPlusOne},
-    NameRule{"output", "lm_head"}};
-constexpr std::array kGemmaNorms = {
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame,
-             ValueMap::kPlusOne},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm", Order::kSame,
-             ValueMap::kPlusOne}};
-constexpr std::array kGemma2Norms = {
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm", Order::kSame,
-             ValueMap::kPlusOne},
-    NameRule{"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", Order::kSame,
-             ValueMap::kPlusOne},
-    NameRule{"blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", Order::kSame,
-             ValueMap::kPlusOne},
-    NameRule{"blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", Order::kSame,
-             ValueMap::kPlusOne}};
-constexpr std::array kGemma3Attention = {
-    NameRule{"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj"},
-    NameRule{"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj"},
-    NameRule{"blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"},
-    NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"},
-    NameRule{"blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm", Order::kSame,
-             ValueMap::kPlusOne},
-    NameRule{"blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm", Order::kSame,
-             ValueMap::kPlusOne}};
-
-constexpr std::array kPhi3Layer = {
-    NameRule{"blk.{}.attn_qkv", "model.layers.{}.self_attn.qkv_proj"},
-    NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.o_proj"},
-    NameRule{"blk.{}.ffn_up", "model.layers.{}.mlp.gate_up_proj"},
-    NameRule{"blk.{}.ffn_down", "model.layers.{}.mlp.down_proj"}};
-constexpr std::array kPhiRules = {NameRule{"token_embd", "model.embed_tokens"},
-                                  NameRule{"output_norm", "model.final_layernorm"},
-                                  NameRule{"output", "lm_head"},
-                                  NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm"},
-                                  NameRule{"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj"},
-                                  NameRule{"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj"},
-                                  NameRule{"blk.{}.attn_v", "model.layers.{}.self_attn.v_proj"},
-                                  NameRule{"blk.{}.attn_output", "model.layers.{}.self_attn.dense"},
-                                  NameRule{"blk.{}.ffn_up", "model.layers.{}.mlp.fc1"},
-                                  NameRule{"blk.{}.ffn_down", "model.layers.{}.mlp.fc2"}};
-constexpr std::array kPlainMlp = {NameRule{"blk.{}.ffn_up", "model.layers.{}.mlp.c_fc"},
-                                  NameRule{"blk.{}.ffn_down", "model.layers.{}.mlp.c_proj"}};
-constexpr std::array kNormsBehind = {
-    NameRule{"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"},
-    NameRule{"blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"}};
-
-constexpr std::array kGpt2Rules = {
-    NameRule{"token_embd", "transformer.wte"},
-    NameRule{"position_embd", "transformer.wpe"},
-    NameRule{"output_norm", "transformer.ln_f"},
-    NameRule{"output", "lm_head"},
-    NameRule{"blk.{}.attn_norm", "transformer.h.{}.ln_1"},
-    NameRule{"blk.{}.attn_qkv", "transformer.h.{}.attn.c_attn", Order::kTransposed},
-    NameRule{"blk.{}.attn_output", "transformer.h.{}.attn.c_proj", Order::kTransposed},
-    NameRule{"blk.{}.ffn_norm", "transformer.h.{}.ln_2"},
-    NameRule{"blk.{}.ffn_up", "transformer.h.{}.mlp.c_fc", Order::kTransposed},
-    NameRule{"blk.{}.ffn_down", "transformer.h.{}.mlp.c_proj", Order::kTransposed}};
-// A second norm is attention's own (40B): the first is the MLP's then.
-constexpr std::array kFalconRules = {
-    NameRule{"token_embd", "transformer.word_embeddings"},
-    NameRule{"output_norm", "transformer.ln_f"},
-    NameRule{"output", "lm_head"},
-    NameRule{"blk.{}.attn_norm", "transformer.h.{}.ln_mlp", Order::kSame, ValueMap::kSame,
-             HfShape::kSame, "blk.0.attn_norm_2.weight"},
-    NameRule{"blk.{}.attn_norm", "transformer.h.{}.input_layernorm"},
-    NameRule{"blk.{}.attn_norm_2", "transformer.h.{}.ln_attn"},
-    NameRule{"blk.{}.attn_qkv", "transformer.h.{}.self_attention.query_key_value",
-             Order::kGroupedQkv},
-    NameRule{"blk.{}.attn_output", "transformer.h.{}.self_attention.dense"},
-    NameRule{"blk.{}.ffn_up", "transformer.h.{}.mlp.dense_h_to_4h"},
-    NameRule{"blk.{}.ffn_down", "transformer.h.{}.mlp.dense_4h_to_h"}};
-
-constexpr std::array kNeoxRules = {
-    NameRule{"token_embd", "gpt_neox.embed_in"},
-    NameRule{"output_norm", "gpt_neox.final_layer_norm"},
-    NameRule{"output", "embed_out"},
-    NameRule{"blk.{}.attn_norm", "gpt_neox.layers.{}.input_layernorm"},
-    NameRule{"blk.{}.attn_qkv", "gpt_neox.layers.{}.attention.query_key_value", Order::kGroupedQkv},
-    NameRule{"blk.{}.attn_output", "gpt_neox.layers.{}.attention.dense"},
-    NameRule{"blk.{}.ffn_norm", "gpt_neox.layers.{}.post_attention_layernorm"},
-    NameRule{"blk.{}.ffn_up", "gpt_neox.layers.{}.mlp.dense_h_to_4h"},
-    NameRule{"blk.{}.ffn_down", "gpt_neox.layers.{}.mlp.dense_4h_to_h"}};
-
-constexpr std::array kBloomRules = {
-    NameRule{"token_embd", "transformer.word_embeddings"},
-    NameRule{"token_embd_norm", "transformer.word_embeddings_layernorm"},
-    NameRule{"output_norm", "transformer.ln_f"},
-    NameRule{"output", "lm_head"},
-    NameRule{"blk.{}.attn_norm", "transformer.h.{}.input_layernorm"},
-    NameRule{"blk.{}.attn_qkv", "transformer.h.{}.self_attention.query_key_value",
-             Order::kGroupedQkv},
-    NameRule{"blk.{}.attn_output", "transformer.h.{}.self_attention.dense"},
-    NameRule{"blk.{}.ffn_norm", "transformer.h.{}.post_attention_layernorm"},
-    NameRule{"blk.{}.ffn_up", "transformer.h.{}.mlp.dense_h_to_4h"},
-    NameRule{"blk.{}.ffn_down", "transformer.h.{}.mlp.dense_4h_to_h"}};
-
-constexpr std::array kMambaRules = {
-    NameRule{"token_embd", "backbone.embeddings"},
-    NameRule{"output_norm", "backbone.norm_f"},
-    NameRule{"output", "lm_head"},
-    NameRule{"blk.{}.attn_norm", "backbone.layers.{}.norm"},
-    NameRule{"blk.{}.ssm_in", "backbone.layers.{}.mixer.in_proj"},
-    NameRule{"blk.{}.ssm_conv1d", "backbone.layers.{}.mixer.conv1d", Order::kSame, ValueMap::kSame,
-             HfShape::kChannels},
-    NameRule{"blk.{}.ssm_x", "backbone.layers.{}.mixer.x_proj"},
-    NameRule{"blk.{}.ssm_dt", "backbone.layers.{}.mixer.dt_proj"},
-    NameRule{.gguf = "blk.{}.ssm_a",
-             .hf = "backbone.layers.{}.mixer.A_log",
-             .values = ValueMap::kMinusExp,
-             .bare = true},
-    NameRule{.gguf = "blk.{}.ssm_d", .hf = "backbone.layers.{}.mixer.D", .bare = true},
-    NameRule{"blk.{}.ssm_out", "backbone.layers.{}.mixer.out_proj"}};
-
-constexpr std::array kGptOssLayer = {
-    NameRule{
-        .gguf = "blk.{}.attn_sinks.weight", .hf = "model.layers.{}.self_attn.sinks", .bare = true},
-    NameRule{"blk.{}.attn_norm", "model.layers.{}.input_layernorm"},
-    NameRule{"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"}};
-constexpr std::array kGptOssExperts = {
-    NameRule{"blk.{}.ffn_gate_inp", "model.layers.{}.mlp.router"},
-    NameRule{.gguf = "blk.{}.ffn_gate_exps.weight",
-             .hf = "model.layers.{}.mlp.experts.gate_up_proj",
-             .rows = Order::kGateUp,
-             .bare = true,
-             .second = "blk.{}.ffn_up_exps.weight"},
-    NameRule{.gguf = "blk.{}.ffn_gate_exps.bias",
-             .hf = "model.layers.{}.mlp.experts.gate_up_proj_bias",
-             .rows = Order::kGateUp,
-             .bare = true,
-             .second = "blk.{}.ffn_up_exps.bias"},
-    NameRule{.gguf = "blk.{}.ffn_down_exps.weight",
-             .hf = "model.layers.{}.mlp.experts.down_proj",
-             .rows = Order::kExperts,
-             .bare = true},
-    NameRule{.gguf = "blk.{}.ffn_down_exps.bias",
-             .hf = "model.layers.{}.mlp.experts.down_proj_bias",
-             .bare = true}};
 
 constexpr std::array<Words, 2> kLlamaTypes = {"llama", "mistral"};
 constexpr std::array<Words, 1> kMixtralTypes = {"mixtral"}, kQwen2Types = {"qwen2"},
@@ -201,7 +20,8 @@ constexpr std::array<Words, 1> kMixtralTypes = {"mixtral"}, kQwen2Types = {"qwen
                                kOlmo2Types = {"olmo2"}, kCohereTypes = {"cohere"},
                                kCohere2Types = {"cohere2"}, kStablelmTypes = {"stablelm"},
                                kGraniteTypes = {"granite"}, kBloomTypes = {"bloom"},
-                               kMambaTypes = {"mamba"}, kGptOssTypes = {"gpt_oss"};
+                               kMambaTypes = {"mamba"}, kGptOssTypes = {"gpt_oss"},
+                               kDeepSeek2Types = {"deepseek_v2"}, kDeepSeek3Types = {"deepseek_v3"};
 
 constexpr std::array<Words, 1> kSilu = {"silu"};
 // ggml's GELU is the one by tanh, looked up in half precision: the exact one is as near as it gets.
@@ -243,6 +63,24 @@ constexpr std::array kGptOssKeys = {ExtraKey{"attention.sliding_window", "slidin
                                     ExtraKey{"expert_count", "num_local_experts"},
                                     ExtraKey{"expert_used_count", "num_experts_per_tok"},
                                     ExtraKey{"expert_feed_forward_length", "intermediate_size"}};
+
+constexpr std::array kDeepSeek2Keys = {
+    ExtraKey{"leading_dense_block_count", "first_k_dense_replace"},
+    ExtraKey{"expert_feed_forward_length", "moe_intermediate_size"},
+    ExtraKey{"expert_count", "n_routed_experts"},
+    ExtraKey{"expert_used_count", "num_experts_per_tok"},
+    ExtraKey{"expert_shared_count", "n_shared_experts"},
+    ExtraKey{"expert_weights_scale", "routed_scaling_factor", Kind::kNumber}};
+constexpr std::array kDeepSeek3Keys = {
+    ExtraKey{"leading_dense_block_count", "first_k_dense_replace"},
+    ExtraKey{"expert_feed_forward_length", "moe_intermediate_size"},
+    ExtraKey{"expert_count", "n_routed_experts"},
+    ExtraKey{"expert_used_count", "num_experts_per_tok"},
+    ExtraKey{"expert_shared_count", "n_shared_experts"},
+    ExtraKey{"expert_weights_scale", "routed_scaling_factor", Kind::kNumber},
+    ExtraKey{"expert_weights_norm", "norm_topk_prob", Kind::kFlag},
+    ExtraKey{"expert_group_count", "n_group", Kind::kInteger, false},
+    ExtraKey{"expert_group_used_count", "topk_group", Kind::kInteger, false}};
 
 constexpr std::array kMambaKeys = {
     ExtraKey{"ssm.conv_kernel", "conv_kernel"}, ExtraKey{"ssm.inner_size", "intermediate_size"},
@@ -456,7 +294,26 @@ constexpr std::array kFamilies = {
                .rules = {kEnds, kAttention, kGptOssLayer, kGptOssExperts},
                .activations = kSilu,
                .extra = kGptOssKeys,
-               .fixed = R"({"attention_bias": true, "swiglu_limit": 7.0})"}};
+               .fixed = R"({"attention_bias": true, "swiglu_limit": 7.0})"},
+    NameFamily{.gguf_architecture = "deepseek2",
+               .hf_types = kDeepSeek2Types,
+               .hf_class = "DeepseekV2ForCausalLM",
+               .rules = {kEnds, kLatentAttention, kNormsBefore, kDeepSeekMlp},
+               .latent = true,
+               .activations = kSilu,
+               .extra = kDeepSeek2Keys,
+               .fixed = R"({"attention_bias": false, "moe_layer_freq": 1, "topk_method": "greedy",
+                            "scoring_func": "softmax", "norm_topk_prob": false})"},
+    NameFamily{.gguf_architecture = "deepseek2",
+               .hf_types = kDeepSeek3Types,
+               .hf_class = "DeepseekV3ForCausalLM",
+               .rules = {kEnds, kLatentAttention, kNormsBefore, kDeepSeekMlp},
+               .latent = true,
+               .activations = kSilu,
+               .extra = kDeepSeek3Keys,
+               .fixed = R"({"attention_bias": false, "moe_layer_freq": 1,
+                            "topk_method": "noaux_tc", "scoring_func": "sigmoid",
+                            "rope_interleave": true})"}};
 
 }  // namespace
 

@@ -52,6 +52,7 @@ std::optional<MappedName> map_name(const NameFamily& family, std::string_view na
   const bool known = suffix == ".weight" || suffix == ".bias";
   for (const auto& rules : family.rules) {
     for (const NameRule& rule : rules) {
+      if (!to_hf && rule.old) continue;
       if (to_hf && !rule.when.empty() && !(has && has(rule.when))) continue;
       if (!rule.bare && !known) continue;
       Holes holes;
@@ -72,7 +73,9 @@ std::optional<MappedName> map_name(const NameFamily& family, std::string_view na
 
 }  // namespace
 
-const NameFamily* family_of_gguf(std::string_view architecture, bool experts) noexcept {
+const NameFamily* family_of_gguf(std::string_view architecture, bool experts,
+                                 bool sigmoid) noexcept {
+  if (architecture == "deepseek2" && sigmoid) return family_of_model_type("deepseek_v3");
   if (architecture == "llama" && experts) return family_of_model_type("mixtral");
   for (const NameFamily& family : name_families()) {
     if (family.gguf_architecture == architecture) return &family;

@@ -17,7 +17,9 @@ namespace lancet {
 /// kGroupedQkv: transformers has for each key head its query heads, k and v, GGUF all q, all k, all
 /// v. kTransposed: transformers' matrix lies [in, out] (vectors are the same). kExperts: a stack
 /// [experts, in, out] for [experts, out, in]. kGateUp: the same of two GGUF tensors, whose columns
-/// take turns in that of transformers; [experts, 2 out] of two [experts, out].
+/// take turns in that of transformers; [experts, 2 out] of two [experts, out]. kLatentKv: for each
+/// head the rows of its keys, then of its values; GGUF has two stacks, keys [heads, rank, keys] and
+/// values [heads, values, rank].
 enum class RowOrder : std::uint8_t {
   kSame,
   kQueryHeads,
@@ -25,7 +27,8 @@ enum class RowOrder : std::uint8_t {
   kGroupedQkv,
   kTransposed,
   kExperts,
-  kGateUp
+  kGateUp,
+  kLatentKv
 };
 
 /// GGUF's values by those of transformers: the same, 1 more (Gemma's norms), or -exp of them (a
@@ -45,7 +48,8 @@ struct NameRule {
   HfShape shape = HfShape::kSame;
   std::string_view when = {};    ///< read from GGUF only beside this tensor, and then before others
   bool bare = false;             ///< neither side's name goes on with ".weight" or ".bias"
-  std::string_view second = {};  ///< the other GGUF tensor of kGateUp
+  std::string_view second = {};  ///< the other GGUF tensor of kGateUp and kLatentKv
+  bool old = false;              ///< read, but no longer written
 
   [[nodiscard]] bool stacked() const noexcept { return hf.find("{}") != hf.rfind("{}"); }
 };
@@ -77,6 +81,7 @@ struct NameFamily {
   bool tied = false;        ///< where config.json does not say whether the head is the embedding
   bool rope = true;
   bool attention = true;  ///< false: a state space in every layer, no heads, no MLP
+  bool latent = false;    ///< keys and values from a latent vector (DeepSeek)
   double partial = 1;     ///< part of a head that is rotated, where config.json does not say
   std::span<const std::string_view> activations = {};  ///< those of llama.cpp; the first is given
   std::span<const ExtraKey> extra = {};
@@ -84,9 +89,10 @@ struct NameFamily {
   std::string_view fixed = "{}";
 };
 
-/// Null when the family is not known. `experts`: one of a Llama's namesakes has them.
-[[nodiscard]] const NameFamily* family_of_gguf(std::string_view architecture,
-                                               bool experts = false) noexcept;
+/// Null when the family is not known. `experts`: one of a Llama's namesakes has them; `sigmoid`:
+/// of DeepSeek's, the one whose router is made of sigmoids.
+[[nodiscard]] const NameFamily* family_of_gguf(std::string_view architecture, bool experts = false,
+                                               bool sigmoid = false) noexcept;
 [[nodiscard]] const NameFamily* family_of_model_type(std::string_view model_type) noexcept;
 [[nodiscard]] std::span<const NameFamily> name_families() noexcept;
 /// "llama, qwen2, ...": for messages.

@@ -34,7 +34,8 @@ TEST_CASE("names: every rule of every family leads there and back", "[names]") {
   for (const NameFamily& family : name_families()) {
     INFO(family.hf_types.front());
     CHECK(family_of_model_type(family.hf_types.front()) == &family);
-    CHECK(family_of_gguf(family.gguf_architecture, !family.extra.empty()) == &family);
+    CHECK(family_of_gguf(family.gguf_architecture, !family.extra.empty(),
+                         family.hf_types.front() == "deepseek_v3") == &family);
     std::set<std::string> names;
     for (const auto& rules : family.rules) {
       for (const NameRule& rule : rules) {
@@ -44,6 +45,7 @@ TEST_CASE("names: every rule of every family leads there and back", "[names]") {
                                         [&](std::string_view other) { return other == rule.when; });
         REQUIRE(hf);
         CHECK(hf->rule == &rule);
+        if (rule.old) continue;
         const std::string name = filled(hf->name, "7");
         const auto back = hf_to_gguf_name(family, name);
         REQUIRE(back);
@@ -104,7 +106,7 @@ TEST_CASE("names: what no rule knows has no name", "[names]") {
     CHECK_FALSE(gguf_to_hf_name(llama, name));
   }
   CHECK(family_of_gguf("unheard-of") == nullptr);
-  CHECK(family_of_model_type("bloom") == nullptr);
+  CHECK(family_of_model_type("opt") == nullptr);
 }
 
 TEST_CASE("names: GGUF row 2i + j of a head is row j * D/2 + i of transformers, and back",

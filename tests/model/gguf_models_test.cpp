@@ -54,7 +54,9 @@ std::vector<std::string> representable() {
                                  "phi3-longrope",
                                  "bloom",
                                  "mamba",
-                                 "gpt_oss"};
+                                 "gpt_oss",
+                                 "deepseek_v2",
+                                 "deepseek_v3"};
   const auto more = gguf_names();
   names.insert(names.end(), more.begin(), more.end());
   return names;
@@ -143,6 +145,8 @@ TEST_CASE("gguf models: what a family's GGUF cannot say is refused with both val
   refused("starcoder2", "hidden_act", "relu", "gelu_pytorch_tanh");
   refused("gpt2", "scale_attn_by_inverse_layer_idx", true, "scale_attn_by_inverse_layer_idx");
   refused("stablelm", "qk_layernorm", true, "qk_layernorm");
+  refused("deepseek_v2", "topk_method", "group_limited_greedy", "topk_method");
+  refused("deepseek_v3", "rope_interleave", false, "rope_interleave true");
   refused("bloom", "apply_residual_connection_post_layernorm", true, "post_layernorm false");
   refused("mamba", "use_bias", true, "use_bias false");
   refused("mamba", "expand", 3, "expand 2");

@@ -19,6 +19,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM
 
+from train_cases import save_tokenizer
+
 TOLERANCE = 2e-6
 failures = 0
 
@@ -77,6 +79,7 @@ def check_tied(lancet, root, name, config, kinds):
             value.add_(torch.randn_like(value) * 0.1)
     base = root / name
     model.save_pretrained(base)
+    save_tokenizer(base)
     ids = torch.randint(0, config.vocab_size, (2, 20), generator=torch.Generator().manual_seed(4))
     save_file({"ids": ids}, root / "ids.safetensors")
     for seed, (kind, options) in enumerate(kinds.items()):
@@ -135,8 +138,10 @@ def main(lancet):
                 "both": dict(target_modules=["embed_tokens", "lm_head"]),
                 "dora": dict(target_modules=["embed_tokens", "lm_head", "q_proj"], use_dora=True),
                 "whole embeddings": dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"])}
-        check_tied(lancet, root, "llama", LlamaConfig(**{**config.to_dict(), "tie_word_embeddings": True}), ends)
-        check_tied(lancet, root, "gpt2", GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4, n_positions=64), {
+        tied = {**config.to_dict(), "vocab_size": 260, "tie_word_embeddings": True}
+        check_tied(lancet, root, "llama", LlamaConfig(**tied), ends)
+        check_tied(lancet, root, "gpt2", GPT2Config(vocab_size=260, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=None,
+                                              eos_token_id=None), {
             "both": dict(target_modules=["wte", "lm_head", "c_attn", "c_proj"]),
             "last is the head": dict(target_modules=["c_proj", "lm_head"], fan_in_fan_out=True)})
     print(f"{failures} failures")
