@@ -257,7 +257,7 @@ TEST_CASE("model writer: a model without a GGUF form is a mismatch and leaves no
   files.erase("config.json");
   CHECK(kind_of([&] { write_model(scratch / "m.gguf", tiny::tensors(), files, {}); }) ==
         ErrorKind::kInput);
-  files["config.json"] = R"({"model_type":"bloom"})";
+  files["config.json"] = R"({"model_type":"opt"})";
   CHECK(kind_of([&] { write_model(scratch / "m.gguf", tiny::tensors(), files, {}); }) ==
         ErrorKind::kMismatch);
   auto tensors = tiny::tensors();
