@@ -31,12 +31,14 @@ LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_fact
             "short_factor": [1.0, 1.1, 1.2, 1.4, 1.7, 2.0], "long_factor": [1.5, 2.0, 3.0, 4.0, 5.0, 6.0]}
 # Lengths that make llama.cpp choose the long or the short factors as we do, whether it goes by the context (256) or the
 # position. Biases that our model has and llama.cpp has not, a head that it wants apart from the embedding. (Its
-# StarCoder 2 has biases, its Command R norms of q and k from 64 layers on.)
+# StarCoder 2 has biases, its Command R norms of q and k from 64 layers on, its DeepSeek-V2 a query of one matrix with 27
+# layers, as the Lite has.)
 AS_LLAMA_CPP = {"falcon-40b": {"bias": False},
                "phi3-longrope": {"rope_parameters": {**LONGROPE, "original_max_position_embeddings": 16},
                                  "original_max_position_embeddings": 16, "max_position_embeddings": 64},
                "phi3-longrope/short": {"rope_parameters": {**LONGROPE, "original_max_position_embeddings": 512},
                                        "original_max_position_embeddings": 512, "max_position_embeddings": 1024},
+               "deepseek_v2": {"num_hidden_layers": 27},
                "gpt_neox-serial": {"tie_word_embeddings": False, "attention_bias": True}}
 SHORT = ("phi3-window", "starcoder2")  # whose windows llama.cpp passes over
 PROMPT, NEAR = list(range(40, 60)), 0.05
