@@ -15,7 +15,7 @@ endif()
 target_compile_options(lancet_flags INTERFACE -ffp-contract=off)
 
 # A library calls its own functions itself: not through a table, and not the executable's copy of an inline one, which is
-# compiled for size of build.
+# compiled at -O1.
 target_link_options(lancet_flags INTERFACE "$<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,SHARED_LIBRARY>:-Wl,-Bsymbolic-functions>")
 
 if(LANCET_SANITIZE)

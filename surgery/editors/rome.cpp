@@ -12,14 +12,18 @@
 // it gets v* and the contexts get W k_c + delta, which is what was searched for. A subject at the
 // very beginning has a key of its own kind there: what answers the half mean need not answer it.
 // auto is alike for sampled contexts and mean for those of a file. original=1 is the published
-// code, u from the mean and lambda from the bare key, which explodes where the two differ. Beyond
-// the papers: u is made with C + protect * mean_i k_i k_i^T in place of C, k_i the keys of other
-// subjects in the same prompt (protected_subjects), so that they keep their answers. protect=0, or
-// contexts of a file, is the published update; so is stop_nll=0. In a layer of experts W is that of
-// all routed experts side by side and k has each expert's key times its weight (down.h): only
-// experts that the subject is routed to are changed. Precision: keys in the model's precision, sums
-// and the solve in float64, factors rounded once to float32. Several facts are edited one after
-// another, each on the model that carries the earlier ones.
+// code, u from the mean and lambda from the bare key, which explodes where the two differ.
+//
+// Beyond the papers: u is made with C + protect * mean_i k_i k_i^T in place of C, k_i the keys of
+// other subjects in the same prompt (protected_subjects), so that they keep their answers.
+// protect=0, or contexts of a file, is the published update; so is stop_nll=0.
+//
+// In a layer of experts W is that of all routed experts side by side and k has each expert's key
+// times its weight (down.h): only experts that the subject is routed to are changed.
+//
+// Precision: keys in the model's precision, sums and the solve in float64, factors rounded once to
+// float32. Several facts are edited one after another, each on the model that carries the earlier
+// ones.
 #include <cmath>
 #include <map>
 
