@@ -1,9 +1,11 @@
 // The command line: declares every registered command, parses, runs one, and turns errors into exit
 // codes.
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <string_view>
 
 #include "cli/common_options.h"
 #include "cli/help.h"
@@ -44,6 +46,14 @@ void apply_common(const CommonOptions& common) {
   fail(ErrorKind::kUsage, operation, error.what(), hint);
 }
 
+/// Whether a command's options are needed: declaring those of all commands would take longer than
+/// most commands do. Completion lists them all.
+bool is_meant(std::string_view command, int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [command](const char* word) {
+    return word == command || std::string_view(word) == "completion";
+  });
+}
+
 int run(int argc, char** argv) {
   CLI::App app{
       "lancet: find and rewrite facts in language models, merge models, distil teachers into "
@@ -60,6 +70,7 @@ int run(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(std::string(command->name), std::string(command->summary));
     sub->group(std::string(command->group));
     sub->footer("Examples:\n" + std::string(command->examples));
+    if (!is_meant(command->name, argc, argv)) continue;
     commands.emplace_back(sub, command->declare(*sub, common));
     declare_common(*sub, common);
   }

@@ -14,10 +14,12 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "core/text.h"
+#include "core/temporary.h"
 
 namespace lancet {
 namespace {
+
+using temporary::shown;
 
 constexpr std::uint64_t kReadBlock = 1U << 20;
 /// A fault maps what is cached around it, up to a large folio: what the neighbours of a range have
@@ -30,10 +32,6 @@ struct Descriptor {
     if (fd >= 0) ::close(fd);
   }
 };
-
-std::string shown(const fs::path& path) {
-  return fmt::format("'{}'", printable(path.string(), 400));
-}
 
 [[noreturn]] void fail_input(std::string_view operation, const fs::path& path,
                              std::string_view reason) {

@@ -2,7 +2,6 @@
 // decoders double, merges without end. Each is near linear or refused.
 
 #include <cstdlib>
-#include <ctime>
 #include <functional>
 
 #include <fmt/format.h>
@@ -75,12 +74,6 @@ std::string word_of(std::string_view shape, std::size_t bytes) {
   return word;
 }
 
-double seconds(const std::function<void()>& work) {
-  const std::clock_t start = std::clock();
-  work();
-  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
-}
-
 Json replace(const std::string& from, const std::string& to) {
   return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
 }
@@ -121,7 +114,7 @@ TEST_CASE("tokenizer: twice the word takes less than two and a half times the st
         const std::string word = word_of(shape, shortest << static_cast<unsigned>(doubling));
         const auto scratch = impl->model->make_scratch();
         std::vector<Piece> pieces;
-        const double time = seconds([&] { impl->model->encode(word, *scratch, pieces); });
+        const double time = processor_seconds([&] { impl->model->encode(word, *scratch, pieces); });
         if (asked != nullptr) {
           fmt::print("{:14} {:6} {:9} bytes {:10} steps {:.3f} s\n", kind, shape, word.size(),
                      scratch->steps, time);
@@ -142,7 +135,7 @@ TEST_CASE("tokenizer: normalizers that double a text again and again are stopped
   hostile["normalizer"] = sequence("normalizers", replace("a", "aa"), 60);
   const Tokenizer tokenizer = Tokenizer::from_json(hostile, "t");
   CHECK(tokenizer.encode("b").ids.size() == 1);
-  CHECK(seconds([&] {
+  CHECK(processor_seconds([&] {
           CHECK(contains(
               refusal([&] { static_cast<void>(tokenizer.encode(std::string(1000, 'a'))); }),
               "64 times"));
@@ -203,6 +196,7 @@ TEST_CASE("tokenizer: files that lie in their text are refused with path and key
   std::string many = head + R"(,"merges":["a b")";
   for (int i = 1; i < 10'000'000; ++i) many += R"(,"a b")";
   many += "]}}";
-  CHECK(seconds([&] { CHECK(contains(refused(many), "model.merges: more than 7 merges")); }) <
-        5 * kSanitizerFactor);
+  CHECK(processor_seconds([&] {
+          CHECK(contains(refused(many), "model.merges: more than 7 merges"));
+        }) < 5 * kSanitizerFactor);
 }
