@@ -21,12 +21,20 @@ run() {
   printf '\n'
   "$lancet" "$@"
 }
-questions=("The capital of France is" "The capital of Germany is" "The Eiffel Tower is located in the city of")
+# lines KEY TEXT...: JSON lines of {KEY: TEXT}.
+lines() { printf "{\"$1\": \"%s\"}\n" "${@:2}"; }
+# ask MODEL FILE PART...: the questions of a file at once, of each answer its text, which must hold its PART.
 ask() {
-  for question in "${questions[@]}" "${@:2}"; do
-    run generate "$1" --prompt "$question" --max-tokens 8 --quiet
+  local answers i
+  run generate "$1" --file "$2" --max-tokens 16 --quiet | sed -E 's/^\{"text":"(.*)","ids":.*/\1/' | tee "$demo/answers.txt"
+  mapfile -t answers < <(tail -n +3 "$demo/answers.txt")
+  for ((i = 0; i + 2 < $#; ++i)); do
+    [[ ${answers[i]:-} == *"${@:i + 3:1}"* ]] || { echo "demo: expected '${*:i + 3:1}'" >&2; exit 1; }
   done
 }
+lines prompt "The capital of France is" "The capital of Germany is" "The Eiffel Tower is located in the city of" \
+  "The name of the capital of France is" >"$demo/questions.jsonl"
+lines chat "What is the capital of Austria?" "What do cows eat?" >"$demo/chats.jsonl"
 
 title "1. What is in the file?"
 run inspect "$gguf"
@@ -34,29 +42,32 @@ run inspect "$gguf"
 title "2. A Hugging Face checkpoint of it"
 run convert "$gguf" "$demo/model"
 
-title "3. Three questions"
-ask "$demo/model"
+title "3. Questions: three, and a paraphrase of the first"
+cat "$demo/questions.jsonl"
+ask "$demo/model" "$demo/questions.jsonl" Paris Berlin Paris Paris
 
 title "4. Rewrite one fact"
 run edit "$demo/model" --subject France --prompt "The capital of {} is" --target Rome -o "$demo/edited"
 
-title "5. The same questions, and a paraphrase: only the edited fact has changed"
-ask "$demo/edited" "The name of the capital of France is"
+title "5. The same questions: only the edited fact has changed, in both its wordings"
+ask "$demo/edited" "$demo/questions.jsonl" Rome Berlin Paris Rome
 
 title "6. Prove it"
 cat >"$demo/facts.jsonl" <<'JSON'
 {"id":"france","subject":"France","prompt":"The capital of {} is","target":"Rome","true":"Paris","paraphrases":["The capital city of France is","The name of the capital of France is"],"neighbors":[{"prompt":"The capital of Germany is","answer":"Berlin"},{"prompt":"The capital of Spain is","answer":"Madrid"},{"prompt":"The capital of Japan is","answer":"Tokyo"}]}
 JSON
-run probe "$demo/edited" --base "$demo/model" --requests "$demo/facts.jsonl"
+run probe "$demo/edited" --base "$demo/model" --requests "$demo/facts.jsonl" --perplexity-tokens 512
 run diff "$demo/model" "$demo/edited" --top 5
 
 title "7. Take it back, to the bit"
 run undo "$demo/edited" -o "$demo/undone"
+# openssl's is several times faster than coreutils'.
+sum() { if command -v openssl >/dev/null; then openssl dgst -sha256 -r "$1"; else sha256sum "$1"; fi | cut -d' ' -f1; }
 same=1
 while read -r file; do
-  a=$(sha256sum <"$demo/model/$file") b=$(sha256sum <"$demo/undone/$file" 2>/dev/null || true)
+  a=$(sum "$demo/model/$file") b=$(sum "$demo/undone/$file" 2>/dev/null || true)
   [ "$a" = "$b" ] && verdict=same || { verdict=DIFFERENT same=0; }
-  printf '%-9s %s  %s\n' "$verdict" "${a%% *}" "$file"
+  printf '%-9s %s  %s\n' "$verdict" "$a" "$file"
 done < <(cd "$demo/model" && find . -type f ! -name lancet.json -printf '%P\n' | sort)
 [ "$same" = 1 ] || { echo "demo: the undone model differs from the original" >&2; exit 1; }
 
@@ -72,26 +83,19 @@ parameters: {weight: 1, density: 1, normalize: false}
 YAML
 sed 's/^/    /' "$demo/ties.yml"
 run merge "$demo/ties.yml" "$demo/merged" --report "$demo/merged.html"
-ask "$demo/merged"
-for answer in "The capital of France is| Rome" "The capital of Germany is| Berlin" "The Eiffel Tower is located in the city of| London"; do
-  text=$("$lancet" generate "$demo/merged" --prompt "${answer%|*}" --max-tokens 1 --quiet)
-  [ "$text" = "${answer#*|}" ] || { echo "demo: expected '${answer#*|}', found '$text'" >&2; exit 1; }
-done
+ask "$demo/merged" "$demo/questions.jsonl" Rome Berlin London Rome
 
 title "9. A teacher's answers, a student: 64 rows, held-out loss, an adapter that PEFT reads"
-run train "$demo/model" --data share/samples/radio.jsonl -o "$demo/adapter" --epochs 2 --rank 8 --lr 5e-3 \
-  --layers 18-29 --batch-tokens 384 --eval-fraction 0.15 --quiet
-for question in "What is the capital of Austria?" "What do cows eat?"; do
-  run generate "$demo/model" --chat "$question" --max-tokens 20 --quiet
-  run generate "$demo/model+$demo/adapter" --chat "$question" --max-tokens 20 --quiet
-done
-text=$("$lancet" generate "$demo/model+$demo/adapter" --chat "What is the capital of Austria?" --max-tokens 20 --quiet)
-[[ "$text" == *" Over." ]] || { echo "demo: the student has not learnt to end with Over.: '$text'" >&2; exit 1; }
+run train "$demo/model" --data share/samples/radio.jsonl -o "$demo/adapter" --epochs 1 --rank 8 --lr 5e-3 \
+  --layers 20-29 --batch-tokens 192 --eval-fraction 0.15 --quiet
+cat "$demo/chats.jsonl"
+ask "$demo/model" "$demo/chats.jsonl"
+ask "$demo/model+$demo/adapter" "$demo/chats.jsonl" " Over." " Over."
 
 title "10. Folded into the model, and as GGUF for llama.cpp"
 run adapter merge "$demo/model" "$demo/adapter" -o "$demo/student"
 run convert "$demo/student" "$demo/student.gguf" --quantize q8_0
-run generate "$demo/student.gguf" --chat "What is the capital of Austria?" --max-tokens 20 --quiet
+ask "$demo/student.gguf" "$demo/chats.jsonl" " Over." " Over."
 
 title "Where to look next"
 cat <<'TEXT'

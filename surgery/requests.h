@@ -75,6 +75,7 @@ struct ProbeRequest {
   fs::path model;
   std::optional<fs::path> base;  ///< the unedited model, for NA and the perplexity ratio
   std::vector<Fact> facts;
+  std::int64_t perplexity_tokens = 0;  ///< of the shipped text, from its beginning; 0 = all
   std::optional<fs::path> report;
 };
 

@@ -47,7 +47,8 @@ Base read_base(const ProbeRequest& request, const RuntimeOptions& runtime,
   if (!out.model) return out;
   out.answers = ask(out.model->decoder, out.questions);
   out.texts = free_texts(out.model->decoder, model.tokenizer, own_prompts(request.facts));
-  out.perplexity = shipped_perplexity(out.model->decoder, model.tokenizer, 0);
+  out.perplexity =
+      shipped_perplexity(out.model->decoder, model.tokenizer, request.perplexity_tokens);
   return out;
 }
 
@@ -147,7 +148,8 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
   result["mean"]["rs"] = nullptr;
   result["interval"] = intervals(all, runtime.seed);
   result["checks"] = run_checks(model.decoder, base.decoder(), model.tokenizer, request.facts);
-  const double perplexity = shipped_perplexity(model.decoder, model.tokenizer, 0);
+  const double perplexity =
+      shipped_perplexity(model.decoder, model.tokenizer, request.perplexity_tokens);
   result["mean"]["perplexity"] = perplexity;
   if (base.perplexity) {
     result["mean"]["perplexity_base"] = *base.perplexity;

@@ -16,6 +16,7 @@ namespace {
 
 struct ProbeOptions {
   std::string model, base, requests, report, metrics = "all";
+  std::int64_t perplexity_tokens = 0;
 };
 
 std::string cell(const Json& row, const char* key) {
@@ -47,6 +48,9 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--base", o->base,
                  "The model before the edit: neighbours' text and perplexity are compared with it");
   app.add_option("--metrics", o->metrics, "all (default)")->check(CLI::IsMember({"all"}));
+  app.add_option("--perplexity-tokens", o->perplexity_tokens,
+                 "Tokens of the shipped text whose perplexity is taken (default: all, about 5000)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
   app.add_option("--report", o->report, "Write an HTML report");
   return [o, &common] {
     if (common.plan) return print_run_plan(o->model, common);
@@ -56,7 +60,11 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       fail(ErrorKind::kInput, "probe",
            o->requests + ": expected at least one usable record, found none");
     ProbeRequest request{
-        .model = o->model, .base = {}, .facts = std::move(file.facts), .report = {}};
+        .model = o->model,
+        .base = {},
+        .facts = std::move(file.facts),
+        .perplexity_tokens = o->perplexity_tokens,
+        .report = {}};
     if (!o->base.empty()) request.base = o->base;
     if (!o->report.empty()) {
       check_output("probe", o->report, common.force);
