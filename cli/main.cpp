@@ -26,24 +26,43 @@ void apply_common(const CommonOptions& common) {
   parallel::set_threads(common.runtime.threads);
 }
 
-/// The parse error of CLI11 as ours: an unknown option names the nearest known one.
+/// The first word that looks like an option and is none of the command's; empty when there is none.
+std::string_view unknown_option(const CLI::App& command, int argc, char** argv) {
+  const auto names = known_names(command);
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    const std::string_view word(argv[i]), name = word.substr(0, word.find('='));
+    if (name.starts_with("--") && std::ranges::find(names, name) == names.end()) return word;
+  }
+  return {};
+}
+
+/// The parse error of CLI11 as ours: an unknown option names the nearest known one, and comes
+/// before what is missing.
 [[noreturn]] void fail_parse(const CLI::App& app, const CLI::ParseError& error, int argc,
                              char** argv) {
   const CLI::App* command = &app;
   if (const auto chosen = app.get_subcommands(); !chosen.empty()) command = chosen.front();
   const std::string operation = command->get_name().empty() ? "lancet" : command->get_name();
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
   std::string hint = fmt::format("see lancet {}--help", command == &app ? "" : operation + " ");
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || command == &app) {
+  std::string message = error.what();
+  const auto* missing = dynamic_cast<const CLI::RequiredError*>(&error);
+  if (missing != nullptr && command != &app) {
+    if (const auto word = unknown_option(*command, argc, argv); !word.empty())
+      message = fmt::format("The following argument was not expected: {}", word);
+  }
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || message != error.what() ||
+      command == &app) {
     const auto names = known_names(*command);
     for (int i = 1; i < argc; ++i) {
       const std::string_view word(argv[i]);
-      if (std::string(error.what()).find(word) == std::string::npos && command != &app) continue;
+      if (message.find(word) == std::string::npos && command != &app) continue;
       const auto guess = did_you_mean(word, {names.begin(), names.end()});
       if (!guess.empty()) hint = guess + " " + hint;
-      break;
+      if (!guess.empty() || command == &app) break;
     }
   }
-  fail(ErrorKind::kUsage, operation, error.what(), hint);
+  fail(ErrorKind::kUsage, operation, message, hint);
 }
 
 /// Whether a command's options are needed: declaring those of all commands would take longer than

@@ -186,6 +186,7 @@ class BadInput(Shell):
         edit = ["edit", m, "-o", "out", "--target", "Rome"]
         for pattern, *args in [
             ("did you mean '--json'", "inspect", m, "--jsno"),
+            ("did you mean '--subject'", "edit", "--subjetc", "France"),  # before what is missing
             ("did you mean 'inspect'", "inspct", m),
             ("expected --subject", *edit),
             (r"\{\}", *edit, "--subject", "France", "--prompt", "The capital of France is"),
