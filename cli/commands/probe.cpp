@@ -59,12 +59,11 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     if (file.facts.empty())
       fail(ErrorKind::kInput, "probe",
            o->requests + ": expected at least one usable record, found none");
-    ProbeRequest request{
-        .model = o->model,
-        .base = {},
-        .facts = std::move(file.facts),
-        .perplexity_tokens = o->perplexity_tokens,
-        .report = {}};
+    ProbeRequest request{.model = o->model,
+                         .base = {},
+                         .facts = std::move(file.facts),
+                         .perplexity_tokens = o->perplexity_tokens,
+                         .report = {}};
     if (!o->base.empty()) request.base = o->base;
     if (!o->report.empty()) {
       check_output("probe", o->report, common.force);
