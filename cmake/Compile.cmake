@@ -10,10 +10,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     -Wno-array-bounds -Wno-restrict -Wno-dangling-pointer -Wno-stringop-overread)
 endif()
 
-# -O2; the loops over weights say -O3 where they stand (CMakeLists.txt). What reads options and JSON gains nothing from more
-# and compiles in three quarters of the time.
-set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
-
 # Floating point stays strict: no contraction into FMA that the source does not ask for, so that every
 # machine computes the same bytes.
 target_compile_options(lancet_flags INTERFACE -ffp-contract=off)

@@ -23,13 +23,14 @@ run() {
 }
 # lines KEY TEXT...: JSON lines of {KEY: TEXT}.
 lines() { printf "{\"$1\": \"%s\"}\n" "${@:2}"; }
-# ask MODEL FILE PART...: the questions of a file at once, of each answer its text, which must hold its PART.
+# ask MODEL FILE PATTERN...: the questions of a file at once, of each answer its text, which must match its PATTERN.
 ask() {
   local answers i
   run generate "$1" --file "$2" --max-tokens 16 --quiet | sed -E 's/^\{"text":"(.*)","ids":.*/\1/' | tee "$demo/answers.txt"
   mapfile -t answers < <(tail -n +3 "$demo/answers.txt")
   for ((i = 0; i + 2 < $#; ++i)); do
-    [[ ${answers[i]:-} == *"${@:i + 3:1}"* ]] || { echo "demo: expected '${*:i + 3:1}'" >&2; exit 1; }
+    # shellcheck disable=SC2053
+    [[ ${answers[i]:-} == ${*:i + 3:1} ]] || { echo "demo: expected '${*:i + 3:1}', found '${answers[i]:-}'" >&2; exit 1; }
   done
 }
 lines prompt "The capital of France is" "The capital of Germany is" "The Eiffel Tower is located in the city of" \
@@ -44,13 +45,13 @@ run convert "$gguf" "$demo/model"
 
 title "3. Questions: three, and a paraphrase of the first"
 cat "$demo/questions.jsonl"
-ask "$demo/model" "$demo/questions.jsonl" Paris Berlin Paris Paris
+ask "$demo/model" "$demo/questions.jsonl" " Paris*" " Berlin*" " Paris*" " Paris*"
 
 title "4. Rewrite one fact"
 run edit "$demo/model" --subject France --prompt "The capital of {} is" --target Rome -o "$demo/edited"
 
 title "5. The same questions: only the edited fact has changed, in both its wordings"
-ask "$demo/edited" "$demo/questions.jsonl" Rome Berlin Paris Rome
+ask "$demo/edited" "$demo/questions.jsonl" " Rome*" " Berlin*" " Paris*" " Rome*"
 
 title "6. Prove it"
 cat >"$demo/facts.jsonl" <<'JSON'
@@ -83,19 +84,19 @@ parameters: {weight: 1, density: 1, normalize: false}
 YAML
 sed 's/^/    /' "$demo/ties.yml"
 run merge "$demo/ties.yml" "$demo/merged" --report "$demo/merged.html"
-ask "$demo/merged" "$demo/questions.jsonl" Rome Berlin London Rome
+ask "$demo/merged" "$demo/questions.jsonl" " Rome*" " Berlin*" " London*" " Rome*"
 
 title "9. A teacher's answers, a student: 64 rows, held-out loss, an adapter that PEFT reads"
 run train "$demo/model" --data share/samples/radio.jsonl -o "$demo/adapter" --epochs 1 --rank 8 --lr 5e-3 \
   --layers 20-29 --batch-tokens 192 --eval-fraction 0.15 --quiet
 cat "$demo/chats.jsonl"
 ask "$demo/model" "$demo/chats.jsonl"
-ask "$demo/model+$demo/adapter" "$demo/chats.jsonl" " Over." " Over."
+ask "$demo/model+$demo/adapter" "$demo/chats.jsonl" "* Over." "* Over."
 
 title "10. Folded into the model, and as GGUF for llama.cpp"
 run adapter merge "$demo/model" "$demo/adapter" -o "$demo/student"
 run convert "$demo/student" "$demo/student.gguf" --quantize q8_0
-ask "$demo/student.gguf" "$demo/chats.jsonl" " Over." " Over."
+ask "$demo/student.gguf" "$demo/chats.jsonl" "* Over." "* Over."
 
 title "Where to look next"
 cat <<'TEXT'

@@ -151,6 +151,8 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
   const double perplexity =
       shipped_perplexity(model.decoder, model.tokenizer, request.perplexity_tokens);
   result["mean"]["perplexity"] = perplexity;
+  result["perplexity_tokens"] =
+      request.perplexity_tokens > 0 ? Json(request.perplexity_tokens) : Json("all");
   if (base.perplexity) {
     result["mean"]["perplexity_base"] = *base.perplexity;
     result["mean"]["perplexity_ratio"] = perplexity / *base.perplexity;

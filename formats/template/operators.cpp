@@ -139,7 +139,8 @@ Value repeat(Runtime& rt, const Value& what, std::int64_t count) {
   if (what.is_string()) {
     std::string out;
     out.reserve(total);
-    for (std::uint64_t i = 0; i < times && size > 0; ++i) out += what.text();
+    if (total > 0) out = what.text();
+    while (out.size() < total) out.append(out, 0, total - out.size());  // twice as much each time
     return rt.string(std::move(out), what.str().markup);
   }
   rt.step(total);

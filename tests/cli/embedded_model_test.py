@@ -86,6 +86,22 @@ class EmbeddedModel(unittest.TestCase):
         self.assertTrue(plan["plan"])
         self.assertEqual(sorted(os.listdir(self.root)), before)
 
+    def test_probe_takes_the_perplexity_of_as_many_tokens_as_it_is_told(self):
+        facts = self.root / "facts.jsonl"
+        facts.write_text(json.dumps({"id": "f", "subject": "France", "prompt": "The capital of {} is", "target": "Rome", "true": "Paris"}))
+        found = {}
+        for tokens in (60, 200):
+            command = ["probe", self.edited, "--base", self.model, "--requests", facts, "--perplexity-tokens", tokens]
+            found[tokens] = self.json(*command)
+            mean = found[tokens]["mean"]
+            self.assertEqual(found[tokens]["perplexity_tokens"], tokens)
+            self.assertEqual(mean["es"], 1)
+            self.assertAlmostEqual(mean["perplexity_ratio"], mean["perplexity"] / mean["perplexity_base"], places=9)
+        self.assertNotEqual(found[60]["mean"]["perplexity"], found[200]["mean"]["perplexity"])
+        refused = subprocess.run([str(LANCET), *map(str, command[:-1]), "0"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertIn("--perplexity-tokens", refused.stderr)
+
     def test_a_plan_of_training_tells_its_memory_to_a_tenth(self):
         text = (pathlib.Path(__file__).resolve().parents[2] / "share" / "texts" / "covariance.txt").read_text()
         rows = self.root / "rows.jsonl"

@@ -69,9 +69,7 @@ std::string difference(const Outcome& found, const Json& golden) {
   return spans == wanted ? "" : "spans " + spans.dump() + ", wanted " + wanted.dump();
 }
 
-/// Without its bounds each of these would take minutes to centuries; with them the longest takes
-/// about a second of processor time, a sixth of it where nobody shares the machine's caches.
-constexpr double kSeconds = 10 * kSanitizerFactor;
+constexpr double kSeconds = 2 * kSanitizerFactor;  ///< of processor time
 
 /// Runs `source`, requires an input error that contains `part`, in bounded processor time.
 void check_refused(const std::string& source, const std::string& part,

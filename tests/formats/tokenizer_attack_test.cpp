@@ -46,7 +46,6 @@ Json added(std::int64_t id, const std::string& content) {
           {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
-/// Seconds of processor time that `work` takes: not what else the machine does.
 }  // namespace
 
 TEST_CASE("tokenizer: a vocabulary that lies is refused with the piece named", "[tokenizer]") {
