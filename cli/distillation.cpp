@@ -219,7 +219,7 @@ class Distillation {
   }
 
   [[nodiscard]] std::vector<fs::path> evaluated_texts() const {
-    const auto texts = paths_of(job_["evaluate"]["texts"]);
+    auto texts = paths_of(job_["evaluate"]["texts"]);
     if (!texts.empty()) return texts;
     return {share_dir() / "texts" / "perplexity.txt"};
   }
@@ -227,7 +227,7 @@ class Distillation {
   /// The block's rows, or those that training held out some of; none when it held out nothing, or
   /// learnt preferences.
   [[nodiscard]] std::vector<fs::path> held_rows() const {
-    const auto own = paths_of(job_["evaluate"]["rows"]);
+    auto own = paths_of(job_["evaluate"]["rows"]);
     if (!own.empty()) return own;
     if (trained_with("loss", "sft") == "dpo" || std::stod(trained_with("eval-fraction", "0")) <= 0)
       return {};

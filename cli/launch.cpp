@@ -82,6 +82,7 @@ Listener listen_locally() {
 
 std::vector<char*> pointers(std::vector<std::string>& words) {
   std::vector<char*> out;
+  out.reserve(words.size() + 1);
   for (std::string& word : words) out.push_back(word.data());
   out.push_back(nullptr);
   return out;
@@ -199,6 +200,7 @@ int launch_ranks(int count, int threads) {
   }
   const Listener listener = listen_locally();
   std::vector<Child> children;
+  children.reserve(static_cast<std::size_t>(count));
   for (int rank = 0; rank < count; ++rank)
     children.push_back(start(rank, words, environment(rank, count, listener), listener));
   ::close(listener.socket);

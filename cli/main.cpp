@@ -58,7 +58,7 @@ std::string_view unknown_option(const CLI::App& command, int argc, char** argv) 
       const std::string_view word(argv[i]);
       if (message.find(word) == std::string::npos && command != &app) continue;
       const auto guess = did_you_mean(word, {names.begin(), names.end()});
-      if (!guess.empty()) hint = guess + " " + hint;
+      if (!guess.empty()) hint.insert(0, guess + " ");
       if (!guess.empty() || command == &app) break;
     }
   }

@@ -38,7 +38,7 @@ std::vector<fs::path> files_of(const fs::path& input) {
 
 }  // namespace
 
-StageState::StageState(fs::path folder) : path_(std::move(folder) / "distill.json") {
+StageState::StageState(const fs::path& folder) : path_(folder / "distill.json") {
   state_ = {{"stages", Json::object()}, {"files", Json::object()}};
   if (!fs::exists(path_)) return;
   Json read = read_json(path_);

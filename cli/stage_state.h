@@ -14,7 +14,7 @@ namespace lancet {
 class StageState {
  public:
   /// Reads FOLDER/distill.json where there is one; kInput when it is damaged.
-  explicit StageState(fs::path folder);
+  explicit StageState(const fs::path& folder);
 
   /// SHA-256 of a file, remembered for its size and time of change.
   [[nodiscard]] std::string hash(const fs::path& file);

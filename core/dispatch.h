@@ -1,7 +1,10 @@
 #pragma once
 // One loop, compiled for three instruction sets, the best one chosen at run time. The loop is an
-// `Op` with an always_inline static `run`; it must not depend on the width of a vector (reductions
+// `Op` with a `LANCET_BODY static run`; it must not depend on the width of a vector (reductions
 // name their lanes), and contraction is off, so that every set gives the same bits.
+
+/// In front of `run` and of what it calls: a part of the loop, compiled for the same set.
+#define LANCET_BODY [[gnu::always_inline]] inline
 
 namespace lancet {
 

@@ -39,8 +39,8 @@ constexpr std::uint64_t top53(std::uint32_t hi, std::uint32_t lo) {
 
 /// out[i] = unit_float(in[i]).
 struct UnitFloats {
-  [[gnu::always_inline]] static inline void run(float* __restrict out,
-                                                const std::uint32_t* __restrict in, std::size_t n) {
+  LANCET_BODY static void run(float* __restrict out, const std::uint32_t* __restrict in,
+                              std::size_t n) {
     for (std::size_t i = 0; i < n; ++i)
       out[i] = static_cast<float>(static_cast<std::int32_t>(in[i] >> 8)) * 0x1p-24F;
   }

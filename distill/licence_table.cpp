@@ -196,6 +196,7 @@ std::vector<const Licence*> licences_of(std::string_view model) {
     }
   }
   std::vector<const Licence*> licences;
+  licences.reserve(best.size());
   for (const Pattern* pattern : best) licences.push_back(find_licence(pattern->licence));
   return licences;
 }

@@ -63,7 +63,7 @@ void Production::step(std::size_t number) {
   std::size_t place = turn.asked();
   for (TeacherRequest& request : turn.take_questions()) {
     if (request.route == Route::kExecute) {
-      execute(std::move(request), number, place++);
+      execute(request, number, place++);
       continue;
     }
     client_.ask(std::move(request), [this, number, at = place++](const TeacherAnswer& answer) {
@@ -72,10 +72,10 @@ void Production::step(std::size_t number) {
   }
 }
 
-void Production::execute(TeacherRequest request, std::size_t number, std::size_t place) {
+void Production::execute(const TeacherRequest& request, std::size_t number, std::size_t place) {
   const std::string key = request_key("", request);
   if (auto found = journal_.find(key)) {
-    known_.push_back(
+    known_.emplace_back(
         [this, number, place, answer = std::move(*found)] { take(number, place, answer); });
     return;
   }

@@ -54,7 +54,7 @@ class Production {
   ExecutionPool executions_;
 
   void step(std::size_t number);
-  void execute(TeacherRequest request, std::size_t number, std::size_t place);
+  void execute(const TeacherRequest& request, std::size_t number, std::size_t place);
   void take(std::size_t number, std::size_t place, const TeacherAnswer& answer);
   void wait();
   void finish(std::size_t number);

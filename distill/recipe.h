@@ -22,7 +22,7 @@ struct DataParameter {
   double fallback = 0;
   double minimum = 0, maximum = 0;  ///< inclusive
   std::string_view help;
-  std::string_view word = "";                      ///< fallback of a word
+  std::string_view word;                           ///< fallback of a word
   std::span<const std::string_view> choices = {};  ///< of a word; none = any text
 };
 

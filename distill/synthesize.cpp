@@ -31,7 +31,7 @@ std::string secret_of(const TeacherBlock& teacher) {
   if (value == nullptr || *value == 0)
     fail(ErrorKind::kUsage, "teacher",
          fmt::format("the environment variable {} is not set", teacher.api_key_env));
-  const std::string out(value);
+  std::string out(value);
   if (out.find_first_of("\r\n") != std::string::npos)
     fail(ErrorKind::kUsage, "teacher",
          fmt::format("the key in {} holds a line break", teacher.api_key_env));

@@ -18,6 +18,7 @@ constexpr std::string_view kOperation = "adapter combine";
 /// One adapter's part in a module.
 struct Part {
   std::size_t adapter = 0;
+  LoraModule::Kind kind = LoraModule::Kind::kLinear;
   Matrix b, a;  ///< [d_out, r], [r, d_in]
   double scale = 1, weight = 1;
 };
@@ -59,12 +60,11 @@ class Combiner {
     Combined out;
     Json reports = Json::array();
     for (const std::string& name : modules) {
-      const LoraModule* any = nullptr;
-      const std::vector<Part> parts = parts_of(name, any);
+      const std::vector<Part> parts = parts_of(name);
       double energy = 1;
       const Product product = limited(merged(name, parts), energy);
       LoraFactors factors{name,
-                          any->kind,
+                          parts.front().kind,
                           static_cast<std::int64_t>(product.a.rows),
                           static_cast<std::int64_t>(product.a.columns),
                           static_cast<std::int64_t>(product.b.rows),
@@ -102,22 +102,21 @@ class Combiner {
     }
   }
 
-  std::vector<Part> parts_of(const std::string& name, const LoraModule*& any) const {
+  std::vector<Part> parts_of(const std::string& name) const {
     std::vector<Part> out;
     for (std::size_t i = 0; i < adapters_.size(); ++i) {
       const auto& modules = adapters_[i]->modules();
       const auto found = std::ranges::lower_bound(modules, name, {}, &LoraModule::name);
       if (found == modules.end() || found->name != name) continue;
-      out.push_back({i, to_matrix(*adapters_[i], *found->b), to_matrix(*adapters_[i], *found->a),
-                     found->scale, options_.weights[i]});
+      out.push_back({i, found->kind, to_matrix(*adapters_[i], *found->b),
+                     to_matrix(*adapters_[i], *found->a), found->scale, options_.weights[i]});
       const Part& own = out.back();
-      if (any != nullptr && (any->kind != found->kind || own.b.rows != out[0].b.rows ||
-                             own.a.columns != out[0].a.columns))
+      if (own.kind != out[0].kind || own.b.rows != out[0].b.rows ||
+          own.a.columns != out[0].a.columns)
         refuse(fmt::format("module '{}' has another shape in '{}' than in '{}'", printable(name),
                            printable(adapters_[i]->path().string(), 400),
                            printable(adapters_[out[0].adapter]->path().string(), 400)),
                "the adapters were made for different models");
-      any = &*found;
     }
     return out;
   }

@@ -99,9 +99,9 @@ class Parser {
                                               .help = "factor of the down projections"};
     reader_.keys(node, {"source_model", "positive_prompts", "negative_prompts", "noise_scale",
                         "residual_scale"});
-    if (node.find("source_model") == nullptr)
-      reader_.refuse(node, "expected source_model, found none");
-    MoeExpert out{.model = reader_.model(*node.find("source_model")),
+    const Node* source = node.find("source_model");
+    if (source == nullptr) reader_.refuse(node, "expected source_model, found none");
+    MoeExpert out{.model = reader_.model(*source),
                   .positive = prompts(node, "positive_prompts"),
                   .negative = prompts(node, "negative_prompts"),
                   .noise_scale = number(node, kNoise),
@@ -118,7 +118,8 @@ class Parser {
   void check_counts() {
     const auto experts = static_cast<std::int64_t>(out_.experts.size());
     if (out_.experts_per_token > experts) {
-      reader_.refuse(given("experts_per_token") == nullptr ? node_ : *given("experts_per_token"),
+      const Node* count = given("experts_per_token");
+      reader_.refuse(count == nullptr ? node_ : *count,
                      fmt::format("experts_per_token: expected at most the {} experts, found {}",
                                  experts, out_.experts_per_token));
     }

@@ -94,6 +94,7 @@ std::vector<Candidates> screen_residuals(const Atoms& atoms,
                             for (std::size_t r = 0; r < count; ++r) best[r].add(found[slot][r]);
                           }});
   std::vector<Candidates> out;
+  out.reserve(best.size());
   for (const Screened& each : best) out.push_back(each.sorted());
   return out;
 }

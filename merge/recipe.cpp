@@ -118,20 +118,20 @@ class DocumentParser {
   }
 
   void parse_post() {
-    if (const Node* node = given("post")) recipe_.post = reader_.post(*node);
-    if (const Node* node = given("lines")) recipe_.post.lines = reader_.lines(*node);
-    if (given("post") != nullptr && recipe_.method->flat_spectrum) {
+    const Node* post = given("post");
+    const Node* lines = given("lines");
+    if (post != nullptr) recipe_.post = reader_.post(*post);
+    if (lines != nullptr) recipe_.post.lines = reader_.lines(*lines);
+    if (post != nullptr && recipe_.method->flat_spectrum) {
       reader_.refuse(
-          *given("post"),
+          *post,
           fmt::format("expected a method whose result has directions of its own, found {}",
                       recipe_.method->name),
           "it gives all directions the same singular value: there is nothing to adjust");
     }
-    if ((given("post") == nullptr && given("lines") == nullptr) ||
-        (recipe_.method->base != BaseUse::kNone && recipe_.base))
-      return;
-    const Node& node = given("post") != nullptr ? *given("post") : *given("lines");
-    reader_.refuse(node,
+    const Node* node = post != nullptr ? post : lines;
+    if (node == nullptr || (recipe_.method->base != BaseUse::kNone && recipe_.base)) return;
+    reader_.refuse(*node,
                    fmt::format("expected a method that merges differences from a base_model, found "
                                "{}{}",
                                recipe_.method->name, recipe_.base ? "" : " without a base_model"),

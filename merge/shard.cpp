@@ -218,6 +218,7 @@ WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTe
   std::uint64_t total = 0;
   const std::string header = safetensors_header(outputs, {{"format", "pt"}}, total);
   std::vector<const PlannedTensor*> ordered;
+  ordered.reserve(outputs.size());
   for (const OutputTensor& output : outputs) ordered.push_back(by_name.at(output.name));
 
   StreamFile file(path);

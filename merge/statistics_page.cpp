@@ -16,6 +16,7 @@ std::string map_of(const std::vector<TensorOrigin>& origins, const std::string& 
                    const std::string& unit,
                    const std::function<double(const TensorOrigin&)>& value) {
   std::vector<std::pair<std::string, double>> values;
+  values.reserve(origins.size());
   for (const TensorOrigin& origin : origins)
     values.emplace_back(origin.name, origin.norm > 0 ? value(origin) : std::nan(""));
   return draw_heat_map(layer_map(title, unit, values)) + "\n";

@@ -86,7 +86,7 @@ at::Tensor run_attention(const AttentionPart& part, const LayerSpec& layer, cons
   }
   if (layer.query_scale != 1) qkv[0] = qkv[0] * layer.query_scale;
   if (spec.temperature_scale != 0 && layer.rope < 0) qkv[0] = qkv[0] * temperature(pass, qkv[0]);
-  const at::Tensor out = attend(qkv[0], qkv[1], qkv[2], pass);
+  at::Tensor out = attend(qkv[0], qkv[1], qkv[2], pass);
   if (!spec.latent || spec.mla.d_value == spec.d_head) return out;
   return out.view({x.size(0), x.size(1), spec.heads, spec.d_head})
       .narrow(-1, 0, spec.mla.d_value)

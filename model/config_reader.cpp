@@ -148,7 +148,7 @@ std::vector<bool> read_layer_flags(const Json& config, std::string_view key, std
   }
   for (const Json& entry : *list) {
     if (entry != 0 && entry != 1 && !entry.is_boolean()) fail_config(key, entry, "0 or 1");
-    out.push_back(entry == 1 || entry == true);
+    out.push_back(entry.is_boolean() ? entry.get<bool>() : entry == 1);
   }
   return out;
 }

@@ -153,7 +153,7 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
       apply_linear(each.ssm ? block.ssm.out : block.attention.out, at_positions(attended, wanted));
   const at::Tensor heard =
       normed(block.attn_post_norm, call(hook, layer, Place::kAttentionOutput, mixed));
-  const at::Tensor middle =
+  at::Tensor middle =
       normed(block.attn_add_norm, add(spec.normed_residual ? input : stream, heard));
   if (!each.mlp) return middle;
   const bool apart = block.shared_norm || spec.parallel;  // the MLP does not read the middle

@@ -150,7 +150,7 @@ class Decoder {
   /// Names of all weights, sorted.
   [[nodiscard]] std::vector<std::string> weight_names() const;
   /// The same model with one weight replaced (same shape, dtype and device).
-  [[nodiscard]] Decoder with_weight(std::string_view name, at::Tensor value) const;
+  [[nodiscard]] Decoder with_weight(std::string_view name, const at::Tensor& value) const;
   /// The same model with these low-rank parts on its linear layers, embeddings and head, instead of
   /// any it had.
   /// kInternal where one has no layer or does not fit.

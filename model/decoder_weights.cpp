@@ -106,7 +106,7 @@ std::vector<std::string> Decoder::weight_names() const {
   return names;
 }
 
-Decoder Decoder::with_weight(std::string_view name, at::Tensor value) const {
+Decoder Decoder::with_weight(std::string_view name, const at::Tensor& value) const {
   const at::Tensor& old = stored(name);
   const auto packed = packed_.find(std::string(name));
   const bool in_file = packed != packed_.end() && packed->second->in_file();

@@ -72,7 +72,7 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
 
 /// By LibTorch's operators, in the dtype of x.
 at::Tensor adapted_composed(const Linear& layer, const at::Tensor& x) {
-  const at::Tensor y = apply_composed(layer, x);
+  at::Tensor y = apply_composed(layer, x);
   if (!is_adapted(layer)) return y;
   const LowRank& part = *layer.low_rank;
   at::Tensor input = x;

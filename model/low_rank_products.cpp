@@ -72,7 +72,7 @@ at::Tensor dropped(const LowRank& part, const at::Tensor& x) {
 /// Columns [first, first + count) of x [rows, columns].
 at::Tensor columns_of(const at::Tensor& x, std::int64_t first, std::int64_t count) {
   const std::int64_t rows = x.size(0), width = x.size(1);
-  const at::Tensor out = empty(rows, count);
+  at::Tensor out = empty(rows, count);
   const auto* from = x.const_data_ptr<float>() + first;
   auto* to = out.mutable_data_ptr<float>();
   for (std::int64_t r = 0; r < rows; ++r) std::copy_n(from + r * width, count, to + r * count);
@@ -84,7 +84,7 @@ at::Tensor stacked(const std::vector<at::Tensor>& parts) {
   if (parts.size() == 1) return parts[0];
   std::int64_t rows = 0;
   for (const at::Tensor& each : parts) rows += each.size(0);
-  const at::Tensor out = empty(rows, parts[0].size(1));
+  at::Tensor out = empty(rows, parts[0].size(1));
   auto* to = out.mutable_data_ptr<float>();
   for (const at::Tensor& each : parts)
     to = std::copy_n(each.const_data_ptr<float>(), each.numel(), to);
@@ -186,7 +186,7 @@ void add_gradients(std::span<const Linear> layers, const Together& which, const 
 
 at::Tensor turned(const at::Tensor& x, double scale) {
   const std::int64_t rows = x.size(0), columns = x.size(1);
-  const at::Tensor out = empty(columns, rows);
+  at::Tensor out = empty(columns, rows);
   const auto* from = x.const_data_ptr<float>();
   auto* to = out.mutable_data_ptr<float>();
   const auto by = static_cast<float>(scale);
@@ -199,7 +199,7 @@ at::Tensor turned(const at::Tensor& x, double scale) {
 }
 
 at::Tensor scaled(const at::Tensor& x, double scale) {
-  const at::Tensor out = empty(x.size(0), x.size(1));
+  at::Tensor out = empty(x.size(0), x.size(1));
   const auto* from = x.const_data_ptr<float>();
   auto* to = out.mutable_data_ptr<float>();
   const auto by = static_cast<float>(scale);

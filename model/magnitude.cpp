@@ -38,7 +38,7 @@ at::Tensor projected(const Linear& layer, const at::Tensor& a) {
     return apply_composed(plain, a.to(layer.weight.device(), layer.weight.scalar_type()))
         .to(at::kCPU, at::kFloat)
         .contiguous();
-  const at::Tensor out = at::empty({a.size(0), layer.d_out()}, at::kFloat);
+  at::Tensor out = at::empty({a.size(0), layer.d_out()}, at::kFloat);
   const std::array<float*, 1> to{out.mutable_data_ptr<float>()};
   run_linears({&plain, 1}, a.const_data_ptr<float>(), a.size(0), to);
   return out;

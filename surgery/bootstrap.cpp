@@ -1,6 +1,7 @@
 #include "surgery/bootstrap.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/rng.h"
 
@@ -22,7 +23,8 @@ std::optional<std::pair<double, double>> bootstrap_interval(const std::vector<do
   }
   std::ranges::sort(means);
   const auto place = [&](double share) {
-    return means[static_cast<std::size_t>(share * static_cast<double>(means.size() - 1) + 0.5)];
+    return means[static_cast<std::size_t>(
+        std::lround(share * static_cast<double>(means.size() - 1)))];
   };
   return std::pair{place(0.025), place(0.975)};
 }

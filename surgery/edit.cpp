@@ -65,6 +65,7 @@ Side probe_side(const Decoder& decoder, const SurgeryModel& model, const std::ve
   Side side;
   side.answers = ask(decoder, questions);
   std::vector<std::string> prompts;
+  prompts.reserve(facts.size());
   for (const Fact& fact : facts) prompts.push_back(fill_template(fact.prompt, fact.subject));
   side.texts = greedy_texts(decoder, model.tokenizer, prompts, kTextTokens);
   side.perplexity = perplexity;

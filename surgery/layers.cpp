@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -102,8 +103,8 @@ void require_mlp(const DecoderSpec& spec, const std::vector<std::int64_t>& layer
 std::vector<std::int64_t> sweep_candidates(std::int64_t layers) {
   std::vector<std::int64_t> out;
   for (const double depth : {0.04, 0.08, 0.12, 0.17, 0.25, 0.35}) {
-    const auto layer =
-        std::min(layers - 1, static_cast<std::int64_t>(depth * static_cast<double>(layers) + 0.5));
+    const std::int64_t layer =
+        std::min<std::int64_t>(layers - 1, std::lround(depth * static_cast<double>(layers)));
     if (out.empty() || out.back() != layer) out.push_back(layer);
   }
   return out;

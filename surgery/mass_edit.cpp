@@ -161,6 +161,7 @@ class MassEdit {
     std::vector<Value> searched;
     if (!open.empty()) searched = find_values(model_, input_, group.layers.back(), open, ids);
     std::vector<Value> out;
+    out.reserve(known.size());
     auto next = searched.begin();
     for (const at::Tensor* value : known)
       out.push_back(value == nullptr ? std::move(*next++)

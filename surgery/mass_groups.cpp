@@ -59,6 +59,7 @@ std::vector<Factors> FactorColumns::factors(const Decoder& model, std::int64_t f
     to.right.index_copy_(1, index, part.right);
   }
   std::vector<Factors> all;
+  all.reserve(out.size());
   for (auto& [layer, factors] : out) all.push_back(std::move(factors));
   return all;
 }

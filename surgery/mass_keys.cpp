@@ -80,6 +80,7 @@ FactKeys fact_keys(const Decoder& model, const std::vector<FactRows>& facts, std
 
 at::Tensor streams(const Decoder& model, const std::vector<FactRows>& facts, std::int64_t layer) {
   std::vector<PromptRow> rows;
+  rows.reserve(facts.size());
   for (const FactRows& fact : facts) rows.push_back(fact.rewriting.front());
   rows = cut_rows(rows);
   const auto ranges = even_ranges(static_cast<std::int64_t>(rows.size()));

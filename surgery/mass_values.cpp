@@ -61,6 +61,7 @@ std::vector<Value> find_values(const Decoder& model, const EditInput& input, std
   // Tails of one length together: a chunk pads to its longest.
   std::ranges::stable_sort(order, {}, [&](std::size_t f) { return tail_of(all[f]); });
   std::vector<FactRows> facts;
+  facts.reserve(order.size());
   for (const std::size_t f : order) facts.push_back(all[f]);
   ValueOptions options = value_options(input.parameters);
   const auto chunks = fact_chunks(facts);

@@ -188,6 +188,7 @@ double ngram_entropy(std::string_view text) {
 double fluency(const Decoder& model, const Tokenizer& tokenizer,
                const std::vector<std::string>& prompts, std::uint64_t seed) {
   std::vector<Prompt> list;
+  list.reserve(prompts.size());
   for (const std::string& prompt : prompts) list.push_back({"", prompt, true});
   SamplingOptions options;
   options.max_tokens = 100;

@@ -151,6 +151,7 @@ at::Tensor next_log_probs(const Decoder& model, const Tokenizer& tokenizer,
                           const std::vector<std::string>& prompts) {
   const c10::AutoGradMode no_gradient(false);
   std::vector<PromptRow> rows;
+  rows.reserve(prompts.size());
   for (const std::string& prompt : prompts) rows.push_back({encode(tokenizer, prompt), 0});
   Pass pass;
   const at::Tensor ids =
@@ -166,6 +167,7 @@ std::vector<std::string> greedy_texts(const Decoder& model, const Tokenizer& tok
                                       const std::vector<std::string>& prompts,
                                       std::int64_t tokens) {
   std::vector<std::vector<TokenId>> ids;
+  ids.reserve(prompts.size());
   for (const std::string& prompt : prompts) ids.push_back(encode(tokenizer, prompt));
   std::vector<std::string> out;
   for (const auto& text : generate_greedy(model, ids, tokens))

@@ -153,6 +153,7 @@ void save_probe_report(const fs::path& path, const Json& result) {
   body += header(titles);
   for (const Json& fact : result["facts"]) {
     std::vector<Json> values;
+    values.reserve(titles.size());
     for (const std::string& title : titles) values.push_back(fact.value(title, Json()));
     body += row(values);
   }

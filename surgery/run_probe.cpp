@@ -28,6 +28,7 @@ struct Base {
 
 std::vector<std::string> own_prompts(const std::vector<Fact>& facts) {
   std::vector<std::string> out;
+  out.reserve(facts.size());
   for (const Fact& fact : facts) out.push_back(fill_template(fact.prompt, fact.subject));
   return out;
 }

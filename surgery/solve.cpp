@@ -16,7 +16,7 @@ SpdSolver::SpdSolver(const at::Tensor& matrix) {
          "expected finite second moments, found NaN or infinity");
   }
   const double mean = matrix_.diagonal().mean().item<double>();
-  for (double ridge = 0; ridge <= 1e-4; ridge = ridge == 0 ? 1e-12 : ridge * 100) {
+  for (const double ridge : {0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4}) {
     at::Tensor shifted = matrix_;
     if (ridge > 0) {
       shifted = matrix_.clone();

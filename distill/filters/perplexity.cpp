@@ -36,6 +36,7 @@ class Perplexity final : public RowFilter {
     std::vector<std::optional<Drop>> drops(rows.size());
     rows.for_each_group(kGroup, [&](std::size_t first, const std::vector<Row>& group) {
       std::vector<std::string> texts;
+      texts.reserve(group.size());
       for (const Row& row : group) texts.push_back(row.text(part_));
       const auto scores = score_(texts);
       for (std::size_t i = 0; i < group.size(); ++i) drops[first + i] = judge(scores.at(i));

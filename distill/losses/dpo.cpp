@@ -93,8 +93,8 @@ class Pairs {
       add(answer(s), answer(s + 1));
   }
 
-  LossResult result(const at::Tensor& values) && {
-    return {.sum = losses::scalar_of(values, total_, std::move(slopes_)),
+  [[nodiscard]] LossResult result(const at::Tensor& values) const {
+    return {.sum = losses::scalar_of(values, total_, slopes_),
             .count = static_cast<std::int64_t>(targets_.sequence_begin.size() / 2),
             .ce = ce_,
             .metrics = {{"accuracy", accuracy_},

@@ -81,7 +81,7 @@ LossResult run(const Decoder& model, const at::Tensor& hidden, const LossTargets
     clipped += token.clipped ? 1 : 0;
   }
   out.metrics = {{"ratio", ratios}, {"clipped", clipped}};
-  out.sum = losses::scalar_of(values, total, std::move(slopes));
+  out.sum = losses::scalar_of(values, total, slopes);
   return out;
 }
 

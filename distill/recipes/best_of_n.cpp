@@ -33,6 +33,7 @@ void run(Turn& turn) {
   }
   if (good.empty()) turn.drop("no answer stands");
   std::vector<Ask> questions;
+  questions.reserve(good.size());
   for (const TeacherAnswer* answer : good)
     questions.push_back(
         judge_ask(turn.prompt("judge", {{"prompt", prompt}, {"answer", answer->text}})));

@@ -87,6 +87,7 @@ void add_summary(Turn& turn, const std::string& text) {
 /// Answers to all questions about one passage; those that hold become rows.
 void answer_all(Turn& turn, const std::string& passage, const std::vector<std::string>& questions) {
   std::vector<Ask> asks;
+  asks.reserve(questions.size());
   for (const std::string& each : questions)
     asks.push_back(
         {.messages = chat(turn.prompt("answer", {{"text", passage}, {"question", each}})),
@@ -116,6 +117,7 @@ void run(Turn& turn) {
   if (turn.flag("summary")) add_summary(turn, text);
   const auto passages = passages_of(text, turn.count("passage"));
   std::vector<Ask> asks;
+  asks.reserve(passages.size());
   const std::string count = std::to_string(turn.count("pairs"));
   for (const std::string& each : passages)
     asks.push_back({.messages = chat(turn.prompt("questions", {{"text", each}, {"count", count}})),

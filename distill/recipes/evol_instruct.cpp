@@ -63,8 +63,9 @@ bool is_poor(const TeacherAnswer& answer) {
 
 const char* operation(const Turn& turn, std::uint32_t round) {
   const Random random = turn.random("evolution");
-  if (random.uniform64(2 * round) < turn.number("breadth")) return "breadth";
-  const double pick = random.uniform64(2 * round + 1) * static_cast<double>(kDepth.size());
+  if (random.uniform64(std::uint64_t{2} * round) < turn.number("breadth")) return "breadth";
+  const double pick =
+      random.uniform64(std::uint64_t{2} * round + 1) * static_cast<double>(kDepth.size());
   return kDepth[std::min(static_cast<std::size_t>(pick), kDepth.size() - 1)];
 }
 

@@ -56,8 +56,9 @@ std::vector<Hole> holes_of(const Turn& turn, const std::string& text) {
   const std::size_t context = turn.count("context");
   for (std::uint32_t i = 0; i < turn.count("spans"); ++i) {
     const auto draw = [&](std::uint64_t element, std::size_t below) {
-      return std::min(below - 1, static_cast<std::size_t>(random.uniform64(2 * i + element) *
-                                                          static_cast<double>(below)));
+      return std::min(below - 1,
+                      static_cast<std::size_t>(random.uniform64(std::uint64_t{2} * i + element) *
+                                               static_cast<double>(below)));
     };
     const std::size_t first = 1 + draw(0, starts.size() - 2);
     const std::size_t most = std::min<std::size_t>(turn.count("lines"), starts.size() - 1 - first);
@@ -107,7 +108,7 @@ void run(Turn& turn) {
                      (fills != nullptr && fills->ending != Ending::kOk);
     if (bad) continue;
     Json row{{"prompt", turn.prompt("fill", {{"prefix", hole.prefix}, {"suffix", hole.suffix}})},
-             {"completion", teacher ? unfenced(fills->text) : hole.middle},
+             {"completion", fills != nullptr ? unfenced(fills->text) : hole.middle},
              {"prefix", hole.prefix},
              {"suffix", hole.suffix}};
     if (says != nullptr) row["prompt"] = row["prompt"].get<std::string>() + "\n\n" + says->text;

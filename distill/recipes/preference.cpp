@@ -34,6 +34,7 @@ struct Scored {
 std::vector<Scored> score_all(Turn& turn, const std::string& prompt,
                               const std::vector<const TeacherAnswer*>& answers) {
   std::vector<Ask> questions;
+  questions.reserve(answers.size());
   for (const TeacherAnswer* each : answers)
     questions.push_back(
         judge_ask(turn.prompt("score", {{"prompt", prompt}, {"answer", each->text}})));

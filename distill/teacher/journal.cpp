@@ -197,7 +197,8 @@ struct Journal::State {
   }
 };
 
-Journal::Journal(fs::path path, std::vector<fs::path> others) : state_(std::make_unique<State>()) {
+Journal::Journal(const fs::path& path, const std::vector<fs::path>& others)
+    : state_(std::make_unique<State>()) {
   state_->open_own(path);
   for (const fs::path& other : others) state_->open_other(other);
   for (std::uint32_t i = 0; i < state_->sources.size(); ++i) {

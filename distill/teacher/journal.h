@@ -31,7 +31,8 @@ class Journal {
  public:
   /// Opens (or begins) `path`, alone: kResource while another process has it. `others` are read
   /// too, never written: the journals of a job's other parts.
-  explicit Journal(std::filesystem::path path, std::vector<std::filesystem::path> others = {});
+  explicit Journal(const std::filesystem::path& path,
+                   const std::vector<std::filesystem::path>& others = {});
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;

@@ -62,6 +62,7 @@ std::vector<TestItems> read_tests() {
   }
   std::sort(paths.begin(), paths.end());
   std::vector<TestItems> out;
+  out.reserve(paths.size());
   for (const fs::path& path : paths) out.push_back(read_test(path));
   return out;
 }

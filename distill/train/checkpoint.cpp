@@ -142,8 +142,8 @@ AdapterFile adapter_file(const LoraAdapter& adapter, const fs::path& base) {
   return out;
 }
 
-Checkpoints::Checkpoints(fs::path out, Json run)
-    : folder_(std::move(out) / "checkpoints"), run_(std::move(run)) {}
+Checkpoints::Checkpoints(const fs::path& out, Json run)
+    : folder_(out / "checkpoints"), run_(std::move(run)) {}
 
 fs::path Checkpoints::path_of(std::int64_t step) const {
   return folder_ / fmt::format("{}{:08}", kStep, step);

@@ -34,7 +34,7 @@ struct RunState {
 class Checkpoints {
  public:
   /// `run`: everything that moves a bit of the run; only a run with the same may be taken up.
-  Checkpoints(fs::path out, Json run);
+  Checkpoints(const fs::path& out, Json run);
 
   /// The newest step that is there, or nothing. kUsage naming the first difference where it is of
   /// another run.

@@ -121,7 +121,7 @@ struct Dataset::Impl {
 
   static fs::path scratch_of(const DatasetOptions& given) {
     if (given.scratch.empty()) return fs::temp_directory_path() / "lancet";
-    const fs::path out = temporary::named_path(given.scratch);
+    fs::path out = temporary::named_path(given.scratch);
     temporary::make_parent(out);
     return out;
   }

@@ -163,9 +163,9 @@ double seconds_of(const PlanInput& in, std::int64_t tokens, bool again) {
 std::int64_t pieces_that_fit(const PlanInput& in, const Largest& batch, double room) {
   const auto tokens = static_cast<double>(batch.tokens);
   for (std::int64_t kept = in.spec.layers; kept > 1; kept = (kept + 1) / 2) {
-    const double pieces = static_cast<double>((in.spec.layers + kept - 1) / kept);
+    const std::int64_t pieces = (in.spec.layers + kept - 1) / kept;
     const double states = tokens * kStateBytes *
-                          (kept_values(in, kept) + pieces * static_cast<double>(in.spec.d_model));
+                          (kept_values(in, kept) + static_cast<double>(pieces * in.spec.d_model));
     if (states <= room && kept < in.spec.layers) return kept;
   }
   return 1;
@@ -218,10 +218,10 @@ TrainPlan plan_training(const PlanInput& in) {
   if (plan.layers_kept == 0) {
     plan.states = static_cast<std::uint64_t>(all);
   } else {
-    const double pieces =
-        static_cast<double>((in.spec.layers + plan.layers_kept - 1) / plan.layers_kept);
-    plan.states = static_cast<std::uint64_t>(tokens * kStateBytes *
-                                             (kept_values(in, plan.layers_kept) + pieces * d));
+    const std::int64_t pieces = (in.spec.layers + plan.layers_kept - 1) / plan.layers_kept;
+    plan.states = static_cast<std::uint64_t>(
+        tokens * kStateBytes *
+        (kept_values(in, plan.layers_kept) + static_cast<double>(pieces) * d));
   }
   if (request.memory > 0 && plan.peak() > plan.limit)
     fail(ErrorKind::kResource, "train",

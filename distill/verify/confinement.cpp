@@ -26,7 +26,7 @@ fs::path find_bubblewrap() {
   std::string_view rest = path != nullptr ? path : "/usr/bin:/bin";
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find(':'), rest.size());
-    const fs::path candidate = fs::path(rest.substr(0, end)) / "bwrap";
+    fs::path candidate = fs::path(rest.substr(0, end)) / "bwrap";
     if (end > 0 && ::access(candidate.c_str(), X_OK) == 0) return candidate;
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }

@@ -17,7 +17,7 @@ constexpr std::string_view kParsePython =
 std::string find_tool(std::string_view language, const std::vector<const char*>& names) {
   for (const char* name : names) {
     for (const char* folder : {"/usr/local/bin/", "/usr/bin/", "/bin/"}) {
-      const std::string path = std::string(folder) + name;
+      std::string path = std::string(folder) + name;
       if (::access(path.c_str(), X_OK) == 0) return path;
     }
   }

@@ -2,12 +2,12 @@
 
 #include <fcntl.h>
 #include <grp.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include "core/error.h"
@@ -66,6 +66,7 @@ void place(int* from, int count) {
 int spawn(const std::vector<std::string>& argv, const Streams& streams,
           const std::vector<Descriptor>& passed) {
   std::vector<char*> words;
+  words.reserve(argv.size() + 1);
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
   std::vector<int> descriptors{streams.input, streams.output, streams.error};

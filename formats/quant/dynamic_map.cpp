@@ -13,6 +13,7 @@ constexpr float kSmallest = 1e-36F;  ///< largest size of a block that is taken 
 /// Means of neighbours of `count` + 1 points spread evenly over [0.1, 1].
 std::vector<double> fractions(int count) {
   std::vector<double> out;
+  out.reserve(static_cast<std::size_t>(count));
   const double step = 0.9 / count;
   for (int i = 0; i < count; ++i) out.push_back(0.1 + step * (i + 0.5));
   return out;

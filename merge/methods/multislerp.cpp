@@ -52,7 +52,7 @@ std::vector<double> weights_of(const MergeTask& task) {
 }
 
 std::vector<double> coefficients_of(const MergeTask& task) {
-  const std::vector<double> weights = weights_of(task);
+  std::vector<double> weights = weights_of(task);
   const double eps = task.number("eps");
   const ops::Gram gram = ops::gram_of(task);
   std::vector<double> direction;  // of sum w_i u_i

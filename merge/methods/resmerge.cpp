@@ -42,6 +42,7 @@ constexpr MergeParameter kParameters[] = {
 
 std::vector<ops::In> spans_of(const std::vector<Matrix>& matrices) {
   std::vector<ops::In> out;
+  out.reserve(matrices.size());
   for (const Matrix& matrix : matrices) out.emplace_back(matrix.values);
   return out;
 }

@@ -9,8 +9,6 @@
 #include "formats/quant/decode.h"
 #include "merge/ops/vector.h"
 
-#define LANCET_BODY [[gnu::always_inline]] static inline
-
 namespace lancet::ops {
 namespace {
 
@@ -39,8 +37,9 @@ template <bool kLess>
 struct LoadBf16 {
   static constexpr Size kLine = 32;   ///< values of a cache line
   static constexpr Size kAhead = 64;  ///< lines: models are read side by side, each a little ahead
-  LANCET_BODY std::uint32_t run(const std::byte* __restrict in, const double* __restrict base,
-                                double* __restrict out, Size n) {
+  LANCET_BODY static std::uint32_t run(const std::byte* __restrict in,
+                                       const double* __restrict base, double* __restrict out,
+                                       Size n) {
     std::uint16_t worst[kLine] = {};  // the largest exponent in each place of a line
     Size at = 0;
     for (; at + kLine <= n; at += kLine) {
@@ -52,8 +51,8 @@ struct LoadBf16 {
     for (const std::uint16_t exponent : worst) bad += exponent == kBits16 ? 1U : 0U;
     return bad;
   }
-  LANCET_BODY void line(const std::byte* __restrict in, const double* __restrict base,
-                        double* __restrict out, std::uint16_t* __restrict worst, Size n) {
+  LANCET_BODY static void line(const std::byte* __restrict in, const double* __restrict base,
+                               double* __restrict out, std::uint16_t* __restrict worst, Size n) {
     for (Size i = 0; i < n; ++i) {
       const auto bits = load<std::uint16_t>(in, i);
       const auto exponent = static_cast<std::uint16_t>(bits & kBits16);
@@ -64,7 +63,8 @@ struct LoadBf16 {
   }
 };
 struct LoadF32 {
-  LANCET_BODY std::uint32_t run(const std::byte* __restrict in, double* __restrict out, Size n) {
+  LANCET_BODY static std::uint32_t run(const std::byte* __restrict in, double* __restrict out,
+                                       Size n) {
     std::uint32_t bad = 0;
     for (Size i = 0; i < n; ++i) {
       const auto bits = load<std::uint32_t>(in, i);
@@ -75,7 +75,8 @@ struct LoadF32 {
   }
 };
 struct LoadF64 {
-  LANCET_BODY std::uint32_t run(const std::byte* __restrict in, double* __restrict out, Size n) {
+  LANCET_BODY static std::uint32_t run(const std::byte* __restrict in, double* __restrict out,
+                                       Size n) {
     std::uint32_t bad = 0;
     for (Size i = 0; i < n; ++i) {
       const auto bits = load<std::uint64_t>(in, i);
@@ -96,7 +97,8 @@ LANCET_BODY float sticky_float(double value) {
 }
 
 struct StoreF32 {
-  LANCET_BODY std::uint32_t run(std::byte* __restrict out, const double* __restrict in, Size n) {
+  LANCET_BODY static std::uint32_t run(std::byte* __restrict out, const double* __restrict in,
+                                       Size n) {
     std::uint32_t bad = 0;
     for (Size i = 0; i < n; ++i) {
       const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(in[i]));
@@ -107,7 +109,8 @@ struct StoreF32 {
   }
 };
 struct StoreF64 {
-  LANCET_BODY std::uint32_t run(std::byte* __restrict out, const double* __restrict in, Size n) {
+  LANCET_BODY static std::uint32_t run(std::byte* __restrict out, const double* __restrict in,
+                                       Size n) {
     std::uint32_t bad = 0;
     for (Size i = 0; i < n; ++i) {
       const auto bits = std::bit_cast<std::uint64_t>(in[i]);
@@ -118,7 +121,8 @@ struct StoreF64 {
   }
 };
 struct StoreBf16 {
-  LANCET_BODY std::uint32_t run(std::byte* __restrict out, const double* __restrict in, Size n) {
+  LANCET_BODY static std::uint32_t run(std::byte* __restrict out, const double* __restrict in,
+                                       Size n) {
     std::uint32_t bad = 0;
     for (Size i = 0; i < n; ++i) {
       const auto bits = std::bit_cast<std::uint32_t>(sticky_float(in[i]));
@@ -130,12 +134,12 @@ struct StoreBf16 {
   }
 };
 struct Sticky {
-  LANCET_BODY void run(float* __restrict out, const double* __restrict in, Size n) {
+  LANCET_BODY static void run(float* __restrict out, const double* __restrict in, Size n) {
     for (Size i = 0; i < n; ++i) out[i] = sticky_float(in[i]);
   }
 };
 struct CountF16NotFinite {
-  LANCET_BODY std::uint32_t run(const std::byte* in, Size n) {
+  LANCET_BODY static std::uint32_t run(const std::byte* in, Size n) {
     std::uint32_t bad = 0;
     for (Size i = 0; i < n; ++i) bad += (load<std::uint16_t>(in, i) & 0x7C00U) == 0x7C00U ? 1U : 0U;
     return bad;

@@ -22,8 +22,8 @@ struct Correlate {
   static constexpr Size kBlock = 48;
 
   /// One tile; rows that do not exist repeat the last one.
-  [[gnu::always_inline]] static inline void tile(const float* const* a, const float* const* r,
-                                                 Size width, float* out) {
+  LANCET_BODY static void tile(const float* const* a, const float* const* r, Size width,
+                               float* out) {
     Lanes sums[kResiduals][kAtoms] = {};
     Size i = 0;
     for (; i + kLanes <= width; i += kLanes) {
@@ -51,9 +51,8 @@ struct Correlate {
     }
   }
 
-  [[gnu::always_inline]] static inline void block(const float* atoms, Size n,
-                                                  const float* residuals, Size from, Size to,
-                                                  Size width, float* out) {
+  LANCET_BODY static void block(const float* atoms, Size n, const float* residuals, Size from,
+                                Size to, Size width, float* out) {
     for (Size j = 0; j < n; j += kAtoms) {
       const float* a[kAtoms];
       for (Size k = 0; k < kAtoms; ++k) a[k] = atoms + (j + k < n ? j + k : n - 1) * width;
@@ -71,8 +70,8 @@ struct Correlate {
     }
   }
 
-  [[gnu::always_inline]] static inline void run(const float* atoms, Size n, const float* residuals,
-                                                Size b, Size width, float* out) {
+  LANCET_BODY static void run(const float* atoms, Size n, const float* residuals, Size b,
+                              Size width, float* out) {
     for (Size from = 0; from < b; from += kBlock)
       block(atoms, n, residuals, from, from + kBlock < b ? from + kBlock : b, width, out);
   }
@@ -82,9 +81,9 @@ struct Correlate {
 struct SubtractColumns {
   static constexpr Size kTile = 64, kMaxima = 16;
 
-  [[gnu::always_inline]] static inline float run(
-      float* __restrict scores, const float* __restrict start, const std::int16_t* const* columns,
-      const float* weights, Size count, const float* __restrict norms, float error, Size n) {
+  LANCET_BODY static float run(float* __restrict scores, const float* __restrict start,
+                               const std::int16_t* const* columns, const float* weights, Size count,
+                               const float* __restrict norms, float error, Size n) {
     float best[kMaxima] = {};
     Size at = 0;
     for (; at + kTile <= n; at += kTile)
@@ -93,12 +92,10 @@ struct SubtractColumns {
     return *std::max_element(best, best + kMaxima);
   }
 
-  [[gnu::always_inline]] static inline void tile(float* __restrict scores,
-                                                 const float* __restrict start,
-                                                 const std::int16_t* const* columns,
-                                                 const float* weights, Size count,
-                                                 const float* __restrict norms, float error,
-                                                 Size at, Size m, float* best) {
+  LANCET_BODY static void tile(float* __restrict scores, const float* __restrict start,
+                               const std::int16_t* const* columns, const float* weights, Size count,
+                               const float* __restrict norms, float error, Size at, Size m,
+                               float* best) {
     float sums[kTile];
     for (Size i = 0; i < m; ++i) sums[i] = start[i];
     for (Size s = 0; s < count; ++s) {
@@ -120,8 +117,8 @@ struct SubtractColumns {
 };
 
 struct AnyScore {
-  [[gnu::always_inline]] static inline bool run(const float* scores, const float* norms,
-                                                float error, float least, Size n) {
+  LANCET_BODY static bool run(const float* scores, const float* norms, float error, float least,
+                              Size n) {
     std::uint32_t found = 0;
     for (Size i = 0; i < n; ++i) found |= (scores[i] + error) * norms[i] >= least ? 1U : 0U;
     return found != 0;

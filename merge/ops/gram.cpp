@@ -7,8 +7,8 @@ namespace {
 
 std::vector<In> vectors_of(const Block& block, bool base_first) {
   std::vector<In> out;
-  if (base_first) out.push_back(block.base);
-  for (const Out& model : block.models) out.push_back(model);
+  if (base_first) out.emplace_back(block.base);
+  for (const Out& model : block.models) out.emplace_back(model);
   return out;
 }
 

@@ -9,8 +9,6 @@
 #include "merge/ops/keys_x86.h"
 
 // Bodies are always_inline so that each instruction set compiles its own copy.
-#define LANCET_BODY [[gnu::always_inline]] static inline
-
 namespace lancet::ops {
 namespace {
 
@@ -21,13 +19,13 @@ LANCET_BODY std::uint32_t key_of(double x) {
 }
 
 struct MagnitudeKeys {
-  LANCET_BODY void run(std::uint32_t* __restrict keys, const double* __restrict x, Size n) {
+  LANCET_BODY static void run(std::uint32_t* __restrict keys, const double* __restrict x, Size n) {
     for (Size i = 0; i < n; ++i) keys[i] = key_of(x[i]);
   }
 };
 struct CountAbove {
   /// Signed, which AVX2 can compare.
-  LANCET_BODY std::uint64_t run(const std::uint32_t* keys, std::uint32_t key, Size n) {
+  LANCET_BODY static std::uint64_t run(const std::uint32_t* keys, std::uint32_t key, Size n) {
     const auto least = static_cast<std::int32_t>(key);
     std::uint32_t count = 0;
     for (Size i = 0; i < n; ++i) count += static_cast<std::int32_t>(keys[i]) > least ? 1U : 0U;
@@ -35,21 +33,21 @@ struct CountAbove {
   }
 };
 struct CountEqual {
-  LANCET_BODY std::uint64_t run(const std::uint32_t* keys, std::uint32_t key, Size n) {
+  LANCET_BODY static std::uint64_t run(const std::uint32_t* keys, std::uint32_t key, Size n) {
     std::uint32_t count = 0;
     for (Size i = 0; i < n; ++i) count += keys[i] == key ? 1U : 0U;
     return count;
   }
 };
 struct LargestKey {
-  LANCET_BODY std::uint32_t run(const std::uint32_t* keys, Size n) {
+  LANCET_BODY static std::uint32_t run(const std::uint32_t* keys, Size n) {
     std::uint32_t largest = 0;
     for (Size i = 0; i < n; ++i) largest = keys[i] > largest ? keys[i] : largest;
     return largest;
   }
 };
 struct KeepMagnitudes {
-  LANCET_BODY void run(double* x, std::uint32_t low, std::uint32_t high, Size n) {
+  LANCET_BODY static void run(double* x, std::uint32_t low, std::uint32_t high, Size n) {
     for (Size i = 0; i < n; ++i) {
       const std::uint32_t key = key_of(x[i]);
       x[i] = key > low && key <= high ? x[i] : 0.0;
@@ -57,8 +55,8 @@ struct KeepMagnitudes {
   }
 };
 struct KeepRandom {
-  LANCET_BODY void run(double* __restrict x, const std::uint32_t* __restrict words,
-                       std::uint32_t limit, Size n) {
+  LANCET_BODY static void run(double* __restrict x, const std::uint32_t* __restrict words,
+                              std::uint32_t limit, Size n) {
     for (Size i = 0; i < n; ++i) x[i] = (words[i] >> 8) < limit ? x[i] : 0.0;
   }
 };

@@ -27,7 +27,7 @@ constexpr std::array<Mask8, 256> set_lanes() {
   }
   return out;
 }
-alignas(64) constexpr std::array<Mask8, 256> kSetLanes = set_lanes();
+alignas(64) inline constexpr std::array<Mask8, 256> kSetLanes = set_lanes();
 
 inline std::size_t bits_of(unsigned mask) {
   return static_cast<std::size_t>(__builtin_popcount(mask));
@@ -37,7 +37,7 @@ inline std::size_t bits_of(unsigned mask) {
 #define LANCET_AVX512 [[gnu::target("avx512f,popcnt")]]
 
 // Comparisons of AVX2 are signed: both sides are moved by 2^31.
-constexpr std::uint32_t kSign = 0x80000000U;
+inline constexpr std::uint32_t kSign = 0x80000000U;
 
 LANCET_AVX2 inline __m256i all8(std::uint32_t v) { return _mm256_set1_epi32(static_cast<int>(v)); }
 LANCET_AVX2 inline __m256i load8(const std::uint32_t* at) {

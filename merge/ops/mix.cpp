@@ -5,8 +5,6 @@
 #include "core/dispatch.h"
 #include "merge/ops/vector.h"
 
-#define LANCET_BODY [[gnu::always_inline]] static inline
-
 namespace lancet::ops {
 namespace {
 
@@ -33,7 +31,7 @@ LANCET_BODY void store(double* at, const V& value) {
 template <typename Op, typename V>
 struct Each {
   template <typename... Args>
-  LANCET_BODY void run(Size n, Args... args) {
+  LANCET_BODY static void run(Size n, Args... args) {
     constexpr Size kWide = Op::kRegisters * kLanes<V>;
     Size i = 0;
     for (; i + kWide <= n; i += kWide) Op::template at<V, Op::kRegisters>(i, args...);
@@ -53,8 +51,8 @@ void for_all(Size n, Args... args) {
 struct Weigh {
   static constexpr Size kRegisters = 4;
   template <typename V, Size K>
-  LANCET_BODY void at(Size i, double* out, const Out* vectors, const double* weights, Size count,
-                      double factor, const double* base) {
+  LANCET_BODY static void at(Size i, double* out, const Out* vectors, const double* weights,
+                             Size count, double factor, const double* base) {
     V sum[K] = {}, x;
     for (Size v = 0; v < count; ++v) {
       const double* from = vectors[v].data() + i;
@@ -80,7 +78,7 @@ struct Weigh {
 struct Variance {
   static constexpr Size kRegisters = 4;
   template <typename V, Size K>
-  LANCET_BODY void at(Size i, double* out, const Out* vectors, Size count, double share) {
+  LANCET_BODY static void at(Size i, double* out, const Out* vectors, Size count, double share) {
     V mean[K] = {}, sum[K] = {}, x;
     for (Size v = 0; v < count; ++v) {
 #pragma GCC unroll 4
@@ -108,8 +106,8 @@ struct Variance {
 struct Elect {
   static constexpr Size kRegisters = 2;
   template <typename V, Size K>
-  LANCET_BODY void at(Size i, double* out, const double* base, const Vote* votes, Size count,
-                      const Election* election) {
+  LANCET_BODY static void at(Size i, double* out, const double* base, const Vote* votes, Size count,
+                             const Election* election) {
     const Election& e = *election;
     const V zero{}, one = zero + 1.0;
     V sign[K] = {}, mixed[K] = {}, divisor[K] = {}, value;

@@ -9,8 +9,6 @@
 #include "core/dispatch.h"
 #include "merge/ops/keys.h"
 
-#define LANCET_BODY [[gnu::always_inline]] static inline
-
 namespace lancet::ops {
 namespace {
 
@@ -37,8 +35,8 @@ Bins bins_of(std::span<const std::uint32_t> keys) {
 }
 
 struct BinOf {
-  LANCET_BODY void run(std::uint32_t* __restrict out, const std::uint32_t* __restrict keys,
-                       std::uint32_t shift, std::uint32_t origin, Size n) {
+  LANCET_BODY static void run(std::uint32_t* __restrict out, const std::uint32_t* __restrict keys,
+                              std::uint32_t shift, std::uint32_t origin, Size n) {
     for (Size i = 0; i < n; ++i) {
       const std::uint32_t high = keys[i] >> shift;
       out[i] = (high > origin ? high : origin) - origin;
@@ -56,8 +54,9 @@ LANCET_BODY std::uint32_t limit_of(double least, double step, std::uint32_t rank
 
 /// limits[b] = limit_of of the smallest rank of bin b; of the last one, that of all elements.
 struct BinLimits {
-  LANCET_BODY void run(std::uint32_t* __restrict limits, const std::uint32_t* __restrict begin,
-                       double least, double step, Size n) {
+  LANCET_BODY static void run(std::uint32_t* __restrict limits,
+                              const std::uint32_t* __restrict begin, double least, double step,
+                              Size n) {
     for (Size b = 0; b < n; ++b) limits[b] = limit_of(least, step, begin[b]);
   }
 };

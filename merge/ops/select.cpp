@@ -100,10 +100,12 @@ std::vector<float> magnitudes_at(const MergeTask& task,
                                  const std::function<In(const Block&)>& values,
                                  const std::vector<std::uint64_t>& ranks) {
   std::vector<RankQuery> queries;
+  queries.reserve(ranks.size());
   for (const std::uint64_t rank : ranks) queries.push_back({.rank = task.elements() - 1 - rank});
   find_ranks(
       task, [&](const Block& block, std::size_t) { return values(block); }, queries);
   std::vector<float> out;
+  out.reserve(queries.size());
   for (const RankQuery& query : queries) out.push_back(std::bit_cast<float>(query.key));
   return out;
 }

@@ -7,8 +7,6 @@
 #include "core/dispatch.h"
 
 // Bodies are always_inline so that each instruction set compiles its own copy.
-#define LANCET_BODY [[gnu::always_inline]] static inline
-
 namespace lancet::ops {
 namespace {
 
@@ -16,37 +14,38 @@ using Size = std::size_t;
 constexpr Size kLanes = 16;
 
 struct Fill {
-  LANCET_BODY void run(double* out, double value, Size n) {
+  LANCET_BODY static void run(double* out, double value, Size n) {
     for (Size i = 0; i < n; ++i) out[i] = value;
   }
 };
 struct Add {
-  LANCET_BODY void run(double* __restrict out, const double* __restrict x, Size n) {
+  LANCET_BODY static void run(double* __restrict out, const double* __restrict x, Size n) {
     for (Size i = 0; i < n; ++i) out[i] += x[i];
   }
 };
 struct Subtract {
-  LANCET_BODY void run(double* __restrict out, const double* __restrict x, Size n) {
+  LANCET_BODY static void run(double* __restrict out, const double* __restrict x, Size n) {
     for (Size i = 0; i < n; ++i) out[i] -= x[i];
   }
 };
 struct Scale {
-  LANCET_BODY void run(double* out, double factor, Size n) {
+  LANCET_BODY static void run(double* out, double factor, Size n) {
     for (Size i = 0; i < n; ++i) out[i] *= factor;
   }
 };
 struct AddScaled {
-  LANCET_BODY void run(double* __restrict out, const double* __restrict x, double weight, Size n) {
+  LANCET_BODY static void run(double* __restrict out, const double* __restrict x, double weight,
+                              Size n) {
     for (Size i = 0; i < n; ++i) out[i] += weight * x[i];
   }
 };
 struct Multiply {
-  LANCET_BODY void run(double* __restrict out, const double* __restrict x, Size n) {
+  LANCET_BODY static void run(double* __restrict out, const double* __restrict x, Size n) {
     for (Size i = 0; i < n; ++i) out[i] *= x[i];
   }
 };
 struct DivideNonzero {
-  LANCET_BODY void run(double* __restrict out, const double* __restrict x, Size n) {
+  LANCET_BODY static void run(double* __restrict out, const double* __restrict x, Size n) {
     for (Size i = 0; i < n; ++i) out[i] /= x[i] == 0 ? 1.0 : x[i];
   }
 };
@@ -58,7 +57,7 @@ LANCET_BODY double add_lanes(const double* lanes) {
 }
 
 struct Dot {
-  LANCET_BODY double run(const double* a, const double* b, Size n) {
+  LANCET_BODY static double run(const double* a, const double* b, Size n) {
     double lanes[kLanes] = {};
     Size i = 0;
     for (; i + kLanes <= n; i += kLanes) {
@@ -69,7 +68,7 @@ struct Dot {
   }
 };
 struct Sum {
-  LANCET_BODY double run(const double* x, Size n) {
+  LANCET_BODY static double run(const double* x, Size n) {
     double lanes[kLanes] = {};
     Size i = 0;
     for (; i + kLanes <= n; i += kLanes) {
@@ -80,7 +79,7 @@ struct Sum {
   }
 };
 struct AbsSum {
-  LANCET_BODY double run(const double* x, Size n) {
+  LANCET_BODY static double run(const double* x, Size n) {
     double lanes[kLanes] = {};
     Size i = 0;
     for (; i + kLanes <= n; i += kLanes) {

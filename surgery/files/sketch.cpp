@@ -33,6 +33,7 @@ std::vector<double> sketch_plain(const PlainTensor& tensor) {
   }
   const double size = square > 0 ? std::sqrt(square) : 1;
   std::vector<double> out;
+  out.reserve(kProjections);
   for (const double sum : sums) out.push_back(sum / size);
   return out;
 }

@@ -85,10 +85,12 @@ Json role_json(const RoleAverage& role) {
 
 Json averages_json(const std::vector<Answered>& facts) {
   std::vector<LocatePrompt> prompts;
+  prompts.reserve(facts.size());
   for (const Answered& fact : facts) prompts.push_back(fact.prompt);
   Json out = Json::array();
   for (std::size_t m = 0; m < facts.front().maps.size(); ++m) {
     std::vector<at::Tensor> effects;
+    effects.reserve(facts.size());
     for (const Answered& fact : facts) effects.push_back(fact.maps[m].effect);
     Json roles = Json::array();
     for (const RoleAverage& role : average_roles(prompts, effects))

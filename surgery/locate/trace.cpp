@@ -165,7 +165,7 @@ class TokenTrace {
       return hidden.narrow(0, (trunk - cells_.begin()) * runs_.samples, runs_.samples);
     }
     const at::Tensor& all = runs_.hidden[static_cast<std::size_t>(layer)];
-    const at::Tensor tail = all.narrow(0, 1, runs_.samples).narrow(1, token_, all.size(1) - token_);
+    at::Tensor tail = all.narrow(0, 1, runs_.samples).narrow(1, token_, all.size(1) - token_);
     if (!is_state(cell.kind)) return tail;
     at::Tensor out = tail.clone();
     out.select(1, 0).copy_(all[0][token_]);

@@ -40,6 +40,7 @@ Located one_fact(const SurgeryModel& model, const LocateRequest& request, const 
                  std::uint64_t seed) {
   const auto prompts = same_fact(model, fact);
   std::vector<at::Tensor> attributions;
+  attributions.reserve(prompts.size());
   for (const LocatePrompt& prompt : prompts)
     attributions.push_back(attribute_units(model.decoder, prompt, request.integration_steps));
   const auto units = refine_units(attributions, {request.threshold, request.share, request.most});

@@ -110,7 +110,7 @@ std::string file_of_empty_tensors(int count) {
 }
 
 TEST_CASE("safetensors attacks: more than 2^20 tensors are refused in time and memory",
-          "[attacks][safetensors]") {
+          "[attacks][safetensors][slow]") {
   const std::string small = file_of_empty_tensors(1 << 17);
   const double expected =
       8 * processor_seconds([&] { CHECK(parse(small).tensors.size() == 1 << 17); });

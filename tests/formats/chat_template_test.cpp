@@ -246,7 +246,7 @@ TEST_CASE("chat template: nesting that real templates use is not refused") {
                "m(90) }}") == "x");
 }
 
-TEST_CASE("chat template: loops and recursion end after a bounded number of steps") {
+TEST_CASE("chat template: loops and recursion end after a bounded number of steps", "[slow]") {
   const std::string endless = "{% for a in range(100000) %}{% for b in range(100000) %}";
   check_refused(endless + "{% endfor %}{% endfor %}", "steps");
   check_refused(endless + "{{ a }}{% endfor %}{% endfor %}", "steps");
@@ -275,7 +275,8 @@ TEST_CASE("chat template: loops and recursion end after a bounded number of step
   check_refused("{{ ('a' * 4000000).rfind('a' * 2000000 ~ 'b') }}", "steps");
 }
 
-TEST_CASE("chat template: texts and lists that explode are refused before they are built") {
+TEST_CASE("chat template: texts and lists that explode are refused before they are built",
+          "[slow]") {
   check_refused("{{ 'a' * 10**9 }}", "grows beyond");
   check_refused("{{ ('a' * 10**7) * 10**12 }}", "grows beyond");
   check_refused("{{ [1] * 10**9 }}", "grows beyond");
@@ -299,8 +300,8 @@ TEST_CASE("chat template: texts and lists that explode are refused before they a
       "more than");
 }
 
-TEST_CASE(
-    "chat template: values that share their parts cannot make printing or comparing explode") {
+TEST_CASE("chat template: values that share their parts cannot make printing or comparing explode",
+          "[slow]") {
   std::string bomb = "{% set a = 'aaaaaaaaaa' %}{% set z = 'aaaaaaaaaa' %}";
   for (int i = 0; i < 30; ++i) bomb += "{% set a = [a, a, a] %}{% set z = [z, z, z] %}";
   check_refused(bomb + "{{ a }}", "");

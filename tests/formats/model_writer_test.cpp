@@ -286,7 +286,7 @@ TEST_CASE("model writer: rope_freqs of a llama3 model come back as its scaling",
 TEST_CASE(
     "model writer: the embedded model becomes what save_file writes of gguf-py's values, with any "
     "threads",
-    "[model_writer]") {
+    "[model_writer][slow]") {
   const char* named = std::getenv("LANCET_TEST_GGUF");
   const fs::path model = named != nullptr ? named : LANCET_TEST_GGUF;
   if (!fs::exists(model)) LANCET_SKIP("the embedded model is missing");

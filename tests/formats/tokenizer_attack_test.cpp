@@ -223,7 +223,7 @@ TEST_CASE("tokenizer: text that is not UTF-8 is an error with its offset", "[tok
   }
 }
 
-TEST_CASE("tokenizer: a word of three million bytes is merged in seconds", "[tokenizer]") {
+TEST_CASE("tokenizer: a word of three million bytes is merged in seconds", "[tokenizer][slow]") {
   if (const std::string missing = missing_for_goldens(); !missing.empty()) LANCET_SKIP(missing);
   const Tokenizer tokenizer = real_tokenizer("llama3");
   std::string word;

@@ -103,7 +103,7 @@ bool contains(const std::string& text, std::string_view part) {
 
 // LANCET_LONG_WORD: bytes of the shortest word; the longest has eight times as many.
 TEST_CASE("tokenizer: twice the word takes less than two and a half times the steps",
-          "[tokenizer]") {
+          "[tokenizer][slow]") {
   const char* asked = std::getenv("LANCET_LONG_WORD");
   const std::size_t shortest = asked != nullptr ? std::strtoull(asked, nullptr, 10) : 1U << 16U;
   for (const std::string_view kind : {"byte-level BPE", "BPE", "Unigram", "WordPiece"}) {

@@ -140,7 +140,7 @@ std::vector<std::string> split(const Json& pattern, Behavior behavior, bool inve
 
 // LANCET_SCANNER_STRINGS: of each pattern, instead of the default.
 TEST_CASE("scanners: each splits a million random strings as its regular expression does",
-          "[tokenizer]") {
+          "[tokenizer][slow]") {
   struct Case {
     std::string_view pattern;
     ScanFunction scanner;
@@ -203,7 +203,7 @@ TEST_CASE("regex: classes mean what they mean in Oniguruma", "[tokenizer]") {
 }
 
 TEST_CASE("regex: every code point has the general category of our table, whatever PCRE2 has",
-          "[tokenizer]") {
+          "[tokenizer][slow]") {
   std::string every;
   for (char32_t c = 0; c < 0x110000; ++c) {
     if (c < 0xD800 || c >= 0xE000) append_utf8(every, c);

@@ -154,7 +154,7 @@ TEST_CASE("conformance: sums beyond float16's range, subnormals and one element 
   }
 }
 
-TEST_CASE("conformance: every method's plan says the bytes that are read and written") {
+TEST_CASE("conformance: every method's plan says the bytes that are read and written", "[slow]") {
   Scratch scratch;
   const NamedTensors tensors{{"x.bias", {{7}, random_values(7, 1)}},
                              {"y.weight", {{64, 300}, random_values(64 * 300, 2, 0.02)}}};

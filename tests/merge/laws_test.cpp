@@ -139,7 +139,7 @@ TEST_CASE("law: a model of weight 0 is as if it were not listed, where promised"
   });
 }
 
-TEST_CASE("law: threads, instruction sets and memory do not move a bit") {
+TEST_CASE("law: threads, instruction sets and memory do not move a bit", "[slow]") {
   for_each_method([&](const Method& method) {
     const std::vector<std::int64_t> large = large_shape(method);
     const auto n = static_cast<std::size_t>(large[0] * large[1]);
@@ -163,7 +163,8 @@ TEST_CASE("law: threads, instruction sets and memory do not move a bit") {
   });
 }
 
-TEST_CASE("law: values on a coarse grid, with ties everywhere, do not depend on memory either") {
+TEST_CASE("law: values on a coarse grid, with ties everywhere, do not depend on memory either",
+          "[slow]") {
   for_each_method([&](const Method& method) {
     const std::vector<std::int64_t> large = large_shape(method);
     const auto n = static_cast<std::size_t>(large[0] * large[1]);
@@ -295,7 +296,7 @@ std::vector<std::string> models_of(const Method& method) {
 
 }  // namespace
 
-TEST_CASE("law: NaN and infinities of any input, in any dtype, are exit 5 and named") {
+TEST_CASE("law: NaN and infinities of any input, in any dtype, are exit 5 and named", "[slow]") {
   Scratch scratch;
   const Values good = random_values(40 * 30, 1, 0.02);
   for_each_method([&](const Method& method) {
@@ -328,7 +329,8 @@ TEST_CASE("law: NaN and infinities of any input, in any dtype, are exit 5 and na
   });
 }
 
-TEST_CASE("law: the file of a merge is the same for any number of threads and memory bound") {
+TEST_CASE("law: the file of a merge is the same for any number of threads and memory bound",
+          "[slow]") {
   Scratch scratch;
   for (const std::string name : {"a", "b", "base"}) {
     const auto seed =

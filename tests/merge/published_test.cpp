@@ -149,7 +149,7 @@ Values plain_pcb(const std::vector<Values>& deltas, double keep) {
 
 }  // namespace
 
-TEST_CASE("pcb: the streamed balance equals the paper's formulas on the whole tensor") {
+TEST_CASE("pcb: the streamed balance equals the paper's formulas on the whole tensor", "[slow]") {
   check(merged("pcb", {kDelta1, kDelta2}, {{"keep", {.5}}}), plain_pcb({kDelta1, kDelta2}, .5));
   TensorMerge merge = random_merge("pcb", {61, 173});
   merge.given = {{"keep", {.3}}};

@@ -194,7 +194,8 @@ TEST_CASE("pursuit: threads, batches, memory and instruction sets do not move a 
   check_equal(whole, plain);
 }
 
-TEST_CASE("pursuit: with cosines and without them the choice is the same, also to the last atom") {
+TEST_CASE("pursuit: with cosines and without them the choice is the same, also to the last atom",
+          "[slow]") {
   for (const bool unit : {false, true}) {
     const Problem p(700, 48, 333, 21);
     const PursuitOptions with{.atoms = 48, .unit_atoms = unit};  // leaves nothing but rounding

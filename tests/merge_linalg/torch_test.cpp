@@ -122,7 +122,7 @@ TEST_CASE("spectral methods: LibTorch and the plain algebra give the same merge"
   }
 }
 
-TEST_CASE("spectral methods: the number of threads does not move a bit") {
+TEST_CASE("spectral methods: the number of threads does not move a bit", "[slow]") {
   for (const Method* method : spectral_methods()) {
     INFO(method->name);
     // Wide enough for the blocked and threaded paths of a LAPACK, and for random ranges.

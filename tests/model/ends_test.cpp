@@ -52,7 +52,7 @@ at::Tensor changed(const Decoder& base, const LowRank& part) {
 
 }  // namespace
 
-TEST_CASE("ends: every family reads and says as with its changed matrices, tied or not") {
+TEST_CASE("ends: every family reads and says as with its changed matrices, tied or not", "[slow]") {
   for (const std::string& name : family_names()) {
     for (const bool dora : {false, true}) {
       INFO(name << ", dora " << dora);

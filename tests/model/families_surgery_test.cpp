@@ -32,7 +32,7 @@ std::int64_t dense_layer(const DecoderSpec& spec) {
 
 }  // namespace
 
-TEST_CASE("families: running blocks 0 to k and then the rest is running all") {
+TEST_CASE("families: running blocks 0 to k and then the rest is running all", "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder model = load_tiny(name);
@@ -44,7 +44,8 @@ TEST_CASE("families: running blocks 0 to k and then the rest is running all") {
   }
 }
 
-TEST_CASE("families: the MLP's output is the down projection of its key, in the declared layout") {
+TEST_CASE("families: the MLP's output is the down projection of its key, in the declared layout",
+          "[slow]") {
   std::int64_t checked = 0;
   for (const std::string& name : family_names()) {
     const Decoder model = load_tiny(name);
@@ -140,7 +141,8 @@ TEST_CASE("families: hooks that return the value change nothing and see each lay
 }
 
 TEST_CASE(
-    "families: the gradient of a delta behind the first MLP, or mixer, equals finite differences") {
+    "families: the gradient of a delta behind the first MLP, or mixer, equals finite differences",
+    "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder model = load_tiny(name).with_masked_ids({});  // whose logits have no slope
@@ -173,7 +175,8 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("families: segments of one row stand behind the rows of a cache, gradients too") {
+TEST_CASE("families: segments of one row stand behind the rows of a cache, gradients too",
+          "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder model = load_tiny(name);
@@ -217,7 +220,8 @@ TEST_CASE("families: segments of one row stand behind the rows of a cache, gradi
   }
 }
 
-TEST_CASE("families: the positions that are wanted are those of the whole, gradients too") {
+TEST_CASE("families: the positions that are wanted are those of the whole, gradients too",
+          "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder model = load_tiny(name);

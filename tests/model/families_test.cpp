@@ -33,7 +33,7 @@ TEST_CASE("families: every architecture has a stored model, and every stored mod
   CHECK(stored == known);
 }
 
-TEST_CASE("families: logits equal transformers'") {
+TEST_CASE("families: logits equal transformers'", "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder model = load_tiny(name);
@@ -44,7 +44,7 @@ TEST_CASE("families: logits equal transformers'") {
   }
 }
 
-TEST_CASE("families: greedy texts equal transformers', with a cache and without") {
+TEST_CASE("families: greedy texts equal transformers', with a cache and without", "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder model = load_tiny(name);
@@ -67,7 +67,8 @@ TEST_CASE("families: greedy texts equal transformers', with a cache and without"
 
 // Both below stay within the 32 tokens that phi3-longrope was "trained" on: beyond them its keys in
 // the cache were turned by other frequencies, here as in transformers.
-TEST_CASE("families: a text in pieces through a cache has the hidden states of the whole text") {
+TEST_CASE("families: a text in pieces through a cache has the hidden states of the whole text",
+          "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder model = load_tiny(name);
@@ -88,8 +89,8 @@ TEST_CASE("families: a text in pieces through a cache has the hidden states of t
   }
 }
 
-TEST_CASE(
-    "families: rows of different length in one batch have the hidden states they have alone") {
+TEST_CASE("families: rows of different length in one batch have the hidden states they have alone",
+          "[slow]") {
   const std::vector<std::int64_t> lengths{9, 21};
   for (const std::string& name : family_names()) {
     INFO(name);

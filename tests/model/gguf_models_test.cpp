@@ -74,7 +74,7 @@ TEST_CASE("gguf models: every family with names has a model here") {
   }
 }
 
-TEST_CASE("gguf models: logits after the way to GGUF and back are those before it") {
+TEST_CASE("gguf models: logits after the way to GGUF and back are those before it", "[slow]") {
   const at::NoGradGuard no_grad;
   for (const std::string& name : representable()) {
     INFO(name);

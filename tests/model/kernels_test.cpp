@@ -211,7 +211,7 @@ TEST_CASE("exact_fma has the bits of std::fma for every kind of value", "[kernel
 }
 
 TEST_CASE("matrix products have the bits of the documented order on every instruction set",
-          "[kernels]") {
+          "[kernels][slow]") {
   for (const Shape& shape : shapes()) {
     const Problem problem(shape);
     for (const Isa isa : available()) {
@@ -231,7 +231,7 @@ TEST_CASE("matrix products have the bits of the documented order on every instru
 }
 
 TEST_CASE("matrix products are within length * 2^-24 * sum |a w| of double precision",
-          "[kernels]") {
+          "[kernels][slow]") {
   for (const Shape& shape : shapes()) {
     const Problem problem(shape, 11);
     const std::vector<float> c = problem.run(best_isa());
@@ -282,7 +282,8 @@ TEST_CASE("matrix products have the same bits for any order of tiles and on two 
   }
 }
 
-TEST_CASE("a row has the same bits alone, among a few rows and in a large batch", "[kernels]") {
+TEST_CASE("a row has the same bits alone, among a few rows and in a large batch",
+          "[kernels][slow]") {
   for (const bool grad : {false, true}) {
     for (const WeightType type : {WeightType::kF32, WeightType::kBF16}) {
       const Problem problem({200, 700, 1000, 1, type, false, grad});

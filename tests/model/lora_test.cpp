@@ -70,7 +70,7 @@ LoraSettings settings_of(std::vector<std::string> targets) {
 
 }  // namespace
 
-TEST_CASE("lora: values and gradients are the formula's, merged, added and dropped") {
+TEST_CASE("lora: values and gradients are the formula's, merged, added and dropped", "[slow]") {
   // Rows on both sides of where a merged weight pays; both layouts; two layers of one input.
   for (const std::int64_t rows : {5, 200}) {
     for (const bool in_out : {false, true}) {
@@ -145,8 +145,8 @@ TEST_CASE("lora: masks depend on seed, module and draw alone, and keep their sha
   CHECK_FALSE(same_bits(mask, dropout_mask(moved, 400)));
 }
 
-TEST_CASE(
-    "lora: every family runs adapted as with its merged weights, and switched off as it was") {
+TEST_CASE("lora: every family runs adapted as with its merged weights, and switched off as it was",
+          "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder base = load_tiny(name);
@@ -172,7 +172,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("lora: segments of one row are the texts by themselves, in every family") {
+TEST_CASE("lora: segments of one row are the texts by themselves, in every family", "[slow]") {
   for (const std::string& name : family_names()) {
     INFO(name);
     const Decoder base = load_tiny(name);

@@ -41,7 +41,7 @@ void put_infinity(StoredTensor& tensor) {
 
 }  // namespace
 
-TEST_CASE("offload: logits have the bits of the loaded model, in float32 and bfloat16") {
+TEST_CASE("offload: logits have the bits of the loaded model, in float32 and bfloat16", "[slow]") {
   const at::NoGradGuard no_grad;
   for (const std::string& name : all_names()) {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
@@ -120,7 +120,7 @@ TEST_CASE("offload: gradients and low-rank parts are those of the loaded model, 
     CHECK(same_bits(gradients[i], gradients[gradients.size() / 2 + i]));
 }
 
-TEST_CASE("offload: a replaced matrix is in memory and the rest stays where it was") {
+TEST_CASE("offload: a replaced matrix is in memory and the rest stays where it was", "[slow]") {
   const at::NoGradGuard no_grad;
   for (const std::string name : {"plain", "gpt2", "llama4_text", "gpt_oss"}) {
     INFO(name);

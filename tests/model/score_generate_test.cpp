@@ -88,7 +88,8 @@ TEST_CASE("score: a pair without context is refused by number") {
 }
 
 TEST_CASE(
-    "score: the mean over a text equals that of a full pass, and per-token values add up to it") {
+    "score: the mean over a text equals that of a full pass, and per-token values add up to it",
+    "[slow]") {
   const Embedded* it = embedded();
   if (it == nullptr) LANCET_SKIP("no embedded model");
   const auto ids = it->tokenizer.encode(kText).ids;
@@ -109,7 +110,7 @@ TEST_CASE(
   CHECK(again / static_cast<double>(result.tokens) == Approx(result.nll));
 }
 
-TEST_CASE("score: windows score every token once; more overlap never costs tokens") {
+TEST_CASE("score: windows score every token once; more overlap never costs tokens", "[slow]") {
   const Embedded* it = embedded();
   if (it == nullptr) LANCET_SKIP("no embedded model");
   const auto ids = it->tokenizer.encode(kText).ids;
@@ -139,7 +140,8 @@ TEST_CASE("score: windows score every token once; more overlap never costs token
 }
 
 TEST_CASE(
-    "generate: a prompt gives the same text alone and among others, and streams what it returns") {
+    "generate: a prompt gives the same text alone and among others, and streams what it returns",
+    "[slow]") {
   const Embedded* it = embedded();
   if (it == nullptr) LANCET_SKIP("no embedded model");
   const std::vector<Prompt> prompts{
@@ -169,7 +171,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "generate: a stop string ends the text before it, even across tokens, and is never streamed") {
+    "generate: a stop string ends the text before it, even across tokens, and is never streamed",
+    "[slow]") {
   const Embedded* it = embedded();
   if (it == nullptr) LANCET_SKIP("no embedded model");
   SamplingOptions options;

@@ -156,7 +156,7 @@ TEST_CASE("state space: a pass that ends early leaves the cache as it was") {
   CHECK(relative(after, whole) < tolerance::kSameModel);
 }
 
-TEST_CASE("state space: a cache goes back to no tokens or says that it cannot") {
+TEST_CASE("state space: a cache goes back to no tokens or says that it cannot", "[slow]") {
   const Decoder model = load_tiny("jamba");
   const at::Tensor ids = golden("jamba", "ids").slice(1, 0, 12).contiguous();
   const std::int64_t layers = model.spec().layers;
@@ -173,7 +173,8 @@ TEST_CASE("state space: a cache goes back to no tokens or says that it cannot") 
   CHECK(relative(again.narrow(0, 1, 1), first.narrow(0, 1, 1)) < tolerance::kSameModel);
 }
 
-TEST_CASE("state space: weights kept in bfloat16 give what the same ones in float32 give") {
+TEST_CASE("state space: weights kept in bfloat16 give what the same ones in float32 give",
+          "[slow]") {
   for (const std::string name : {"mamba", "mamba2", "jamba"}) {
     const at::Tensor ids = golden(name, "ids");
     const at::Tensor narrow = load_tiny(name, at::kBFloat16).forward(ids);

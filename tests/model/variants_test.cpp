@@ -61,7 +61,7 @@ at::Tensor plain(const Linear& layer, const at::Tensor& x) {
 
 }  // namespace
 
-TEST_CASE("dora: values and gradients are the formula's, merged, added and dropped") {
+TEST_CASE("dora: values and gradients are the formula's, merged, added and dropped", "[slow]") {
   for (const std::int64_t rows : {5, 200}) {
     for (const double dropout : {0.0, 0.3}) {
       for (const bool bias : {false, true}) {

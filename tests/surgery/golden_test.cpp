@@ -98,7 +98,7 @@ TEST_CASE("golden: u and the right vector follow from the published inputs") {
   }
 }
 
-TEST_CASE("golden: rows, keys, losses and v* are those of the public code") {
+TEST_CASE("golden: rows, keys, losses and v* are those of the public code", "[slow]") {
   if (!fs::exists(gguf_path()))
     LANCET_SKIP("the embedded model is not there: " + gguf_path().string());
   const ModelSource source = ModelSource::open(gguf_path());

@@ -140,14 +140,14 @@ at::Tensor change(const Factors& factors) {
 
 }  // namespace
 
-TEST_CASE("memit: values, keys and factors are those of a plain float64 implementation") {
+TEST_CASE("memit: values, keys and factors are those of a plain float64 implementation", "[slow]") {
   const Tiny tiny(GENERATE(1U, 2U));
   const std::vector<std::int64_t> layers{0, 1};
   check_plan(tiny.plan("memit", layers, {{"lambda", "0.7"}}),
              tiny.plainly(layers, memit_answer(0.7)), layers);
 }
 
-TEST_CASE("memit: lambda auto is 0.7 of the mean k C^-1 k") {
+TEST_CASE("memit: lambda auto is 0.7 of the mean k C^-1 k", "[slow]") {
   const Tiny tiny(3);
   const EditPlan plan = tiny.plan("memit", {1}, {});
   at::Tensor sum = at::zeros({}, at::kDouble);
@@ -159,7 +159,7 @@ TEST_CASE("memit: lambda auto is 0.7 of the mean k C^-1 k") {
   check_plan(plan, tiny.plainly({1}, memit_answer(lambda)), {1});
 }
 
-TEST_CASE("emmet: the update is the equality-constrained one of the paper") {
+TEST_CASE("emmet: the update is the equality-constrained one of the paper", "[slow]") {
   const Tiny tiny(4);
   const std::vector<std::int64_t> layers{1};
   const double ridge = 0.01;
@@ -181,7 +181,8 @@ TEST_CASE("emmet: the update is the equality-constrained one of the paper") {
   }
 }
 
-TEST_CASE("alphaedit: the update is the published system's, and keys outside the null space stay") {
+TEST_CASE("alphaedit: the update is the published system's, and keys outside the null space stay",
+          "[slow]") {
   const Tiny tiny(5);
   const std::vector<std::int64_t> layers{0, 1};
   const double threshold = 0.9, l2 = 0.3;
@@ -205,7 +206,7 @@ TEST_CASE("alphaedit: the update is the published system's, and keys outside the
                     Catch::Contains("found none"));
 }
 
-TEST_CASE("mass edits: the past as a panel and as a matrix is the dense system's") {
+TEST_CASE("mass edits: the past as a panel and as a matrix is the dense system's", "[slow]") {
   // At layer 0 keys do not depend on what is written there, so all keys of the traces are the past.
   const auto [method, count] = GENERATE(
       table<std::string, int>({{"memit", 8}, {"memit", 52}, {"alphaedit", 8}, {"alphaedit", 52}}));
@@ -454,7 +455,8 @@ TEST_CASE("sink: the highest layer behind which the first token is as long as ot
   CHECK(layer_below_sink(tiny.model, first, 2, 0) == 2);
 }
 
-TEST_CASE("sink: such facts are written lower and first, the others on the model that has them") {
+TEST_CASE("sink: such facts are written lower and first, the others on the model that has them",
+          "[slow]") {
   std::uint64_t seed = 14;
   double limit = 0;
   for (; limit == 0 && seed < 40; ++seed) {

@@ -93,7 +93,7 @@ double distance(const Scratch& scratch, const std::string& a, const std::string&
 
 }  // namespace
 
-TEST_CASE("undo: one edit of a batch out is the model edited with the others only") {
+TEST_CASE("undo: one edit of a batch out is the model edited with the others only", "[slow]") {
   const auto [method, batch, experts] =
       GENERATE(table<std::string, std::int64_t, bool>({{"memit", 0, false},
                                                        {"memit", 2, false},

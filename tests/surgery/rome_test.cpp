@@ -101,7 +101,8 @@ TEST_CASE("rome: the reference's forward pass is the engine's") {
   CHECK(relative_distance(to_vector(logits[0][4]), expected) < tolerance::kForward);
 }
 
-TEST_CASE("rome: key, losses, value and update are those of a plain float64 implementation") {
+TEST_CASE("rome: key, losses, value and update are those of a plain float64 implementation",
+          "[slow]") {
   const auto [seed, layer, prompt, subject, target, first] =
       GENERATE(table<std::uint64_t, std::int64_t, std::string, std::string, std::string, int>(
           {{1, 0, "the {} c", "ab", "the", 0},
@@ -145,7 +146,7 @@ TEST_CASE("rome: key, losses, value and update are those of a plain float64 impl
         tolerance::kReference);
 }
 
-TEST_CASE("rome: in a layer of experts those that the subject is routed to are changed") {
+TEST_CASE("rome: in a layer of experts those that the subject is routed to are changed", "[slow]") {
   const auto [seed, prompt, subject, target] =
       GENERATE(table<std::uint64_t, std::string, std::string, std::string>(
           {{1, "the {} c", "ab", "the"}, {3, "{} a c", "b", "the a b"}}));

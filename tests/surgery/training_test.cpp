@@ -93,7 +93,7 @@ double distance(const at::Tensor& found, const at::Tensor& expected) {
 
 }  // namespace
 
-TEST_CASE("ft: the change of the matrix is that of a plain float64 training loop") {
+TEST_CASE("ft: the change of the matrix is that of a plain float64 training loop", "[slow]") {
   const auto [last, norm] =
       GENERATE(table<bool, double>({{false, 0.0}, {true, 0.0}, {false, 0.004}}));
   CAPTURE(last, norm);
@@ -161,7 +161,7 @@ TEST_CASE("ft: the end-of-text token is trained with end=1, and not with objecti
                     Catch::Contains("objective=target"));
 }
 
-TEST_CASE("lora: the factors are those of a plain float64 training loop") {
+TEST_CASE("lora: the factors are those of a plain float64 training loop", "[slow]") {
   const Tiny tiny(4);
   constexpr int kSteps = 8;
   const std::vector<std::int64_t> layers{0, 2};
@@ -264,7 +264,7 @@ TEST_CASE("ultraedit: the change is the paper's dense one, turn by turn") {
   }
 }
 
-TEST_CASE("trained editors: the same bits for one and three threads") {
+TEST_CASE("trained editors: the same bits for one and three threads", "[slow]") {
   const auto method = GENERATE(as<std::string>(), "ft", "lora", "ultraedit");
   CAPTURE(method);
   Tiny tiny(6);

@@ -73,7 +73,7 @@ std::vector<double> losses_of(const TrainRequest& request) {
 
 }  // namespace
 
-TEST_CASE("local teacher: the first loss is the plain formula's, row by row") {
+TEST_CASE("local teacher: the first loss is the plain formula's, row by row", "[slow]") {
   const Models models;
   for (const std::string loss : {"logits", "uld"}) {
     INFO(loss);
@@ -139,7 +139,7 @@ TEST_CASE("local teacher: on-policy loss is what teacher and student say of samp
   CHECK_FALSE(rollouts.sample(models.student, asked, 1).targets.next == said.targets.next);
 }
 
-TEST_CASE("local teacher: a run that was stopped goes on to the same bits") {
+TEST_CASE("local teacher: a run that was stopped goes on to the same bits", "[slow]") {
   for (const std::string loss : {"logits", "uld", "on_policy"}) {
     INFO(loss);
     const Scratch scratch;

@@ -80,7 +80,7 @@ std::string weights_of(const fs::path& adapter) {
 
 }  // namespace
 
-TEST_CASE("train: losses of thirty steps are those of a PEFT loop") {
+TEST_CASE("train: losses of thirty steps are those of a PEFT loop", "[slow]") {
   const Json golden = read_json(kData / "losses.json");
   for (const char* name : {"lora", "rslora", "patterns", "dora", "pissa", "olora", "ends",
                            "ends_dora", "ends_dpo", "kd", "dpo"}) {
@@ -94,7 +94,7 @@ TEST_CASE("train: losses of thirty steps are those of a PEFT loop") {
   }
 }
 
-TEST_CASE("train: packs, single rows and pieces of layers give the same losses") {
+TEST_CASE("train: packs, single rows and pieces of layers give the same losses", "[slow]") {
   const Scratch scratch;
   TrainRequest whole = short_request(scratch / "whole");
   whole.lora.dropout = 0;
@@ -124,7 +124,7 @@ TEST_CASE("train: packs, single rows and pieces of layers give the same losses")
     CHECK(std::fabs(all[i] - each[i]) < tolerance::kPackedLoss * all[i]);
 }
 
-TEST_CASE("train: a run that was stopped goes on to the same bits") {
+TEST_CASE("train: a run that was stopped goes on to the same bits", "[slow]") {
   const Scratch scratch;
   for (const char* optimizer : {"adamw", "adamw8bit"}) {
     TrainRequest straight = short_request(scratch / (std::string("straight") + optimizer));
@@ -152,7 +152,7 @@ TEST_CASE("train: a run that was stopped goes on to the same bits") {
   }
 }
 
-TEST_CASE("train: the same bytes for one thread and two, another for another seed") {
+TEST_CASE("train: the same bytes for one thread and two, another for another seed", "[slow]") {
   const Scratch scratch;
   TrainRequest request = short_request(scratch / "one");
   const int before = parallel::threads();

@@ -205,7 +205,7 @@ at::Tensor head_rows(const Decoder& model, const at::Tensor& hidden, const HeadR
   return compute(model, normed, rows, false).values;
 }
 
-at::Tensor scalar_of(const at::Tensor& values, double total, std::vector<double> slopes) {
+at::Tensor scalar_of(const at::Tensor& values, double total, const std::vector<double>& slopes) {
   return ScalarFunction::apply(values, total, slopes);
 }
 

@@ -45,7 +45,7 @@ struct HeadRows {
 
 /// `total`, as a scalar whose gradient with respect to `values` (float64 [n]) is `slopes`.
 [[nodiscard]] at::Tensor scalar_of(const at::Tensor& values, double total,
-                                   std::vector<double> slopes);
+                                   const std::vector<double>& slopes);
 /// The sum of all, in order.
 [[nodiscard]] at::Tensor sum_of(const at::Tensor& values);
 

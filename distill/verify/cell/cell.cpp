@@ -3,18 +3,19 @@
 // inside, and what it leaves behind ends with it. Linked statically: it runs before any library.
 //   lancet_cell REPORT_FD MEMORY TASKS CPU_SECONDS FILE_SIZE (COUNT ARG...)...
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
 
 #include "distill/verify/cell/cell_report.h"
 #include "distill/verify/cell/fork_gate.h"

@@ -90,7 +90,8 @@ TEST_CASE("curate: a bad row is named by file and line and the others are not lo
 }
 
 TEST_CASE(
-    "curate: the output is the same for any number of threads, and equals the filters by hand") {
+    "curate: the output is the same for any number of threads, and equals the filters by hand",
+    "[slow]") {
   const test::Scratch scratch;
   const std::string text = many_rows();
   write_file(scratch / "in.jsonl", text);

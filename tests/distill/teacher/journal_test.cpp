@@ -56,7 +56,8 @@ TEST_CASE("journal: what was added is found by the next run, before and after it
   }
 }
 
-TEST_CASE("journal: cut at any byte, it gives every line before the cut and goes on after it") {
+TEST_CASE("journal: cut at any byte, it gives every line before the cut and goes on after it",
+          "[slow]") {
   const Scratch scratch;
   fill(scratch / "whole", 0, 4);
   const std::string text = read_file(scratch / "whole");

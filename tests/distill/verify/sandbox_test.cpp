@@ -71,8 +71,8 @@ TEST_CASE("sandbox: what a program prints, reads and returns comes back") {
   CHECK(outcome.peak_tasks >= 1);
 }
 
-TEST_CASE(
-    "sandbox: Python, C++ and sh programs run, and their syntax errors fail in step compile") {
+TEST_CASE("sandbox: Python, C++ and sh programs run, and their syntax errors fail in step compile",
+          "[slow]") {
   const Sandbox sandbox({.wall_seconds = 60, .cpu_seconds = 30});
   const auto run = [&](Language language, const char* code) {
     return sandbox.run(make_program(language, code));
@@ -155,7 +155,8 @@ TEST_CASE("sandbox: endless output is cut at its limit") {
   CHECK(shell("yes >&2").verdict == Verdict::kOutput);
 }
 
-TEST_CASE("sandbox: an endless loop ends at the processor limit, a sleep at the wall limit") {
+TEST_CASE("sandbox: an endless loop ends at the processor limit, a sleep at the wall limit",
+          "[slow]") {
   SandboxLimits limits = kTight;
   limits.cpu_seconds = 1;
   const Outcome loop = python("while True: pass\n", limits);

@@ -21,7 +21,7 @@ double largest_difference(const at::Tensor& a, const at::Tensor& b) {
 
 }  // namespace
 
-TEST_CASE("trace: every cell of every kind equals one full forward pass") {
+TEST_CASE("trace: every cell of every kind equals one full forward pass", "[slow]") {
   const auto loaded = tiny_locate::load(11);
   for (const Fact& fact : tiny_locate::facts()) {
     const LocatePrompt prompt = tiny_locate::prompt_of(loaded, fact);
