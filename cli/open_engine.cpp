@@ -73,7 +73,7 @@ fs::path find_libtorch() {
   } else {
     candidates.push_back(executable_dir() / ".." / "lib" / "libtorch");
     for (auto& path : build_tree_torch()) candidates.push_back(std::move(path));
-    candidates.emplace_back();  // placeholder: python3 is asked only when nothing nearer is found
+    candidates.emplace_back();  // stands for what python3 says, asked when nothing nearer is found
   }
   std::string tried;
   for (auto& candidate : candidates) {

@@ -16,7 +16,9 @@ sanitized() {
 case "${1:-all}" in
   quick)
     bash scripts/build.sh all
-    exec ctest --test-dir build -C quick -L quick --output-on-failure -j 2
+    ctest --test-dir build -C quick -L quick --output-on-failure -j 2
+    # A binary passes with a case that it had to leave out: those are named here.
+    grep -h "^SKIPPED: " build/Testing/Temporary/LastTest.log | sort | uniq -c || true
     ;;
   asan)
     bash scripts/setup.sh --tests

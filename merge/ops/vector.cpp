@@ -6,7 +6,6 @@
 
 #include "core/dispatch.h"
 
-// Bodies are always_inline so that each instruction set compiles its own copy.
 namespace lancet::ops {
 namespace {
 
