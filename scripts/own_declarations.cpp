@@ -1,5 +1,6 @@
-// A plug-in of clang-tidy 14 for scripts/lint.sh: rules are matched against what a file declares itself, as clangd does, and
-// not against all that its precompiled header declares (LibTorch: 4 of 5 seconds). Enabled as check `lancet-own-declarations`.
+// A plug-in of clang-tidy 14 for scripts/lint.sh: rules are matched against what a file declares
+// itself, as clangd does, and not against all that its precompiled header declares (LibTorch: 4 of
+// 5 seconds). Enabled as check `lancet-own-declarations`.
 #include <clang-tidy/ClangTidyCheck.h>
 #include <clang-tidy/ClangTidyModule.h>
 #include <clang-tidy/ClangTidyModuleRegistry.h>
@@ -18,7 +19,8 @@ class OwnDeclarations : public clang::tidy::ClangTidyCheck, MatchFinder::Parsing
  public:
   using ClangTidyCheck::ClangTidyCheck;
 
-  void registerPPCallbacks(const clang::SourceManager& /*sources*/, clang::Preprocessor* preprocessor,
+  void registerPPCallbacks(const clang::SourceManager& /*sources*/,
+                           clang::Preprocessor* preprocessor,
                            clang::Preprocessor* /*expander*/) override {
     preprocessor_ = preprocessor;
   }
@@ -48,6 +50,7 @@ class Module : public clang::tidy::ClangTidyModule {
   }
 };
 
-const clang::tidy::ClangTidyModuleRegistry::Add<Module> kModule("lancet", "rules for the file itself");
+const clang::tidy::ClangTidyModuleRegistry::Add<Module> kModule("lancet",
+                                                                "rules for the file itself");
 
 }  // namespace
