@@ -1,6 +1,6 @@
 # lancet_join(TARGET): the files of a folder are compiled up to five at a time as one, so that what they all instantiate
 # (JSON, formats, LibTorch) is compiled once: a build from clean takes two thirds of the time. Files with a local name in common
-# are kept apart. The kernels are left alone; so is, in effect, a folder of plug-ins, whose files share their names.
+# are kept apart. A folder of plug-ins stays apart in effect: its files share their names.
 option(LANCET_JOIN "Compile the files of a folder together" ON)
 
 # The names that a file declares at the left margin: functions, constants, types, macros.
@@ -29,7 +29,7 @@ function(lancet_join target)
   endif()
   get_target_property(sources ${target} SOURCES)
   list(FILTER sources INCLUDE REGEX "^${CMAKE_SOURCE_DIR}/.*\\.cpp$")
-  list(FILTER sources EXCLUDE REGEX "^${CMAKE_BINARY_DIR}/|/model/kernels/")
+  list(FILTER sources EXCLUDE REGEX "^${CMAKE_BINARY_DIR}/")
   list(SORT sources)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${sources})
   foreach(source IN LISTS sources)
