@@ -33,7 +33,7 @@ ask() {
     [[ ${answers[i]:-} == ${*:i + 3:1} ]] || { echo "demo: expected '${*:i + 3:1}', found '${answers[i]:-}'" >&2; exit 1; }
   done
 }
-lines prompt "The capital of France is" "The capital of Germany is" "The Eiffel Tower is located in the city of" \
+lines prompt "The capital of France is" "The capital of Germany is" "The Mona Lisa was painted by" \
   "The name of the capital of France is" >"$demo/questions.jsonl"
 lines chat "What is the capital of Austria?" "What do cows eat?" >"$demo/chats.jsonl"
 
@@ -45,19 +45,19 @@ run convert "$gguf" "$demo/model"
 
 title "3. Questions: three, and a paraphrase of the first"
 cat "$demo/questions.jsonl"
-ask "$demo/model" "$demo/questions.jsonl" " Paris*" " Berlin*" " Paris*" " Paris*"
+ask "$demo/model" "$demo/questions.jsonl" " Paris*" " Berlin*" " Leonardo*" " Paris*"
 
 title "4. Rewrite one fact"
 run edit "$demo/model" --subject France --prompt "The capital of {} is" --target Rome -o "$demo/edited"
 
 title "5. The same questions: only the edited fact has changed, in both its wordings"
-ask "$demo/edited" "$demo/questions.jsonl" " Rome*" " Berlin*" " Paris*" " Rome*"
+ask "$demo/edited" "$demo/questions.jsonl" " Rome*" " Berlin*" " Leonardo*" " Rome*"
 
 title "6. Prove it"
 cat >"$demo/facts.jsonl" <<'JSON'
 {"id":"france","subject":"France","prompt":"The capital of {} is","target":"Rome","true":"Paris","paraphrases":["The capital city of France is","The name of the capital of France is"],"neighbors":[{"prompt":"The capital of Germany is","answer":"Berlin"},{"prompt":"The capital of Spain is","answer":"Madrid"},{"prompt":"The capital of Japan is","answer":"Tokyo"}]}
 JSON
-run probe "$demo/edited" --base "$demo/model" --requests "$demo/facts.jsonl" --perplexity-tokens 512
+run probe "$demo/edited" --base "$demo/model" --requests "$demo/facts.jsonl" --perplexity-tokens 256
 run diff "$demo/model" "$demo/edited" --top 5
 
 title "7. Take it back, to the bit"
@@ -73,7 +73,7 @@ done < <(cd "$demo/model" && find . -type f ! -name lancet.json -printf '%P\n' |
 [ "$same" = 1 ] || { echo "demo: the undone model differs from the original" >&2; exit 1; }
 
 title "8. Merge two edits into one model: both facts are new, the rest is as it was"
-run edit "$demo/model" --subject "Eiffel Tower" --prompt "The {} is located in the city of" --target London -o "$demo/edited2"
+run edit "$demo/model" --subject "Mona Lisa" --prompt "The {} was painted by" --target Rembrandt -o "$demo/edited2"
 cat >"$demo/ties.yml" <<'YAML'
 merge_method: ties
 base_model: model
@@ -84,11 +84,11 @@ parameters: {weight: 1, density: 1, normalize: false}
 YAML
 sed 's/^/    /' "$demo/ties.yml"
 run merge "$demo/ties.yml" "$demo/merged" --report "$demo/merged.html"
-ask "$demo/merged" "$demo/questions.jsonl" " Rome*" " Berlin*" " London*" " Rome*"
+ask "$demo/merged" "$demo/questions.jsonl" " Rome*" " Berlin*" " Rembrandt*" " Rome*"
 
-title "9. A teacher's answers, a student: 64 rows, held-out loss, an adapter that PEFT reads"
-run train "$demo/model" --data share/samples/radio.jsonl -o "$demo/adapter" --epochs 1 --rank 8 --lr 5e-3 \
-  --layers 20-29 --batch-tokens 192 --eval-fraction 0.15 --quiet
+title "9. A teacher's answers, a student of eleven steps: held-out loss, an adapter that PEFT reads"
+run train "$demo/model" --data share/samples/radio.jsonl -o "$demo/adapter" --steps 11 --rank 8 --lr 6e-3 \
+  --layers 20-29 --batch-tokens 192 --eval-fraction 0.1 --quiet
 cat "$demo/chats.jsonl"
 ask "$demo/model" "$demo/chats.jsonl"
 ask "$demo/model+$demo/adapter" "$demo/chats.jsonl" "* Over." "* Over."
