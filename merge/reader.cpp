@@ -38,6 +38,9 @@ class RawReader final : public TensorReader {
     if (!ops::load_differences(tensor_.dtype, stored(begin, out.size()), base, out))
       fail_not_finite(*this, begin, out);
   }
+  Bytes bfloat16(std::uint64_t begin, std::uint64_t count) const override {
+    return tensor_.dtype == DType::kBF16 ? stored(begin, count) : Bytes();
+  }
   void prefetch(std::uint64_t begin, std::uint64_t end) const noexcept override {
     file().prefetch(tensor_.offset + begin * size_, (end - begin) * size_);
   }
@@ -103,6 +106,7 @@ void TensorReader::read_less(std::uint64_t begin, std::span<const double> base,
   read(begin, out);
   ops::subtract(out, base);
 }
+Bytes TensorReader::bfloat16(std::uint64_t /*begin*/, std::uint64_t /*count*/) const { return {}; }
 void TensorReader::prefetch(std::uint64_t /*begin*/, std::uint64_t /*end*/) const noexcept {}
 void TensorReader::release(std::uint64_t /*begin*/, std::uint64_t /*end*/) const noexcept {}
 

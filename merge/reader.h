@@ -30,6 +30,8 @@ class TensorReader {
   /// The same less `base`, in one pass where the stored type allows.
   virtual void read_less(std::uint64_t begin, std::span<const double> base,
                          std::span<double> out) const;
+  /// Elements [begin, begin + count) as bfloat16, where they lie so in a file; else empty.
+  [[nodiscard]] virtual Bytes bfloat16(std::uint64_t begin, std::uint64_t count) const;
   /// Elements [begin, end) will be read soon / will not be read again soon.
   virtual void prefetch(std::uint64_t begin, std::uint64_t end) const noexcept;
   virtual void release(std::uint64_t begin, std::uint64_t end) const noexcept;

@@ -144,15 +144,16 @@ std::uint64_t MergeTask::chunk_elements(std::uint64_t chunk) const noexcept {
 }
 
 void MergeTask::for_blocks(std::uint64_t begin, std::uint64_t end,
-                           const std::function<void(const Block&)>& body) const {
+                           const std::function<void(const Block&)>& body, bool read) const {
   check_interrupted();
   auto buffers = take();
   for (std::uint64_t at = begin / block_ * block_; at < end; at += block_) {
     ops::Out base;
     Block& block = buffers->shape(at / block_, at, std::min(block_, elements_ - at), base);
-    if (base_ != nullptr) base_->read(at, base);
-    for (std::size_t i = 0; i < models_.size(); ++i) {
-      if (base_ != nullptr && method_.view == Method::View::kDeltas) {
+    block.read = read;
+    if (read && base_ != nullptr) base_->read(at, base);
+    for (std::size_t i = 0; read && i < models_.size(); ++i) {
+      if (deltas()) {
         models_[i].reader->read_less(at, base, block.models[i]);
       } else {
         models_[i].reader->read(at, block.models[i]);
@@ -161,6 +162,18 @@ void MergeTask::for_blocks(std::uint64_t begin, std::uint64_t end,
     body(block);
   }
   give(std::move(buffers));
+}
+
+bool MergeTask::all_bfloat16() const {
+  const auto is = [](const TensorReader& reader) { return !reader.bfloat16(0, 1).empty(); };
+  return elements_ > 0 && (!deltas() || is(*base_)) &&
+         std::ranges::all_of(models_, [&](const TaskModel& model) { return is(*model.reader); });
+}
+
+void MergeTask::model_keys(const Block& block, std::size_t model,
+                           std::span<std::uint32_t> keys) const {
+  ops::bfloat16_keys(keys, models_[model].reader->bfloat16(block.begin, block.size),
+                     deltas() ? base_->bfloat16(block.begin, block.size) : Bytes());
 }
 
 void MergeTask::scan_chunks(const std::function<void(std::uint64_t chunk)>& body) const {

@@ -29,6 +29,7 @@ struct TaskModel {
 /// Values of one block of elements, decoded. The spans live as long as the call that gets the
 /// block.
 struct Block {
+  bool read = true;          ///< false: base and models hold nothing (MergeTask::scan_keys)
   std::uint64_t begin = 0;   ///< first element in the tensor
   std::uint64_t number = 0;  ///< position in the grid
   std::size_t size = 0;
@@ -90,6 +91,13 @@ class MergeTask {
   template <typename State>
   std::vector<State> scan(const std::function<State()>& make,
                           const std::function<void(const Block&, State&)>& body) const;
+  /// The same for a body that asks for keys of the models alone, block.read says whether by
+  /// model_keys(): their values are not computed where all inputs are bfloat16 in a file.
+  template <typename State>
+  std::vector<State> scan_keys(const std::function<State()>& make,
+                               const std::function<void(const Block&, State&)>& body) const;
+  /// magnitude_keys of model i's values in a block of scan_keys() that is not read.
+  void model_keys(const Block& block, std::size_t model, std::span<std::uint32_t> keys) const;
   /// `count` sums over all elements; part(block, sums) adds a block's share. Added in the order of
   /// the grid.
   [[nodiscard]] std::vector<double> sum(
@@ -139,7 +147,14 @@ class MergeTask {
   /// Blocks from the one that holds element `begin` to the one that holds `end` - 1, on this
   /// thread.
   void for_blocks(std::uint64_t begin, std::uint64_t end,
-                  const std::function<void(const Block&)>& body) const;
+                  const std::function<void(const Block&)>& body, bool read = true) const;
+  [[nodiscard]] bool deltas() const noexcept {
+    return base_ != nullptr && method_.view == Method::View::kDeltas;
+  }
+  [[nodiscard]] bool all_bfloat16() const;
+  template <typename State>
+  std::vector<State> scan(const std::function<State()>& make,
+                          const std::function<void(const Block&, State&)>& body, bool read) const;
   void scan_chunks(const std::function<void(std::uint64_t chunk)>& body) const;
 };
 
@@ -155,6 +170,20 @@ class MergeTasks {
 template <typename State>
 std::vector<State> MergeTask::scan(const std::function<State()>& make,
                                    const std::function<void(const Block&, State&)>& body) const {
+  return scan(make, body, true);
+}
+
+template <typename State>
+std::vector<State> MergeTask::scan_keys(
+    const std::function<State()>& make,
+    const std::function<void(const Block&, State&)>& body) const {
+  return scan(make, body, !all_bfloat16());
+}
+
+template <typename State>
+std::vector<State> MergeTask::scan(const std::function<State()>& make,
+                                   const std::function<void(const Block&, State&)>& body,
+                                   bool read) const {
   std::mutex mutex;
   std::vector<State> idle;
   scan_chunks([&](std::uint64_t chunk) {
@@ -163,8 +192,9 @@ std::vector<State> MergeTask::scan(const std::function<State()>& make,
     State state = std::move(idle.back());
     idle.pop_back();
     lock.unlock();
-    for_blocks(chunk * chunk_, chunk * chunk_ + chunk_elements(chunk),
-               [&](const Block& block) { body(block, state); });
+    for_blocks(
+        chunk * chunk_, chunk * chunk_ + chunk_elements(chunk),
+        [&](const Block& block) { body(block, state); }, read);
     lock.lock();
     idle.push_back(std::move(state));
   });

@@ -113,8 +113,8 @@ std::uint64_t share_of(std::uint64_t elements, double share) {
 }
 
 Sparsify keep_bands(const MergeTask& task, const std::vector<ops::RankBand>& bands) {
-  return [filters = ops::BandFilter::find(task, ops::models_series(), bands)](
-             const Block& block, std::size_t model, ops::Out delta) {
+  return [filters = ops::BandFilter::find(task, {}, bands)](const Block& block, std::size_t model,
+                                                            ops::Out delta) {
     filters[model].keep(block, delta);
   };
 }

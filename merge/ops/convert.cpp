@@ -62,6 +62,30 @@ struct LoadBf16 {
     }
   }
 };
+/// keys = bits of |in|, or of |in - base|.
+template <bool kLess>
+struct Bf16Keys {
+  LANCET_BODY static void run(std::uint32_t* __restrict keys, const std::byte* __restrict in,
+                              const std::byte* __restrict base, Size n) {
+    using Line = LoadBf16<kLess>;
+    Size at = 0;
+    for (; at + Line::kLine <= n; at += Line::kLine) {
+      __builtin_prefetch(in + 2 * at + 2 * Line::kLine * Line::kAhead);
+      line(keys + at, in + 2 * at, base + (kLess ? 2 * at : 0), Line::kLine);
+    }
+    line(keys + at, in + 2 * at, base + (kLess ? 2 * at : 0), n - at);
+  }
+  LANCET_BODY static float value(const std::byte* in, Size i) {
+    return std::bit_cast<float>(std::uint32_t{load<std::uint16_t>(in, i)} << 16);
+  }
+  LANCET_BODY static void line(std::uint32_t* __restrict keys, const std::byte* __restrict in,
+                               const std::byte* __restrict base, Size n) {
+    for (Size i = 0; i < n; ++i) {
+      const float x = kLess ? value(in, i) - value(base, i) : value(in, i);
+      keys[i] = std::bit_cast<std::uint32_t>(x) & 0x7FFFFFFFU;
+    }
+  }
+};
 struct LoadF32 {
   LANCET_BODY static std::uint32_t run(const std::byte* __restrict in, double* __restrict out,
                                        Size n) {
@@ -185,6 +209,14 @@ bool load_values(DType dtype, Bytes in, std::span<double> out) {
       return dispatch<LoadF64>(in.data(), out.data(), out.size()) == 0;
     default:
       return load_staged(dtype, in, out);
+  }
+}
+
+void bfloat16_keys(std::span<std::uint32_t> keys, Bytes in, Bytes base) {
+  if (base.empty()) {
+    dispatch<Bf16Keys<false>>(keys.data(), in.data(), in.data(), keys.size());
+  } else {
+    dispatch<Bf16Keys<true>>(keys.data(), in.data(), base.data(), keys.size());
   }
 }
 

@@ -18,6 +18,11 @@ namespace lancet::ops {
 [[nodiscard]] bool load_differences(DType dtype, Bytes in, std::span<const double> base,
                                     std::span<double> out);
 
+/// magnitude_keys (keys.h) of load_values or, where `base` is not empty, of load_differences,
+/// without the values: both are bfloat16, whose difference float32 rounds as it would the float64
+/// one.
+void bfloat16_keys(std::span<std::uint32_t> keys, Bytes in, Bytes base);
+
 /// float32 to float64; false when a value is not finite.
 [[nodiscard]] bool widen(std::span<const float> in, std::span<double> out);
 

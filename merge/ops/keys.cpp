@@ -46,14 +46,25 @@ struct LargestKey {
     return largest;
   }
 };
+/// x = 0 unless low < |x| <= high.
 struct KeepMagnitudes {
-  LANCET_BODY static void run(double* x, std::uint32_t low, std::uint32_t high, Size n) {
+  LANCET_BODY static void run(double* x, double low, double high, Size n) {
     for (Size i = 0; i < n; ++i) {
-      const std::uint32_t key = key_of(x[i]);
-      x[i] = key > low && key <= high ? x[i] : 0.0;
+      const double magnitude = std::fabs(x[i]);
+      x[i] = magnitude > low && magnitude <= high ? x[i] : 0.0;
     }
   }
 };
+
+/// The largest float64 whose key is not above `key`.
+double largest_of_key(std::uint32_t key) {
+  constexpr std::uint32_t kInfinite = 0x7F800000U;
+  if (key >= kInfinite) return HUGE_VAL;
+  const double here = std::bit_cast<float>(key);
+  const double next = key + 1 == kInfinite ? 0x1p128 : std::bit_cast<float>(key + 1);
+  const double middle = here + (next - here) / 2;  // exact; it is rounded to the even one
+  return key % 2 == 0 ? middle : std::nextafter(middle, 0.0);
+}
 struct KeepRandom {
   LANCET_BODY static void run(double* __restrict x, const std::uint32_t* __restrict words,
                               std::uint32_t limit, Size n) {
@@ -153,7 +164,7 @@ Size find_words(std::span<const std::uint32_t> words, std::span<const std::uint3
 }
 
 void keep_magnitudes(Out x, std::uint32_t low, std::uint32_t high) {
-  dispatch<KeepMagnitudes>(x.data(), low, high, x.size());
+  dispatch<KeepMagnitudes>(x.data(), largest_of_key(low), largest_of_key(high), x.size());
 }
 std::uint32_t chance_limit(double chance) {
   return static_cast<std::uint32_t>(std::ceil(std::clamp(chance, 0.0, 1.0) * 0x1p24));

@@ -22,13 +22,29 @@ constexpr std::uint32_t kLowBins = 1U << kLowBits;
 
 /// body(keys, q) for the keys of the series of every query q, in one block.
 template <typename Body>
-void for_queries(const Block& block, const Series& series, const std::vector<RankQuery>& queries,
-                 const Body& body) {
+void for_queries(const MergeTask& task, const Block& block, const Series& series,
+                 const std::vector<RankQuery>& queries, const Body& body) {
   for (std::size_t q = 0; q < queries.size(); ++q) {
-    if (q == 0 || queries[q].series != queries[q - 1].series)
-      magnitude_keys(block.keys, series(block, queries[q].series));
+    const std::size_t s = queries[q].series;
+    if (q == 0 || s != queries[q - 1].series) {
+      if (series) {
+        magnitude_keys(block.keys, series(block, s));
+      } else if (block.read) {
+        magnitude_keys(block.keys, block.models[s]);
+      } else {
+        task.model_keys(block, s, block.keys);
+      }
+    }
     body(std::span<const std::uint32_t>(block.keys), q);
   }
+}
+
+/// Every block of the task, with values where the series is made from them.
+template <typename State>
+std::vector<State> scan(const MergeTask& task, const Series& series,
+                        const std::function<State()>& make,
+                        const std::function<void(const Block&, State&)>& body) {
+  return series ? task.scan<State>(make, body) : task.scan_keys<State>(make, body);
 }
 
 /// The rank that a share of so many elements ends with.
@@ -56,8 +72,9 @@ class WindowSearch {
   /// False when a window has missed its rank or there was too much to collect. Ranks that are
   /// shares are known then in either case.
   bool run() {
-    task_.scan<Keys>([&] { return Keys(task_.block_size()); },
-                     [&](const Block& block, Keys& buffer) { collect(block, buffer); });
+    scan<Keys>(
+        task_, series_, [&] { return Keys(task_.block_size()); },
+        [&](const Block& block, Keys& buffer) { collect(block, buffer); });
     for (std::size_t q = 0; q < queries_.size(); ++q) {
       if (queries_[q].of_nonzero >= 0) set_rank(queries_[q], places_[q].nonzero);
     }
@@ -96,7 +113,7 @@ class WindowSearch {
     std::vector<Keys> samples(queries_.size());
     const std::uint64_t blocks = std::max<std::uint64_t>(1, kSample / task_.block_size());
     task_.sample(std::max<std::uint64_t>(1, task_.blocks() / blocks), [&](const Block& block) {
-      for_queries(block, series_, queries_,
+      for_queries(task_, block, series_, queries_,
                   [&](std::span<const std::uint32_t> keys, std::size_t q) {
                     samples[q].insert(samples[q].end(), keys.begin(), keys.end());
                   });
@@ -133,19 +150,20 @@ class WindowSearch {
         std::ranges::any_of(queries_, [](const RankQuery& query) { return query.of_nonzero >= 0; });
     if (full && !shares) return;
     const std::uint64_t chunk = block.begin / task_.max_chunk();
-    for_queries(block, series_, queries_, [&](std::span<const std::uint32_t> keys, std::size_t q) {
-      if (queries_[q].of_nonzero >= 0) places_[q].nonzero += count_above(keys, 0);
-      if (full) return;
-      Found& found = places_[q].chunks[chunk];
-      const Collected here = collect_window(keys, places_[q].window, buffer.data());
-      found.above += here.above;
-      found.pivots += here.pivots;
-      found.blocks.push_back(
-          {static_cast<std::uint32_t>(here.inside), static_cast<std::uint32_t>(here.pivots)});
-      found.keys.insert(found.keys.end(), buffer.begin(),
-                        buffer.begin() + static_cast<std::ptrdiff_t>(here.inside));
-      collected_ += here.inside;
-    });
+    for_queries(
+        task_, block, series_, queries_, [&](std::span<const std::uint32_t> keys, std::size_t q) {
+          if (queries_[q].of_nonzero >= 0) places_[q].nonzero += count_above(keys, 0);
+          if (full) return;
+          Found& found = places_[q].chunks[chunk];
+          const Collected here = collect_window(keys, places_[q].window, buffer.data());
+          found.above += here.above;
+          found.pivots += here.pivots;
+          found.blocks.push_back(
+              {static_cast<std::uint32_t>(here.inside), static_cast<std::uint32_t>(here.pivots)});
+          found.keys.insert(found.keys.end(), buffer.begin(),
+                            buffer.begin() + static_cast<std::ptrdiff_t>(here.inside));
+          collected_ += here.inside;
+        });
   }
 
   static bool select(const Place& place, RankQuery& query) {
@@ -241,13 +259,14 @@ class HistogramSearch {
 
   /// For every query, how many of its keys are in each bin of 2^shift keys from its `key` on.
   Counts count(std::size_t bins, std::uint32_t shift) const {
-    const auto states = task_.scan<Counts>(
-        [&] { return Counts(queries_.size() * bins); },
+    const auto states = scan<Counts>(
+        task_, series_, [&] { return Counts(queries_.size() * bins); },
         [&](const Block& block, Counts& counts) {
-          for_queries(
-              block, series_, queries_, [&](std::span<const std::uint32_t> keys, std::size_t q) {
-                count_keys(std::span(counts).subspan(q * bins, bins), keys, queries_[q].key, shift);
-              });
+          for_queries(task_, block, series_, queries_,
+                      [&](std::span<const std::uint32_t> keys, std::size_t q) {
+                        count_keys(std::span(counts).subspan(q * bins, bins), keys, queries_[q].key,
+                                   shift);
+                      });
         });
     Counts total(queries_.size() * bins);
     for (const Counts& counts : states)
@@ -259,14 +278,15 @@ class HistogramSearch {
   /// all.
   void split_ties(const std::vector<std::uint64_t>& ties) {
     std::vector<Keys> equal(queries_.size(), Keys(task_.blocks()));
-    task_.scan<int>([] { return 0; },
-                    [&](const Block& block, int&) {
-                      for_queries(block, series_, queries_,
-                                  [&](std::span<const std::uint32_t> keys, std::size_t q) {
-                                    equal[q][block.number] = static_cast<std::uint32_t>(
-                                        count_equal(keys, queries_[q].key));
-                                  });
-                    });
+    scan<int>(
+        task_, series_, [] { return 0; },
+        [&](const Block& block, int&) {
+          for_queries(task_, block, series_, queries_,
+                      [&](std::span<const std::uint32_t> keys, std::size_t q) {
+                        equal[q][block.number] =
+                            static_cast<std::uint32_t>(count_equal(keys, queries_[q].key));
+                      });
+        });
     for (std::size_t q = 0; q < queries_.size(); ++q) {
       if (ties[q] == 0) continue;
       std::uint64_t left = ties[q];

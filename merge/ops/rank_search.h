@@ -15,7 +15,7 @@
 namespace lancet::ops {
 
 /// What is ranked: the values of series s in a block, made from its models (which must stay as they
-/// are).
+/// are). Empty: series s is model s.
 using Series = std::function<In(const Block& block, std::size_t s)>;
 
 /// A rank that is asked for (0 = the largest magnitude; equal ones by index) and what stands there.

@@ -14,10 +14,6 @@ constexpr std::uint32_t kNone = UINT32_MAX;  ///< above every key
 
 }  // namespace
 
-Series models_series() {
-  return [](const Block& block, std::size_t s) -> In { return block.models[s]; };
-}
-
 std::vector<BandFilter> BandFilter::find(const MergeTask& task, const Series& series,
                                          const std::vector<RankBand>& bands) {
   std::vector<BandFilter> filters(bands.size());

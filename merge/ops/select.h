@@ -16,9 +16,6 @@ struct RankBand {
   double of_nonzero = -1;  ///< not negative: the end is this share of the elements that are not 0
 };
 
-/// Series s is model s.
-[[nodiscard]] Series models_series();
-
 /// Says for every element of a series whether its magnitude's rank is in the band.
 class BandFilter {
  public:

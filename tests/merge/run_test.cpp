@@ -203,6 +203,31 @@ TEST_CASE_METHOD(Fixture,
   CHECK(scratch.entries() == before);
 }
 
+TEST_CASE_METHOD(Fixture,
+                 "merge: bfloat16 is ranked from its bytes as the same values in float32 are") {
+  for (const std::string name : {"a", "b", "c"}) {
+    NamedTensors rounded;
+    const ModelSource source = ModelSource::open(scratch / name);
+    for (const TensorInfo& tensor : source.tensors()) {
+      Values values = values_of(scratch / name, tensor.name);
+      for (double& v : values)
+        v = std::bit_cast<float>(std::bit_cast<std::uint32_t>(static_cast<float>(v)) & 0xFFFF0000U);
+      rounded[tensor.name] = {tensor.shape, values};
+    }
+    save_model(scratch / "stored" / name, rounded, DType::kBF16, kConfig);
+    save_model(scratch / "wide" / name, rounded, DType::kF32, kConfig);
+  }
+  for (const std::string method : {"ties", "breadcrumbs", "breadcrumbs_ties"}) {
+    std::string recipe = kTies;
+    recipe.replace(recipe.find("ties"), 4, method);
+    recipe += "out_dtype: bfloat16\n";
+    merge(recipe, scratch / "stored", scratch / ("stored_" + method));
+    merge(recipe, scratch / "wide", scratch / ("wide_" + method));
+    CHECK(weights_hash(scratch / ("stored_" + method)) ==
+          weights_hash(scratch / ("wide_" + method)));
+  }
+}
+
 TEST_CASE_METHOD(Fixture, "merge: a result that the dtype cannot hold is exit 5") {
   const auto error = error_of([&] {
     merge(

@@ -94,6 +94,57 @@ TEST_CASE("merge ops: every instruction set gives the same bits, whatever the le
   }
 }
 
+TEST_CASE("merge ops: keys of stored bfloat16 are those of the decoded values and differences") {
+  // Every finite one, beside one far from it in size and sign.
+  std::vector<std::uint16_t> in, base;
+  for (std::uint32_t bits = 0; bits < 1U << 16; ++bits) {
+    const std::uint32_t other = bits * 40503U % (1U << 16);
+    if ((bits & 0x7F80U) == 0x7F80U || (other & 0x7F80U) == 0x7F80U) continue;
+    in.push_back(static_cast<std::uint16_t>(bits));
+    base.push_back(static_cast<std::uint16_t>(other));
+  }
+  const Bytes stored = std::as_bytes(std::span(in)), less = std::as_bytes(std::span(base));
+  Values values(in.size()), bases(in.size()), differences(in.size());
+  REQUIRE(ops::load_values(DType::kBF16, stored, values));
+  REQUIRE(ops::load_values(DType::kBF16, less, bases));
+  REQUIRE(ops::load_differences(DType::kBF16, stored, bases, differences));
+  for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
+    const IsaLimit limit(isa);
+    std::vector<std::uint32_t> keys(in.size()), expected(in.size());
+    ops::bfloat16_keys(keys, stored, {});
+    ops::magnitude_keys(expected, values);
+    CHECK(keys == expected);
+    ops::bfloat16_keys(keys, stored, less);
+    ops::magnitude_keys(expected, differences);
+    CHECK(keys == expected);
+  }
+}
+
+TEST_CASE("merge ops: magnitudes are kept by their keys, on both sides of where float32 rounds") {
+  for (const std::uint32_t low : {0U, 1U, 2U, 0x007FFFFFU, 0x3F800000U, 0x3F800001U, 0x7F7FFFFEU}) {
+    const std::uint32_t high = low + 1;
+    Values x{0, HUGE_VAL, 0x1p128, 0x1.ffffffp127};
+    for (std::uint32_t key = low; key < std::min(low + 3, 0x7F7FFFFFU); ++key) {
+      const double here = std::bit_cast<float>(key), next = std::bit_cast<float>(key + 1);
+      const double middle = (here + next) / 2;
+      for (const double v : {here, middle, next}) {
+        for (const double w : {std::nextafter(v, 0.0), v, std::nextafter(v, HUGE_VAL)}) {
+          x.push_back(w);
+          x.push_back(-w);
+        }
+      }
+    }
+    std::vector<std::uint32_t> keys(x.size());
+    ops::magnitude_keys(keys, x);
+    Values kept(x);
+    ops::keep_magnitudes(kept, low, high);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      INFO(low << ' ' << x[i]);
+      CHECK(kept[i] == (keys[i] > low && keys[i] <= high ? x[i] : 0.0));
+    }
+  }
+}
+
 TEST_CASE("merge ops: sums and dots are those of long double") {
   const Values a = random_values(10007, 3), b = random_values(10007, 4);
   long double dot = 0, sum = 0;
