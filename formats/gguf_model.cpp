@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
 #include "formats/config/family_rules.h"
 #include "formats/tensor_stages.h"
@@ -194,8 +195,13 @@ GgufModel make_gguf_model(std::vector<OutputTensor> tensors,
   GgufModel model;
   Experts experts;
   std::int64_t vocab = 0;
+  std::size_t behind = 0;
   for (OutputTensor& tensor : tensors) {
-    if (is_derived(tensor.name) || is_behind(tensor.name, config, *family)) continue;
+    if (is_derived(tensor.name)) continue;
+    if (is_behind(tensor.name, config, *family)) {
+      ++behind;
+      continue;
+    }
     const auto name = hf_to_gguf_name(*family, whole_name(tensor.name, *family));
     if (!name) {
       mismatch(fmt::format("tensor '{}' has no place in the GGUF architecture {}",
@@ -214,6 +220,11 @@ GgufModel make_gguf_model(std::vector<OutputTensor> tensors,
     } else {
       experts[name->name].insert_or_assign(name->expert, std::move(tensor));
     }
+  }
+  if (behind > 0) {
+    log::warn(fmt::format(
+        "gguf: left out the layer behind the last one (multi-token prediction): {} tensors",
+        behind));
   }
   for (auto& [name, parts] : experts) model.tensors.push_back(stacked(name, parts));
   if (vocab == 0) mismatch("expected a tensor of embeddings, found none");

@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import tiny_model  # noqa: E402
 
 LANCET = pathlib.Path(sys.argv[1]).resolve()
+FAMILIES = pathlib.Path(__file__).parent.parent / "data" / "families"
 
 
 def hashes(folder):
@@ -128,6 +129,20 @@ class Checkpoints(Shell):
             a = self.json(args[0], self.model, "France is the capital 12")
             b = self.json(args[0], "back", "France is the capital 12")
             self.assertEqual(a["ids"], b["ids"])
+
+    def test_convert_tells_what_a_gguf_has_no_place_for(self):
+        shutil.copytree(FAMILIES / "deepseek_v3", self.work / "deep")
+        weights = self.work / "deep" / "model.safetensors"
+        data = weights.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:8 + size])
+        end = len(data) - 8 - size
+        header["model.layers.2.eh_proj.weight"] = {"dtype": "F32", "shape": [2], "data_offsets": [end, end + 8]}
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        weights.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size:] + bytes(8))
+        done = self.run_lancet("convert", "deep", "deep.gguf")
+        self.assertIn("left out the layer behind the last one (multi-token prediction): 1 tensors", done.stderr)
 
     def test_converted_to_another_dtype_the_config_says_so(self):
         self.run_lancet("convert", self.model, "half", "--dtype", "bfloat16")
