@@ -29,6 +29,11 @@ class Engine {
   [[nodiscard]] virtual std::vector<Generation> generate(const GenerateRequest& request,
                                                          const RuntimeOptions& runtime,
                                                          const TextSink& sink) = 0;
+  /// For each PNG or JPEG file the ids that say it to a model with an image tokenizer: begin,
+  /// patches, end.
+  [[nodiscard]] virtual std::vector<std::vector<std::int32_t>> image_ids(
+      const fs::path& model, const std::vector<fs::path>& images,
+      const RuntimeOptions& runtime) = 0;
   [[nodiscard]] virtual ScoreResult score(const ScoreRequest& request,
                                           const RuntimeOptions& runtime) = 0;
   /// Each text on its own; the model stays loaded until another one is asked for.

@@ -11,6 +11,7 @@ install(TARGETS lancet_cell RUNTIME DESTINATION lib)  # no command: liblancet_fa
 if(LANCET_BUILD_ENGINE)
   set_target_properties(lancet_engine PROPERTIES INSTALL_RPATH "$ORIGIN")
   install(TARGETS lancet_engine LIBRARY DESTINATION lib)
+  install(CODE "set(pictures \"${PNG_LIBRARY}\" \"${TURBOJPEG_LIBRARY}\")")
 endif()
 if(TARGET lancet_cuda)
   set_target_properties(lancet_cuda PROPERTIES INSTALL_RPATH "$ORIGIN")
@@ -23,7 +24,7 @@ install(CODE [[
     LIBRARIES "${CMAKE_INSTALL_PREFIX}/lib/liblancet_base.so" "${CMAKE_INSTALL_PREFIX}/lib/liblancet_factory.so"
     RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing
     PRE_EXCLUDE_REGEXES "^ld-linux" "^lib(c|m|dl|rt|pthread|gcc_s)\\.so")
-  foreach(library IN LISTS found)
+  foreach(library IN LISTS found pictures)
     file(INSTALL "${library}" DESTINATION "${CMAKE_INSTALL_PREFIX}/lib" FOLLOW_SYMLINK_CHAIN)
   endforeach()
 ]])

@@ -22,7 +22,7 @@ done
 packages=(clang g++ cmake ninja-build ccache git python3 python3-venv ca-certificates
   libtbb-dev libcli11-dev catch2 nlohmann-json3-dev libyaml-cpp-dev libfmt-dev libspdlog-dev
   libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libcurl4-openssl-dev libseccomp-dev bubblewrap
-  libgloo-dev)
+  libgloo-dev libpng-dev libturbojpeg0-dev)
 ((tests || dev)) && packages+=(libclang-rt-14-dev)
 ((dev)) && packages+=(clang-format clang-tidy libclang-14-dev llvm-14-dev)
 
@@ -61,7 +61,7 @@ if ((cuda)); then
 fi
 if ((tests)); then
   install .venv-oracle oracle "torch==$torch" transformers==5.17.0 tokenizers==0.23.3 sentencepiece==0.2.3 protobuf==7.36.2 tiktoken==0.14.0 safetensors==0.8.0 \
-    gguf==0.19.0 peft==0.21.2 jinja2==3.1.6 numpy
+    gguf==0.19.0 peft==0.21.2 jinja2==3.1.6 numpy pillow==13.0.0
   # The reader of event files alone: what it imports for them is there already.
   install .venv-oracle tensorboard --no-deps tensorboard==2.20.0 absl-py==2.5.1
   bash scripts/teacher.sh --install

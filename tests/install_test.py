@@ -24,6 +24,7 @@ with tempfile.TemporaryDirectory(prefix="lancet-install-") as folder:
         problems.append(f"expected under 60 MiB, found {size / 2**20:.1f} MiB")
     for library, names in (
             ("liblancet_base.so", ("libtbb", "libfmt", "libspdlog", "libyaml-cpp", "libpcre2", "libutf8proc", "libcrypto")),
+            ("liblancet_engine.so", ("libpng", "libturbojpeg")),
             ("liblancet_factory.so", ("libcurl", "libseccomp", "libnghttp2", "libssl"))):
         links = subprocess.run(["ldd", str(tree / "lib" / library)], capture_output=True, text=True).stdout
         for name in names:

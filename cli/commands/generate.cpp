@@ -12,6 +12,7 @@
 #include "cli/run_plan.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "formats/tokenizer/tokenizer.h"
 
 namespace lancet {
 namespace {
@@ -21,6 +22,7 @@ constexpr std::int64_t kMostIds = 1LL << 26;
 struct GenerateOptions {
   std::string model, prompt, chat, messages, file;
   std::vector<std::int32_t> ids;
+  std::vector<fs::path> images;
   std::vector<std::string> allowed;
   bool converse = false;  ///< --chat without a message
   SamplingOptions sampling;
@@ -83,9 +85,39 @@ Prompt prompt_of_line(const Json& line, std::size_t number, const ModelSource& s
   return {id, json_string(line, "prompt", where), true};
 }
 
-std::vector<Prompt> prompts(const GenerateOptions& options) {
+/// Ids of --prompt, in which each <image> is the next picture.
+std::vector<std::int32_t> ids_with_images(const GenerateOptions& options,
+                                          const RuntimeOptions& runtime) {
+  const auto images = open_engine(runtime).image_ids(options.model, options.images, runtime);
+  const auto source = ModelSource::open(options.model);
+  const Json vocabulary = source.config().value("vocabulary_map", Json::object());
+  const Json place = vocabulary.value("<image>", Json());
+  const std::vector<std::int32_t> text = Tokenizer::open(source).encode(options.prompt, true).ids;
+  const auto places =
+      place.is_number_integer() ? std::ranges::count(text, place.get<std::int32_t>()) : 0;
+  if (places != std::ssize(images)) {
+    fail(ErrorKind::kUsage, "generate",
+         fmt::format("expected as many <image> in --prompt as pictures, found {} and {}", places,
+                     images.size()));
+  }
+  std::vector<std::int32_t> out;
+  auto image = images.begin();
+  for (const std::int32_t id : text) {
+    if (place != id) {
+      out.push_back(id);
+    } else {
+      out.insert(out.end(), image->begin(), image->end());
+      ++image;
+    }
+  }
+  return out;
+}
+
+std::vector<Prompt> prompts(const GenerateOptions& options, const RuntimeOptions& runtime) {
   std::vector<Prompt> out;
-  if (!options.ids.empty()) {
+  if (!options.images.empty()) {
+    out.push_back({"", "", true, 0, ids_with_images(options, runtime)});
+  } else if (!options.ids.empty()) {
     out.push_back({"", "", true, 0, options.ids});
   } else if (options.prompt.empty()) {
     const auto source = ModelSource::open(options.model);
@@ -134,6 +166,9 @@ void check_options(const GenerateOptions& options, const CommonOptions& common) 
   if (given != 1)
     fail(ErrorKind::kUsage, "generate",
          "expected one of --prompt, --ids, --chat, --messages and --file");
+  if (!options.images.empty() && options.prompt.empty())
+    fail(ErrorKind::kUsage, "generate",
+         "expected --prompt with an <image> beside --image, found none");
   if (options.converse && common.json)
     fail(ErrorKind::kUsage, "generate",
          "expected --chat with a message beside --json, found none: a conversation is not one "
@@ -151,7 +186,7 @@ int run(const GenerateOptions& options, const CommonOptions& common) {
     hold_conversation(options.model, sampling, common.runtime);
     return 0;
   }
-  const GenerateRequest request{options.model, prompts(options), sampling};
+  const GenerateRequest request{options.model, prompts(options, common.runtime), sampling};
   const bool stream = !common.json && options.file.empty();
   TextSink sink;
   if (stream) sink = [](std::size_t, const std::string& text) { print_text(text); };
@@ -178,6 +213,11 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--ids", o->ids, "Token ids to continue, separated by commas")
       ->delimiter(',')
       ->check(CLI::Range(0, static_cast<int>(kMostIds) - 1));
+  app.add_option(
+         "--image", o->images,
+         "PNG or JPEG picture for an <image> of --prompt, in order (Chameleon); may be given "
+         "more than once")
+      ->take_all();
   auto* chat = app.add_option("--chat", o->chat,
                               "One user message, through the chat template; without a message: a "
                               "conversation, a line a message, in which Ctrl-C ends an answer")

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 
+#include "cli/engine.h"
 #include "cli/output.h"
 #include "core/parallel.h"
 #include "core/table.h"
@@ -17,6 +18,7 @@ constexpr std::size_t kLinesAtOnce = 4096;
 struct TokenizeOptions {
   std::string model, file;
   std::vector<std::string> texts;
+  std::vector<fs::path> images;
   bool decode = false, no_special = false, offsets = false, lossy = false;
 };
 
@@ -26,9 +28,10 @@ class Tokenize {
       : options_(options), common_(common), tokenizer_(Tokenizer::open(fs::path(options.model))) {}
 
   int run() {
+    if (!options_.images.empty()) return run_images();
     if (!options_.file.empty()) return run_file();
     if (options_.texts.empty())
-      fail(ErrorKind::kUsage, "tokenize", "expected TEXT or --file, found neither");
+      fail(ErrorKind::kUsage, "tokenize", "expected TEXT, --file or --image, found none");
     if (options_.decode) return run_decode();
     for (const auto& text : options_.texts) {
       const Encoding encoding = encode(text);
@@ -66,6 +69,16 @@ class Tokenize {
     for (const auto id : encoding.ids)
       table.add({std::to_string(id), printable(tokenizer_.token(id))});
     return table.text() + fmt::format("{} tokens\n", encoding.ids.size());
+  }
+
+  int run_images() const {
+    const auto ids =
+        open_engine(common_.runtime).image_ids(options_.model, options_.images, common_.runtime);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      common_.json ? print_json({{"image", options_.images[i].string()}, {"ids", ids[i]}})
+                   : print_text(fmt::format("{}\n", fmt::join(ids[i], ",")));
+    }
+    return 0;
   }
 
   int run_decode() const {
@@ -163,6 +176,11 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--file", options->file,
                  "JSON lines of {\"text\":...} or {\"ids\":[...]}, answered one line each; any "
                  "other file is one text");
+  app.add_option(
+         "--image", options->images,
+         "PNG or JPEG picture, as ids of a model that has an image tokenizer (Chameleon); may "
+         "be given more than once")
+      ->take_all();
   app.add_flag("--decode", options->decode, "TEXT is ids");
   app.add_flag("--no-special", options->no_special,
                "Add no special tokens; leave them out when decoding");

@@ -39,6 +39,9 @@ class EngineImpl final : public Engine {
   Json forward(const ForwardRequest& request, const RuntimeOptions& runtime) override;
   std::vector<Generation> generate(const GenerateRequest& request, const RuntimeOptions& runtime,
                                    const TextSink& sink) override;
+  std::vector<std::vector<std::int32_t>> image_ids(const fs::path& model,
+                                                   const std::vector<fs::path>& images,
+                                                   const RuntimeOptions& runtime) override;
   ScoreResult score(const ScoreRequest& request, const RuntimeOptions& runtime) override;
   std::vector<TextScore> score_texts(const fs::path& model, const std::vector<std::string>& texts,
                                      const RuntimeOptions& runtime) override;

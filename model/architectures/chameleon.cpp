@@ -1,7 +1,7 @@
 // Chameleon. Chameleon Team 2024, arXiv:2405.09818. Llama's block with a layer norm of q and k that
 // has a weight and a bias for each head; swin_norm (34B): norms behind attention and MLP instead of
 // before them. One vocabulary for text and images: the tokens IMGIMG... of vocabulary_map stand for
-// codes of an image tokenizer (model.vqmodel, let be) and are never said in a text.
+// codes of an image tokenizer (model.vqmodel: model/image/) and are never said in a text.
 
 #include <algorithm>
 #include <utility>
