@@ -17,7 +17,7 @@ namespace {
 constexpr std::string_view kPrefix = "model.vqmodel.";
 constexpr std::int64_t kGroups = 32;
 constexpr double kEps = 1e-6;
-constexpr std::int64_t kMostLevels = 16, kMostBlocks = 64, kMostPixels = 4096;
+constexpr std::int64_t kMostLevels = 16, kMostBlocks = 64, kLongestSide = 4096;
 
 [[noreturn]] void mismatch(const std::string& message) {
   fail(ErrorKind::kMismatch, "image", message);
@@ -51,8 +51,8 @@ std::int64_t size_of(const Json& config, const char* key, std::string_view part,
                      std::int64_t fallback) {
   const auto at = config.find(key);
   if (at == config.end() || at->is_null()) return fallback;
-  if (at->is_object()) return read_size(*at, part, kMostPixels);
-  return read_size(config, key, kMostPixels);
+  if (at->is_object()) return read_size(*at, part, kLongestSide);
+  return read_size(config, key, kLongestSide);
 }
 
 std::vector<float> colours_of(const Json& config, const char* key) {
@@ -81,7 +81,7 @@ ImageTokenizer ImageTokenizer::open(const ModelSource& source) {
   ImageTokenizer out;
   out.read_weights(source, *vq);
   out.read_vocabulary(config, out.weight("quantize.embedding.weight").size(0));
-  out.read_preparation(source, read_size(*vq, "resolution", kMostPixels, 512));
+  out.read_preparation(source, read_size(*vq, "resolution", kLongestSide, 512));
   return out;
 }
 
