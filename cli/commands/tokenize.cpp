@@ -28,7 +28,6 @@ class Tokenize {
       : options_(options), common_(common), tokenizer_(Tokenizer::open(fs::path(options.model))) {}
 
   int run() {
-    if (!options_.images.empty()) return run_images();
     if (!options_.file.empty()) return run_file();
     if (options_.texts.empty())
       fail(ErrorKind::kUsage, "tokenize", "expected TEXT, --file or --image, found none");
@@ -69,16 +68,6 @@ class Tokenize {
     for (const auto id : encoding.ids)
       table.add({std::to_string(id), printable(tokenizer_.token(id))});
     return table.text() + fmt::format("{} tokens\n", encoding.ids.size());
-  }
-
-  int run_images() const {
-    const auto ids =
-        open_engine(common_.runtime).image_ids(options_.model, options_.images, common_.runtime);
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      common_.json ? print_json({{"image", options_.images[i].string()}, {"ids", ids[i]}})
-                   : print_text(fmt::format("{}\n", fmt::join(ids[i], ",")));
-    }
-    return 0;
   }
 
   int run_decode() const {
@@ -165,6 +154,19 @@ class Tokenize {
   Tokenizer tokenizer_;
 };
 
+/// Pictures need no tokenizer of text.
+int run_images(const TokenizeOptions& options, const CommonOptions& common) {
+  if (!options.texts.empty() || !options.file.empty())
+    fail(ErrorKind::kUsage, "tokenize", "expected --image alone, found TEXT or --file beside it");
+  const auto ids =
+      open_engine(common.runtime).image_ids(options.model, options.images, common.runtime);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    common.json ? print_json({{"image", options.images[i].string()}, {"ids", ids[i]}})
+                : print_text(fmt::format("{}\n", fmt::join(ids[i], ",")));
+  }
+  return 0;
+}
+
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<TokenizeOptions>();
   app.add_option(
@@ -187,7 +189,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_flag("--offsets", options->offsets, "Also the bytes of the text that each token covers");
   app.add_flag("--lossy", options->lossy,
                "Replace what is not UTF-8 by U+FFFD instead of refusing it");
-  return [options, &common] { return Tokenize(*options, common).run(); };
+  return [options, &common] {
+    if (!options->images.empty()) return run_images(*options, common);
+    return Tokenize(*options, common).run();
+  };
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ import tiny_model  # noqa: E402
 
 LANCET = pathlib.Path(sys.argv[1]).resolve()
 FAMILIES = pathlib.Path(__file__).parent.parent / "data" / "families"
+PICTURE = pathlib.Path(__file__).parent.parent / "data" / "pictures" / "wide.png"
 
 
 def hashes(folder):
@@ -216,6 +217,8 @@ class BadInput(Shell):
             ("q8_0", "convert", m, "out", "--quantize", "q8_0"),
             ("expected ids", "tokenize", m, "--decode", "999999"),
             ("-o OUT or --in-place", "undo", m),
+            ("--image alone", "tokenize", m, "text", "--image", PICTURE),
+            ("<image>", "generate", m, "--chat", "text", "--image", PICTURE),
             ("--dtype|dtype", "convert", m, "out", "--dtype", "float31"),
         ]:
             with self.subTest(args=args):
@@ -243,6 +246,7 @@ class BadInput(Shell):
         config = json.loads((self.work / "other" / "config.json").read_text())
         (self.work / "other" / "config.json").write_text(json.dumps({**config, "model_type": "lama"}))
         self.refused(4, "llama", "generate", "other", "--prompt", "x")
+        self.refused(4, "image tokenizer", "tokenize", self.model, "--image", PICTURE)
 
     def test_an_existing_output_is_refused_without_force(self):
         (self.work / "out").mkdir()
