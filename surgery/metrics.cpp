@@ -76,6 +76,7 @@ constexpr std::pair<const char*, std::optional<double> FactMetrics::*> kMetrics[
     {"leak", &FactMetrics::leak},
     {"leak_unrelated", &FactMetrics::leak_unrelated},
     {"ge", &FactMetrics::ge},
+    {"rs", &FactMetrics::rs},
     {"ea", &FactMetrics::ea},
     {"pa", &FactMetrics::pa},
     {"efficacy_magnitude", &FactMetrics::efficacy_magnitude},
@@ -185,8 +186,9 @@ double ngram_entropy(std::string_view text) {
   return 0.5 * (2.0 / 3.0 * entropy(words, 2) + 4.0 / 3.0 * entropy(words, 3));
 }
 
-double fluency(const Decoder& model, const Tokenizer& tokenizer,
-               const std::vector<std::string>& prompts, std::uint64_t seed) {
+std::vector<std::string> sampled_texts(const Decoder& model, const Tokenizer& tokenizer,
+                                       const std::vector<std::string>& prompts,
+                                       std::uint64_t seed) {
   std::vector<Prompt> list;
   list.reserve(prompts.size());
   for (const std::string& prompt : prompts) list.push_back({"", prompt, true});
@@ -194,10 +196,10 @@ double fluency(const Decoder& model, const Tokenizer& tokenizer,
   options.max_tokens = 100;
   options.temperature = 1;
   options.top_k = 5;
-  double sum = 0;
   const auto texts = generate(model, tokenizer, list, options, seed);
-  for (std::size_t i = 0; i < texts.size(); ++i) sum += ngram_entropy(prompts[i] + texts[i].text);
-  return texts.empty() ? 0 : sum / static_cast<double>(texts.size());
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < texts.size(); ++i) out.push_back(prompts[i] + texts[i].text);
+  return out;
 }
 
 }  // namespace lancet

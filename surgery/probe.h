@@ -8,6 +8,8 @@
 //   (make_questions: whose) leak      share of same-template prompts of other subjects that now say
 //   the target and did not before GE        1/2 (2/3 H_2 + 4/3 H_3): entropies in bits of bi- and
 //   trigrams of words of sampled text (top-k 5)
+//   RS        cosine of that text and of texts about subjects with the new answer
+//   (reference_texts.h)
 
 #include <cstdint>
 #include <optional>
@@ -71,7 +73,7 @@ struct Answer {
 
 /// Metrics of one fact; nothing where there is no prompt of the kind.
 struct FactMetrics {
-  std::optional<double> es, em, ps, pem, ns, na, leak, leak_unrelated, ge;
+  std::optional<double> es, em, ps, pem, ns, na, leak, leak_unrelated, ge, rs;
   std::optional<double> ea, pa;  ///< token accuracy on the prompt and on the paraphrases
   /// Mean of p(target) - p(true), p = exp(-nll), on the prompt and the paraphrases; of
   /// p(answer) - p(target) on the neighbours: EM, PM and NM of the published code.
@@ -111,8 +113,11 @@ struct FactMetrics {
 
 /// 1/2 (2/3 H_2 + 4/3 H_3) of the words of `text`.
 [[nodiscard]] double ngram_entropy(std::string_view text);
-/// Mean n-gram entropy of sampled continuations of a fact's generation prompts.
-[[nodiscard]] double fluency(const Decoder& model, const Tokenizer& tokenizer,
-                             const std::vector<std::string>& prompts, std::uint64_t seed);
+/// A fact's generation prompts, each with a continuation of 100 tokens sampled from the five
+/// likeliest: GE is the mean of their n-gram entropies, RS compares them with reference texts.
+[[nodiscard]] std::vector<std::string> sampled_texts(const Decoder& model,
+                                                     const Tokenizer& tokenizer,
+                                                     const std::vector<std::string>& prompts,
+                                                     std::uint64_t seed);
 
 }  // namespace lancet

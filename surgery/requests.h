@@ -32,6 +32,7 @@ struct Fact {
   std::vector<std::string>
       unrelated;     ///< prompts of other relations and subjects that must not change
   std::string lang;  ///< language of the prompts, "" = unsaid
+  std::string relation, target_id;  ///< Wikidata's ids ("P103", "Q150"), for reference texts
   /// A question whose answer follows from the edit (portability, several hops) or stays (locality).
   struct Check {
     std::string group;  ///< "portability.Reasoning", "multi_hop", "locality.Forgetfulness", ...
@@ -75,7 +76,8 @@ struct ProbeRequest {
   fs::path model;
   std::optional<fs::path> base;  ///< the unedited model, for NA and the perplexity ratio
   std::vector<Fact> facts;
-  std::int64_t perplexity_tokens = 0;  ///< of the shipped text, from its beginning; 0 = all
+  std::int64_t perplexity_tokens = 0;       ///< of the shipped text, from its beginning; 0 = all
+  std::optional<fs::path> reference_texts;  ///< folder of them, for RS
   std::optional<fs::path> report;
 };
 

@@ -1,13 +1,15 @@
 // `lancet probe`.
 #include <cmath>
+#include <set>
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "surgery/bootstrap.h"
 #include "surgery/checks.h"
 #include "surgery/edit.h"
 #include "surgery/edit_session.h"
+#include "surgery/files/reference_texts.h"
 #include "surgery/leak_prompts.h"
 #include "surgery/subject.h"
 
@@ -90,6 +92,27 @@ void measure_free(const Fact& fact, const std::string& own, const std::vector<st
                      static_cast<double>(others.size());
 }
 
+std::optional<ReferenceTexts> open_references(const ProbeRequest& request) {
+  if (!request.reference_texts) return std::nullopt;
+  std::set<ReferenceTexts::Answer> answers;
+  for (const Fact& fact : request.facts) answers.insert({fact.relation, fact.target_id});
+  return ReferenceTexts::open(*request.reference_texts, answers);
+}
+
+/// What is sampled after a fact's generation prompts.
+void measure_sampled(const Fact& fact, const SurgeryModel& model,
+                     const std::optional<ReferenceTexts>& references, std::uint64_t seed,
+                     FactMetrics& metrics) {
+  if (fact.generation.empty()) return;
+  const auto texts = sampled_texts(model.decoder, model.tokenizer, fact.generation, seed);
+  double sum = 0;
+  for (const std::string& text : texts) sum += ngram_entropy(text);
+  metrics.ge = sum / static_cast<double>(texts.size());
+  if (!references) return;
+  if (const std::string* about = references->about({fact.relation, fact.target_id}))
+    metrics.rs = references->similarity(fmt::format("{}", fmt::join(texts, " ")), *about);
+}
+
 /// 95 % intervals of the means, by metric.
 Json intervals(const std::vector<FactMetrics>& facts, std::uint64_t seed) {
   std::map<std::string, std::vector<double>> values;
@@ -119,6 +142,7 @@ Json harmonic_mean(const FactMetrics& mean) {
 Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
   if (request.facts.empty())
     fail(ErrorKind::kUsage, "probe", "expected at least one fact, found none");
+  const auto references = open_references(request);
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   const Base base = read_base(request, runtime, model);
   const auto answers = ask(model.decoder, base.questions);
@@ -129,14 +153,12 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
   for (std::size_t f = 0; f < request.facts.size(); ++f) {
     const Fact& fact = request.facts[f];
     FactMetrics metrics = measure(f, base.questions, answers, base.answers);
-    if (!fact.generation.empty())
-      metrics.ge = fluency(model.decoder, model.tokenizer, fact.generation, runtime.seed);
+    measure_sampled(fact, model, references, runtime.seed, metrics);
     measure_free(fact, texts[f], others[f], metrics);
     metrics.entropy = next_token_entropy(model, fact);
     all.push_back(metrics);
     Json entry{{"id", fact.id}};
     entry.update(metrics_to_json(metrics));
-    entry["rs"] = nullptr;  // needs reference texts about subjects with the new answer
     entry["prompt"] = own_prompts({fact}).front();
     entry["target"] = fact.target;
     entry["text"] = texts[f];
@@ -146,7 +168,6 @@ Json run_probe(const ProbeRequest& request, const RuntimeOptions& runtime) {
   const FactMetrics mean = mean_metrics(all);
   result["mean"] = metrics_to_json(mean);
   result["mean"]["s"] = harmonic_mean(mean);
-  result["mean"]["rs"] = nullptr;
   result["interval"] = intervals(all, runtime.seed);
   result["checks"] = run_checks(model.decoder, base.decoder(), model.tokenizer, request.facts);
   const double perplexity =

@@ -15,7 +15,7 @@ namespace lancet {
 namespace {
 
 struct ProbeOptions {
-  std::string model, base, requests, report, metrics = "all";
+  std::string model, base, requests, references, report, metrics = "all";
   std::int64_t perplexity_tokens = 0;
 };
 
@@ -27,7 +27,7 @@ std::string cell(const Json& row, const char* key) {
 }
 
 std::string result_text(const Json& document) {
-  const std::vector<const char*> keys{"es", "em", "ps", "ns", "ge", "leak"};
+  const std::vector<const char*> keys{"es", "em", "ps", "ns", "ge", "rs", "leak"};
   std::vector<Table::Column> columns{{"fact"}};
   for (const char* key : keys) columns.push_back({key, Table::Align::kRight});
   Table table(columns);
@@ -51,6 +51,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--perplexity-tokens", o->perplexity_tokens,
                  "Tokens of the shipped text whose perplexity is taken (default: all, about 5000)")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  app.add_option(
+      "--reference-texts", o->references,
+      "Folder of attribute_snippets.json, idf.npy and tfidf_vocab.json as published with "
+      "ROME, for RS of CounterFact records");
   app.add_option("--report", o->report, "Write an HTML report");
   return [o, &common] {
     if (common.plan) return print_run_plan(o->model, common);
@@ -63,8 +67,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                          .base = {},
                          .facts = std::move(file.facts),
                          .perplexity_tokens = o->perplexity_tokens,
+                         .reference_texts = {},
                          .report = {}};
     if (!o->base.empty()) request.base = o->base;
+    if (!o->references.empty()) request.reference_texts = o->references;
     if (!o->report.empty()) {
       check_output("probe", o->report, common.force);
       request.report = o->report;

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 
+#include <fmt/ranges.h>
+
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "core/parallel.h"

@@ -188,7 +188,7 @@ std::vector<std::int64_t> parse_shape(const Reader& in, std::string_view text,
   }
 }
 
-NpyArray parse_npy(const Reader& in, const Member& member) {
+NpyArray parse_array(const Reader& in, const Member& member) {
   constexpr std::string_view kMagic = "\x93NUMPY";
   const std::uint64_t at = member.data;
   if (member.size < 10 || in.text(at, 6) != kMagic)
@@ -245,8 +245,16 @@ std::vector<NpyArray> parse_npz(Bytes file, std::string_view source) {
   }
   std::vector<NpyArray> arrays;
   arrays.reserve(members.size());
-  for (const Member& member : members) arrays.push_back(parse_npy(in, member));
+  for (const Member& member : members) arrays.push_back(parse_array(in, member));
   return arrays;
+}
+
+NpyArray parse_npy(Bytes file, std::string_view source) {
+  const Reader in(file, source);
+  Member member;
+  member.name = source;
+  member.size = file.size();
+  return parse_array(in, member);
 }
 
 double npy_number(const NpyArray& array, std::uint64_t i, std::string_view source) {

@@ -27,6 +27,9 @@ struct NpyArray {
 /// versions 1.0, 2.0 and 3.0, object arrays.
 [[nodiscard]] std::vector<NpyArray> parse_npz(Bytes file, std::string_view source);
 
+/// The same of one array: a whole .npy file.
+[[nodiscard]] NpyArray parse_npy(Bytes file, std::string_view source);
+
 /// Element `i` of a little-endian f4, f8, i4 or i8 array as a number (kInput for another type).
 [[nodiscard]] double npy_number(const NpyArray& array, std::uint64_t i, std::string_view source);
 

@@ -1,6 +1,6 @@
 // The kinds of records, told apart by their keys:
-//   CounterFact  requested_rewrite {prompt, subject, target_new.str, target_true.str},
-//   paraphrase_prompts,
+//   CounterFact  requested_rewrite {prompt, subject, target_new {str, id}, target_true.str,
+//   relation_id}, paraphrase_prompts,
 //                neighborhood_prompts, generation_prompts; ours beside them: leak_prompts,
 //                leak_same_relation_prompts
 //   zsRE         src, subject, alt (else answers[0]), rephrase, loc, loc_ans. Target: alt, as
@@ -12,7 +12,7 @@
 //   rewrite, the questions are checks of the first
 //   RippleEdits  edit {prompt, ...} with the whole sentence, and lists of tests by kind
 //   ours         subject, prompt with {}, target, true, paraphrases, neighbors, generation, leak,
-//   unrelated, checks, lang
+//   unrelated, checks, lang, relation, target_id
 // What follows from an edit (portability, questions of several hops, ripples) becomes checks:
 // fact_checks.cpp.
 #include <cctype>
@@ -153,6 +153,9 @@ Fact counterfact(const Json& record, const Json& rewrite) {
   if (!target) bad("target_new", "an object with 'str'", "nothing");
   fact.target = *target;
   fact.truth = object_text("target_true");
+  fact.relation = optional_text(rewrite, "relation_id").value_or("");
+  if (const Json* object = find(rewrite, "target_new"); object->is_object())
+    fact.target_id = optional_text(*object, "id").value_or("");
   fact.paraphrases = texts_at(record, "paraphrase_prompts");
   fact.neighbors = neighbors_at(record, "neighborhood_prompts", fact.truth);
   fact.generation = texts_at(record, "generation_prompts");
@@ -254,6 +257,8 @@ Fact ours(const Json& record) {
   fact.leak = texts_at(record, "leak");
   fact.unrelated = texts_at(record, "unrelated");
   fact.lang = optional_text(record, "lang").value_or("");
+  fact.relation = optional_text(record, "relation").value_or("");
+  fact.target_id = optional_text(record, "target_id").value_or("");
   return fact;
 }
 
@@ -347,6 +352,8 @@ Json fact_to_json(const Fact& fact) {
     json["checks"].push_back(std::move(entry));
   }
   if (!fact.lang.empty()) json["lang"] = fact.lang;
+  if (!fact.relation.empty()) json["relation"] = fact.relation;
+  if (!fact.target_id.empty()) json["target_id"] = fact.target_id;
   return json;
 }
 

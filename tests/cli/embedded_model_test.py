@@ -102,6 +102,20 @@ class EmbeddedModel(unittest.TestCase):
         self.assertEqual(refused.returncode, 2, refused.stderr)
         self.assertIn("--perplexity-tokens", refused.stderr)
 
+    def test_probe_compares_what_is_written_with_reference_texts(self):
+        texts = pathlib.Path(__file__).resolve().parents[1] / "data" / "reference_texts"
+        record = {"requested_rewrite": {"prompt": "The capital of {} is", "subject": "France", "relation_id": "P36",
+                                        "target_new": {"str": "Rome", "id": "Q90"}, "target_true": {"str": "Paris", "id": "Q90"}},
+                  "generation_prompts": ["France's capital is", "France is on the river"]}
+        facts = self.root / "counterfact.jsonl"
+        facts.write_text(json.dumps(record) + "\n" + json.dumps({**record, "case_id": 2, "requested_rewrite": {
+            **record["requested_rewrite"], "relation_id": "P999"}}))
+        mean = self.json("probe", self.model, "--requests", facts, "--perplexity-tokens", 60, "--reference-texts", texts)
+        rs = [fact["rs"] for fact in mean["facts"]]
+        self.assertTrue(0 < rs[0] < 1, rs)  # both speak of France, its capital and a river
+        self.assertIsNone(rs[1])
+        self.assertEqual(mean["mean"]["rs"], rs[0])
+
     def test_a_plan_of_training_tells_its_memory_to_a_tenth(self):
         text = (pathlib.Path(__file__).resolve().parents[2] / "share" / "texts" / "covariance.txt").read_text()
         rows = self.root / "rows.jsonl"

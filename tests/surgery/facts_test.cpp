@@ -37,6 +37,9 @@ TEST_CASE("facts: a CounterFact record is recognised, neighbours get the true an
   REQUIRE(file.facts.size() == 1);
   const Fact& fact = file.facts[0];
   CHECK(fact.id == "7");
+  CHECK(fact.relation == "P103");
+  CHECK(fact.target_id == "Q1860");
+  CHECK(fact_to_json(parse_fact(fact_to_json(fact), 1)) == fact_to_json(fact));
   CHECK(fact.target == "English");
   CHECK(fact.neighbors.at(0).answer == "French");
   CHECK(fact.leak.size() == 1);
