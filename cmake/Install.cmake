@@ -11,7 +11,11 @@ install(TARGETS lancet_cell RUNTIME DESTINATION lib)  # no command: liblancet_fa
 if(LANCET_BUILD_ENGINE)
   set_target_properties(lancet_engine PROPERTIES INSTALL_RPATH "$ORIGIN")
   install(TARGETS lancet_engine LIBRARY DESTINATION lib)
-  install(CODE "set(pictures \"${PNG_LIBRARY}\" \"${TURBOJPEG_LIBRARY}\")")
+  install(CODE [[
+    file(GET_RUNTIME_DEPENDENCIES LIBRARIES "${CMAKE_INSTALL_PREFIX}/lib/liblancet_engine.so"
+      RESOLVED_DEPENDENCIES_VAR pictures UNRESOLVED_DEPENDENCIES_VAR missing
+      PRE_INCLUDE_REGEXES "^lib(png|turbojpeg)" PRE_EXCLUDE_REGEXES ".*")
+  ]])
 endif()
 if(TARGET lancet_cuda)
   set_target_properties(lancet_cuda PROPERTIES INSTALL_RPATH "$ORIGIN")
