@@ -19,7 +19,7 @@ double lanczos(double x) {
   return -kSupport <= x && x < kSupport ? sinc(x) * sinc(x / kSupport) : 0;
 }
 
-std::int64_t nearest(double x) { return static_cast<std::int64_t>(std::floor(x + 0.5)); }
+std::int64_t half_up(double x) { return static_cast<std::int64_t>(std::floor(x + 0.5)); }
 
 /// The pixels that one pixel of the result is made of, and their shares.
 struct Taps {
@@ -34,8 +34,8 @@ std::vector<Taps> taps_of(std::int64_t in, std::int64_t out) {
   for (std::int64_t i = 0; i < out; ++i) {
     const double center = (static_cast<double>(i) + 0.5) * scale;
     Taps& taps = all[static_cast<std::size_t>(i)];
-    taps.first = std::max<std::int64_t>(0, nearest(center - reach));
-    const std::int64_t end = std::min(in, nearest(center + reach));
+    taps.first = std::max<std::int64_t>(0, half_up(center - reach));
+    const std::int64_t end = std::min(in, half_up(center + reach));
     std::vector<double> weights;
     double sum = 0;
     for (std::int64_t x = taps.first; x < end; ++x) {
