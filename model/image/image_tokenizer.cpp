@@ -17,6 +17,8 @@ namespace {
 constexpr std::string_view kPrefix = "model.vqmodel.";
 constexpr std::int64_t kGroups = 32;
 constexpr double kEps = 1e-6;
+constexpr int kLanczos = 1;                      ///< Pillow's number of the filter
+constexpr std::int64_t kMostScaled = 1LL << 26;  ///< pixels of a picture that is scaled
 constexpr std::int64_t kMostLevels = 16, kMostBlocks = 64, kLongestSide = 4096;
 
 [[noreturn]] void mismatch(const std::string& message) {
@@ -80,6 +82,7 @@ ImageTokenizer ImageTokenizer::open(const ModelSource& source) {
   }
   ImageTokenizer out;
   out.read_weights(source, *vq);
+  out.check_depth();
   out.read_vocabulary(config, out.weight("quantize.embedding.weight").size(0));
   out.read_preparation(source, read_size(*vq, "resolution", kLongestSide, 512));
   return out;
@@ -104,7 +107,25 @@ void ImageTokenizer::read_weights(const ModelSource& source, const Json& config)
     at::Tensor weight = at::empty(tensor.shape, at::kFloat);
     source.read_f32(tensor, 0, tensor.shape[0],
                     {weight.data_ptr<float>(), static_cast<std::size_t>(weight.numel())});
+    if (!at::isfinite(weight).all().item<bool>()) {
+      fail(ErrorKind::kInput, "image",
+           fmt::format("tensor '{}': expected finite values, found NaN or infinity",
+                       printable(tensor.name)));
+    }
     weights_.emplace(name, std::move(weight));
+  }
+}
+
+/// A config that says less than the file holds belongs to another model.
+void ImageTokenizer::check_depth() const {
+  const at::Tensor& book = weight("quantize.embedding.weight");
+  if (book.dim() != 2) mismatch("the code book: expected a matrix, found another shape");
+  for (const std::string& behind : {fmt::format("encoder.down.{}.block.0.conv1.weight", levels_),
+                                    fmt::format("encoder.down.0.block.{}.conv1.weight", blocks_)}) {
+    if (weights_.contains(behind))
+      mismatch(
+          fmt::format("expected an image tokenizer of {} levels of {} blocks, found '{}{}', too",
+                      levels_, blocks_, kPrefix, behind));
   }
 }
 
@@ -127,6 +148,17 @@ void ImageTokenizer::read_preparation(const ModelSource& source, std::int64_t re
   const auto files = source.side_files();
   const auto file = files.find("preprocessor_config.json");
   const Json config = file == files.end() ? Json::object() : parse_json(file->second, file->first);
+  if (!config.is_object())
+    fail(ErrorKind::kInput, "image",
+         fmt::format("preprocessor_config.json: expected an object, found {}", config.type_name()));
+  // What is done here always, and by which filter.
+  for (const char* key : {"do_resize", "do_center_crop", "do_rescale", "do_normalize"}) {
+    if (!read_flag(config, key, true))
+      mismatch(fmt::format("preprocessor_config.json: expected {} true, found false", key));
+  }
+  if (const Json filter = config.value("resample", Json(kLanczos)); filter != kLanczos)
+    mismatch(fmt::format("preprocessor_config.json: expected resample {} (Lanczos), found {}",
+                         kLanczos, filter.dump()));
   shorter_ = size_of(config, "size", "shortest_edge", resolution);
   height_ = size_of(config, "crop_size", "height", shorter_);
   width_ = size_of(config, "crop_size", "width", shorter_);
@@ -137,6 +169,8 @@ void ImageTokenizer::read_preparation(const ModelSource& source, std::int64_t re
   rescale_ = read_number(config, "rescale_factor", 0.0078);
   mean_ = colours_of(config, "image_mean");
   deviation_ = colours_of(config, "image_std");
+  if (std::ranges::find(deviation_, 0.0F) != deviation_.end())
+    fail_config("image_std", config["image_std"], "numbers that are not 0");
 }
 
 const at::Tensor& ImageTokenizer::weight(const std::string& name) const {
@@ -146,18 +180,31 @@ const at::Tensor& ImageTokenizer::weight(const std::string& name) const {
   return at->second;
 }
 
+const at::Tensor& ImageTokenizer::vector(const std::string& name, std::int64_t size) const {
+  const at::Tensor& out = weight(name);
+  if (out.dim() != 1 || out.size(0) != size)
+    mismatch(fmt::format("tensor '{}{}': expected {} values, found {} in {} dimensions", kPrefix,
+                         name, size, out.numel(), out.dim()));
+  return out;
+}
+
 at::Tensor ImageTokenizer::convolved(const at::Tensor& x, const std::string& name,
                                      std::int64_t stride, std::int64_t padding) const {
   const at::Tensor& w = weight(name + ".weight");
   if (w.dim() != 4 || w.size(1) != x.size(1))
     mismatch(fmt::format("tensor '{}{}.weight': expected {} channels in, found {}", kPrefix, name,
                          x.size(1), w.dim() == 4 ? w.size(1) : 0));
-  return at::conv2d(x, w, weight(name + ".bias"), at::IntArrayRef{stride},
+  return at::conv2d(x, w, vector(name + ".bias", w.size(0)), at::IntArrayRef{stride},
                     at::IntArrayRef{padding});
 }
 
 at::Tensor ImageTokenizer::normed(const at::Tensor& x, const std::string& name) const {
-  return at::group_norm(x, kGroups, weight(name + ".weight"), weight(name + ".bias"), kEps);
+  const std::int64_t channels = x.size(1);
+  if (channels % kGroups != 0)
+    mismatch(fmt::format("tensor '{}{}.weight': expected a multiple of {} channels, found {}",
+                         kPrefix, name, kGroups, channels));
+  return at::group_norm(x, kGroups, vector(name + ".weight", channels),
+                        vector(name + ".bias", channels), kEps);
 }
 
 at::Tensor ImageTokenizer::residual(const at::Tensor& x, const std::string& name) const {
@@ -195,7 +242,11 @@ at::Tensor ImageTokenizer::encoded(const at::Tensor& pixels) const {
 
 std::vector<std::int64_t> ImageTokenizer::codes(const at::Tensor& pixels) const {
   const at::Tensor& book = weight("quantize.embedding.weight");
-  const at::Tensor rows = encoded(pixels).permute({0, 2, 3, 1}).reshape({-1, book.size(1)});
+  const at::Tensor patches = encoded(pixels);
+  if (patches.size(1) != book.size(1))
+    mismatch(fmt::format("tensor '{}quantize.embedding.weight': expected rows of {}, found {}",
+                         kPrefix, patches.size(1), book.size(1)));
+  const at::Tensor rows = patches.permute({0, 2, 3, 1}).reshape({-1, book.size(1)});
   const at::Tensor distances =
       rows.square().sum(1, true) + book.square().sum(1) - 2 * at::mm(rows, book.t());
   const at::Tensor nearest = distances.argmin(1);
@@ -207,6 +258,11 @@ at::Tensor ImageTokenizer::pixels(const Picture& picture) const {
   const auto [shorter, longer] = std::minmax(picture.width, picture.height);
   const auto scaled = static_cast<std::int64_t>(static_cast<double>(shorter_ * longer) /
                                                 static_cast<double>(shorter));
+  if (scaled > kMostScaled / shorter_) {
+    fail(ErrorKind::kInput, "image",
+         fmt::format("expected a picture at most {} times as long as wide, found {} x {} pixels",
+                     kMostScaled / (shorter_ * shorter_), picture.width, picture.height));
+  }
   const bool upright = picture.width <= picture.height;
   const Picture cut = middle_of(
       resized(picture, upright ? shorter_ : scaled, upright ? scaled : shorter_), width_, height_);

@@ -43,7 +43,9 @@ class ImageTokenizer {
   void read_weights(const ModelSource& source, const Json& config);
   void read_vocabulary(const Json& config, std::int64_t codes);
   void read_preparation(const ModelSource& source, std::int64_t resolution);
+  void check_depth() const;
   [[nodiscard]] const at::Tensor& weight(const std::string& name) const;
+  [[nodiscard]] const at::Tensor& vector(const std::string& name, std::int64_t size) const;
   [[nodiscard]] at::Tensor convolved(const at::Tensor& x, const std::string& name,
                                      std::int64_t stride = 1, std::int64_t padding = 0) const;
   [[nodiscard]] at::Tensor normed(const at::Tensor& x, const std::string& name) const;

@@ -90,8 +90,10 @@ void ReferenceTexts::read_idf(const fs::path& path) {
   const NpyArray array = parse_npy(file.bytes(), path.string());
   if (array.shape.size() != 1 || static_cast<std::size_t>(array.shape[0]) > kMostWords)
     fail_references(path, "a vector", fmt::format("{} dimensions", array.shape.size()));
-  for (std::int64_t i = 0; i < array.shape[0]; ++i)
+  for (std::int64_t i = 0; i < array.shape[0]; ++i) {
     idf_.push_back(npy_number(array, static_cast<std::uint64_t>(i), path.string()));
+    if (!std::isfinite(idf_.back())) fail_references(path, "finite values", "others");
+  }
 }
 
 void ReferenceTexts::read_vocabulary(const fs::path& path) {
@@ -107,7 +109,8 @@ void ReferenceTexts::read_vocabulary(const fs::path& path) {
 }
 
 void ReferenceTexts::read_texts(const fs::path& path, const std::set<Answer>& answers) {
-  const std::string bytes = read_file(path, kLargestFile);
+  const MappedFile file(path);
+  const auto* text = reinterpret_cast<const char*>(file.bytes().data());
   // {relation: {answer: [{"name", "text"}]}}; answers that nobody asks for are dropped as they
   // come.
   Answer here;
@@ -117,17 +120,17 @@ void ReferenceTexts::read_texts(const fs::path& path, const std::set<Answer>& an
     if (depth == 2) here.second = value.get<std::string>();
     return depth != 2 || answers.contains(here);
   };
-  const Json all = Json::parse(bytes, keep, false);
+  const Json all = file.size() == 0 ? Json() : Json::parse(text, text + file.size(), keep, false);
   if (!all.is_object()) fail_references(path, "an object of relations", "other JSON, or none");
   for (const auto& [relation, by_answer] : all.items()) {
     for (const auto& [answer, snippets] : by_answer.items()) {
-      std::string& text = texts_[{relation, answer}];
+      std::string& joined = texts_[{relation, answer}];
       for (const Json& snippet : snippets) {
         if (!snippet.is_object() || !snippet.contains("text") || !snippet["text"].is_string())
           fail_references(path,
                           fmt::format("texts of {} and {}", printable(relation), printable(answer)),
                           snippet.type_name());
-        text += (text.empty() ? "" : " ") + snippet["text"].get<std::string>();
+        joined += (joined.empty() ? "" : " ") + snippet["text"].get<std::string>();
       }
     }
   }
