@@ -7,6 +7,7 @@ The pixels are prepared by Pillow and numpy as Chameleon's image processor does 
 """
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,32 @@ def lancet(*args):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def refusals(folder, scratch):
+    """What would give wrong ids is refused, with the right exit code; how many cases are not."""
+    config = json.loads((folder / "config.json").read_text())
+    blocks = {**config, "vq_config": {**config["vq_config"], "num_res_blocks": 1}}
+    levels = {**config, "vq_config": {**config["vq_config"], "channel_multiplier": [2, 1, 2, 2]}}
+    Image.new("RGB", (1, 3000)).save(scratch / "thin.png")
+    wrong = 0
+    for code, found, name, settings, config_now, picture in (
+            (4, "resample", "bicubic", {"resample": 3}, config, "wide.png"),
+            (4, "do_resize", "unscaled", {"do_resize": False}, config, "wide.png"),
+            (4, "crop_size", "larger", {"size": {"shortest_edge": 16}, "crop_size": {"height": 32, "width": 32}}, config, "wide.png"),
+            (4, "image_std", "zero", {"image_std": [1, 0, 1]}, config, "wide.png"),
+            (4, "1 blocks", "blocks", {}, blocks, "wide.png"),
+            (4, "encoder.down.2.downsample", "levels", {}, levels, "wide.png"),
+            (3, "1 x 3000", "thin", {"size": {"shortest_edge": 512}}, config, scratch / "thin.png")):
+        other = scratch / name
+        shutil.copytree(folder, other)
+        (other / "config.json").write_text(json.dumps(config_now))
+        (other / "preprocessor_config.json").write_text(json.dumps(settings))
+        done = subprocess.run([sys.argv[1], "tokenize", str(other), "--image", str(PICTURES / picture)], capture_output=True, text=True)
+        if done.returncode != code or found not in done.stderr or done.stdout:
+            wrong += 1
+            print(f"{name}: expected exit {code} and '{found}', found {done.returncode}: {done.stderr}")
+    return wrong
+
+
 def main():
     wrong, kinds = 0, 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,6 +127,7 @@ def main():
             if text != theirs[:len(text)] or not text:
                 wrong += 1
                 print(f"{resolution}: generate says {text}, transformers {theirs}")
+        wrong += refusals(pathlib.Path(scratch) / "48", pathlib.Path(scratch))
     print(f"pictures as ids: {wrong} differ; up to {kinds} codes in one")
     return 1 if wrong or kinds < 4 else 0
 
