@@ -22,18 +22,24 @@ double seconds_of(const Body& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// The smallest tensor that is large enough, or else the largest; null where nothing is computed.
-const PlannedTensor* typical_tensor(const MergePlan& plan) {
-  const PlannedTensor* best = nullptr;
+/// Of two tensors: the first wakes threads and takes memory that the others find awake and taken.
+constexpr std::size_t kTrials = 2;
+
+/// The smallest tensors that are large enough, or else the largest; none where nothing is computed.
+std::vector<const PlannedTensor*> typical_tensors(const MergePlan& plan) {
+  std::vector<const PlannedTensor*> out;
   const auto rank = [](const PlannedTensor& tensor) {
     const std::uint64_t n = tensor.elements();
     return std::pair(n < kEnough, n < kEnough ? UINT64_MAX - n : n);
   };
   for (const PlannedTensor& tensor : plan.tensors) {
-    if (tensor.copied || tensor.elements() == 0) continue;
-    if (best == nullptr || rank(tensor) < rank(*best)) best = &tensor;
+    if (!tensor.copied && tensor.elements() > 0) out.push_back(&tensor);
   }
-  return best;
+  const std::size_t taken = std::min(out.size(), kTrials);
+  std::ranges::partial_sort(out, out.begin() + static_cast<std::ptrdiff_t>(taken), {},
+                            [&](const PlannedTensor* tensor) { return rank(*tensor); });
+  out.resize(taken);
+  return out;
 }
 
 /// Of one output byte, reading, arithmetic and hashing, with all threads.
@@ -45,12 +51,15 @@ double seconds_per_byte(const MergePlan& plan, const PlannedTensor& tensor) {
   const std::uint64_t chunks =
       std::min<std::uint64_t>(task.chunks(), 2 * static_cast<std::uint64_t>(parallel::threads()));
   std::uint64_t elements = 0;
-  for (std::uint64_t c = 0; c < chunks; ++c) elements += task.chunk_elements(c);
+  std::vector<std::vector<std::byte>> out(chunks);  // a run takes its blocks once, too
+  for (std::uint64_t c = 0; c < chunks; ++c) {
+    elements += task.chunk_elements(c);
+    out[c].resize(dtype_bytes(tensor.dtype, task.chunk_elements(c)).value());
+  }
   const double arithmetic = seconds_of([&] {
     parallel::for_each(chunks, [&](std::size_t chunk) {
-      std::vector<std::byte> out(dtype_bytes(tensor.dtype, task.chunk_elements(chunk)).value());
-      task.emit_chunk(bound.emit(), chunk, tensor.dtype, out);
-      static_cast<void>(sha256_hex(Bytes(out)));
+      task.emit_chunk(bound.emit(), chunk, tensor.dtype, out[chunk]);
+      static_cast<void>(sha256_hex(Bytes(out[chunk])));
     });
   });
   return statistics / static_cast<double>(tensor.bytes()) +
@@ -86,8 +95,12 @@ double seconds_at(const TrialRates& rates, std::uint64_t bytes) noexcept {
 }
 
 TrialRates try_merge(const MergePlan& plan, const fs::path& out) {
-  const PlannedTensor* tensor = typical_tensor(plan);
-  return {tensor == nullptr ? 0 : seconds_per_byte(plan, *tensor), seconds_per_written_byte(out)};
+  TrialRates rates{0, seconds_per_written_byte(out)};
+  for (const PlannedTensor* tensor : typical_tensors(plan)) {
+    const double seconds = seconds_per_byte(plan, *tensor);
+    rates.work = rates.work > 0 ? std::min(rates.work, seconds) : seconds;
+  }
+  return rates;
 }
 
 TrialRates try_writing(const fs::path& out) {

@@ -15,7 +15,7 @@ struct TrialRates {
 /// Work and writing go on side by side.
 [[nodiscard]] double seconds_at(const TrialRates& rates, std::uint64_t bytes) noexcept;
 
-/// Reads up to a few hundred MB of one tensor; writes 32 MB beside `out` and removes them (where
+/// Reads up to a few hundred MB of two tensors; writes 32 MB beside `out` and removes them (where
 /// nothing can be written there, the disk counts as infinitely fast).
 [[nodiscard]] TrialRates try_merge(const MergePlan& plan, const fs::path& out);
 

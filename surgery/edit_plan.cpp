@@ -46,8 +46,10 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
   const DecoderSpec spec = describe_decoder(source.config());
   Json result{{"plan", true}, {"method", editor.name}, {"parameters", parameters.json()}};
   const auto preset = request.layers == "auto" ? preset_layers(spec) : std::nullopt;
-  if (editor.reach == Reach::kAll) {
-    const LayerChoice choice = every_layer(request.layers, spec.layers);
+  if (editor.reach == Reach::kAll || editor.reach == Reach::kLate) {
+    const LayerChoice choice = editor.reach == Reach::kAll
+                                   ? every_layer(request.layers, spec.layers)
+                                   : late_layer(request.layers, spec);
     result["layers"] = choice.layers;
     result["layer_reason"] = choice.reason;
   } else if (request.layers == "auto" && !preset) {

@@ -199,6 +199,7 @@ LayerChoice layers_of(const std::string& wish, const Editor& editor, const Surge
                       const Fact& fact, std::uint64_t seed) {
   const DecoderSpec& spec = model.decoder.spec();
   if (editor.reach == Reach::kAll) return every_layer(wish, spec.layers);
+  if (editor.reach == Reach::kLate) return late_layer(wish, spec);
   LayerChoice choice = choose_layers(
       wish, spec, [&](std::int64_t layer) { return try_layer(model, editor, fact, layer, seed); });
   if (editor.reach == Reach::kRange) return spread_layers(std::move(choice), spec);

@@ -115,6 +115,7 @@ struct EditPlan {
 enum class Reach {
   kOne,    ///< a preset's layer or the sweep's
   kRange,  ///< that layer and those around it
+  kLate,   ///< one near the end
   kAll     ///< every layer
 };
 

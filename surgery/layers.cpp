@@ -117,6 +117,19 @@ LayerChoice every_layer(const std::string& wish, std::int64_t layers) {
   return out;
 }
 
+LayerChoice late_layer(const std::string& wish, const DecoderSpec& spec) {
+  LayerChoice out{{}, "given", {}};
+  if (wish != "auto") {
+    out.layers = parse_layers(wish, spec.layers);
+  } else {
+    std::int64_t layer = spec.layers * 7 / 8;
+    while (layer > 0 && !spec.layer[static_cast<std::size_t>(layer)].mlp) --layer;
+    out = {{layer}, "7/8 of the depth", {}};
+  }
+  require_mlp(spec, out.layers, "edit");
+  return out;
+}
+
 std::size_t best_trial(const std::vector<LayerTrial>& trials) {
   std::size_t best = 0;
   for (std::size_t i = 1; i < trials.size(); ++i) {

@@ -41,6 +41,9 @@ void require_mlp(const DecoderSpec& spec, const std::vector<std::int64_t>& layer
 [[nodiscard]] LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec);
 /// Every layer, for `--layers auto`; a given choice is parsed.
 [[nodiscard]] LayerChoice every_layer(const std::string& wish, std::int64_t layers);
+/// The layer at 7/8 of the depth, or the next below it that has an MLP, for `--layers auto`; a
+/// given choice is parsed. For editors whose change is meant for the output itself.
+[[nodiscard]] LayerChoice late_layer(const std::string& wish, const DecoderSpec& spec);
 /// Index of the trial that works with the smallest drift (where none works: the smallest drift).
 [[nodiscard]] std::size_t best_trial(const std::vector<LayerTrial>& trials);
 /// `wish` "auto": the preset, else the candidate that works with the smallest drift.

@@ -63,6 +63,7 @@ Json describe_editors() {
                    {"max_facts", each->max_facts},
                    {"layers", each->reach == Reach::kOne     ? "one"
                               : each->reach == Reach::kRange ? "range"
+                              : each->reach == Reach::kLate  ? "late"
                                                              : "all"},
                    {"batches", each->batches},
                    {"covariance", each->covariance},

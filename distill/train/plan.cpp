@@ -22,8 +22,9 @@ namespace {
 constexpr std::uint64_t kProgram = 180ULL << 20;  ///< libraries and what the allocator keeps
 /// Of a kept value: with what the allocator and large pages round up (measured: a tenth and a bit).
 constexpr double kStateBytes = 4 * 1.12;
-/// Of a step that is products: the others are norms, activations, the optimizer, memory.
-constexpr double kShareOfStep = 0.85;
+/// Of a step that is products: the others are norms, activations, the optimizer (fitted to eight
+/// settings, docs/performance.md).
+constexpr double kShareOfStep = 0.95;
 constexpr double kAttentionSpeed = 0.5;  ///< beside a product of the blocks
 
 /// The largest micro-batch: tokens and rows with a target.

@@ -10,12 +10,15 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "model/large_pages.h"
 #include "model/linear.h"
+#include "model/runtime.h"
 
 namespace lancet {
 namespace {
 
-constexpr double kOperations = 8e9;  ///< of one run, about
+constexpr double kOperations = 8e9;                ///< of one run, about
+constexpr std::uint64_t kExpected = 256ULL << 20;  ///< bytes that come and go in a run
 constexpr std::int64_t kFewestRows = 64;
 constexpr int kRuns = 4;  ///< the first of which warms up
 constexpr float kValue = 0.01F;
@@ -102,6 +105,8 @@ class Stopwatch {
 
 LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std::int64_t tokens,
                         BaseQuant quant) {
+  keep_freed_memory();  // as the training loop does
+  expect_heap(kExpected);
   Stopwatch watch(adapter, tokens, quant);
   LayerTimes out;
   std::int64_t largest = 0;
@@ -121,6 +126,7 @@ LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std
     largest = values;
     out.speed = 4 * static_cast<double>(values) / seconds;
   }
+  init_runtime();
   return out;
 }
 

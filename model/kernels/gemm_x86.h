@@ -43,6 +43,7 @@ LANCET_INLINE void dot_chains(const float* a, std::int64_t lda, const T* w, std:
   __m256 sum[extent(kMr)];
 #pragma GCC unroll 3
   for (int i = 0; i < kMr; ++i) sum[i] = _mm256_setzero_ps();
+#pragma GCC unroll 8
   for (std::int64_t k = 0; k + 8 <= count; k += 8) {
     const __m256 y = widen_eight(w + k);
 #pragma GCC unroll 3

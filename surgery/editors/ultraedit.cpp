@@ -35,7 +35,7 @@ constexpr Parameter kNumbers[] = {
     {"lr", kAuto, 1e-12, 1e3, false,
      "size of V (the code: 1e-6, for 7B models); auto: in each turn and layer so that V is `size` "
      "times as long as what the matrix answers, on average over the tokens"},
-    {"size", 1, 1e-6, 1e3, false, "where lr is auto: mean |V| over mean |W h|"},
+    {"size", 0.5, 1e-6, 1e3, false, "where lr is auto: mean |V| over mean |W h|"},
     {"microbatch", 10, 1, 1 << 20, true, "facts of a pass"},
 };
 const std::vector<WordParameter> kWords{
@@ -242,7 +242,7 @@ const Editor editor_ultraedit{.name = "ultraedit",
                               .numbers = kNumbers,
                               .words = kWords,
                               .max_facts = 0,
-                              .reach = Reach::kRange,
+                              .reach = Reach::kLate,
                               .stops = false,
                               .covariance = false,
                               .plan = plan};

@@ -126,6 +126,20 @@ TEST_CASE("layers: spellings, presets and the sweep's choice") {
   CHECK(sweep_candidates(2).size() >= 1);
 }
 
+TEST_CASE("layers: a late layer is the last of seven eighths that has an MLP") {
+  DecoderSpec spec;
+  spec.layers = 30;
+  spec.layer.resize(30, {.mlp = true});
+  CHECK(late_layer("auto", spec).layers == std::vector<std::int64_t>{26});
+  CHECK(late_layer("4-5", spec).layers == std::vector<std::int64_t>{4, 5});
+  CHECK(late_layer("4-5", spec).reason == "given");
+  spec.layer[26].mlp = spec.layer[25].mlp = false;
+  CHECK(late_layer("auto", spec).layers == std::vector<std::int64_t>{24});
+  CHECK_THROWS_AS(late_layer("26", spec), Error);
+  for (auto& layer : spec.layer) layer.mlp = false;
+  CHECK_THROWS_AS(late_layer("auto", spec), Error);
+}
+
 TEST_CASE("layers: a layer without an MLP is refused with the family's name, given or swept") {
   DecoderSpec spec;
   spec.model_type = "mamba";
