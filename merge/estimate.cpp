@@ -25,12 +25,6 @@ double seconds_of(const Body& body) {
 /// Of two tensors: the first wakes threads and takes memory that the others find awake and taken.
 constexpr std::size_t kTrials = 2;
 
-/// Of a plan without linear algebra, whose matrices cannot be tried.
-bool can_be_tried(const MergePlan& plan, const PlannedTensor& tensor) {
-  const bool spectral = plan.method->needs_linalg || plan.post.needs_linalg();
-  return !spectral || plan.options.linalg != nullptr || tensor.embedding || tensor.shape.size() < 2;
-}
-
 /// The smallest tensors that are large enough, or else the largest; none where nothing is computed.
 std::vector<const PlannedTensor*> typical_tensors(const MergePlan& plan) {
   std::vector<const PlannedTensor*> out;
@@ -39,8 +33,9 @@ std::vector<const PlannedTensor*> typical_tensors(const MergePlan& plan) {
     return std::pair(n < kEnough, n < kEnough ? UINT64_MAX - n : n);
   };
   for (const PlannedTensor& tensor : plan.tensors) {
-    if (!tensor.copied && tensor.elements() > 0 && can_be_tried(plan, tensor))
-      out.push_back(&tensor);
+    if (tensor.copied || tensor.elements() == 0) continue;
+    if (leaves_out_linalg(plan) && !tensor.embedding && tensor.shape.size() > 1) continue;
+    out.push_back(&tensor);
   }
   const std::size_t taken = std::min(out.size(), kTrials);
   std::ranges::partial_sort(out, out.begin() + static_cast<std::ptrdiff_t>(taken), {},
@@ -96,6 +91,10 @@ double seconds_per_written_byte(const fs::path& out) {
 }
 
 }  // namespace
+
+bool leaves_out_linalg(const MergePlan& plan) noexcept {
+  return (plan.method->needs_linalg || plan.post.needs_linalg()) && plan.options.linalg == nullptr;
+}
 
 double seconds_at(const TrialRates& rates, std::uint64_t bytes) noexcept {
   return static_cast<double>(bytes) * std::max(rates.work, rates.write);

@@ -15,8 +15,11 @@ struct TrialRates {
 /// Work and writing go on side by side.
 [[nodiscard]] double seconds_at(const TrialRates& rates, std::uint64_t bytes) noexcept;
 
-/// Where the method works on matrices and the plan has no linear algebra, its tensors are left out:
-/// the time is then that of the others' kind of work. Reads up to a few hundred MB of two tensors;
+/// True where the method works on matrices and the plan has no linear algebra: what is told of the
+/// time leaves it out.
+[[nodiscard]] bool leaves_out_linalg(const MergePlan& plan) noexcept;
+
+/// Reads up to a few hundred MB of two tensors;
 /// writes 32 MB beside `out` and removes them (where nothing can be written there, the disk counts
 /// as infinitely fast).
 [[nodiscard]] TrialRates try_merge(const MergePlan& plan, const fs::path& out);

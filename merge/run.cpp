@@ -273,7 +273,11 @@ Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions
                 {"shards", split_shards(plan, options.shard_size).size()},
                 {"peak_memory", expected_memory(plan, {options.memory})},
                 {"warnings", plan.warnings}};
-  if (timed) document["seconds"] = seconds_at(try_merge(plan, out), plan.bytes_written());
+  if (!timed) return document;
+  document["seconds"] = seconds_at(try_merge(plan, out), plan.bytes_written());
+  if (leaves_out_linalg(plan))
+    document["warnings"].push_back(fmt::format(
+        "the time leaves out the linear algebra of {}, most of the work", plan.method->name));
   return document;
 }
 

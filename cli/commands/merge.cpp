@@ -167,7 +167,7 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
   if (!writes) {
     const Json document = describe_merge(*plan, out, run, common.plan);
     if (!common.json) {
-      for (const std::string& warning : plan->warnings) log::warn(warning);
+      for (const Json& warning : document["warnings"]) log::warn(warning.get<std::string>());
     }
     if (common.json) print_json(document);
     if (!common.json && arguments.check)
