@@ -19,6 +19,13 @@ void declare_common(CLI::App& app, CommonOptions& common) {
                    "disk: leave the matrices of a model that runs in its files and read them as "
                    "they are used, for models larger than memory; none (default)")
       ->check(CLI::IsMember({"none", "disk"}));
+  group
+      ->add_option(
+          "--activations", common.runtime.activations,
+          "bfloat16: beside --dtype bfloat16, round what is multiplied with the weights as "
+          "PyTorch does, up to twice as fast where the processor multiplies pairs of them; "
+          "float32 (default on the CPU)")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
   group->add_option("--memory", common.memory, "Bound on working memory (default 1GiB)");
   group->add_flag("--quiet", common.quiet, "No notes and no progress on standard error");
   group->add_flag("--verbose", common.verbose, "More notes on standard error");

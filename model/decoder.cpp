@@ -91,6 +91,11 @@ at::TensorOptions Decoder::options() const noexcept {
   return at::TensorOptions(activation_dtype(device_, dtype_)).device(device_);
 }
 
+std::string Decoder::activation_name() const {
+  const at::ScalarType dtype = activation_dtype(device_, dtype_);
+  return std::string(c10::toString(dtype)) + (pairs_ ? ", BFloat16 in products" : "");
+}
+
 at::Tensor Decoder::embed(const at::Tensor& ids) const {
   const at::Tensor cpu = ids.to(at::kCPU, at::kLong).contiguous();
   const auto* id = cpu.const_data_ptr<std::int64_t>();

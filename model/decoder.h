@@ -80,6 +80,10 @@ struct LoadOptions {
   /// Matrices stay in their files and are read where a product needs them: memory holds vectors,
   /// what was put in by with_weight, and activations. The same bits. CPU only, without `quant`.
   bool offload = false;
+  /// Rows are rounded to bfloat16 in front of products with the matrices (but those of routers), as
+  /// PyTorch does it: twice the speed where the processor multiplies pairs of them. CPU only, with
+  /// kBFloat16, without `quant` and `offload`.
+  bool pairs = false;
 };
 
 /// The down projection of a block, the matrix that editors rewrite.
@@ -104,6 +108,8 @@ class Decoder {
 
   [[nodiscard]] const DecoderSpec& spec() const noexcept { return *spec_; }
   [[nodiscard]] at::TensorOptions options() const noexcept;  ///< dtype and device of activations
+  /// What else but weights and device moves a digit of a pass, for identities of what is cached.
+  [[nodiscard]] std::string activation_name() const;
 
   /// ids int64 [batch, tokens] -> [batch, tokens, d_model]. Ids outside the vocabulary are
   /// Error(kInput). Differentiable with respect to a low-rank part of the embeddings.
@@ -173,6 +179,7 @@ class Decoder {
   std::shared_ptr<const DecoderSpec> spec_;
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
+  bool pairs_ = false;
   std::unordered_map<std::string, at::Tensor> weights_;
   /// In few bits or in files: their entry in weights_ has the shape alone.
   std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>> packed_;

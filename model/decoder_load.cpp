@@ -193,6 +193,13 @@ void check_options(const LoadOptions& options) {
   if (options.offload && options.quant != BaseQuant::kNone)
     fail(ErrorKind::kUsage, "model",
          "expected a quantised base or weights that stay on the disk, found both");
+  if (!options.pairs) return;
+  if (options.dtype != at::kBFloat16 || !options.device.is_cpu() || options.offload ||
+      options.quant != BaseQuant::kNone)
+    fail(ErrorKind::kUsage, "model",
+         "expected bfloat16 weights in the memory of the CPU for activations in bfloat16, found "
+         "others",
+         "--activations bfloat16 goes with --dtype bfloat16, without --offload and --base-quant");
 }
 
 bool packs(const TensorInfo& info, BaseQuant quant, const std::unordered_set<std::string>& names) {
@@ -280,6 +287,7 @@ Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
   model.spec_ = std::make_shared<const DecoderSpec>(describe(source));
   model.dtype_ = options.dtype;
   model.device_ = options.device;
+  model.pairs_ = options.pairs;
   if (options.offload) model.leave_in_files(source);
   model.load_weights(source, options);
   std::vector<RopeCache> ropes;

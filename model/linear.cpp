@@ -11,14 +11,42 @@
 namespace lancet {
 namespace {
 
+/// Whether its products with rows of this width are of pairs.
+bool takes_pairs(const Linear& layer, std::int64_t width) {
+  return layer.pairs && layer.d_in() % 2 == 0 && width % 2 == 0;
+}
+
+/// Rows in front of their products: as they are, and rounded where the first layer asks for it.
+class Rows {
+ public:
+  Rows(const float* rows, std::int64_t count, std::int64_t width)
+      : rows_(rows), count_(count), width_(width) {}
+
+  [[nodiscard]] const float* plain() const { return rows_; }
+  [[nodiscard]] std::int64_t count() const { return count_; }
+  [[nodiscard]] std::int64_t width() const { return width_; }
+  [[nodiscard]] const at::BFloat16* rounded() {
+    if (!rounded_.defined()) rounded_ = round_rows(rows_, count_ * width_);
+    return rounded_.const_data_ptr<at::BFloat16>();
+  }
+
+ private:
+  const float* rows_;
+  std::int64_t count_, width_;
+  at::Tensor rounded_;
+};
+
 /// With the stored matrix of a layer: its transpose (a sum along its rows), or itself.
-Product product(const Linear& layer, bool transposed, const float* in, std::int64_t rows,
-                float* out, bool accumulate) {
+Product product(const Linear& layer, bool transposed, Rows& in, float* out, bool accumulate) {
+  const std::int64_t rows = in.count();
+  if (takes_pairs(layer, in.width()))
+    return transposed ? times_transposed(in.rounded(), rows, layer.weight, out, accumulate)
+                      : times(in.rounded(), rows, layer.weight, out, accumulate);
   if (layer.packed != nullptr)
-    return transposed ? times_transposed(in, rows, *layer.packed, out, accumulate)
-                      : times(in, rows, *layer.packed, out, accumulate);
-  return transposed ? times_transposed(in, rows, layer.weight, out, accumulate)
-                    : times(in, rows, layer.weight, out, accumulate);
+    return transposed ? times_transposed(in.plain(), rows, *layer.packed, out, accumulate)
+                      : times(in.plain(), rows, *layer.packed, out, accumulate);
+  return transposed ? times_transposed(in.plain(), rows, layer.weight, out, accumulate)
+                    : times(in.plain(), rows, layer.weight, out, accumulate);
 }
 
 void fill_rows(const at::Tensor& bias, std::int64_t rows, float* out) {
@@ -61,7 +89,7 @@ struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
     const at::AutoDispatchBelowAutograd below;
     auto kept = c10::make_intrusive<Kept>();
     for (const Linear& layer : layers)
-      kept->layers.push_back({layer.weight, {}, layer.layout, nullptr, layer.packed});
+      kept->layers.push_back({layer.weight, {}, layer.layout, nullptr, layer.packed, layer.pairs});
     ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
     ctx->set_materialize_grads(false);
     return forward_native(layers, x);
@@ -101,11 +129,12 @@ bool is_native(const at::Tensor& activation) {
 void run_linears(std::span<const Linear> layers, const float* x, std::int64_t rows,
                  std::span<float* const> y) {
   std::vector<Product> products;
+  Rows in(x, rows, layers.empty() ? 0 : layers[0].d_in());
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const Linear& layer = layers[i];
     const bool bias = layer.bias.defined();
     if (bias) fill_rows(layer.bias, rows, y[i]);
-    products.push_back(product(layer, layer.layout == MatrixLayout::kOutIn, x, rows, y[i], bias));
+    products.push_back(product(layer, layer.layout == MatrixLayout::kOutIn, in, y[i], bias));
   }
   run_products(products);
   std::ranges::for_each(layers, let_go);
@@ -116,8 +145,9 @@ void run_linears_backward(std::span<const Linear> layers, std::span<const float*
   bool accumulate = false;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (dy[i] == nullptr) continue;
+    Rows in(dy[i], rows, layers[i].d_out());
     const std::array products{
-        product(layers[i], layers[i].layout == MatrixLayout::kInOut, dy[i], rows, dx, accumulate)};
+        product(layers[i], layers[i].layout == MatrixLayout::kInOut, in, dx, accumulate)};
     run_products(products);
     let_go(layers[i]);
     accumulate = true;

@@ -3,10 +3,40 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
+#include "model/kernels/pairs.h"
 #include "model/runtime.h"
 
 namespace lancet {
+
+namespace {
+
+/// Whether rows are rounded in front of products. On a GPU they are of the dtype of the weights.
+bool rounds(const RuntimeOptions& runtime, const LoadOptions& options) {
+  const bool wide = runtime.activations == "float32", narrow = runtime.activations == "bfloat16";
+  if (!wide && !narrow && runtime.activations != "auto") {
+    fail(ErrorKind::kUsage, "activations",
+         "expected auto, float32 or bfloat16, found '" + printable(runtime.activations) + "'");
+  }
+  if (narrow && options.dtype != at::kBFloat16) {
+    fail(ErrorKind::kUsage, "activations",
+         "expected --dtype bfloat16 beside --activations bfloat16, found " + runtime.dtype);
+  }
+  if (!options.device.is_cpu()) {
+    if (wide && options.dtype == at::kBFloat16)
+      fail(ErrorKind::kUsage, "activations",
+           "expected the CPU for --activations float32 beside --dtype bfloat16, found a GPU");
+    return false;
+  }
+  if (narrow && kernels::best_pair_isa() != kernels::PairIsa::kAvx512Bf16)
+    log::warn(
+        "this processor has no products of bfloat16 pairs: --activations bfloat16 is slower "
+        "than float32 here");
+  return narrow;
+}
+
+}  // namespace
 
 LoadOptions load_options(const RuntimeOptions& runtime) {
   LoadOptions options;
@@ -16,12 +46,13 @@ LoadOptions load_options(const RuntimeOptions& runtime) {
     fail(ErrorKind::kUsage, "offload",
          "expected none or disk, found '" + printable(runtime.offload) + "'");
   }
-  if (options.offload && runtime.device == "auto") return options;  // which is of the CPU
-  options.device = resolve_device(runtime.device);
+  // Weights that stay on the disk are of the CPU.
+  if (!options.offload || runtime.device != "auto") options.device = resolve_device(runtime.device);
   if (options.offload && !options.device.is_cpu()) {
     fail(ErrorKind::kUsage, "offload",
          "expected --device cpu beside --offload disk, found " + runtime.device);
   }
+  options.pairs = rounds(runtime, options);
   return options;
 }
 

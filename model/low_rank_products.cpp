@@ -27,9 +27,11 @@ at::Tensor empty(std::int64_t rows, std::int64_t columns) {
 }
 
 /// Whether a merged weight pays. Making it twice reads and writes four times the matrix, what it
-/// spares is outputs and input gradients that are read and written once more.
+/// spares is outputs and input gradients that are read and written once more. One that is
+/// multiplied in pairs would lose what training adds to it by being rounded.
 bool merges(const Linear& layer, std::int64_t rows) {
-  if (!is_adapted(layer) || layer.packed != nullptr || layer.low_rank->drops()) return false;
+  if (!is_adapted(layer) || layer.packed != nullptr || layer.low_rank->drops() || layer.pairs)
+    return false;
   const std::int64_t in = layer.d_in(), out = layer.d_out();
   return rows * (in + out) >= kMergeShare * in * out;
 }

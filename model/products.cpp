@@ -10,6 +10,13 @@
 namespace lancet {
 namespace {
 
+constexpr std::int64_t kGrain = 16384;  ///< elements of one parallel chunk
+
+const std::uint16_t* bits_of(const at::BFloat16* values) {
+  static_assert(sizeof(at::BFloat16) == sizeof(std::uint16_t));
+  return reinterpret_cast<const std::uint16_t*>(values);
+}
+
 kernels::WeightType weight_type(const at::Tensor& weight) {
   return weight.scalar_type() == at::kBFloat16 ? kernels::WeightType::kBF16
                                                : kernels::WeightType::kF32;
@@ -45,6 +52,33 @@ Product times(const float* in, std::int64_t rows, const at::Tensor& matrix, floa
   return kernels::InputGradJob{
       in, n,          matrix.const_data_ptr(), weight_type(matrix), k, out, k, rows, n,
       k,  accumulate, at::get_num_threads()};
+}
+
+Product times_transposed(const at::BFloat16* in, std::int64_t rows, const at::Tensor& matrix,
+                         float* out, bool accumulate) {
+  const std::int64_t n = matrix.size(0);
+  const std::int64_t k = matrix.size(1);
+  const std::uint16_t* w = bits_of(matrix.const_data_ptr<at::BFloat16>());
+  return kernels::PairLinear{bits_of(in),          k, w, k, out, n, rows, n, k, accumulate,
+                             at::get_num_threads()};
+}
+
+Product times(const at::BFloat16* in, std::int64_t rows, const at::Tensor& matrix, float* out,
+              bool accumulate) {
+  const std::int64_t n = matrix.size(0);
+  const std::int64_t k = matrix.size(1);
+  const std::uint16_t* w = bits_of(matrix.const_data_ptr<at::BFloat16>());
+  return kernels::PairInputGrad{bits_of(in),          n, w, k, out, k, rows, n, k, accumulate,
+                                at::get_num_threads()};
+}
+
+at::Tensor round_rows(const float* values, std::int64_t count) {
+  at::Tensor out = at::empty({count}, at::TensorOptions(at::kBFloat16));
+  auto* to = reinterpret_cast<std::uint16_t*>(out.mutable_data_ptr<at::BFloat16>());
+  intraop_chunks(count, kGrain, [=](std::int64_t begin, std::int64_t end) {
+    kernels::round_bf16(values + begin, to + begin, end - begin);
+  });
+  return out;
 }
 
 Product times_transposed(const float* in, std::int64_t rows, const PackedMatrix& matrix, float* out,

@@ -16,10 +16,11 @@ namespace lancet {
 
 /// Common options of every command that runs a model.
 struct RuntimeOptions {
-  int threads = 0;               ///< 0 = all
-  std::string device = "auto";   ///< auto, cpu, cuda, cuda:N
-  std::string dtype = "auto";    ///< auto (float32), float32, bfloat16
-  std::string offload = "none";  ///< none, or disk: matrices stay in the model's files
+  int threads = 0;                   ///< 0 = all
+  std::string device = "auto";       ///< auto, cpu, cuda, cuda:N
+  std::string dtype = "auto";        ///< auto (float32), float32, bfloat16
+  std::string offload = "none";      ///< none, or disk: matrices stay in the model's files
+  std::string activations = "auto";  ///< auto (float32 on the CPU), float32, bfloat16
   std::uint64_t seed = 0;
 };
 

@@ -10,7 +10,7 @@
 #include "model/decoder_parts.h"
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
-#include "model/kernels/gemm.h"
+#include "model/kernels/pairs.h"
 #include "model/linear_adapted.h"
 #include "model/rowwise.h"
 
@@ -39,22 +39,43 @@ struct Running {
   }
 };
 
+/// All tiles on this thread.
 template <class Job>
 void run_all(const Job& job) {
   const std::int64_t tiles = kernels::tile_count(job);
   for (std::int64_t i = 0; i < tiles; ++i) kernels::run_tile(job, i);
 }
 
-/// Rows of the head's matrix for the kernels; of one in a file, read into `buffer`.
-class HeadMatrix {
+/// A block of positions, normed [rows, d], times rows of the head's matrix.
+class HeadProducts {
  public:
-  explicit HeadMatrix(const Linear& head)
-      : head_(head), wide_(head.packed != nullptr || head.weight.scalar_type() == at::kFloat) {}
-
-  [[nodiscard]] kernels::WeightType type() const {
-    return wide_ ? kernels::WeightType::kF32 : kernels::WeightType::kBF16;
+  HeadProducts(const Linear& head, const float* normed, std::int64_t rows)
+      : head_(head),
+        wide_(head.packed != nullptr || head.weight.scalar_type() == at::kFloat),
+        normed_(normed) {
+    if (!head.pairs || head.d_in() % 2 != 0) return;
+    rounded_.resize(static_cast<std::size_t>(rows * head.d_in()));
+    kernels::round_bf16(normed, rounded_.data(), rows * head.d_in());
   }
-  [[nodiscard]] const void* rows(std::int64_t first, std::int64_t count) {
+
+  /// Logits of entries [first, first + n) of the vocabulary at positions [row, row + m), to
+  /// c[m, kSlice].
+  void run(std::int64_t row, std::int64_t m, std::int64_t first, std::int64_t n, float* c) {
+    const std::int64_t d = head_.d_in();
+    const void* const w = weights(first, n);
+    if (rounded_.empty()) {
+      const auto type = wide_ ? kernels::WeightType::kF32 : kernels::WeightType::kBF16;
+      run_all(kernels::LinearJob{normed_ + row * d, d, w, type, d, c, kSlice, m, n, d, false, 1});
+      return;
+    }
+    const auto* pairs = static_cast<const std::uint16_t*>(w);
+    run_all(
+        kernels::PairLinear{rounded_.data() + row * d, d, pairs, d, c, kSlice, m, n, d, false, 1});
+  }
+
+ private:
+  /// Of a matrix in a file, read into `buffer_`.
+  [[nodiscard]] const void* weights(std::int64_t first, std::int64_t count) {
     const std::int64_t d = head_.d_in();
     if (head_.packed == nullptr)
       return static_cast<const std::byte*>(head_.weight.const_data_ptr()) +
@@ -66,38 +87,29 @@ class HeadMatrix {
     return buffer_.data();
   }
 
- private:
   const Linear& head_;
   bool wide_;
+  const float* normed_;
+  std::vector<std::uint16_t> rounded_;  ///< empty: products are of float32 rows
   std::vector<float> buffer_;
 };
 
 /// Up to kRows positions: normed [rows, d].
 void score_block(const Linear& head, const float* normed, std::int64_t rows,
                  std::span<const std::int32_t> targets, TargetScore* out) {
-  const std::int64_t d = head.d_in();
   const std::int64_t vocab = head.d_out();
-  HeadMatrix weights(head);
-  kernels::LinearJob job{
-      .lda = d, .type = weights.type(), .ldw = d, .ldc = kSlice, .k = d, .workers = 1};
+  HeadProducts products(head, normed, rows);
   std::vector<Running> running(static_cast<std::size_t>(rows));
   for (std::int64_t r = 0; r < rows; ++r) {
-    job.a = normed + r * d;
-    job.w = weights.rows(targets[static_cast<std::size_t>(r)], 1);
-    job.c = &running[static_cast<std::size_t>(r)].target;
-    job.m = job.n = 1;
-    run_all(job);
+    const auto at = static_cast<std::size_t>(r);
+    products.run(r, 1, targets[at], 1, &running[at].target);
   }
   std::vector<float> logits(static_cast<std::size_t>(rows * kSlice));
   for (std::int64_t first = 0; first < vocab; first += kSlice) {
-    job.a = normed;
-    job.n = std::min(kSlice, vocab - first);
-    job.w = weights.rows(first, job.n);
-    job.c = logits.data();
-    job.m = rows;
-    run_all(job);
+    const std::int64_t count = std::min(kSlice, vocab - first);
+    products.run(0, rows, first, count, logits.data());
     for (std::int64_t r = 0; r < rows; ++r) {
-      running[static_cast<std::size_t>(r)].take(logits.data() + r * kSlice, job.n);
+      running[static_cast<std::size_t>(r)].take(logits.data() + r * kSlice, count);
     }
   }
   for (std::size_t r = 0; r < running.size(); ++r) out[r] = running[r].result();

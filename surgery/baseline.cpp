@@ -61,7 +61,7 @@ void Baseline::open() {
                {"config_sha256", sha256_hex(dump_json(config_))},
                {"tokenizer_sha256", sha256_hex(dump_json(tokenizer_.json()))},
                {"text_sha256", sha256_file(shipped_perplexity_text())},
-               {"dtype", c10::toString(c10::typeMetaToScalarType(model_.options().dtype()))},
+               {"dtype", model_.activation_name()},
                {"backend", fmt::format("{} {} {}", model_.options().device().str(), TORCH_VERSION,
                                        at::get_cpu_capability())},
                {"version", kVersion}};

@@ -194,7 +194,7 @@ CovarianceIdentity covariance_identity(const Decoder& model, const std::string& 
   out.layer = layer;
   out.window = text.window;
   out.max_tokens = text.max_tokens;
-  out.dtype = c10::toString(c10::typeMetaToScalarType(model.options().dtype()));
+  out.dtype = model.activation_name();
   out.backend = fmt::format("{} {} {}", model.options().device().str(), TORCH_VERSION,
                             at::get_cpu_capability());
   return out;

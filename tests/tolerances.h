@@ -21,6 +21,10 @@ constexpr double kOperator = 5e-6;
 // Central differences of a float32 function: rounding of the function over the step, step 1e-2.
 constexpr double kFiniteDifference = 5e-3;
 
+// Logits of a tiny model whose activations are rounded to bfloat16 (8 bits: 2^-9 each) in front of
+// every product, relative to the largest: a few roundings of random sign through 2 to 4 blocks.
+constexpr double kRoundedActivations = 0.03;
+
 // Log probabilities by slices of the vocabulary against log_softmax of the whole row in double.
 constexpr double kLogProbability = 2e-5;
 

@@ -14,6 +14,7 @@
 #include "distill/train/epochs.h"
 #include "distill/train/optimizer.h"
 #include "distill/train/probe.h"
+#include "model/kernels/pairs.h"
 #include "model/names.h"
 
 namespace lancet {
@@ -31,6 +32,12 @@ constexpr double kAttentionSpeed = 0.5;  ///< beside a product of the blocks
 struct Largest {
   std::int64_t tokens = 0, rows = 0;
 };
+
+/// How many times longer what is float32 takes beside the products of the layers.
+double slower_rest(bool pairs) {
+  if (!pairs) return 1;
+  return kernels::best_pair_isa() == kernels::PairIsa::kAvx512Bf16 ? 2 : 0.5;
+}
 
 /// Numbers of values that a token leaves behind in the layers [first, last).
 double kept_values(const PlanInput& in, std::int64_t layers) {
@@ -149,16 +156,18 @@ double head_part_values(const PlanInput& in, std::int64_t rows) {
 double seconds_of(const PlanInput& in, std::int64_t tokens, bool again) {
   const AttentionSpec& a = in.spec.attention;
   const LayerTimes times =
-      probe_layers(in.spec, in.adapter, tokens, parse_base_quant(in.request.base_quant));
+      probe_layers(in.spec, in.adapter, tokens, parse_base_quant(in.request.base_quant), in.pairs);
   const auto& report = in.data.report();
   const double counted =
       report.tokens > 0 ? static_cast<double>(report.targets) / static_cast<double>(report.tokens)
                         : 1;
-  const double pairs =
+  const double seen =
       static_cast<double>(in.spec.layers * a.heads * a.d_head) * mean_context(in.data);
   const double passes = again ? 1.5 : 1;  // two of three once more
-  const double attention = 4 * (2 * passes + 1.5) * pairs / (times.speed * kAttentionSpeed);
-  return (passes * times.blocks + counted * times.head + attention) / kShareOfStep;
+  const double attention = 4 * (2 * passes + 1.5) * seen / (times.speed * kAttentionSpeed);
+  const double products = passes * times.blocks + counted * times.head;
+  const double slower = slower_rest(in.pairs);
+  return products + slower * (attention + (products + attention) * (1 / kShareOfStep - 1));
 }
 
 std::int64_t pieces_that_fit(const PlanInput& in, const Largest& batch, double room) {

@@ -39,6 +39,7 @@ struct PlanInput {
   const DecoderSpec* teacher = nullptr;  ///< that runs beside the student
   std::int64_t tokens = 0;               ///< of the whole run, about
   bool bfloat16 = false;
+  bool pairs = false;  ///< LoadOptions::pairs
   bool offload = false;
 };
 

@@ -24,14 +24,15 @@ constexpr int kRuns = 4;  ///< the first of which warms up
 constexpr float kValue = 0.01F;
 
 /// A layer of a module's shape; values that are no others' business.
-Linear layer_of(const LinearModule& module, const LowRank* part, BaseQuant quant) {
+Linear layer_of(const LinearModule& module, const LowRank* part, BaseQuant quant, bool pairs) {
   Linear out;
   const bool out_in = module.layout == MatrixLayout::kOutIn;
   const std::int64_t rows = out_in ? module.d_out : module.d_in;
   const std::int64_t columns = out_in ? module.d_in : module.d_out;
   out.layout = module.layout;
   if (quant == BaseQuant::kNone || module.head) {
-    out.weight = at::full({rows, columns}, kValue, at::kFloat);
+    out.weight = at::full({rows, columns}, kValue, pairs ? at::kBFloat16 : at::kFloat);
+    out.pairs = pairs;
   } else {
     out.weight = at::empty({rows, columns}, at::TensorOptions(at::kMeta));
     // A file's own blocks decode about as fast as these.
@@ -73,8 +74,8 @@ using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool>;
 
 class Stopwatch {
  public:
-  Stopwatch(const LoraAdapter& adapter, std::int64_t tokens, BaseQuant quant)
-      : parts_(adapter.by_module()), tokens_(tokens), quant_(quant) {}
+  Stopwatch(const LoraAdapter& adapter, std::int64_t tokens, BaseQuant quant, bool pairs)
+      : parts_(adapter.by_module()), tokens_(tokens), quant_(quant), pairs_(pairs) {}
 
   /// Seconds of a token.
   double of(const LinearModule& module) {
@@ -89,7 +90,7 @@ class Stopwatch {
           std::clamp(static_cast<std::int64_t>(kOperations / (4 * values)),
                      std::min(tokens_, kFewestRows), std::max<std::int64_t>(1, tokens_));
       known->second =
-          best_seconds(layer_of(module, part, quant_), rows) / static_cast<double>(rows);
+          best_seconds(layer_of(module, part, quant_, pairs_), rows) / static_cast<double>(rows);
     }
     return known->second;
   }
@@ -98,16 +99,17 @@ class Stopwatch {
   LoraParts parts_;
   std::int64_t tokens_;
   BaseQuant quant_;
+  bool pairs_;
   std::map<Shape, double> known_;
 };
 
 }  // namespace
 
 LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std::int64_t tokens,
-                        BaseQuant quant) {
+                        BaseQuant quant, bool pairs) {
   keep_freed_memory();  // as the training loop does
   expect_heap(kExpected);
-  Stopwatch watch(adapter, tokens, quant);
+  Stopwatch watch(adapter, tokens, quant, pairs);
   LayerTimes out;
   std::int64_t largest = 0;
   for (const LinearModule& module : adaptable_modules(spec)) {

@@ -17,8 +17,9 @@ struct LayerTimes {
 };
 
 /// For micro-batches of `tokens`. Each shape takes a few tenths of a second; of several runs the
-/// fastest counts, so that what others do on the machine at the same time does not.
+/// fastest counts, so that what others do on the machine at the same time does not. `pairs`: of
+/// bfloat16 weights with rounded rows (LoadOptions::pairs).
 [[nodiscard]] LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter,
-                                      std::int64_t tokens, BaseQuant quant);
+                                      std::int64_t tokens, BaseQuant quant, bool pairs);
 
 }  // namespace lancet

@@ -109,6 +109,7 @@ Json identity_of(const TrainRequest& request, const RuntimeOptions& runtime, con
   settings["seed"] = runtime.seed;
   settings["base_quant"] = request.base_quant;
   settings["dtype"] = runtime.dtype == "auto" ? "float32" : runtime.dtype;
+  if (runtime.activations == "bfloat16") settings["activations"] = runtime.activations;
   settings["data"] = data.hash();
   settings["models"] = std::move(models);
   settings["init"] = request.init ? Json(adapter_hash(*request.init)) : Json();

@@ -80,6 +80,7 @@ class Run {
          .tokens = epochs_.steps() * request_.accumulate * epochs_.report().tokens /
                    static_cast<std::int64_t>(std::max<std::size_t>(1, epochs_.report().packs)),
          .bfloat16 = runtime_.dtype == "bfloat16",
+         .pairs = runtime_.activations == "bfloat16",
          .offload = runtime_.offload == "disk"});
   }
   [[nodiscard]] RunState begin(Checkpoints& checkpoints, Optimizer& optimizer);

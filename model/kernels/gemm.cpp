@@ -139,13 +139,20 @@ std::int64_t tile_count(const InputGradJob& job) {
   return grid_of(job).count();
 }
 
-void run_tile(const LinearJob& job, std::int64_t index, Isa isa) {
-  const KernelTable& table = kernels_of(isa);
+void run_tile(const KernelTable& table, const LinearJob& job, std::int64_t index) {
   (job.m <= kFewRows ? table.linear_few : table.linear)(job, grid_of(job).tile(index));
 }
 
+void run_tile(const KernelTable& table, const InputGradJob& job, std::int64_t index) {
+  table.input_grad(job, grid_of(job).tile(index));
+}
+
+void run_tile(const LinearJob& job, std::int64_t index, Isa isa) {
+  run_tile(kernels_of(isa), job, index);
+}
+
 void run_tile(const InputGradJob& job, std::int64_t index, Isa isa) {
-  kernels_of(isa).input_grad(job, grid_of(job).tile(index));
+  run_tile(kernels_of(isa), job, index);
 }
 
 }  // namespace lancet::kernels

@@ -4,6 +4,9 @@
 //   V, kLanes: a vector of kLanes floats, with zero load store load_some store_some broadcast fma
 //     add widen; fma_one on floats
 //   kRows, kFewRowsGroup: rows of the largest micro-tile, of the largest streaming group
+//   kPairs: whether an element of a sum is a pair of bfloat16 in the bits of a float (pairs.h),
+//   made
+//     by join(p, q), join_one(p, q) from two rows of W in an input gradient
 //   transpose(w, ldw, V[kStep<T>]): kLanes rows x kStep<T> elements of W, transposed and widened
 //   dot_lanes<rows>(a, lda, w[8], count, ahead, lanes): chains of rows x 8 products over the first
 //     count / 8 * 8 elements, lanes[row][8][kChains]; calls ahead.fetch() kPasses times for every
@@ -154,22 +157,44 @@ LANCET_KERNEL void pack_linear(const T* w, std::int64_t ldw, std::int64_t column
   }
 }
 
-/// W[count, columns] -> [columns / kPanel][count][kPanel].
+/// Rows of W that make one element of the sum of an input gradient.
+constexpr std::int64_t kSumRows = kPairs ? 2 : 1;
+
+/// Columns of the next element of that sum.
+template <typename T>
+LANCET_INLINE V sum_element(const T* w, std::int64_t ldw) {
+  if constexpr (kPairs) {
+    return join(w, w + ldw);
+  } else {
+    return widen(w);
+  }
+}
+template <typename T>
+LANCET_INLINE float sum_element_one(const T* w, std::int64_t ldw) {
+  if constexpr (kPairs) {
+    return join_one(w, w + ldw);
+  } else {
+    return widen_one(*w);
+  }
+}
+
+/// W[count * kSumRows, columns] -> [columns / kPanel][count][kPanel].
 template <typename T>
 LANCET_KERNEL void pack_grad(const T* w, std::int64_t ldw, std::int64_t columns, const Block& block,
                              float* out) {
   for (std::int64_t i = 0; i < block.count; ++i) {
-    const T* const from = w + i * ldw;
+    const T* const from = w + i * kSumRows * ldw;
     float* const to = out + i * kPanel;
     std::int64_t j = 0;
     for (; j + kPanel <= columns; j += kPanel) {
       __builtin_prefetch(from + 4 * ldw + j);
       if (kPanel * sizeof(T) > 64) __builtin_prefetch(from + 4 * ldw + j + 16);
-      store(to + j * block.length, widen(from + j));
-      store(to + j * block.length + kLanes, widen(from + j + kLanes));
+      if constexpr (kPairs) __builtin_prefetch(from + 5 * ldw + j);
+      store(to + j * block.length, sum_element(from + j, ldw));
+      store(to + j * block.length + kLanes, sum_element(from + j + kLanes, ldw));
     }
     for (std::int64_t q = j; j < columns && q < j + kPanel; ++q) {
-      to[j * block.length + q - j] = q < columns ? widen_one(from[q]) : 0.0F;
+      to[j * block.length + q - j] = q < columns ? sum_element_one(from + q, ldw) : 0.0F;
     }
   }
 }
@@ -209,7 +234,7 @@ LANCET_KERNEL void input_grad_of(const InputGradJob& job, const Tile& tile) {
   const bool is_direct = tile.m1 - tile.m0 <= kDirectRows && (tile.n1 - tile.n0) % kPanel == 0;
   for (std::int64_t n = 0; n < job.n; n += longest) {
     const std::int64_t count = min_of(longest, job.n - n);
-    const T* const w = static_cast<const T*>(job.w) + n * job.ldw + tile.n0;
+    const T* const w = static_cast<const T*>(job.w) + n * kSumRows * job.ldw + tile.n0;
     Block block{count, 1, count, job.accumulate || n > 0};
     const float* panels = buffers.panel;
     if (const float* plain = unpacked(w); plain != nullptr && is_direct) {
@@ -226,19 +251,23 @@ LANCET_KERNEL void input_grad_of(const InputGradJob& job, const Tile& tile) {
 
 #include "model/kernels/gemm_few_body.h"
 
+/// Pairs come as words of float32's size in a linear product, as bfloat16 in an input gradient.
+using NarrowLinear = std::conditional_t<kPairs, float, std::uint16_t>;
+using WideGrad = std::conditional_t<kPairs, std::uint16_t, float>;
+
 LANCET_KERNEL void linear(const LinearJob& job, const Tile& tile) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
-  job.type == WeightType::kF32 ? linear_of<float>(job, tile) : linear_of<std::uint16_t>(job, tile);
+  job.type == WeightType::kF32 ? linear_of<float>(job, tile) : linear_of<NarrowLinear>(job, tile);
 }
 
 LANCET_KERNEL void linear_few(const LinearJob& job, const Tile& tile) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
   job.type == WeightType::kF32 ? linear_few_of<float>(job, tile)
-                               : linear_few_of<std::uint16_t>(job, tile);
+                               : linear_few_of<NarrowLinear>(job, tile);
 }
 
 LANCET_KERNEL void input_grad(const InputGradJob& job, const Tile& tile) {
   if (job.n == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
-  job.type == WeightType::kF32 ? input_grad_of<float>(job, tile)
+  job.type == WeightType::kF32 ? input_grad_of<WideGrad>(job, tile)
                                : input_grad_of<std::uint16_t>(job, tile);
 }

@@ -89,6 +89,10 @@ struct KernelTable {
   void (*input_grad)(const InputGradJob&, const Tile&);
 };
 
+/// Tile `index` of the job with kernels of this table.
+void run_tile(const KernelTable& table, const LinearJob& job, std::int64_t index);
+void run_tile(const KernelTable& table, const InputGradJob& job, std::int64_t index);
+
 extern const KernelTable kernels_scalar;
 extern const KernelTable kernels_avx2;
 extern const KernelTable kernels_avx512;

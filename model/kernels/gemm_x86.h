@@ -1,4 +1,5 @@
-// Shared by gemm_avx2.cpp and gemm_avx512.cpp, each of which includes it in its unnamed namespace.
+// Shared by the kernels of x86, each of which includes it in its unnamed namespace, behind fma of
+// one, eight (and sixteen) floats.
 
 /// Columns 4 * half .. 4 * half + 3 of an 8 x 8 matrix, transposed: column[i] holds its 8 rows.
 LANCET_INLINE void four_columns(const float* matrix, int half, __m256 column[4]) {
@@ -48,11 +49,13 @@ LANCET_INLINE void dot_chains(const float* a, std::int64_t lda, const T* w, std:
     const __m256 y = widen_eight(w + k);
 #pragma GCC unroll 3
     for (int i = 0; i < kMr; ++i) {
-      sum[i] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i * lda + k), y, sum[i]);
+      sum[i] = fma(_mm256_loadu_ps(a + i * lda + k), y, sum[i]);
     }
   }
 #pragma GCC unroll 3
   for (int i = 0; i < kMr; ++i) _mm256_storeu_ps(lanes + i * stride, sum[i]);
 }
 
-LANCET_INLINE float fma_one(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+LANCET_INLINE float fma_one(float a, float b, float c) {
+  return _mm_cvtss_f32(fma(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
+}

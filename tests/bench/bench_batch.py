@@ -2,7 +2,7 @@
 """Decoding of many prompts at once: lancet, transformers and llama.cpp (xllamacpp's server) side by side in one run.
 
     bench_batch.py LANCET MODEL_DIR [--batch 16] [--tokens 48] [--threads 2] [--rounds 2] [--dtypes float32 bfloat16]
-                   [--llama .venv-teacher/bin/python]
+                   [--activations auto] [--llama .venv-teacher/bin/python]
 
 Greedy, from prompts of 16 tokens, the end token never said. What is printed is decoding alone: tokens behind the first
 over what they took more than a run for one token each, by the clock and by processor time (tokens / (user + system) *
@@ -45,6 +45,7 @@ def lancet_side(args, dtype, prompts, folder):
         before = os.times()
         done = subprocess.run([args.lancet, "generate", args.folder, "--file", lines, "--max-tokens", str(tokens),
                                "--allow-ids", f"3-{args.vocab - 1}", "--threads", str(args.threads), "--dtype", dtype,
+                               "--activations", args.activations if dtype == "bfloat16" else "auto",
                                "--device", "cpu", "--no-progress"], check=True, capture_output=True, text=True)
         after = os.times()
         rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -106,6 +107,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--activations", default="auto", help="of lancet beside bfloat16")
     parser.add_argument("--llama", help="a python with xllamacpp")
     args = parser.parse_args()
     args.vocab = json.loads((args.folder / "config.json").read_text())["vocab_size"]

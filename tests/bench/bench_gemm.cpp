@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "model/kernels/gemm.h"
+#include "model/kernels/pairs.h"
 
 namespace {
 
@@ -169,6 +170,28 @@ void add_job(std::vector<Candidate>& all, Job job, const char* kind, const Weigh
   }
 }
 
+/// Products of bfloat16 pairs, and LibTorch's bfloat16 beside them.
+template <typename Job>
+void add_pairs(std::vector<Candidate>& all, Job job, const char* kind, const Weights& weights,
+               int threads, double work) {
+  job.workers = threads;
+  const double bytes = 2e-9 * static_cast<double>(job.n * job.k);
+  for (const PairIsa isa : {PairIsa::kAvx512Bf16, PairIsa::kAvx2}) {
+    if (!has_pair_isa(isa)) continue;
+    all.push_back({std::string(kind) + (isa == PairIsa::kAvx2 ? " avx2 pairs" : " avx512 pairs"),
+                   work,
+                   bytes,
+                   [job, isa, threads, &weights](int turn) mutable {
+                     job.w = static_cast<const std::uint16_t*>(
+                         weights.of(WeightType::kBF16, turn).const_data_ptr());
+                     run_all(threads, tile_count(job), [&](int64_t i) { run_tile(job, i, isa); });
+                   },
+                   {},
+                   {},
+                   {}});
+  }
+}
+
 void add_limits(std::vector<Candidate>& all, const Weights& weights, int threads) {
   const double fma = 1e-9 * static_cast<double>(kFmaSteps * threads);
   if (has_isa(Isa::kAvx512)) {
@@ -205,7 +228,9 @@ void bench(int64_t m, int64_t n, int64_t k, bool grad, int threads, int rounds) 
   at::set_num_threads(threads);
   const Weights weights(n, k);
   const at::Tensor a = at::randn({m, grad ? n : k}), c = at::empty({m, grad ? k : n});
+  const at::Tensor a16 = a.to(at::kBFloat16);
   const auto* from = a.const_data_ptr<float>();
+  const auto* from16 = static_cast<const std::uint16_t*>(a16.const_data_ptr());
   auto* to = c.mutable_data_ptr<float>();
   const double work =
       2e-9 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
@@ -216,9 +241,13 @@ void bench(int64_t m, int64_t n, int64_t k, bool grad, int threads, int rounds) 
   if (grad) {
     add_job(all, InputGradJob{from, n, nullptr, type, k, to, k, m, n, k, false}, "input_grad",
             weights, threads, work);
+    add_pairs(all, PairInputGrad{from16, n, nullptr, k, to, k, m, n, k, false}, "input_grad",
+              weights, threads, work);
   } else {
     add_job(all, LinearJob{from, k, nullptr, type, k, to, n, m, n, k, false}, "linear", weights,
             threads, work);
+    add_pairs(all, PairLinear{from16, k, nullptr, k, to, n, m, n, k, false}, "linear", weights,
+              threads, work);
   }
   all.push_back({grad ? "LibTorch mm f32" : "LibTorch linear f32",
                  work,
@@ -226,6 +255,16 @@ void bench(int64_t m, int64_t n, int64_t k, bool grad, int threads, int rounds) 
                  [&](int turn) {
                    const at::Tensor& w = weights.of(type, turn);
                    result = grad ? at::mm(a, w) : at::linear(a, w);
+                 },
+                 {},
+                 {},
+                 {}});
+  all.push_back({grad ? "LibTorch mm bf16" : "LibTorch linear bf16",
+                 work,
+                 2e-9 * static_cast<double>(n * k),
+                 [&](int turn) {
+                   const at::Tensor& w = weights.of(WeightType::kBF16, turn);
+                   result = grad ? at::mm(a16, w) : at::linear(a16, w);
                  },
                  {},
                  {},

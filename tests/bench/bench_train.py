@@ -2,7 +2,8 @@
 """LoRA training of lancet and of a PEFT + PyTorch loop, side by side in one run: rank 16, alpha 32, all linear layers,
 AdamW, 4 rows of 512 tokens a step (--rows).
 
-    bench_train.py LANCET MODEL_DIR [--dtype float32] [--threads 2] [--steps 3] [--rows 4] [--only lancet|peft] [--chat]
+    bench_train.py LANCET MODEL_DIR [--dtype float32] [--activations auto] [--threads 2] [--steps 3] [--rows 4]
+                   [--only lancet|peft] [--chat]
 
 With --chat the rows are as long as those of chats (log-normal, most of them under 100 tokens, the longest 512), in batches
 of 8: PEFT pads each to its longest row, lancet packs the same rows. Tokens are real ones then.
@@ -58,12 +59,13 @@ def peft_side(folder, rows_file, dtype, threads, steps):
                           memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)))
 
 
-def lancet_side(lancet, folder, rows_file, dtype, threads, steps, scratch, chat, rows):
+def lancet_side(lancet, folder, rows_file, dtype, activations, threads, steps, scratch, chat, rows):
     out = scratch / "adapter"
     batches = ["--batch-tokens", PACK] if chat else ["--batch-size", rows, "--no-pack", "--steps", steps + 1]
     command = [lancet, "train", folder, "--data", rows_file, "-o", out, "--force", "--max-length", LENGTH, *batches,
                "--no-shuffle", "--lr", LR, "--schedule", "constant", "--warmup", 0,
-               "--dtype", dtype, "--threads", threads, "--device", "cpu", "--json", "--no-progress"]
+               "--dtype", dtype, "--activations", activations, "--threads", threads, "--device", "cpu", "--json",
+               "--no-progress"]
     process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
     lines, used = [], []
     for line in process.stdout:
@@ -83,6 +85,7 @@ def main():
     parser.add_argument("lancet")
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--activations", default="auto", help="of lancet beside bfloat16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rows", type=int, default=4, help="of 512 tokens in a step; not with --chat")
@@ -111,8 +114,8 @@ def main():
         (scratch / "rows.jsonl").write_text("".join(json.dumps({"text": piece}) + "\n" for piece in pieces))
         sides = {}
         if args.only != "peft":
-            sides["lancet"] = lancet_side(args.lancet, args.folder, scratch / "rows.jsonl", args.dtype, args.threads, args.steps,
-                                          scratch, args.chat, args.rows)
+            sides["lancet"] = lancet_side(args.lancet, args.folder, scratch / "rows.jsonl", args.dtype, args.activations,
+                                          args.threads, args.steps, scratch, args.chat, args.rows)
         if args.only != "lancet":
             done = subprocess.run([sys.executable, __file__, "peft", str(args.folder), "--rows-file", str(scratch / "rows.json"),
                                    "--dtype", args.dtype, "--threads", str(args.threads), "--steps", str(args.steps)],

@@ -2,6 +2,7 @@
 """Scoring and generation of lancet and transformers, float32, side by side in one run.
 
     bench_vs_transformers.py LANCET MODEL_DIR [--threads 2] [--rounds 3] [--windows 32] [--dtype float32]
+                             [--activations auto]
 
 Prints tokens/s by the clock (best of the rounds) and by processor time (tokens / (user + system) * threads, which a
 busy machine disturbs less), and the share of the processors each side had. Loading is not counted on either side.
@@ -46,6 +47,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--windows", type=int, default=32)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--activations", default="auto", help="of lancet beside bfloat16")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model = AutoModelForCausalLM.from_pretrained(args.folder, dtype=getattr(torch, args.dtype)).eval()
@@ -56,7 +58,8 @@ def main():
     ids = ids[:args.windows * WINDOW]
     prompt = tokenizer.decode(ids[:16])
     prompt_ids = torch.tensor([tokenizer(prompt)["input_ids"]])
-    common = ["--threads", args.threads, "--dtype", args.dtype, "--device", "cpu", "--json", "--no-progress"]
+    common = ["--threads", args.threads, "--dtype", args.dtype, "--activations", args.activations, "--device", "cpu",
+              "--json", "--no-progress"]
 
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as text:
         text.write(tokenizer.decode(ids))

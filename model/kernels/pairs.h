@@ -1,0 +1,62 @@
+#pragma once
+// Products of bfloat16 rows with bfloat16 weights, two products and sums at a time where the
+// processor has the instruction (AVX512_BF16: twice the speed of float32). What float32 rows lose
+// by being rounded first is what PyTorch loses in bfloat16.
+//
+// Bits. Two neighbours along the sum are a pair; c + pair is fma(a0, w0, fma(a1, w1, c)) in fp32.
+// The order of pairs is that of elements in gemm.h with half the length: so here too C[i, j] has
+// the same bits for any number of rows, tiles and threads and every instruction set, but for
+// subnormal numbers (below 1.2e-38), which the instruction takes for zero.
+//
+// Sums must be of even length, rows of A, G and (in PairLinear) W at even distances and aligned to
+// 4 bytes.
+
+#include <cstdint>
+
+#include "model/kernels/gemm.h"
+
+namespace lancet::kernels {
+
+/// C[M, N] (+)= A[M, K] W[N, K]^T, K even.
+struct PairLinear {
+  const std::uint16_t* a = nullptr;
+  std::int64_t lda = 0;
+  const std::uint16_t* w = nullptr;
+  std::int64_t ldw = 0;
+  float* c = nullptr;
+  std::int64_t ldc = 0;
+  std::int64_t m = 0, n = 0, k = 0;
+  bool accumulate = false;
+  std::int64_t workers = 8;
+};
+
+/// C[M, K] (+)= G[M, N] W[N, K], N even.
+struct PairInputGrad {
+  const std::uint16_t* g = nullptr;
+  std::int64_t ldg = 0;
+  const std::uint16_t* w = nullptr;
+  std::int64_t ldw = 0;
+  float* c = nullptr;
+  std::int64_t ldc = 0;
+  std::int64_t m = 0, n = 0, k = 0;
+  bool accumulate = false;
+  std::int64_t workers = 8;
+};
+
+/// Throws kInternal for an odd sum or distance, and as the tile_count of gemm.h.
+[[nodiscard]] std::int64_t tile_count(const PairLinear& job);
+[[nodiscard]] std::int64_t tile_count(const PairInputGrad& job);
+
+enum class PairIsa { kScalar, kAvx2, kAvx512Bf16 };
+
+[[nodiscard]] bool has_pair_isa(PairIsa isa) noexcept;
+/// kAvx512Bf16 alone is faster than products of float32 rows (gemm.h).
+[[nodiscard]] PairIsa best_pair_isa() noexcept;
+
+void run_tile(const PairLinear& job, std::int64_t index, PairIsa isa = best_pair_isa());
+void run_tile(const PairInputGrad& job, std::int64_t index, PairIsa isa = best_pair_isa());
+
+/// y = x in bfloat16, to nearest even; NaN stays NaN.
+void round_bf16(const float* x, std::uint16_t* y, std::int64_t n);
+
+}  // namespace lancet::kernels
