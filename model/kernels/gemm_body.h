@@ -257,17 +257,18 @@ using WideGrad = std::conditional_t<kPairs, std::uint16_t, float>;
 
 LANCET_KERNEL void linear(const LinearJob& job, const Tile& tile) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
-  job.type == WeightType::kF32 ? linear_of<float>(job, tile) : linear_of<NarrowLinear>(job, tile);
+  if (job.type == WeightType::kF32) return linear_of<float>(job, tile);
+  linear_of<NarrowLinear>(job, tile);
 }
 
 LANCET_KERNEL void linear_few(const LinearJob& job, const Tile& tile) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
-  job.type == WeightType::kF32 ? linear_few_of<float>(job, tile)
-                               : linear_few_of<NarrowLinear>(job, tile);
+  if (job.type == WeightType::kF32) return linear_few_of<float>(job, tile);
+  linear_few_of<NarrowLinear>(job, tile);
 }
 
 LANCET_KERNEL void input_grad(const InputGradJob& job, const Tile& tile) {
   if (job.n == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
-  job.type == WeightType::kF32 ? input_grad_of<WideGrad>(job, tile)
-                               : input_grad_of<std::uint16_t>(job, tile);
+  if (job.type == WeightType::kF32) return input_grad_of<WideGrad>(job, tile);
+  input_grad_of<std::uint16_t>(job, tile);
 }

@@ -220,6 +220,7 @@ class BadInput(Shell):
             ("--image alone", "tokenize", m, "text", "--image", PICTURE),
             ("<image>", "generate", m, "--chat", "text", "--image", PICTURE),
             ("--dtype|dtype", "convert", m, "out", "--dtype", "float31"),
+            ("--dtype bfloat16", "score", m, "--text", "text", "--activations", "bfloat16"),
         ]:
             with self.subTest(args=args):
                 self.refused(2, pattern, *args)
