@@ -21,14 +21,16 @@ namespace {
 
 constexpr double kMaskedLogit = std::numeric_limits<float>::lowest();
 
-at::Tensor call(const Hook& hook, std::int64_t layer, Place place, const at::Tensor& value) {
+/// The hook sees the value on `front`, wherever its layer is.
+at::Tensor call(const Hook& hook, std::int64_t layer, Place place, const at::Tensor& value,
+                at::Device front) {
   if (!hook) return value;
-  at::Tensor out = hook(layer, place, value);
+  at::Tensor out = hook(layer, place, value.to(front));
   if (!out.defined() || out.sizes() != value.sizes()) {
     fail(ErrorKind::kInternal, "model",
          "a hook changed the shape of its value (layer " + std::to_string(layer) + ")");
   }
-  return out;
+  return out.to(value.device());
 }
 
 /// Rows of a float32 or bf16 table as float32 [ids' shape, width].
@@ -77,7 +79,8 @@ void check_segments(const Pass& pass, const at::Tensor& hidden) {
 
 /// [batch, tokens, width] -> [1, n, width]; all where `positions` is undefined.
 at::Tensor at_positions(const at::Tensor& x, const at::Tensor& positions) {
-  return positions.defined() ? x.flatten(0, 1).index_select(0, positions).unsqueeze(0) : x;
+  if (!positions.defined()) return x;
+  return x.flatten(0, 1).index_select(0, positions.to(x.device())).unsqueeze(0);
 }
 
 /// The CPU keeps activations in float32 also over bf16 weights; a GPU computes in one dtype.
@@ -148,16 +151,16 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
     return add_to_stream(stream, spec.residual_scale == 1 ? update : update * spec.residual_scale);
   };
   const Branch first = branch_off(block.attn_norm, hidden);
-  const at::Tensor attended = each.ssm
-                                  ? run_ssm(block.ssm, first.normed, pass.state_space(layer))
-                                  : run_attention(block.attention, each, first.normed,
-                                                  pass.attention(layer, block.attention.sinks));
+  const at::Tensor attended =
+      each.ssm ? run_ssm(block.ssm, first.normed, pass.state_space(layer))
+               : run_attention(block.attention, each, first.normed,
+                               pass.attention(layer, block.attention.sinks, hidden.device()));
   const at::Tensor stream = at_positions(first.stream, wanted),
                    input = at_positions(first.normed, wanted);
   const at::Tensor mixed =
       apply_linear(each.ssm ? block.ssm.out : block.attention.out, at_positions(attended, wanted));
   const at::Tensor heard =
-      normed(block.attn_post_norm, call(hook, layer, Place::kAttentionOutput, mixed));
+      normed(block.attn_post_norm, call(hook, layer, Place::kAttentionOutput, mixed, device_));
   at::Tensor middle =
       normed(block.attn_add_norm, add(spec.normed_residual ? input : stream, heard));
   if (!each.mlp) return middle;
@@ -168,13 +171,14 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
                                             : second.normed;
   at::Tensor written;
   if (block.moe.experts.empty()) {
-    const at::Tensor key = call(hook, layer, Place::kMlpKey, mlp_key(block.mlp, read));
+    const at::Tensor key = call(hook, layer, Place::kMlpKey, mlp_key(block.mlp, read), device_);
     written = apply_linear(block.mlp.down, key);
   } else {
-    written = run_experts(block.moe, spec.moe, call(hook, layer, Place::kExpertInput, read));
+    written =
+        run_experts(block.moe, spec.moe, call(hook, layer, Place::kExpertInput, read, device_));
   }
   const at::Tensor said =
-      normed(block.mlp_post_norm, call(hook, layer, Place::kMlpOutput, written));
+      normed(block.mlp_post_norm, call(hook, layer, Place::kMlpOutput, written, device_));
   return normed(block.mlp_add_norm, add(spec.normed_residual ? read : second.stream, said));
 }
 
@@ -196,14 +200,15 @@ at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last
         for (const auto& matrix : (*ahead_)[static_cast<std::size_t>(layer + 1)])
           matrix->prefetch();
       }
-      hidden = call(pass.hook, layer, Place::kBlockInput, hidden);
+      hidden = call(pass.hook, layer, Place::kBlockInput, hidden.to(place_of(layer)), device_);
       hidden = call(pass.hook, layer, Place::kBlockOutput,
                     run_block(layer, hidden, state, pass.hook,
-                              layer + 1 == last ? pass.wanted : at::Tensor()));
+                              layer + 1 == last ? pass.wanted : at::Tensor()),
+                    device_);
     }
   } catch (const StopPass&) {
   }
-  return hidden;
+  return hidden.to(device_);
 }
 
 at::Tensor Decoder::expert_keys(std::int64_t layer, const at::Tensor& read) const {

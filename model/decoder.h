@@ -22,6 +22,7 @@
 #include "model/kv_cache.h"
 #include "model/lora_settings.h"
 #include "model/packed_matrix.h"
+#include "model/placement.h"
 #include "model/rope.h"
 
 namespace lancet {
@@ -84,6 +85,9 @@ struct LoadOptions {
   /// PyTorch does it: twice the speed where the processor multiplies pairs of them. CPU only, with
   /// kBFloat16, without `quant` and `offload`.
   bool pairs = false;
+  /// Where there are several: what each can hold (`device` the first). Blocks are placed over as
+  /// many as it takes.
+  std::vector<Room> rooms = {};
 };
 
 /// The down projection of a block, the matrix that editors rewrite.
@@ -114,9 +118,10 @@ class Decoder {
   /// ids int64 [batch, tokens] -> [batch, tokens, d_model]. Ids outside the vocabulary are
   /// Error(kInput). Differentiable with respect to a low-rank part of the embeddings.
   [[nodiscard]] at::Tensor embed(const at::Tensor& ids) const;
-  /// Blocks [first, last): hidden states entering block `first` -> leaving block `last - 1`. What
-  /// enters block 0 is embed()'s result; a pass that begins there adds learned positions to it.
-  /// Differentiable with respect to `hidden`, to low-rank parts and to whatever hooks put in
+  /// Blocks [first, last), wherever they are placed: what goes in, what hooks see and what comes
+  /// out is on the device of options(). Hidden states entering block `first` -> leaving block `last
+  /// - 1`. What enters block 0 is embed()'s result; a pass that begins there adds learned positions
+  /// to it. Differentiable with respect to `hidden`, to low-rank parts and to whatever hooks put in
   /// (weights are constants).
   [[nodiscard]] at::Tensor run(at::Tensor hidden, std::int64_t first, std::int64_t last,
                                const Pass& pass = {}) const;
@@ -172,6 +177,9 @@ class Decoder {
   void load_weights(const ModelSource& source, const LoadOptions& options);
   void leave_in_files(const ModelSource& source);
   [[nodiscard]] const at::Tensor& stored(std::string_view name) const;
+  [[nodiscard]] at::Device place_of(std::int64_t layer) const {
+    return places_.empty() || layer < 0 ? device_ : places_[static_cast<std::size_t>(layer)];
+  }
   [[nodiscard]] at::Tensor add_positions(const at::Tensor& hidden, const Pass& pass) const;
   /// `wanted` as in Pass.
   [[nodiscard]] at::Tensor run_block(std::int64_t layer, const at::Tensor& hidden, PassState& pass,
@@ -179,6 +187,7 @@ class Decoder {
   std::shared_ptr<const DecoderSpec> spec_;
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
+  std::vector<at::Device> places_;  ///< of the blocks; empty = all on device_
   bool pairs_ = false;
   std::unordered_map<std::string, at::Tensor> weights_;
   /// In few bits or in files: their entry in weights_ has the shape alone.

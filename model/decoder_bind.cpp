@@ -18,7 +18,10 @@ class Views {
         const LoraParts& low_rank, const DecoderSpec& spec, bool pairs)
       : weights_(weights), packed_(packed), low_rank_(low_rank), spec_(spec), pairs_(pairs) {}
 
-  void enter(std::int64_t layer) { layer_ = layer; }
+  void enter(std::int64_t layer, at::Device device) {
+    layer_ = layer;
+    device_ = device;
+  }
 
   /// Undefined where the model has no such tensor.
   [[nodiscard]] at::Tensor get(const std::string& pattern, std::string_view suffix,
@@ -167,7 +170,8 @@ class Views {
   [[nodiscard]] at::TensorOptions any_options() const {
     // In few bits it never is; in a file it has a shape alone.
     const at::Tensor& any = weights_.at(spec_.names.embed + ".weight");
-    return any.is_cpu() || any.is_meta() ? at::TensorOptions(at::kFloat) : any.options();
+    return any.is_cpu() || any.is_meta() ? at::TensorOptions(at::kFloat)
+                                         : any.options().device(device_);
   }
 
   /// [heads * d_head], stored as one tensor or one for each head.
@@ -212,6 +216,7 @@ class Views {
   const DecoderSpec& spec_;
   bool pairs_;
   std::int64_t layer_ = 0;
+  at::Device device_ = at::kCPU;  ///< of the layer
 };
 
 }  // namespace
@@ -221,7 +226,7 @@ void Decoder::bind() {
   Views views(weights_, packed_, low_rank_, *spec_, pairs_);
   blocks_.clear();
   for (std::int64_t layer = 0; layer < spec_->layers; ++layer) {
-    views.enter(layer);
+    views.enter(layer, place_of(layer));
     const LayerSpec& each = spec_->layer[static_cast<std::size_t>(layer)];
     const bool shared = spec_->parallel && names.mlp_norm == names.attn_norm;
     Block block{.attn_norm = views.norm(names.attn_norm),
@@ -242,6 +247,7 @@ void Decoder::bind() {
     }
     blocks_.push_back(std::make_shared<const Block>(std::move(block)));
   }
+  views.enter(0, device_);
   Linear embed = views.table(names.embed);
   embed.layout = MatrixLayout::kInOut;
   Linear head = views.table(names.head);

@@ -257,10 +257,16 @@ void Decoder::load_weights(const ModelSource& source, const LoadOptions& options
     return packs(info, options.quant, few_bits) || packed_.contains(info.name);
   };
   std::size_t bytes = 0;
+  std::uint64_t ends = 0;
+  std::vector<std::uint64_t> blocks(static_cast<std::size_t>(spec_->layers));
   for (const ExpectedTensor& tensor : tensors) {
     const TensorInfo& info = expect_tensor(source, tensor);
-    if (!elsewhere(info)) bytes += aligned_bytes(tensor, dtype_of(tensor));
+    if (elsewhere(info)) continue;
+    const std::size_t own = aligned_bytes(tensor, dtype_of(tensor));
+    bytes += own;
+    (tensor.layer < 0 ? ends : blocks[static_cast<std::size_t>(tensor.layer)]) += own;
   }
+  if (options.rooms.size() > 1) places_ = place_blocks(blocks, ends, options.rooms);
   const auto arena = std::make_shared<const Arena>(std::max(bytes, kAlignment));
   std::size_t offset = 0;
   for (const ExpectedTensor& tensor : tensors) {
@@ -276,7 +282,7 @@ void Decoder::load_weights(const ModelSource& source, const LoadOptions& options
         arena->at(offset), tensor.shape, [arena](void*) {}, at::TensorOptions(dtype));
     offset += aligned_bytes(tensor, dtype);
     read_tensor(source, info, weight);
-    weights_.emplace(tensor.name, weight.to(options.device));
+    weights_.emplace(tensor.name, weight.to(place_of(tensor.layer)));
   }
 }
 

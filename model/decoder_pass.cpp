@@ -28,27 +28,25 @@ std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
 
 PassState::PassState(const DecoderSpec& spec, const std::vector<RopeCache>& ropes,
                      const at::Tensor& hidden, const Pass& pass)
-    : spec_(spec), pass_(pass) {
+    : spec_(spec), pass_(pass), ropes_(ropes) {
   const std::int64_t batch = hidden.size(0);
   const std::int64_t tokens = pass.segments.empty() ? hidden.size(1) : longest_segment(pass);
   attention_.spec = &spec.attention;
   attention_.segments = pass.segments;
   attention_.starts = starts_of(pass, batch);
-  std::int64_t longest = 0;
   for (std::size_t b = 0; b < attention_.starts.size(); ++b) {
     const std::int64_t own = !pass.segments.empty() ? pass.segments[b]
                              : pass.lengths.empty() ? tokens
                                                     : pass.lengths[b];
-    longest = std::max(longest, attention_.starts[b] + own);
+    longest_ = std::max(longest_, attention_.starts[b] + own);
   }
-  const std::int64_t positions = *std::ranges::max_element(attention_.starts) + tokens;
-  for (const RopeCache& rope : ropes)
-    tables_.push_back(rope.table(longest, positions, hidden.device()));
+  positions_ = *std::ranges::max_element(attention_.starts) + tokens;
   if (pass.append) attention_.append_to = pass.cache;
-  cached_ = positions > tokens;
+  cached_ = positions_ > tokens;
 }
 
-const AttentionPass& PassState::attention(std::int64_t layer, const at::Tensor& sinks) {
+const AttentionPass& PassState::attention(std::int64_t layer, const at::Tensor& sinks,
+                                          at::Device device) {
   static const RopeSpec no_rope{.kind = RopeKind::kNone};
   const LayerSpec& each = spec_.layer[static_cast<std::size_t>(layer)];
   attention_.layer = layer;
@@ -57,7 +55,7 @@ const AttentionPass& PassState::attention(std::int64_t layer, const at::Tensor& 
   attention_.sinks = sinks;
   const auto rope = static_cast<std::size_t>(each.rope);
   attention_.rope = each.rope < 0 ? &no_rope : &spec_.ropes[rope];
-  attention_.table = each.rope < 0 ? RopeTable() : tables_[rope];
+  attention_.table = each.rope < 0 ? RopeTable() : ropes_[rope].table(longest_, positions_, device);
   if (cached_) {
     attention_.prefix_keys = pass_.cache->keys(layer);
     attention_.prefix_values = pass_.cache->values(layer);

@@ -21,14 +21,17 @@ class PassState {
   PassState(const DecoderSpec& spec, const std::vector<RopeCache>& ropes, const at::Tensor& hidden,
             const Pass& pass);
 
-  [[nodiscard]] const AttentionPass& attention(std::int64_t layer, const at::Tensor& sinks);
+  /// For a layer on `device`.
+  [[nodiscard]] const AttentionPass& attention(std::int64_t layer, const at::Tensor& sinks,
+                                               at::Device device);
   [[nodiscard]] SsmPass state_space(std::int64_t layer) const;
 
  private:
   const DecoderSpec& spec_;
   const Pass& pass_;
   AttentionPass attention_;
-  std::vector<RopeTable> tables_;
+  const std::vector<RopeCache>& ropes_;
+  std::int64_t longest_ = 0, positions_ = 0;  ///< of the longest row behind the pass
   bool cached_ = false;
 };
 

@@ -72,6 +72,11 @@ void KvCache::append(std::int64_t layer, const at::Tensor& k, const at::Tensor& 
     fail(ErrorKind::kInternal, "kv cache",
          "expected " + std::to_string(batch()) + " rows, found " + std::to_string(k.size(0)));
   }
+  if (keys.device() != k.device()) {  // of a layer that is not where the cache was made
+    const c10::InferenceMode outlives_a_pass(false);
+    keys = keys.to(k.device());
+    values = values.to(k.device());
+  }
   const std::int64_t needed = *std::max_element(lengths_.begin(), lengths_.end()) + k.size(2);
   if (needed > capacity_) capacity_ = std::max(needed, capacity_ + capacity_ / 2);
   if (keys.size(2) < capacity_) {

@@ -48,6 +48,7 @@ LoadOptions load_options(const RuntimeOptions& runtime) {
   }
   // Weights that stay on the disk are of the CPU.
   if (!options.offload || runtime.device != "auto") options.device = resolve_device(runtime.device);
+  if (!options.device.is_cpu()) options.rooms = device_rooms(runtime.device);
   if (options.offload && !options.device.is_cpu()) {
     fail(ErrorKind::kUsage, "offload",
          "expected --device cpu beside --offload disk, found " + runtime.device);

@@ -21,6 +21,7 @@ class Collector {
   }
 
   void ends_after() {
+    owner_ = -1;
     const NameSpec& names = spec_.names;
     const std::int64_t width = spec_.d_embed == 0 ? spec_.d_model : spec_.d_embed;
     if (!names.final_norm.empty()) norm(names.final_norm, spec_.norm, spec_.d_model);
@@ -30,7 +31,7 @@ class Collector {
   }
 
   void block(std::int64_t layer) {
-    layer_ = layer;
+    layer_ = owner_ = layer;
     const NameSpec& names = spec_.names;
     block_norm(names.attn_norm);
     const LayerSpec& each = spec_.layer[static_cast<std::size_t>(layer)];
@@ -57,7 +58,7 @@ class Collector {
 
  private:
   void add(const std::string& pattern, std::string_view suffix, std::vector<std::int64_t> shape) {
-    tensors_.push_back({layer_name(pattern, layer_).append(suffix), std::move(shape)});
+    tensors_.push_back({layer_name(pattern, layer_).append(suffix), std::move(shape), owner_});
   }
 
   void matrix(const std::string& name, std::int64_t out, std::int64_t in, bool bias) {
@@ -191,7 +192,7 @@ class Collector {
   }
 
   const DecoderSpec& spec_;
-  std::int64_t layer_ = 0;
+  std::int64_t layer_ = 0, owner_ = -1;
   std::vector<ExpectedTensor> tensors_;
 };
 

@@ -13,6 +13,7 @@ namespace lancet {
 struct ExpectedTensor {
   std::string name;                 ///< Hugging Face name
   std::vector<std::int64_t> shape;  ///< as stored
+  std::int64_t layer = -1;          ///< of its block; -1: before or behind the blocks
 };
 
 /// Every tensor of the model, in the order of the pass.

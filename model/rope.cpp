@@ -92,7 +92,8 @@ struct RopeCache::State {
   RopeSpec spec;
   std::int64_t trained = 0;
   std::mutex mutex;
-  std::map<std::int64_t, RopeTable> tables;  ///< by regime, see regime()
+  /// By regime, see regime(), and device.
+  std::map<std::pair<std::int64_t, std::string>, RopeTable> tables;
 
   /// Lengths with equal frequencies share a table: 0 up to the trained length; beyond it one for
   /// all longer ones (longrope) or one for each length (dynamic).
@@ -117,10 +118,12 @@ RopeTable RopeCache::table(std::int64_t length, std::int64_t positions,
   const std::lock_guard lock(state_->mutex);
   const std::int64_t regime = state_->regime(length);
   if (state_->spec.kind == RopeKind::kDynamic && regime != 0) {
-    std::erase_if(state_->tables,
-                  [&](const auto& entry) { return entry.first != 0 && entry.first != regime; });
+    std::erase_if(state_->tables, [&](const auto& entry) {
+      const std::int64_t other = entry.first.first;
+      return other != 0 && other != regime;
+    });
   }
-  RopeTable& table = state_->tables[regime];
+  RopeTable& table = state_->tables[{regime, device.str()}];
   if (!table.cos.defined() || table.cos.size(0) < positions) {
     const c10::InferenceMode kept_for_later_passes(false);
     std::int64_t rows = 512;

@@ -55,11 +55,11 @@ double mean_norm(const at::Tensor& columns) { return columns.norm(2, 0).mean().i
 /// The facts of one call, written in turns.
 class MassEdit {
  public:
-  MassEdit(const EditInput& input, const Adjust& adjust)
+  MassEdit(const EditInput& input, const Adjust& adjust, double protect)
       : input_(input), adjust_(adjust), contexts_(contexts_of(input)), model_(input.model) {
     const Json& given = input.parameters.json();
     if (given.contains("protect"))
-      protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? 1 : 0);
+      protect_ = input.parameters.number_or("protect", is_sampled(input.parameters) ? protect : 0);
     if (given.contains("alike"))
       alike_ = input.parameters.number_or("alike", is_sampled(input.parameters) ? 1 : 0);
     history_ = given.value("history", 1) == 1;
@@ -219,8 +219,8 @@ const std::vector<WordParameter>& mass_edit_words() {
   return kWords;
 }
 
-EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust) {
-  MassEdit edit(input, adjust);
+EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust, double protect) {
+  MassEdit edit(input, adjust, protect);
   const auto count = static_cast<std::int64_t>(input.facts.size());
   const std::int64_t batch = input.batch > 0 ? input.batch : count;
   for (std::int64_t first = 0; first < count; first += batch) {

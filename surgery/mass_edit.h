@@ -50,7 +50,7 @@ inline constexpr Parameter kProtectKeys{
     1e6,
     false,
     "weight of the keys of other subjects in the same prompts, beside that of an edit's key; auto: "
-    "1 with sampled contexts, else 0"};
+    "1 (alphaedit: 2) with sampled contexts, else 0"};
 
 inline constexpr Parameter kAlikeKeys{
     "alike",
@@ -64,7 +64,8 @@ inline constexpr Parameter kAlikeKeys{
 
 /// One factor pair a layer, column i of both for fact i (zeros where it is written elsewhere).
 /// Traces hold the keys of every layer, z, and the losses; notes hold, a layer each, what `adjust`
-/// noted and how far the stream is from Z after it.
-[[nodiscard]] EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust);
+/// noted and how far the stream is from Z after it. `protect`: what auto means for that parameter.
+[[nodiscard]] EditPlan plan_mass_edit(const EditInput& input, const Adjust& adjust,
+                                      double protect = 1);
 
 }  // namespace lancet

@@ -29,6 +29,10 @@ constexpr Parameter kOwn[] = {
 };
 const std::vector<Parameter> kNumbers = mass_edit_numbers(kOwn);
 
+/// Twice memit's: what is written in free directions alone moves other subjects more
+/// (docs/editing.md has the table).
+constexpr double kProtect = 2;
+
 /// U_0 float64 [d_k, free directions].
 at::Tensor null_space(const at::Tensor& covariance, std::int64_t layer, double threshold) {
   if (!covariance.defined() || covariance.numel() == 0) {
@@ -77,12 +81,14 @@ Adjusted adjust(const at::Tensor& space, const at::Tensor& keys, const PastKeys&
 EditPlan plan(const EditInput& input) {
   std::map<std::int64_t, at::Tensor> spaces;
   return plan_mass_edit(
-      input, [&](std::int64_t layer, const at::Tensor& keys, const PastKeys& past) {
+      input,
+      [&](std::int64_t layer, const at::Tensor& keys, const PastKeys& past) {
         at::Tensor& space = spaces[layer];
         if (!space.defined())
           space = null_space(input.covariance(layer), layer, input.parameters.number("threshold"));
         return adjust(space, keys, past, input.parameters.number("l2"));
-      });
+      },
+      kProtect);
 }
 
 }  // namespace
