@@ -102,6 +102,12 @@ RankPlace rank_place(const Environment& environment) {
   return {};
 }
 
+std::string rank_device(const std::string& device, const RankPlace& place, int gpus) {
+  const bool open = device == "cuda" || device == "auto";
+  if (place.size == 1 || gpus == 0 || !open) return device;
+  return "cuda:" + std::to_string(place.local % gpus);
+}
+
 std::string first_host(std::string_view list) {
   std::string host;
   std::size_t i = 0;

@@ -28,6 +28,10 @@ using Environment = std::function<std::optional<std::string>(const char* name)>;
 /// no sense or leave something open.
 [[nodiscard]] RankPlace rank_place(const Environment& environment);
 
+/// The --device of one of several processes: each has a GPU of its own among the `gpus` that it
+/// sees where "cuda" or "auto" leave it open.
+[[nodiscard]] std::string rank_device(const std::string& device, const RankPlace& place, int gpus);
+
 /// The first host of a Slurm list: "gpu[07-09,12],login" is gpu07. kUsage for what is none.
 [[nodiscard]] std::string first_host(std::string_view list);
 

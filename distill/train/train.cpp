@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -230,11 +231,15 @@ Json run_train(const TrainRequest& request, const RuntimeOptions& runtime, const
     Progress::enable(false);
   }
   const Ranks ranks(place, request.rank_timeout);
+  RuntimeOptions own = runtime;
+  own.device =
+      rank_device(runtime.device, place,
+                  at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0);
   std::optional<Run> run;
   ranks.together([&] {
     if (!request.plan && ranks.first()) check_out(request);
     check_loss(request);
-    run.emplace(request, runtime, ranks);
+    run.emplace(request, own, ranks);
   });
   return request.plan ? run->plan() : run->train(sink);
 }

@@ -67,6 +67,18 @@ TEST_CASE("ranks: Slurm's first host listens, on a port of the job's own") {
   CHECK(place.port == 20123);
 }
 
+TEST_CASE("ranks: each process of a machine has a GPU of its own, unless one is named") {
+  RankPlace place{.rank = 5, .size = 8, .local = 1};
+  CHECK(rank_device("cuda", place, 4) == "cuda:1");
+  CHECK(rank_device("auto", place, 4) == "cuda:1");
+  CHECK(rank_device("cuda", place, 1) == "cuda:0");  // the launcher shows each only its own
+  CHECK(rank_device("cuda:3", place, 4) == "cuda:3");
+  CHECK(rank_device("cpu", place, 4) == "cpu");
+  CHECK(rank_device("auto", place, 0) == "auto");
+  place.size = 1;
+  CHECK(rank_device("cuda", place, 4) == "cuda");
+}
+
 TEST_CASE("ranks: lists of hosts begin with what Slurm's scontrol would say") {
   CHECK(first_host("one") == "one");
   CHECK(first_host("one,two") == "one");
