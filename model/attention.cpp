@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/cuda/fused.h"
 #include "model/linear.h"
 
 namespace lancet {
@@ -115,6 +116,18 @@ at::Tensor attend_each(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   return at::cat(out, 1);
 }
 
+/// q and k turned by one kernel each; what is left has no RoPE.
+at::Tensor attend_turned(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                         const AttentionPass& pass) {
+  static const RopeSpec no_rope{.kind = RopeKind::kNone};
+  const auto turn = [&](const at::Tensor& x) {
+    return fused::rotate(x, pass.spec->d_head, *pass.rope, pass.table, pass.positions);
+  };
+  AttentionPass rest = pass;
+  rest.rope = &no_rope;
+  return attend(turn(q), turn(k), v, rest);
+}
+
 bool is_plain(const AttentionSpec& spec) {
   return spec.softcap == 0 && spec.alibi.empty() && !spec.sinks;
 }
@@ -176,6 +189,8 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const AttentionPass& pass) {
   const bool native = is_native(q) && is_plain(*pass.spec);
   if (native) return attend_native(q, k, v, pass);
+  if (pass.positions.defined() && pass.rope->kind != RopeKind::kNone)
+    return attend_turned(q, k, v, pass);
   return pass.segments.empty() ? attend_composed(q, k, v, pass) : attend_each(q, k, v, pass);
 }
 

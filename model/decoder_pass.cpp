@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "model/cuda/fused.h"
 
 namespace lancet {
 namespace {
@@ -44,6 +45,10 @@ PassState::PassState(const DecoderSpec& spec, const std::vector<RopeCache>& rope
   const std::int64_t positions = *std::ranges::max_element(attention_.starts) + tokens;
   for (const RopeCache& rope : ropes)
     tables_.push_back(rope.table(longest, positions, hidden.device()));
+  if (!ropes.empty() && fused::covers(hidden)) {
+    attention_.positions =
+        token_positions(attention_.starts, attention_.segments, hidden.size(1)).to(hidden.device());
+  }
   if (pass.append) attention_.append_to = pass.cache;
   cached_ = positions > tokens;
 }
