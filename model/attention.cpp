@@ -132,6 +132,13 @@ bool is_plain(const AttentionSpec& spec) {
   return spec.softcap == 0 && spec.alibi.empty() && !spec.sinks;
 }
 
+/// Whether every query sees all keys up to its own: then a device needs no mask, and may take its
+/// fastest kernel.
+bool sees_all(const AttentionPass& pass, std::int64_t longest, std::int64_t tokens) {
+  return longest == 0 && (pass.window == 0 || pass.window >= tokens) &&
+         (pass.chunk == 0 || pass.chunk >= tokens);
+}
+
 }  // namespace
 
 at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -159,12 +166,15 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
     keys = at::cat({valid_prefix(pass.prefix_keys, starts, longest), keys}, 2);
     values = at::cat({valid_prefix(pass.prefix_values, starts, longest), values}, 2);
   }
-  const at::Tensor position = key_positions(starts, longest, tokens);
-  const at::Tensor mask = visible_keys(starts, position, tokens, pass);
+  const bool all = sees_all(pass, longest, tokens);
+  const at::Tensor position =
+      all && is_plain(spec) ? at::Tensor() : key_positions(starts, longest, tokens);
+  std::optional<at::Tensor> mask;
+  if (position.defined()) mask = visible_keys(starts, position, tokens, pass);
   const at::Tensor out =
-      is_plain(spec) ? at::scaled_dot_product_attention(queries, keys, values, mask, 0.0, false,
+      is_plain(spec) ? at::scaled_dot_product_attention(queries, keys, values, mask, 0.0, !mask,
                                                         spec.scale, spec.heads != spec.kv_heads)
-                     : attend_scored(queries, keys, values, mask, position, pass);
+                     : attend_scored(queries, keys, values, *mask, position, pass);
   return out.transpose(1, 2).reshape({batch, tokens, spec.heads * spec.d_head});
 }
 
