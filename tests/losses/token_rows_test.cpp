@@ -6,6 +6,7 @@
 
 #include "distill/losses/ops/token_rows.h"
 #include "model/cuda/launch.h"
+#include "model/lora.h"
 #include "tests/catch.h"
 #include "tests/losses/plain.h"
 #include "tests/model/tiny.h"
@@ -88,6 +89,38 @@ TEST_CASE("token rows: chunks change nothing but roundings of the products") {
     CHECK(relative(slopes, gradient) < tolerance::kLossGradient);
   }
   CHECK_FALSE(losses::stays_on_device(losses::token_rows({1}, {}, nullptr), given.hidden));
+}
+
+TEST_CASE("token rows: a bfloat16 stream, as a GPU has it, learns what the float32 one learns") {
+  const Decoder model = load_tiny("plain", at::kBFloat16);
+  LoraSettings settings;
+  settings.targets = {"all-linear"};
+  const LoraAdapter adapter(model.spec(), settings, 1);
+  for (const auto& part : adapter.parts()) {
+    const at::NoGradGuard no_grad;
+    part->b.copy_(at::randn_like(part->b) * 0.1);
+  }
+  const Decoder student = model.with_low_rank(adapter.by_module());
+  const at::Tensor ids = random_ids(3, 12);
+  LossTargets targets;
+  const at::Tensor next = random_ids(3, 12, 8).flatten();
+  for (std::int64_t i = 0; i < next.numel(); ++i)
+    targets.next.push_back(static_cast<std::int32_t>(next[i].item<std::int64_t>()));
+  const auto step = [&](at::ScalarType type) {
+    const at::Tensor stream = student.run(student.embed(ids).to(type), 0, model.spec().layers);
+    const LossResult loss = head_loss(student, stream.flatten(0, 1), targets, loss_options("sft"));
+    std::vector<at::Tensor> all;
+    for (const at::Tensor& each : torch::autograd::grad({loss.sum}, adapter.parameters()))
+      all.push_back(each.flatten());
+    return std::pair(loss.sum.item<double>(), at::cat(all));
+  };
+  const auto [value, gradient] = step(at::kFloat);
+  const fused::TwinsOnCpu twins;
+  const auto [narrow, slopes] = step(at::kBFloat16);
+  CHECK(slopes.scalar_type() == at::kFloat);
+  CHECK(narrow == Approx(value).epsilon(tolerance::kBFloat16));
+  const at::Tensor cosine = at::dot(slopes, gradient) / (slopes.norm() * gradient.norm());
+  CHECK(cosine.item<double>() > 1 - tolerance::kBFloat16);
 }
 
 TEST_CASE(
