@@ -104,6 +104,10 @@ TEST_CASE("fused: large logits and gates neither overflow nor become NaN") {
   const at::Tensor losses = fused::cross_entropy(logits, target, {}, {}, true);
   CHECK(losses[0].item<double>() == Approx(2e4 + std::log(2.0)));
   CHECK(max_abs(logits, at::tensor({0.5, -1.0, 0.0, 0.5}).view({1, 4})) < 1e-7);
+  const at::Tensor masked = at::randn({1, 4});
+  const fused::LogitForm form{1, 0, {{1, 2}}};
+  CHECK(fused::cross_entropy(masked, target, {}, form, true)[0].item<double>() > 1e38);
+  CHECK(masked[0][1].item<float>() == 0);
   const at::Tensor gate = at::tensor({-1e30F, -104.0F, 104.0F, 1e30F}).requires_grad_(true);
   const at::Tensor y = fused::swiglu(gate, at::ones({4}));
   CHECK(max_abs(y, at::tensor({0.0F, 0.0F, 104.0F, 1e30F})) == 0);
@@ -157,6 +161,24 @@ TEST_CASE("fused: the gradient of an RMS norm may take the place of what comes i
     REQUIRE(fused::twins.rms_norm_backward(&job, nullptr) == 0);
     CHECK(same_bits(apart, plus ? side : dy));
   }
+}
+
+TEST_CASE("fused: the weight of a norm multiplies after the rounding, or before it") {
+  const fused::TwinsOnCpu twins;
+  Norm norm;
+  norm.weight = (at::randn({2000}) + 1).to(at::kBFloat16);
+  const at::Tensor x = at::randn({3, 2000}).to(at::kBFloat16);
+  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, true) + norm.spec.eps);
+  const auto unequal = [](const at::Tensor& a, const at::Tensor& b) {
+    return (a != b).to(at::kDouble).mean().item<double>();
+  };
+  const at::Tensor late = fused::rms_norm(norm, x).normed;
+  norm.spec.scale_before_cast = true;
+  const at::Tensor early = fused::rms_norm(norm, x).normed;
+  CHECK(unequal(late, scaled.to(at::kBFloat16) * norm.weight) < 0.01);
+  CHECK(unequal(early, (scaled * norm.weight.to(at::kFloat)).to(at::kBFloat16)) < 0.01);
+  CHECK(unequal(late, early) > 0.1);
 }
 
 TEST_CASE("fused: rows without whole packs have the values of rows with them") {
@@ -240,7 +262,10 @@ TEST_CASE("fused: operators of a pass take the kernels where a device has them, 
     CHECK(relative(apply_norm(layer, x), at::layer_norm(x, {32})) < tolerance::kOperator);
     CHECK_THROWS_AS(fused::rms_norm(layer, x), Error);
     CHECK_THROWS_AS(fused::type_of(x.to(at::kDouble)), Error);
-    CHECK(same_bits(apply_activation(Activation::kSilu, x, x), fused::swiglu(x, x)));
+    // In bfloat16 the operators round in between, too, so that the two are told apart.
+    const at::Tensor narrow = x.to(at::kBFloat16);
+    CHECK(same_bits(apply_activation(Activation::kSilu, narrow, narrow),
+                    fused::swiglu(narrow, narrow)));
     CHECK(relative(apply_activation(Activation::kGelu, x, x), at::gelu(x) * x) <
           tolerance::kOperator);
   }
