@@ -1,6 +1,9 @@
 #pragma once
-// Rows of cross-entropy and of its gradient (jobs.h). Exponentials and a thread's sum in float32,
-// sums across threads and the loss in float64. A row is read three times.
+// Rows of cross-entropy and of its gradient, [vocab].
+//   z = cap * tanh(scale * x / cap) (no cap: scale * x; masked: the lowest float)
+//   loss = logsumexp(z) - z[target],  dx_j = weight * (softmax(z)_j - [j = target]) * dz_j / dx_j
+// Exponentials and a thread's sum in float32, sums across threads and the loss in float64. A row is
+// read three times.
 
 #include <cfloat>
 

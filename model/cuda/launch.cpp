@@ -22,7 +22,7 @@ bool find(const char* name, Function& out) {
   return out != nullptr;
 }
 
-/// All of liblancet_cuda's, or null.
+/// All of liblancet_cuda's, or null. It was opened for all of the process, hence no handle.
 const Kernels* device_kernels() {
   static const Kernels* const found = []() -> const Kernels* {
     static Kernels all;

@@ -1,6 +1,9 @@
 #pragma once
-// Rows of RMS norm and of its gradient (jobs.h). Sums run in float32 within a thread, in float64
-// across threads; 1 / sqrt in float64.
+// Rows of RMS norm and of its gradient, [d] each. Zhang and Sennrich 2019, arXiv:1910.07467.
+//   rstd = 1 / sqrt(mean(x^2) + eps),  y = x * rstd * weight
+//   g = dy * weight,  dx = rstd * (g - x * rstd^2 * mean(g * x)) + plus
+// The backward pass computes rstd again instead of reading it. Sums run in float32 within a thread,
+// in float64 across threads; 1 / sqrt in float64.
 
 #include "model/cuda/choice.h"
 

@@ -1,5 +1,7 @@
 #pragma once
-// Rows of rotary embeddings (jobs.h), in float32 with one rounding.
+// Rows of rotary embeddings, [heads, d_head]. Su et al. 2021, arXiv:2104.09864.
+//   (a, b) -> (a cos - b sin, b cos + a sin), each pair of the first `dims` elements of a head
+// In float32 with one rounding; LibTorch's operators round cos and sin to bfloat16, too.
 
 #include "model/cuda/choice.h"
 

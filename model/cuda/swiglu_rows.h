@@ -1,5 +1,8 @@
 #pragma once
-// Rows of silu(gate) * up and of its gradient (jobs.h), in float32 with one rounding.
+// Rows of SwiGLU and of its gradient, [d] each. Shazeer 2020, arXiv:2002.05202.
+//   s = 1 / (1 + exp(-gate)),  y = gate * s * up
+//   d_up = dy * gate * s,  d_gate = dy * up * s * (1 + gate * (1 - s))
+// In float32 with one rounding.
 
 #include "model/cuda/choice.h"
 
