@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/cuda/fused.h"
 #include "model/linear.h"
 
 namespace lancet {
@@ -115,8 +116,27 @@ at::Tensor attend_each(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   return at::cat(out, 1);
 }
 
+/// q and k turned by one kernel each; what is left has no RoPE.
+at::Tensor attend_turned(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                         const AttentionPass& pass) {
+  static const RopeSpec no_rope{.kind = RopeKind::kNone};
+  const auto turn = [&](const at::Tensor& x) {
+    return fused::rotate(x, pass.spec->d_head, *pass.rope, pass.table, pass.positions);
+  };
+  AttentionPass rest = pass;
+  rest.rope = &no_rope;
+  return attend(turn(q), turn(k), v, rest);
+}
+
 bool is_plain(const AttentionSpec& spec) {
   return spec.softcap == 0 && spec.alibi.empty() && !spec.sinks;
+}
+
+/// Whether every query sees all keys up to its own: then a device needs no mask, and may take its
+/// fastest kernel.
+bool sees_all(const AttentionPass& pass, std::int64_t longest, std::int64_t tokens) {
+  return longest == 0 && (pass.window == 0 || pass.window >= tokens) &&
+         (pass.chunk == 0 || pass.chunk >= tokens);
 }
 
 }  // namespace
@@ -146,12 +166,15 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
     keys = at::cat({valid_prefix(pass.prefix_keys, starts, longest), keys}, 2);
     values = at::cat({valid_prefix(pass.prefix_values, starts, longest), values}, 2);
   }
-  const at::Tensor position = key_positions(starts, longest, tokens);
-  const at::Tensor mask = visible_keys(starts, position, tokens, pass);
+  const bool all = sees_all(pass, longest, tokens);
+  const at::Tensor position =
+      all && is_plain(spec) ? at::Tensor() : key_positions(starts, longest, tokens);
+  std::optional<at::Tensor> mask;
+  if (position.defined()) mask = visible_keys(starts, position, tokens, pass);
   const at::Tensor out =
-      is_plain(spec) ? at::scaled_dot_product_attention(queries, keys, values, mask, 0.0, false,
+      is_plain(spec) ? at::scaled_dot_product_attention(queries, keys, values, mask, 0.0, !mask,
                                                         spec.scale, spec.heads != spec.kv_heads)
-                     : attend_scored(queries, keys, values, mask, position, pass);
+                     : attend_scored(queries, keys, values, *mask, position, pass);
   return out.transpose(1, 2).reshape({batch, tokens, spec.heads * spec.d_head});
 }
 
@@ -176,6 +199,8 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const AttentionPass& pass) {
   const bool native = is_native(q) && is_plain(*pass.spec);
   if (native) return attend_native(q, k, v, pass);
+  if (pass.positions.defined() && pass.rope->kind != RopeKind::kNone)
+    return attend_turned(q, k, v, pass);
   return pass.segments.empty() ? attend_composed(q, k, v, pass) : attend_each(q, k, v, pass);
 }
 

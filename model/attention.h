@@ -23,7 +23,10 @@ struct AttentionPass {
   at::Tensor sinks;         ///< float32 [heads] where the spec has them
   std::vector<std::int64_t>
       starts;  ///< position of each text's first token = tokens of it in the cache
-  std::vector<std::int64_t> segments;     ///< as in Pass: the texts are not rows then
+  std::vector<std::int64_t> segments;  ///< as in Pass: the texts are not rows then
+  /// int64 [rows, tokens] on the device where fused kernels turn q and k (model/cuda); else
+  /// undefined.
+  at::Tensor positions = {};
   at::Tensor prefix_keys, prefix_values;  ///< [texts, kv_heads, capacity, d_head], valid up to
                                           ///< starts[b]; undefined = none
 

@@ -62,6 +62,8 @@ class Views {
                           std::int64_t width) const {
     at::Tensor weight = get(pattern, ".weight");
     if (!spec.weight) weight = ones(width);
+    // 1 + w in bfloat16 would lose the digits of w.
+    if (spec.weight_offset != 0 && spec.kind == NormKind::kRms) weight = weight.to(at::kFloat);
     if (spec.weight_offset != 0) weight = weight + spec.weight_offset;
     return {spec, weight, get(pattern, ".bias")};
   }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "model/cuda/fused.h"
 
 namespace lancet {
 namespace {
@@ -41,6 +42,10 @@ PassState::PassState(const DecoderSpec& spec, const std::vector<RopeCache>& rope
     longest_ = std::max(longest_, attention_.starts[b] + own);
   }
   positions_ = *std::ranges::max_element(attention_.starts) + tokens;
+  if (!ropes.empty() && fused::covers(hidden)) {
+    attention_.positions =
+        token_positions(attention_.starts, attention_.segments, hidden.size(1)).to(hidden.device());
+  }
   if (pass.append) attention_.append_to = pass.cache;
   cached_ = positions_ > tokens;
 }

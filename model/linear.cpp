@@ -5,6 +5,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "model/cuda/launch.h"
 #include "model/linear_adapted.h"
 #include "model/products.h"
 
@@ -123,7 +124,7 @@ at::Tensor apply_composed(const Linear& layer, const at::Tensor& x) {
 }
 
 bool is_native(const at::Tensor& activation) {
-  return activation.is_cpu() && activation.scalar_type() == at::kFloat;
+  return activation.is_cpu() && activation.scalar_type() == at::kFloat && !fused::twins_on_cpu();
 }
 
 void run_linears(std::span<const Linear> layers, const float* x, std::int64_t rows,

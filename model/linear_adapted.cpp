@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/interrupt.h"
+#include "model/linear_grouped.h"
 #include "model/lora.h"
 #include "model/low_rank_products.h"
 #include "model/magnitude.h"
@@ -70,33 +71,9 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
   }
 };
 
-/// By LibTorch's operators, in the dtype of x.
-at::Tensor adapted_composed(const Linear& layer, const at::Tensor& x) {
-  at::Tensor y = apply_composed(layer, x);
-  if (!is_adapted(layer)) return y;
-  const LowRank& part = *layer.low_rank;
-  at::Tensor input = x;
-  if (part.drops()) {
-    const at::Tensor mask = dropout_mask(part, x.numel() / x.size(-1)).view(x.sizes());
-    input = x * mask.to(x.device(), x.scalar_type());
-  }
-  const auto like_x = [&](const at::Tensor& factor) {
-    return factor.to(x.device(), x.scalar_type());
-  };
-  const auto through = [&](const at::Tensor& a, const at::Tensor& b) {
-    return at::linear(at::linear(input, like_x(a)), like_x(b)) * part.scale;
-  };
-  const at::Tensor adapted = y + through(part.a, part.b);
-  return part.a0.defined() ? adapted - through(part.a0, part.b0) : adapted;
-}
-
 /// apply_adapted without regard to magnitudes.
 std::vector<at::Tensor> apply_low_rank(std::span<const Linear> layers, const at::Tensor& x) {
-  if (!is_native(x)) {
-    std::vector<at::Tensor> out;
-    for (const Linear& layer : layers) out.push_back(adapted_composed(layer, x));
-    return out;
-  }
+  if (!is_native(x)) return apply_grouped(layers, x);
   const at::Tensor input = x.contiguous();
   std::vector<at::Tensor> factors;
   bool grad = input.requires_grad();

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "model/cuda/fused.h"
 #include "model/decoder_parts.h"
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
@@ -86,6 +87,7 @@ at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up) {
 at::Tensor apply_activation(Activation kind, const at::Tensor& gate, const at::Tensor& up) {
   if (!up.defined()) return activate(kind, gate);
   if (kind == Activation::kClampedSwiglu) return clamped_swiglu(gate, up);
+  if (kind == Activation::kSilu && fused::covers(gate)) return fused::swiglu(gate, up);
   if (kind != Activation::kSilu || !is_native(gate)) return activate(kind, gate) * up;
   const at::Tensor g = gate.contiguous();
   const at::Tensor u = up.contiguous();

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "model/cuda/fused.h"
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/linear.h"
@@ -78,6 +79,7 @@ at::Tensor apply_norm(const Norm& norm, const at::Tensor& x) {
   if (norm.spec.kind == NormKind::kLayer) {
     return at::layer_norm(x, {x.size(-1)}, norm.weight, norm.bias, norm.spec.eps);
   }
+  if (fused::covers(x)) return fused::rms_norm(norm, x).normed;
   if (!is_native(x)) return rms_composed(norm, x);
   const at::Tensor input = x.contiguous();
   if (at::GradMode::is_enabled() && input.requires_grad()) {

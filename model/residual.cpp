@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "model/cuda/fused.h"
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/linear.h"
@@ -92,6 +93,10 @@ at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
 
 Branch branch_off(const Norm& norm, const at::Tensor& stream) {
   if (!norm.weight.defined()) return {stream, stream};
+  if (norm.spec.kind == NormKind::kRms && fused::covers(stream)) {
+    const fused::Normed both = fused::rms_norm(norm, stream);
+    return {both.stream, both.normed};
+  }
   const bool fused = norm.spec.kind == NormKind::kRms && is_native(stream) &&
                      stream.is_contiguous() && at::GradMode::is_enabled() && stream.requires_grad();
   if (!fused) return {stream, apply_norm(norm, stream)};

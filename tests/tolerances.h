@@ -18,6 +18,17 @@ constexpr double kSameModel = 2e-5;
 // A fused float32 operator against LibTorch's operators in float32, relative to the largest value.
 constexpr double kOperator = 5e-6;
 
+// A fused operator with bfloat16 values against float64 of the same inputs, relative to the largest
+// value: up to three roundings to 8 bits, of 2^-9 each.
+constexpr double kBFloat16 = 8e-3;
+
+// Products of bfloat16 matrices in two orders of adding, relative to the largest: three such sums,
+// each rounded to 8 bits where the other way rounds elsewhere.
+constexpr double kBFloat16Products = 3e-2;
+
+// Gradients of a few layers, relative to the largest, by two float32 programs.
+constexpr double kPassGradient = 1e-4;
+
 // Central differences of a float32 function: rounding of the function over the step, step 1e-2.
 constexpr double kFiniteDifference = 5e-3;
 

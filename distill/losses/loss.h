@@ -133,7 +133,7 @@ struct Loss {
 [[nodiscard]] at::Tensor token_logprobs(const Decoder& model, const at::Tensor& hidden,
                                         std::span<const std::int32_t> next);
 
-/// Bytes that head_loss holds beside its arguments for n rows of this model, at most.
+/// Bytes that head_loss holds beside its arguments for n rows of this model on the CPU, at most.
 [[nodiscard]] std::uint64_t head_loss_bytes(const DecoderSpec& model, std::int64_t n,
                                             const Loss& loss);
 

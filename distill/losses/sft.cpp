@@ -5,8 +5,7 @@
 // Precision: products and softmax in float32, logsumexp and sums in float64.
 #include "distill/losses/loss.h"
 
-#include "distill/losses/ops/cross_entropy.h"
-#include "distill/losses/ops/head_rows.h"
+#include "distill/losses/ops/token_rows.h"
 
 namespace lancet {
 namespace {
@@ -14,13 +13,7 @@ namespace {
 LossResult run(const Decoder& model, const at::Tensor& hidden, const LossTargets& targets,
                const LossOptions&) {
   std::vector<double> ce(targets.next.size());
-  losses::HeadRows rows;
-  rows.value = [&](std::int64_t row, std::span<float> logits, bool gradient) {
-    const auto i = static_cast<std::size_t>(row);
-    const double weight = targets.weight.empty() ? 1 : static_cast<double>(targets.weight[i]);
-    ce[i] = losses::cross_entropy(logits, targets.next[i], gradient, weight);
-    return weight * ce[i];
-  };
+  const losses::HeadRows rows = losses::token_rows(targets.next, targets.weight, ce.data());
   LossResult out{.sum = losses::sum_of(losses::head_rows(model, hidden, rows)),
                  .count = hidden.size(0)};
   for (const double each : ce) out.ce += each;

@@ -6,6 +6,7 @@
 #include <c10/core/GradMode.h>
 
 #include "core/error.h"
+#include "model/cuda/launch.h"
 
 namespace lancet {
 namespace {
@@ -27,6 +28,12 @@ Pass pass_of(const MicroBatch& batch) {
   Pass pass;
   pass.segments = batch.segments;
   return pass;
+}
+
+std::optional<DeviceFactors> factors_of(const Decoder& base, const LoraAdapter& adapter) {
+  const at::Device device = base.options().device();
+  if (device.is_cpu() && !fused::twins_on_cpu()) return std::nullopt;
+  return DeviceFactors(adapter, device);
 }
 
 }  // namespace
@@ -62,11 +69,17 @@ std::vector<std::pair<std::string, double>> LossSums::means() const {
 
 Student::Student(const Decoder& base, LoraAdapter& adapter, const LossOptions& loss,
                  std::int64_t layers_kept, const LocalTeacher* teacher)
-    : model_(base.with_low_rank(adapter.by_module())),
+    : factors_(factors_of(base, adapter)),
+      model_(base.with_low_rank(factors_ ? factors_->parts() : adapter.by_module())),
       adapter_(adapter),
       loss_(loss),
       layers_kept_(layers_kept),
       teacher_(teacher) {}
+
+const Decoder& Student::decoder() {
+  if (factors_) factors_->fetch();
+  return model_;
+}
 
 at::Tensor Student::hidden_rows(const at::Tensor& hidden, const MicroBatch& batch) const {
   const at::Tensor rows = at::tensor(batch.rows, at::kLong).to(hidden.device());
@@ -104,12 +117,13 @@ void Student::complete(MicroBatch& batch) {
 
 MicroBatch Student::sample(const MicroBatch& data, const Rollouts& rollouts, std::int64_t draw) {
   const Switched on(adapter_.state(), {.enabled = true, .draw = -1});
-  MicroBatch out = rollouts.sample(model_, data, draw);
+  MicroBatch out = rollouts.sample(decoder(), data, draw);
   out.targets.sampling_logprob = own_logprobs(out, true);
   return out;
 }
 
 LossSums Student::learn(MicroBatch batch, double divisor, std::int64_t draw) {
+  if (factors_) factors_->fetch();
   complete(batch);
   const Switched on(adapter_.state(), {.enabled = true, .draw = draw});
   const c10::AutoGradMode gradients(true);
@@ -117,13 +131,19 @@ LossSums Student::learn(MicroBatch batch, double divisor, std::int64_t draw) {
   const Pass pass = pass_of(batch);
   if (layers_kept_ > 0) {
     learn_in_pieces(batch, pass, divisor, sums);
-    return sums;
+  } else {
+    learn_whole(batch, pass, divisor, sums);
   }
+  if (factors_) factors_->give_back();
+  return sums;
+}
+
+void Student::learn_whole(const MicroBatch& batch, const Pass& pass, double divisor,
+                          LossSums& sums) {
   const at::Tensor hidden = model_.run(model_.embed(batch.ids), 0, model_.spec().layers, pass);
   const LossResult result = head_loss(model_, hidden_rows(hidden, batch), batch.targets, loss_);
   sums = sums_of(result, batch);
   if (std::isfinite(sums.loss)) (result.sum / divisor).backward();
-  return sums;
 }
 
 void Student::learn_in_pieces(const MicroBatch& batch, const Pass& pass, double divisor,
@@ -162,6 +182,7 @@ void Student::learn_in_pieces(const MicroBatch& batch, const Pass& pass, double 
 }
 
 LossSums Student::evaluate(MicroBatch batch) {
+  if (factors_) factors_->fetch();
   complete(batch);
   const c10::AutoGradMode no_gradients(false);
   const Switched on(adapter_.state(), {.enabled = true, .draw = -1});

@@ -2,10 +2,12 @@
 // The student: a frozen base with an adapter, its passes forward and back.
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "distill/losses/loss.h"
 #include "distill/train/batch.h"
+#include "distill/train/device_factors.h"
 #include "distill/train/local_teacher.h"
 #include "distill/train/rollouts.h"
 #include "model/decoder.h"
@@ -43,7 +45,8 @@ class Student {
   /// The loss alone, without dropout.
   [[nodiscard]] LossSums evaluate(MicroBatch batch);
 
-  [[nodiscard]] const Decoder& decoder() const noexcept { return model_; }
+  /// With the adapter's present values.
+  [[nodiscard]] const Decoder& decoder();
 
  private:
   [[nodiscard]] at::Tensor hidden_rows(const at::Tensor& hidden, const MicroBatch& batch) const;
@@ -51,8 +54,10 @@ class Student {
   /// What the loss needs beside the tokens: a reference's or a teacher's word.
   void complete(MicroBatch& batch);
   [[nodiscard]] std::vector<double> own_logprobs(const MicroBatch& batch, bool adapted);
+  void learn_whole(const MicroBatch& batch, const Pass& pass, double divisor, LossSums& sums);
   void learn_in_pieces(const MicroBatch& batch, const Pass& pass, double divisor, LossSums& sums);
 
+  std::optional<DeviceFactors> factors_;  ///< where the base is not on the CPU
   Decoder model_;
   LoraAdapter& adapter_;
   LossOptions loss_;

@@ -33,3 +33,8 @@ extern "C" int lancet_cuda_describe(int index, char* text, std::size_t size) {
                 properties.major, properties.minor);
   return 0;
 }
+
+/// What CUDA says about an error that a launch has returned.
+extern "C" const char* lancet_cuda_error_text(int error) {
+  return cudaGetErrorString(static_cast<cudaError_t>(error));
+}

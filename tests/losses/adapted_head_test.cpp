@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "distill/losses/ops/cross_entropy.h"
 #include "distill/losses/ops/head_rows.h"
+#include "model/cuda/launch.h"
 #include "model/lora.h"
 #include "tests/catch.h"
 #include "tests/losses/plain.h"
@@ -91,6 +92,18 @@ TEST_CASE("losses: softcap, scale and bias stand behind the factors of a head") 
     const Adapted own(name, true);
     check_loss(own, loss_options("sft"));
     check_loss(own, loss_options("dpo"));
+  }
+}
+
+TEST_CASE("losses: a head with factors has them on the way of a GPU, too") {
+  const fused::TwinsOnCpu twins;
+  for (const bool dora : {false, true}) {
+    const Adapted own("plain", dora);
+    for (const Loss* loss : loss_registry()) check_loss(own, loss_options(loss->name));
+  }
+  for (const std::string& name : family_names()) {
+    INFO(name);
+    check_loss(Adapted(name, false), loss_options("sft"));
   }
 }
 

@@ -196,6 +196,26 @@ TEST_CASE("attention: our kernels and LibTorch's operators agree, forward and ba
   }
 }
 
+TEST_CASE("attention: operators without a mask, where a window holds all keys, agree as well") {
+  const AttentionSpec spec = attention_spec(4, 2, 8);
+  const RopeSpec rope{.kind = RopeKind::kNone};
+  AttentionPass pass;
+  pass.spec = &spec;
+  pass.rope = &rope;
+  pass.starts = {0, 0};
+  const at::Tensor q = leaf({2, 9, 32}), k = leaf({2, 9, 16}), v = leaf({2, 9, 16});
+  for (const std::int64_t window : {0, 8, 9, 20}) {
+    for (const std::int64_t chunk : {0, 4, 9}) {
+      INFO("window " << window << ", chunk " << chunk);
+      pass.window = window;
+      pass.chunk = chunk;
+      check_same(
+          {q, k, v}, [&] { return attend_native(q, k, v, pass); },
+          [&] { return attend_composed(q, k, v, pass); });
+    }
+  }
+}
+
 TEST_CASE("attention: a softcap bends the scores as cap * tanh(s / cap)") {
   AttentionSpec spec = attention_spec(2, 1, 8);
   const RopeSpec rope{.kind = RopeKind::kNone};

@@ -6,6 +6,7 @@
 
 #include "core/parallel.h"
 #include "distill/train/train.h"
+#include "model/cuda/launch.h"
 #include "model/runtime.h"
 #include "tests/catch.h"
 #include "tests/core/scratch.h"
@@ -80,7 +81,9 @@ std::string weights_of(const fs::path& adapter) {
 
 }  // namespace
 
-TEST_CASE("train: losses of thirty steps are those of a PEFT loop", "[slow]") {
+namespace {
+
+void check_golden_losses() {
   const Json golden = read_json(kData / "losses.json");
   for (const char* name : {"lora", "rslora", "patterns", "dora", "pissa", "olora", "ends",
                            "ends_dora", "ends_dpo", "kd", "dpo"}) {
@@ -92,6 +95,17 @@ TEST_CASE("train: losses of thirty steps are those of a PEFT loop", "[slow]") {
     for (std::size_t i = 0; i < own.size(); ++i)
       CHECK(std::fabs(own[i] - wanted[i]) < tolerance::kTrainingLoss * wanted[i]);
   }
+}
+
+}  // namespace
+
+TEST_CASE("train: losses of thirty steps are those of a PEFT loop", "[slow]") {
+  check_golden_losses();
+}
+
+TEST_CASE("train: on the way of a GPU, by its kernels' twins, they are the same", "[slow]") {
+  const fused::TwinsOnCpu twins;
+  check_golden_losses();
 }
 
 TEST_CASE("train: packs, single rows and pieces of layers give the same losses", "[slow]") {

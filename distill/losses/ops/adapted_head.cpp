@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "distill/losses/ops/token_rows.h"
 #include "model/intraop.h"
 #include "model/linear_adapted.h"
 #include "model/lora.h"
@@ -35,7 +36,9 @@ class Chunks {
       : model_(model),
         rows_(rows),
         normed_(normed),
-        values_(at::empty({normed.size(0)}, at::kDouble)) {}
+        values_(at::empty({normed.size(0)}, at::kDouble)) {
+    if (stays_on_device(rows, normed)) tokens_.emplace(*rows.tokens);
+  }
 
   /// Values alone.
   void evaluate() {
@@ -70,20 +73,28 @@ class Chunks {
 
  private:
   template <class Body>
-  void for_each(const Body& body) const {
+  void for_each(const Body& body) {
     const std::int64_t n = normed_.size(0);
-    const std::int64_t most = rows_.at_once > 0 ? rows_.at_once : rows_at_once(model_.spec().vocab);
+    const std::int64_t most = rows_.at_once > 0
+                                  ? rows_.at_once
+                                  : rows_at_once(model_.spec().vocab) * (tokens_ ? kDeviceRows : 1);
     for (std::int64_t first = 0; first < n; first += most) {
       check_interrupted();
       const std::int64_t count = std::min(most, n - first);
       if (rows_.before) rows_.before(first, count);
       body(first, count);
     }
+    if (tokens_) tokens_->finish(values_.mutable_data_ptr<double>());
   }
 
   /// Turns the logits of rows from `first` on into slopes, where these are wanted, and keeps the
   /// values of the rows.
   at::Tensor work(const at::Tensor& there, std::int64_t first, bool wanted, const double* slopes) {
+    if (tokens_) {  // scale, softcap and masked ids are part of the graph
+      const at::Tensor logits = there.detach().contiguous();
+      tokens_->add(logits, first, {}, wanted, slopes);
+      return logits;
+    }
     at::Tensor logits = there.detach().to(at::kCPU).contiguous();
     auto* buffer = logits.mutable_data_ptr<float>();
     auto* to = values_.mutable_data_ptr<double>() + first;
@@ -100,6 +111,7 @@ class Chunks {
 
   const Decoder& model_;
   const HeadRows& rows_;
+  std::optional<DeviceTokens> tokens_;  ///< where the rows stay on the device
   at::Tensor normed_, values_, gradient_;
   std::vector<at::Tensor> sums_;
 };

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include <torch/csrc/autograd/autograd.h>
@@ -11,6 +12,7 @@
 
 #include "core/interrupt.h"
 #include "distill/losses/ops/adapted_head.h"
+#include "distill/losses/ops/token_rows.h"
 #include "model/intraop.h"
 #include "model/linear.h"
 
@@ -111,7 +113,7 @@ class NativeChunks {
   float* gradient_;
 };
 
-/// Elsewhere LibTorch's products; the rows themselves are worked on here.
+/// Elsewhere LibTorch's products; rows that are not token_rows() are worked on here.
 void run_composed(const Decoder& model, const HeadRows& rows, const at::Tensor& normed,
                   std::int64_t first, double* values, const at::Tensor& gradient) {
   const bool wanted = gradient.defined();
@@ -138,16 +140,23 @@ Rows compute(const Decoder& model, const at::Tensor& normed, const HeadRows& row
   const std::int64_t vocab = model.spec().vocab;
   Rows out{at::empty({n}, at::kDouble), wanted ? at::empty_like(normed) : at::Tensor()};
   auto* values = out.values.mutable_data_ptr<double>();
-  const std::int64_t most = rows.at_once > 0 ? rows.at_once : rows_at_once(vocab);
+  const bool there = stays_on_device(rows, normed);
+  const std::int64_t most =
+      rows.at_once > 0 ? rows.at_once : rows_at_once(vocab) * (there ? kDeviceRows : 1);
   const std::int64_t chunks = std::max<std::int64_t>(1, (n + most - 1) / most);
   const std::int64_t each = (n + chunks - 1) / chunks;
   const bool native = is_native(normed);
   const at::Tensor buffer = native ? at::empty({each, vocab}, at::kFloat) : at::Tensor();
+  std::optional<DeviceTokens> tokens;
+  if (there) tokens.emplace(*rows.tokens);
   for (std::int64_t first = 0; first < n; first += each) {
     check_interrupted();
     const std::int64_t count = std::min(each, n - first);
     if (rows.before) rows.before(first, count);
-    if (native) {
+    if (there) {
+      run_on_device(model, *tokens, normed.narrow(0, first, count), first,
+                    wanted ? out.gradient.narrow(0, first, count) : at::Tensor());
+    } else if (native) {
       NativeChunks(model, rows, normed, values,
                    wanted ? out.gradient.mutable_data_ptr<float>() : nullptr)
           .run(first, count, buffer.mutable_data_ptr<float>());
@@ -155,6 +164,7 @@ Rows compute(const Decoder& model, const at::Tensor& normed, const HeadRows& row
       run_composed(model, rows, normed.narrow(0, first, count), first, values, out.gradient);
     }
   }
+  if (there) tokens->finish(values);
   return out;
 }
 

@@ -4,6 +4,9 @@
 // states: two products with the head's matrix (it is frozen, so it has no gradient), and at most
 // kLogitBytes of logits, whatever the batch. Cutting the vocabulary, too, would cost a third
 // product, since a slice's gradient needs the sum over all of them.
+//
+// On a GPU the rows of token_rows() stay there; every other loss works on its rows on the CPU, to
+// which their logits are copied, and the gradient back.
 
 #include <cstdint>
 #include <functional>
@@ -19,9 +22,22 @@ namespace lancet::losses {
 
 /// Of one matrix of logits.
 inline constexpr std::int64_t kLogitBytes = 64LL << 20;
+/// On a GPU, whose products need more rows for their worth, this many times the rows.
+inline constexpr std::int64_t kDeviceRows = 8;
 
 /// How many rows have logits at once: as many as kLogitBytes hold, at least 16, at most 512.
 [[nodiscard]] std::int64_t rows_at_once(std::int64_t vocab);
+
+/// Rows whose value is factor(i) * -log q(next[i]); made by token_rows().
+struct TokenRows {
+  std::vector<std::int32_t> next;  ///< [n]
+  std::vector<float> factors;      ///< [n], or empty: 1
+  double* ce = nullptr;            ///< [n], gets -log q(next[i]); or null
+
+  [[nodiscard]] double factor(std::size_t i) const {
+    return factors.empty() ? 1 : static_cast<double>(factors[i]);
+  }
+};
 
 /// A loss as the head sees it.
 struct HeadRows {
@@ -30,8 +46,10 @@ struct HeadRows {
   /// The value of one row from its logits [vocab]. With `gradient`, leaves d value / d logit in
   /// their place. Runs on many threads, once for each row.
   std::function<double(std::int64_t row, std::span<float> logits, bool gradient)> value;
-  std::int64_t at_once = 0;  ///< rows of a chunk; 0: rows_at_once(). Changes no bit of the values
-                             ///< and of the states' gradient
+  /// What `value` computes, where it is this: then it need not run on the CPU.
+  std::shared_ptr<const TokenRows> tokens = {};
+  std::int64_t at_once = 0;  ///< rows of a chunk; 0: rows_at_once(). On the CPU it changes no
+                             ///< bit of the values and of the states' gradient
   /// Whether the gradients that come back for the rows may differ: then a head with a low-rank part
   /// works on all rows twice, the second time in the backward pass. `value` and `before` must own
   /// what they read.

@@ -9,8 +9,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
-#include "distill/losses/ops/cross_entropy.h"
-#include "distill/losses/ops/head_rows.h"
+#include "distill/losses/ops/token_rows.h"
 
 namespace lancet {
 namespace {
@@ -234,12 +233,9 @@ at::Tensor token_logprobs(const Decoder& model, const at::Tensor& hidden,
                           std::span<const std::int32_t> next) {
   check_length("next", next.size(), hidden.size(0));
   check_ids(next, model.spec().vocab);
-  losses::HeadRows rows;
+  losses::HeadRows rows = losses::token_rows({next.begin(), next.end()},
+                                             std::vector<float>(next.size(), -1.0F), nullptr);
   rows.own_slopes = true;
-  rows.value = [next = std::vector<std::int32_t>(next.begin(), next.end())](
-                   std::int64_t row, std::span<float> logits, bool gradient) {
-    return -losses::cross_entropy(logits, next[static_cast<std::size_t>(row)], gradient, -1);
-  };
   return losses::head_rows(model, hidden, rows);
 }
 
