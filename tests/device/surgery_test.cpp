@@ -62,10 +62,11 @@ std::map<std::string, at::Tensor> changes(const Places& places, const Decoder& m
     if (number.name == "threshold") options["threshold"] = "0.4";  // of the covariances below
   }
   const Parameters parameters(editor.numbers, editor.words, options);
+  // Behind the last layer a subject in the middle moves nothing: a search would follow rounding.
   const std::vector<std::int64_t> layers =
       editor.reach == Reach::kRange ? std::vector<std::int64_t>{0, 1}
       : editor.reach == Reach::kAll ? std::vector<std::int64_t>{0, 1, 2}
-                                    : std::vector<std::int64_t>{2};
+                                    : std::vector<std::int64_t>{1};
   const EditPlan plan =
       editor.plan({model, places.tokenizer, facts, layers, covariance, parameters, 0, 0});
   std::map<std::string, at::Tensor> out;
@@ -89,7 +90,7 @@ TEST_CASE("device: every editor writes there what it writes on the CPU") {
         const auto found = changes(places, places.there(split), *editor);
         REQUIRE(found.size() == wanted.size());
         for (const auto& [tensor, change] : wanted) {
-          INFO(tensor);
+          INFO(editor->name << ", " << tensor);
           CHECK(relative(found.at(tensor), change) < kSameEdit);
         }
       });

@@ -35,10 +35,11 @@ TEST_CASE("fused path: a pass hands positions to the rotation, which takes the o
   for (const RopeSpec& each : spec.ropes) ropes.emplace_back(each, spec.max_positions);
   const at::Tensor hidden = at::randn({1, 7, spec.d_model});
   const Pass packed{.segments = {3, 4}};
-  CHECK_FALSE(PassState(spec, ropes, hidden, packed).attention(0, {}).positions.defined());
+  CHECK_FALSE(
+      PassState(spec, ropes, hidden, packed).attention(0, {}, at::kCPU).positions.defined());
   const fused::TwinsOnCpu twins;
   PassState state(spec, ropes, hidden, packed);
-  AttentionPass pass = state.attention(0, {});
+  AttentionPass pass = state.attention(0, {}, at::kCPU);
   CHECK(same_bits(pass.positions, at::tensor({0, 1, 2, 0, 1, 2, 3}, at::kLong).view({1, 7})));
   // In bfloat16 the operators round cos and sin, too, so that the two are told apart.
   const AttentionSpec& a = spec.attention;
