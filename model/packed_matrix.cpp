@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "core/text.h"
 #include "formats/quant/decode.h"
+#include "formats/quant/fp8.h"
 #include "model/file_matrix.h"
 
 namespace lancet {
@@ -31,11 +32,11 @@ std::size_t block_bytes(DType dtype, std::int64_t columns) {
 }  // namespace
 
 BaseQuant parse_base_quant(std::string_view word) {
-  constexpr std::array<std::string_view, 5> kWords{"none", "nf4", "int8", "q8_0", "stored"};
+  constexpr std::array<std::string_view, 6> kWords{"none", "nf4", "int8", "fp8", "q8_0", "stored"};
   const auto at = std::ranges::find(kWords, word);
   if (at != kWords.end()) return static_cast<BaseQuant>(at - kWords.begin());
   fail(ErrorKind::kUsage, "model",
-       "expected a form of none, nf4, int8, q8_0, stored, found '" + printable(word) + "'",
+       "expected a form of none, nf4, int8, fp8, q8_0, stored, found '" + printable(word) + "'",
        did_you_mean(word, {kWords.begin(), kWords.end()}));
 }
 
@@ -47,7 +48,8 @@ PackedMatrix::PackedMatrix(BaseQuant form, std::int64_t rows, std::int64_t colum
       pack_nf4(read);
       break;
     case BaseQuant::kInt8:
-      pack_int8(read);
+    case BaseQuant::kFp8:
+      pack_rows(read);
       break;
     case BaseQuant::kQ8_0:
       pack_blocks(read);
@@ -110,7 +112,7 @@ void PackedMatrix::pack_nf4(const RowReader& read) {
   maxima_ = quantise_maxima(maxima);
 }
 
-void PackedMatrix::pack_int8(const RowReader& read) {
+void PackedMatrix::pack_rows(const RowReader& read) {
   codes_.resize(size_of(rows_ * columns_));
   scales_.resize(size_of(rows_));
   parallel::for_chunks(size_of(rows_), size_of(kRows), [&](std::size_t begin, std::size_t end) {
@@ -119,8 +121,14 @@ void PackedMatrix::pack_int8(const RowReader& read) {
     std::vector<std::int8_t> codes(width);
     read(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end), part);
     for (std::size_t row = begin; row < end; ++row) {
-      scales_[row] = encode_int8(std::span(part).subspan((row - begin) * width, width), codes);
-      std::ranges::transform(codes, codes_.begin() + static_cast<std::ptrdiff_t>(row * width),
+      const auto values = std::span<const float>(part).subspan((row - begin) * width, width);
+      const auto to = std::span(codes_).subspan(row * width, width);
+      if (form_ == BaseQuant::kFp8) {
+        scales_[row] = encode_fp8(values, to);
+        continue;
+      }
+      scales_[row] = encode_int8(values, codes);
+      std::ranges::transform(codes, to.begin(),
                              [](std::int8_t code) { return std::bit_cast<std::uint8_t>(code); });
     }
   });
@@ -161,6 +169,11 @@ void PackedMatrix::decode(std::int64_t row, std::int64_t first, std::span<float>
     const auto* code = codes_.data() + row * columns_ + first;
     for (float& value : out)
       value = static_cast<float>(std::bit_cast<std::int8_t>(*code++)) * scale;
+  } else if (form_ == BaseQuant::kFp8) {
+    const float scale = scales_[size_of(row)];
+    const auto codes = std::span(codes_).subspan(size_of(row * columns_ + first), out.size());
+    decode_f32(DType::kF8E4M3, std::as_bytes(codes), out);
+    for (float& value : out) value *= scale;
   } else {
     const std::size_t row_bytes = block_bytes(dtype_, columns_);
     const std::size_t before = block_bytes(dtype_, first);

@@ -17,9 +17,10 @@ namespace lancet {
 class FileMatrix;
 
 /// kNf4: with double quantisation, 4.13 bits a value. kInt8: 8 bits and a scale for each row.
-/// kQ8_0: ggml's blocks of 32. kStored: ggml's blocks as the file has them.
-enum class BaseQuant { kNone, kNf4, kInt8, kQ8_0, kStored };
-/// "none", "nf4", "int8", "q8_0", "stored"; kUsage for another word.
+/// kFp8: the same in E4M3 (formats/quant/fp8.h). kQ8_0: ggml's blocks of 32. kStored: ggml's blocks
+/// as the file has them.
+enum class BaseQuant { kNone, kNf4, kInt8, kFp8, kQ8_0, kStored };
+/// "none", "nf4", "int8", "fp8", "q8_0", "stored"; kUsage for another word.
 [[nodiscard]] BaseQuant parse_base_quant(std::string_view word);
 
 class PackedMatrix {
@@ -27,7 +28,7 @@ class PackedMatrix {
   /// Writes rows [begin, end) of the matrix to `out` [end - begin, columns].
   using RowReader = std::function<void(std::int64_t begin, std::int64_t end, std::span<float> out)>;
 
-  /// kNf4, kInt8 or kQ8_0. kMismatch where the rows do not fill whole blocks (Q8_0).
+  /// kNf4, kInt8, kFp8 or kQ8_0. kMismatch where the rows do not fill whole blocks (Q8_0).
   PackedMatrix(BaseQuant form, std::int64_t rows, std::int64_t columns, const RowReader& read);
   /// ggml's blocks as they are: bytes.size() == dtype_bytes(dtype, rows * columns).
   PackedMatrix(DType dtype, std::int64_t rows, std::int64_t columns, std::vector<std::byte> bytes);
@@ -53,14 +54,14 @@ class PackedMatrix {
 
  private:
   void pack_nf4(const RowReader& read);
-  void pack_int8(const RowReader& read);
+  void pack_rows(const RowReader& read);
   void pack_blocks(const RowReader& read);
 
   BaseQuant form_;
   std::int64_t rows_, columns_, granule_ = 1;
   std::vector<std::uint8_t> codes_;
   DoubleQuantised maxima_;     ///< of kNf4
-  std::vector<float> scales_;  ///< of kInt8
+  std::vector<float> scales_;  ///< of kInt8, kFp8
   DType dtype_ = DType::kQ8_0;
   std::vector<std::byte> blocks_;  ///< of kQ8_0, kStored
   std::shared_ptr<const FileMatrix> file_;

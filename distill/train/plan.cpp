@@ -105,7 +105,7 @@ double mean_context(const Dataset& data) {
 /// Of one value; of a file's own blocks, which have at most 8 bits and a half, the most.
 double packed_bytes(BaseQuant quant) {
   if (quant == BaseQuant::kNf4) return 0.5 + 1.0 / kNf4Block;
-  return quant == BaseQuant::kInt8 ? 1 : 34.0 / 32;
+  return quant == BaseQuant::kInt8 || quant == BaseQuant::kFp8 ? 1 : 34.0 / 32;
 }
 
 /// Of all weights in memory, unpacked.

@@ -247,8 +247,8 @@ void ScaledWeights::read_scaled(const Entry& entry, std::uint64_t begin,
 
 void ScaledWeights::read_mxfp4(const Entry& entry, std::uint64_t begin,
                                std::span<float> out) const {
-  constexpr std::array<float, 16> kValues = {0,     0.5F,  1,  1.5F,  2,  3,  4,  6,
-                                             -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6};
+  constexpr std::array<float, 16> kFp4Values = {0,     0.5F,  1,  1.5F,  2,  3,  4,  6,
+                                                -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6};
   static const std::array<float, 256> powers = [] {
     std::array<float, 256> table{};
     std::array<std::byte, 256> codes{};
@@ -265,7 +265,7 @@ void ScaledWeights::read_mxfp4(const Entry& entry, std::uint64_t begin,
         (begin / width / depth * width + column) * groups + row / size_of(kMxBlock);
     const std::uint64_t in_block = row % size_of(kMxBlock);
     const auto pair = std::to_integer<unsigned>(blocks[block * 16 + in_block / 2]);
-    value = kValues[in_block % 2 == 0 ? pair & 15U : pair >> 4U] *
+    value = kFp4Values[in_block % 2 == 0 ? pair & 15U : pair >> 4U] *
             powers[std::to_integer<std::size_t>(scales[block])];
     ++begin;
   }

@@ -7,6 +7,7 @@
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "formats/quant/decode.h"
+#include "formats/quant/fp8.h"
 #include "model/linear.h"
 #include "model/lora.h"
 #include "model/packed_matrix.h"
@@ -45,7 +46,8 @@ at::Tensor decoded(const PackedMatrix& matrix) {
   return out;
 }
 
-const std::vector<BaseQuant> kForms{BaseQuant::kNf4, BaseQuant::kInt8, BaseQuant::kQ8_0};
+const std::vector<BaseQuant> kForms{BaseQuant::kNf4, BaseQuant::kInt8, BaseQuant::kFp8,
+                                    BaseQuant::kQ8_0};
 
 Decoder load_packed(const std::string& name, BaseQuant quant) {
   return Decoder::load(ModelSource::open(fs::path(LANCET_TEST_DATA) / "tiny_models" / name),
@@ -99,6 +101,29 @@ TEST_CASE(
         }).find("whole Q8_0 blocks") != std::string::npos);
 }
 
+TEST_CASE("packed: FP8 codes are LibTorch's for every size of value, rows fill the range") {
+  at::manual_seed(9);
+  at::Tensor x = at::randn({60'000}) * at::pow(2.0, at::randint(-14, 10, {60'000}));
+  x = at::cat({x.clamp(-448, 448), at::arange(-448, 449) / 2.0, at::zeros({1}), -at::zeros({1})})
+          .to(at::kFloat);
+  const at::Tensor theirs = x.to(at::kFloat8_e4m3fn).view(at::kByte);
+  const auto* value = x.const_data_ptr<float>();
+  const auto* code = theirs.const_data_ptr<std::uint8_t>();
+  std::int64_t different = 0;
+  for (std::int64_t i = 0; i < x.numel(); ++i) different += encode_fp8(value[i]) != code[i];
+  CHECK(different == 0);
+  CHECK(encode_fp8(1e30F) == 0x7e);
+  CHECK(encode_fp8(-1e30F) == 0xfe);
+  CHECK(encode_fp8(std::nanf("")) == 0x7f);
+  const at::Tensor w = random_matrix(6, 40, 10);
+  const at::Tensor back = decoded(*packed(BaseQuant::kFp8, w));
+  CHECK(((back - w).abs() <= w.abs() / 16 + w.abs().amax(1, true) / 448 / 512 + 1e-7)
+            .all()
+            .item<bool>());
+  CHECK(relative(back.abs().amax(1), w.abs().amax(1)) < 1e-6);
+  CHECK(decoded(*packed(BaseQuant::kFp8, at::zeros({2, 8}))).abs().max().item<double>() == 0);
+}
+
 TEST_CASE("packed: ggml's own blocks are taken as they are") {
   const at::Tensor w = random_matrix(12, 64, 8);
   std::vector<std::byte> bytes(*dtype_bytes(DType::kQ8_0, 12 * 64));
@@ -114,7 +139,7 @@ TEST_CASE("packed: ggml's own blocks are taken as they are") {
 
 TEST_CASE("packed: a model with a quantised base is the model with the decoded matrices") {
   const at::NoGradGuard no_grad;
-  for (const BaseQuant form : {BaseQuant::kNf4, BaseQuant::kInt8}) {
+  for (const BaseQuant form : {BaseQuant::kNf4, BaseQuant::kInt8, BaseQuant::kFp8}) {
     const Decoder small = load_packed("plain", form);
     Decoder wide = load_tiny("plain");
     for (const LinearModule& module : linear_modules(wide.spec())) {
