@@ -56,8 +56,7 @@ Json input_json(const fs::path& model) {
   for (const auto& file : checkpoint->files()) {
     files.push_back({{"file", file.path().filename().string()},
                      {"bytes", file.size()},
-                     {"sha256", sha256_hex(file.bytes())}});
-    file.release(0, file.size());
+                     {"sha256", sha256_file(file.path())}});
   }
   Json out{{"path", model.string()}, {"files", files}};
   if (path.adapter.empty()) return out;

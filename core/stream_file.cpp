@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@ namespace {
 constexpr std::size_t kBlocks = 4;
 constexpr std::size_t kBlock = StreamFile::kMemory / kBlocks;
 constexpr std::size_t kAlignment = 4096;
+constexpr std::size_t kHugePage = 2U << 20;
 
 struct Free {
   void operator()(std::byte* at) const noexcept { std::free(at); }
@@ -34,8 +36,10 @@ struct Free {
 using Buffer = std::unique_ptr<std::byte, Free>;
 
 Buffer aligned_block() {
-  auto* at = static_cast<std::byte*>(std::aligned_alloc(kAlignment, kBlock));
+  auto* at = static_cast<std::byte*>(std::aligned_alloc(kHugePage, kBlock));
   if (at == nullptr) throw std::bad_alloc();
+  ::madvise(at, kBlock,
+            MADV_HUGEPAGE);  // O_DIRECT pins every page; where there are none, small ones
   return Buffer(at);
 }
 

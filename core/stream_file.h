@@ -24,6 +24,8 @@ class StreamFile {
   void write(Bytes bytes);
   void commit();
 
+  /// From this size on it is the faster way.
+  static constexpr std::uint64_t kWorthwhile = 64ULL << 20;
   /// Memory held for blocks under way.
   static constexpr std::uint64_t kMemory = 16ULL << 20;
 

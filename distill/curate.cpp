@@ -1,7 +1,5 @@
 #include "distill/curate.h"
 
-#include <sys/resource.h>
-
 #include <chrono>
 
 #include <fmt/format.h>
@@ -9,6 +7,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/progress.h"
 #include "core/text.h"
 #include "distill/curate_report.h"
@@ -214,8 +213,6 @@ class Curation {
   }
 
   Json finish(double seconds) {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
     Json result{
         {"output", request_.output.string()},
         {"rows_read", read_},
@@ -237,7 +234,7 @@ class Curation {
     for (Json& filter : result["filters"]) filter.erase("samples");
     result["bytes"] = bytes_;
     result["seconds"] = seconds;
-    result["peak_memory"] = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+    result["peak_memory"] = peak_memory();
     return result;
   }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Rows of a table as the atoms of a matching pursuit (merge/pursuit.h), and their inner products.
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -26,6 +27,10 @@ class Atoms {
   /// The atoms [tile * kTile, ...) as float32; `scratch` holds them where the table is not held.
   [[nodiscard]] std::span<const float> tile(std::size_t tile, std::vector<float>& scratch) const;
   void read(std::size_t atom, std::span<double> out) const;
+  /// Bytes of what is held.
+  [[nodiscard]] static std::uint64_t bytes(std::size_t atoms, std::size_t width) {
+    return sizeof(float) * static_cast<std::uint64_t>(atoms) * width;
+  }
 
  private:
   const TensorReader& table_;
@@ -47,10 +52,12 @@ class AtomCosines {
     return sizeof(std::int16_t) * static_cast<std::uint64_t>(atoms) * atoms;
   }
   explicit AtomCosines(const Atoms& atoms);
+  /// Only those of some atoms with all.
+  AtomCosines(const Atoms& atoms, std::vector<std::uint32_t> some);
 
   /// Of one atom with all, 0 with atoms of zeros.
   [[nodiscard]] std::span<const std::int16_t> of(std::size_t atom) const {
-    return std::span(values_).subspan(atom * size_, size_);
+    return std::span(values_).subspan(place(atom) * size_, size_);
   }
   /// No cosine is further from the true one.
   [[nodiscard]] double error() const noexcept { return error_; }
@@ -58,8 +65,13 @@ class AtomCosines {
  private:
   std::size_t size_;
   double error_;
-  std::vector<std::int16_t> values_;
+  std::vector<std::uint32_t> some_;   ///< sorted; empty: all
+  std::vector<std::int16_t> values_;  ///< [some or all, all]
 
+  [[nodiscard]] std::size_t place(std::size_t atom) const {
+    if (some_.empty()) return atom;
+    return static_cast<std::size_t>(std::ranges::lower_bound(some_, atom) - some_.begin());
+  }
   void fill(const Atoms& atoms, std::size_t rows, std::size_t columns,
             std::span<const float> products);
 };

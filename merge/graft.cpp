@@ -64,6 +64,12 @@ bool holds_for(GraftTables tables, bool head) {
 
 }  // namespace
 
+void RowSums::reserve(std::size_t rows, std::size_t count) {
+  starts.reserve(rows + 1);
+  residuals.reserve(rows);
+  terms.reserve(count);
+}
+
 void RowSums::add(std::span<const Term> row, double residual) {
   terms.insert(terms.end(), row.begin(), row.end());
   starts.push_back(terms.size());
@@ -176,18 +182,25 @@ std::vector<RowSums::Term> Graft::unfitted_row(const Table& table, std::size_t i
   return made_row(id);
 }
 
-void Graft::solve_table(Table& table, const std::function<void(std::size_t)>& progress) const {
+std::vector<std::uint32_t> Graft::targets_of(const Table& table) const {
   std::vector<std::uint32_t> targets;
   for (const std::uint32_t id : targets_) {
     if (!prefix_of(table, id)) targets.push_back(id);
   }
+  return targets;
+}
+
+void Graft::solve_table(Table& table, const std::function<void(std::size_t)>& progress) const {
+  const std::vector<std::uint32_t> targets = targets_of(table);
   std::vector<SparseRow> fitted;
   if (!targets.empty()) {
     const auto reader = stored_reader(donor_, *table.donor, donor_tokens_.label());
     const Atoms atoms(*reader, atoms_, options_.memory / 2);
     fitted = pursue(atoms, *reader, targets, options_.pursuit, progress);
   }
-  std::size_t next = 0;
+  std::size_t next = 0, terms = matches_.size() - targets.size();
+  for (const SparseRow& fit : fitted) terms += fit.atoms.size();
+  table.sums.reserve(matches_.size(), terms);
   for (std::size_t id = 0; id < matches_.size(); ++id) {
     std::vector<RowSums::Term> row;
     double residual = -1;

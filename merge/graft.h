@@ -52,6 +52,7 @@ struct RowSums {
   std::vector<double> residuals;  ///< of the row in the donor's space; -1 where nothing was fitted
 
   void add(std::span<const Term> row, double residual);
+  void reserve(std::size_t rows, std::size_t terms);
 };
 
 class Graft {
@@ -60,10 +61,14 @@ class Graft {
   /// without a tokenizer, kUsage for `given` that names no token.
   Graft(const fs::path& model, const fs::path& donor, GraftOptions options);
 
-  /// {tokens, rows, shared, special, given, made, padding, atoms, tables, peak_memory,
-  /// fitting_seconds}.
+  /// {tokens, rows, shared, special, given, made, padding, atoms, tables, bytes}.
   [[nodiscard]] Json plan() const;
+  /// What solve() and the making of rows in tensors() will take, from a trial of both.
+  [[nodiscard]] double seconds() const;
+  /// The peak of the process until the result is written, beside what it holds now.
+  [[nodiscard]] std::uint64_t expected_memory() const;
   [[nodiscard]] std::uint64_t bytes() const;
+  [[nodiscard]] std::uint64_t bytes_read() const;  ///< files of both models
 
   /// Finds the rows of new tokens: the long part, with a progress bar.
   void solve();
@@ -108,10 +113,13 @@ class Graft {
   [[nodiscard]] std::map<std::string, std::string> make_side_files();
   [[nodiscard]] std::optional<std::uint32_t> prefix_of(const Table& table, std::size_t id) const;
   [[nodiscard]] std::vector<RowSums::Term> unfitted_row(const Table& table, std::size_t id) const;
+  [[nodiscard]] std::vector<std::uint32_t> targets_of(const Table& table) const;
   void solve_table(Table& table, const std::function<void(std::size_t)>& progress) const;
   [[nodiscard]] std::vector<RowSums::Term> made_row(std::size_t id) const;
   [[nodiscard]] OutputTensor output(const Table& table, const TensorInfo& tensor) const;
-  [[nodiscard]] std::uint64_t peak_memory() const;
+  [[nodiscard]] double making_seconds(const Table& table) const;
+  [[nodiscard]] std::uint64_t solving_memory(const Table& table) const;
+  [[nodiscard]] std::uint64_t writing_memory(const Table& table) const;
 };
 
 /// config.json and generation_config.json of `files` with the vocabulary of the donor.

@@ -7,8 +7,6 @@
 namespace lancet {
 namespace {
 
-constexpr std::uint64_t kFixedMemory = 40ULL << 20;
-constexpr std::uint64_t kTokenMemory = 512;  ///< of a token of either vocabulary, about
 constexpr std::size_t kWorst = 20;
 
 std::uint64_t count(const std::vector<TokenMatch>& matches, TokenOrigin origin) {
@@ -18,30 +16,10 @@ std::uint64_t count(const std::vector<TokenMatch>& matches, TokenOrigin origin) 
 
 }  // namespace
 
-std::uint64_t Graft::peak_memory() const {
-  std::uint64_t held = 0;
-  for (const Table& table : tables_) {
-    const auto width = static_cast<std::uint64_t>(table.donor->shape[1]);
-    const std::uint64_t atoms = atoms_.size() * width * sizeof(float);
-    held = std::max(
-        held, (atoms <= options_.memory / 2 ? atoms : 0) +
-                  plan_pursuit(targets_.size(), atoms_.size(), width, options_.pursuit).bytes);
-  }
-  if (targets_.empty()) held = 0;
-  const std::uint64_t sums =
-      targets_.size() * options_.pursuit.atoms * sizeof(RowSums::Term) * (1 + tables_.size());
-  const std::uint64_t tokens = model_tokens_.tokens().size() + donor_tokens_.tokens().size();
-  return kFixedMemory + tokens * kTokenMemory + held + sums;
-}
-
 Json Graft::plan() const {
-  double seconds = 0;
   Json tables = Json::array();
-  for (const Table& table : tables_) {
+  for (const Table& table : tables_)
     tables.push_back({{"table", table.name}, {"tensor", table.model->name}});
-    seconds += pursuit_seconds(targets_.size(), atoms_.size(),
-                               static_cast<std::size_t>(table.donor->shape[1]), options_.pursuit);
-  }
   return {{"tokens", donor_tokens_.tokens().size()},
           {"rows", rows_},
           {"shared", count(matches_, TokenOrigin::kShared)},
@@ -51,9 +29,7 @@ Json Graft::plan() const {
           {"padding", count(matches_, TokenOrigin::kPadding)},
           {"atoms", atoms_.size()},
           {"tables", tables},
-          {"bytes", bytes()},
-          {"peak_memory", peak_memory()},
-          {"fitting_seconds", seconds}};
+          {"bytes", bytes()}};
 }
 
 Json Graft::residuals() const {

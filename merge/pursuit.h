@@ -38,8 +38,17 @@ struct PursuitPlan {
 };
 [[nodiscard]] PursuitPlan plan_pursuit(std::size_t targets, std::size_t atoms, std::size_t width,
                                        const PursuitOptions& options);
-/// Seconds that pursue() will take, from a trial of its inner loop.
-[[nodiscard]] double pursuit_seconds(std::size_t targets, std::size_t atoms, std::size_t width,
+/// Atoms that a row can get.
+[[nodiscard]] std::size_t pursuit_steps(std::size_t atoms, std::size_t width,
+                                        const PursuitOptions& options);
+
+/// Rows of a table, and what Atoms may hold of it.
+struct PursuitWork {
+  std::span<const std::uint32_t> atoms, targets;
+  std::uint64_t memory = 0;
+};
+/// Seconds that Atoms and pursue() will take, from a trial: some rows are fitted to the end.
+[[nodiscard]] double pursuit_seconds(const TensorReader& table, const PursuitWork& work,
                                      const PursuitOptions& options);
 
 }  // namespace lancet

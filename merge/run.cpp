@@ -5,11 +5,11 @@
 #include <cmath>
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/text.h"
 #include "formats/containers/sharded.h"
 #include "merge/card.h"
@@ -79,12 +79,6 @@ Json identity_of(const RecipeFile& recipe, const MergePlan& plan, const RunOptio
           {"dtype", plan.options.dtype ? Json(dtype_info(*plan.options.dtype).name) : Json()},
           {"shard_size", options.shard_size},
           {"inputs", inputs}};
-}
-
-std::uint64_t peak_memory() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 /// lancet.json's own fields.
@@ -274,7 +268,7 @@ Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions
                 {"peak_memory", expected_memory(plan, {options.memory})},
                 {"warnings", plan.warnings}};
   if (!timed) return document;
-  document["seconds"] = seconds_at(try_merge(plan, out), plan.bytes_written());
+  document["seconds"] = expected_seconds(plan, out, {options.memory});
   if (leaves_out_linalg(plan))
     document["warnings"].push_back(fmt::format(
         "the time leaves out the linear algebra of {}, most of the work", plan.method->name));

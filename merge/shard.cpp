@@ -5,40 +5,20 @@
 #include <map>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
+#include "core/seconds.h"
 #include "core/stream_file.h"
 #include "core/text.h"
+#include "merge/shard_memory.h"
 
 namespace lancet {
 namespace {
 
 constexpr std::uint64_t kCopyChunk = 1ULL << 20;  ///< bytes of a copied tensor at a time
-
-/// Stored bytes of a tensor's inputs.
-std::uint64_t input_bytes(const PlannedTensor& tensor) {
-  const auto bytes = [&](const PlannedSource& source) {
-    return dtype_bytes(source.tensor->dtype, tensor.elements()).value_or(0);
-  };
-  std::uint64_t sum = tensor.base ? bytes(*tensor.base) : 0;
-  for (const PlannedSource& source : tensor.models) sum += bytes(source);
-  return sum;
-}
-
-/// Inputs up to this size stay mapped between the passes over a tensor.
-std::uint64_t resident_limit(const ShardLimits& limits) { return limits.memory / 2; }
-/// Bytes that stay mapped while a tensor is under way.
-std::uint64_t held_bytes(const MergePlan& plan, const PlannedTensor& tensor,
-                         const ShardLimits& limits) {
-  const std::uint64_t bytes = input_bytes(tensor);
-  return plan.method->one_pass || tensor.copied || bytes > resident_limit(limits) ? 0 : bytes;
-}
-/// What the statistics passes of one tensor may keep.
-std::uint64_t scratch_limit(const ShardLimits& limits) { return limits.memory / 16; }
 
 /// A tensor that is being computed, or copied.
 class Work {
@@ -167,12 +147,6 @@ class Stream {
   }
 };
 
-std::size_t slots_of(const ShardLimits& limits) {
-  const auto threads = static_cast<std::size_t>(parallel::threads());
-  constexpr std::uint64_t kSlot = 16ULL << 20;  // a chunk's result and the inputs it maps
-  return std::clamp<std::size_t>(limits.memory / 4 / kSlot, 1, threads + 2);
-}
-
 /// `outermost`: nothing else of the process works in the pool.
 void run_stream(const MergePlan& plan, std::vector<const PlannedTensor*> tensors,
                 const ShardLimits& limits, bool outermost, const std::function<void(Bytes)>& emit) {
@@ -192,85 +166,70 @@ void run_stream(const MergePlan& plan, std::vector<const PlannedTensor*> tensors
        .helps = outermost});
 }
 
-/// Memory of a method that holds whole tensors: deltas and what is made of them, in float64, beside
-/// the result of the tensor before it.
-std::uint64_t whole_memory(const MergePlan& plan, const PlannedTensor& tensor) {
-  const bool post = plan.post.needs_linalg();
-  if (!(plan.method->needs_linalg || post) || tensor.copied || tensor.shape.size() != 2 ||
-      tensor.embedding)
-    return 0;
-  const double copies = std::max(plan.method->whole_tensors, post ? 2.0 : 0.0) *
-                            static_cast<double>(tensor.models.size()) +
-                        4;
-  return static_cast<std::uint64_t>(copies * 8 * static_cast<double>(tensor.elements()));
-}
+/// What stands where in a file.
+struct Layout {
+  std::string header;
+  std::uint64_t bytes = 0;
+  std::vector<const PlannedTensor*> tensors;  ///< in the order of their bytes
+
+  explicit Layout(const std::vector<const PlannedTensor*>& any_order) {
+    std::vector<OutputTensor> outputs;
+    std::map<std::string_view, const PlannedTensor*> by_name;
+    for (const PlannedTensor* tensor : any_order) {
+      outputs.push_back({tensor->name, tensor->dtype, tensor->shape, {}});
+      by_name.emplace(tensor->name, tensor);
+    }
+    header = safetensors_header(outputs, {{"format", "pt"}}, bytes);
+    for (const OutputTensor& output : outputs) tensors.push_back(by_name.at(output.name));
+  }
+};
 
 }  // namespace
 
 WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTensor*>& tensors,
                         const fs::path& path, const ShardLimits& limits, Progress& progress) {
-  std::vector<OutputTensor> outputs;
-  std::map<std::string_view, const PlannedTensor*> by_name;
-  for (const PlannedTensor* tensor : tensors) {
-    outputs.push_back({tensor->name, tensor->dtype, tensor->shape, {}});
-    by_name.emplace(tensor->name, tensor);
-  }
-  std::uint64_t total = 0;
-  const std::string header = safetensors_header(outputs, {{"format", "pt"}}, total);
-  std::vector<const PlannedTensor*> ordered;
-  ordered.reserve(outputs.size());
-  for (const OutputTensor& output : outputs) ordered.push_back(by_name.at(output.name));
-
+  const Layout layout(tensors);
   StreamFile file(path);
-  file.reserve(total);
+  file.reserve(layout.bytes);
   Sha256 hash;
   const auto put = [&](Bytes bytes) {
     hash.update(bytes);
     file.write(bytes);
   };
-  put(std::as_bytes(std::span(header)));
-  run_stream(plan, ordered, limits, true, [&](Bytes bytes) {
+  put(std::as_bytes(std::span(layout.header)));
+  run_stream(plan, layout.tensors, limits, true, [&](Bytes bytes) {
     put(bytes);
     progress.advance(bytes.size());
   });
   file.commit();
-  return {path, total, hash.hex()};
+  return {path, layout.bytes, hash.hex()};
+}
+
+double try_shard(const MergePlan& plan, const std::vector<const PlannedTensor*>& tensors,
+                 const fs::path& path, const ShardLimits& limits) {
+  const Layout layout(tensors);
+  std::optional<StreamFile> file;  // never committed
+  if (!path.empty()) file.emplace(path).reserve(layout.bytes);
+  Sha256 hash;
+  const std::uint64_t start = layout.bytes / 8;  // until then threads, disk and memory wake up
+  std::uint64_t done = 0, before = 0;
+  Timer watch;
+  run_stream(plan, layout.tensors, limits, true, [&](Bytes bytes) {
+    hash.update(bytes);
+    if (file) file->write(bytes);
+    done += bytes.size();
+    if (before > 0 || done < start) return;
+    before = done;
+    watch = {};
+  });
+  const double seconds = watch.seconds();
+  return done > before ? seconds * static_cast<double>(done) / static_cast<double>(done - before)
+                       : seconds;
 }
 
 void emit_tensor(const MergePlan& plan, const PlannedTensor& tensor, const ShardLimits& limits,
                  const std::function<void(Bytes)>& emit) {
   run_stream(plan, {&tensor}, limits, false, emit);
-}
-
-void check_memory(const MergePlan& plan, const ShardLimits& limits) {
-  for (const PlannedTensor& tensor : plan.tensors) {
-    const std::uint64_t bytes = whole_memory(plan, tensor);
-    if (bytes <= limits.memory) continue;
-    fail(ErrorKind::kResource, "merge",
-         fmt::format("tensor '{}' [{}]: {} holds whole matrices and needs {}, found a bound of {}",
-                     printable(tensor.name), fmt::join(tensor.shape, ", "), plan.method->name,
-                     human_bytes(bytes), human_bytes(limits.memory)),
-         fmt::format("give --memory {}GiB", (bytes >> 30) + 1));
-  }
-}
-
-std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) {
-  constexpr std::uint64_t kFixed = 10ULL << 20;  // program, libraries, headers
-  constexpr std::uint64_t kFolios = 9ULL << 20;  // what faults map around the chunks under way
-  constexpr std::uint64_t kChunk = 1ULL << 19;
-  std::uint64_t largest = 0;
-  for (const PlannedTensor& tensor : plan.tensors) {
-    const std::uint64_t n = std::max<std::uint64_t>(tensor.elements(), 1);
-    const std::uint64_t chunks =
-        std::min<std::uint64_t>(slots_of(limits), (n + kChunk - 1) / kChunk);
-    const std::uint64_t flowing = (input_bytes(tensor) + tensor.bytes()) / n * std::min(n, kChunk);
-    std::uint64_t held = held_bytes(plan, tensor, limits);
-    // What is collected or marked, about a byte for eight elements of a model.
-    if (held > 0) held += std::min(scratch_limit(limits), n * tensor.models.size() / 8);
-    largest = std::max({largest, chunks * flowing + kFolios, held});
-    largest = std::max(largest, whole_memory(plan, tensor));
-  }
-  return kFixed + StreamFile::kMemory + largest;
 }
 
 }  // namespace lancet

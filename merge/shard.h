@@ -20,6 +20,12 @@ struct ShardLimits {
 WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTensor*>& tensors,
                         const fs::path& path, const ShardLimits& limits, Progress& progress);
 
+/// Seconds that the same takes for a trial: what is written to `path` (empty: nothing) is thrown
+/// away.
+[[nodiscard]] double try_shard(const MergePlan& plan,
+                               const std::vector<const PlannedTensor*>& tensors,
+                               const fs::path& path, const ShardLimits& limits);
+
 /// Emits the bytes of one tensor in order, for writers of other forms.
 void emit_tensor(const MergePlan& plan, const PlannedTensor& tensor, const ShardLimits& limits,
                  const std::function<void(Bytes)>& emit);

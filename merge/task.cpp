@@ -184,7 +184,10 @@ void MergeTask::scan_chunks(const std::function<void(std::uint64_t chunk)>& body
 }
 
 void MergeTask::sample(std::uint64_t step, const std::function<void(const Block&)>& body) const {
-  for (std::uint64_t b = 0; b < blocks(); b += step) for_blocks(b * block_, b * block_ + 1, body);
+  for (std::uint64_t b = 0; b < blocks(); b += step) {
+    for_blocks(b * block_, b * block_ + 1, body);
+    if (!keep_resident_) release(b * block_, std::min(elements_, (b + 1) * block_));
+  }
 }
 
 std::vector<double> MergeTask::sum(
@@ -248,8 +251,10 @@ void MergeTask::prefetch(std::uint64_t chunk) const noexcept {
 }
 
 void MergeTask::release(std::uint64_t chunk) const noexcept {
-  const std::uint64_t begin = chunk * chunk_;
-  const std::uint64_t end = begin + chunk_elements(chunk);
+  release(chunk * chunk_, chunk * chunk_ + chunk_elements(chunk));
+}
+
+void MergeTask::release(std::uint64_t begin, std::uint64_t end) const noexcept {
   if (base_ != nullptr) base_->release(begin, end);
   for (const TaskModel& model : models_) model.reader->release(begin, end);
 }

@@ -152,6 +152,7 @@ class MergeTask {
     return base_ != nullptr && method_.view == Method::View::kDeltas;
   }
   [[nodiscard]] bool all_bfloat16() const;
+  void release(std::uint64_t begin, std::uint64_t end) const noexcept;
   template <typename State>
   std::vector<State> scan(const std::function<State()>& make,
                           const std::function<void(const Block&, State&)>& body, bool read) const;

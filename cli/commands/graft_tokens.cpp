@@ -1,10 +1,11 @@
 // lancet graft-tokens: a model with the vocabulary of another one.
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 
 #include "cli/output.h"
 #include "core/log.h"
+#include "core/memory.h"
+#include "core/seconds.h"
 #include "core/text.h"
 #include "merge/estimate.h"
 #include "merge/graft.h"
@@ -89,14 +90,16 @@ int run(const GraftArguments& arguments, const CommonOptions& common) {
   const bool keep = common.force || common.plan;
   check_output("graft-tokens", arguments.out, keep);
   if (!arguments.report.empty()) check_output("graft-tokens", arguments.report, keep);
-  const auto start = std::chrono::steady_clock::now();
+  const Timer watch;
   Graft graft(arguments.model, arguments.donor, options_of(arguments, common));
   Json result = graft.plan();
   result["output"] = arguments.out;
   if (common.plan) {
     result["plan"] = true;
-    result["seconds"] = result["fitting_seconds"].get<double>() +
-                        seconds_at(try_writing(arguments.out), graft.bytes());
+    result["peak_memory"] = graft.expected_memory();
+    result["seconds"] = watch.seconds() + graft.seconds() +
+                        writing_seconds(arguments.out, graft.bytes()) +
+                        seconds_to_hash(graft.bytes_read());
     common.json ? print_json(result)
                 : print_text(summary(result) +
                              fmt::format("would write {} to {}, peak memory {}, about {:.0f} s\n",
@@ -122,8 +125,8 @@ int run(const GraftArguments& arguments, const CommonOptions& common) {
       Json::array({input_json(arguments.model), input_json(arguments.donor)});
   static_cast<void>(write_model(arguments.out, graft.tensors(), side_files, write));
   if (!arguments.report.empty()) write_file(arguments.report, graft.report());
-  result["seconds"] =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result["seconds"] = watch.seconds();
+  result["peak_memory"] = peak_memory();
   common.json ? print_json(result)
               : print_text(summary(result) + fmt::format("{}: {} in {:.1f} s\n", arguments.out,
                                                          human_bytes(graft.bytes()),

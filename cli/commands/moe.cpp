@@ -63,7 +63,7 @@ int run(const MoeArguments& arguments, const CommonOptions& common) {
   if (common.plan) {
     result["plan"] = true;
     result["peak_memory"] = peak_memory(moe);
-    result["seconds"] = seconds_at(try_writing(arguments.out), bytes);
+    result["seconds"] = writing_seconds(arguments.out, bytes);
     common.json ? print_json(result)
                 : print_text(fmt::format("would write {}: {} tensors, {}, to {}\n",
                                          moe.family().architecture, moe.tensors(),

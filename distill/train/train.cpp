@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/progress.h"
 #include "distill/train/before_after.h"
 #include "distill/train/card.h"

@@ -4,11 +4,11 @@
 #include <cmath>
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/progress.h"
 #include "distill/train/share.h"
 #include "model/runtime.h"
@@ -27,12 +27,6 @@ double ratio(double a, double b) { return b > 0 ? a / b : 0; }
 constexpr std::int64_t kDriftSteps = 50;  ///< between comparisons of the ranks' parameters
 
 }  // namespace
-
-std::uint64_t peak_memory() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-}
 
 Trainer::Trainer(const Parts& parts)
     : parts_(parts), schedule_(parts.request.schedule, parts.epochs.steps()) {

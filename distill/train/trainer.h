@@ -72,7 +72,4 @@ class Trainer {
   bool stopped_early_ = false;
 };
 
-/// Largest resident size of the process until now, in bytes.
-[[nodiscard]] std::uint64_t peak_memory();
-
 }  // namespace lancet

@@ -16,7 +16,6 @@
 namespace lancet {
 namespace {
 
-constexpr std::uint64_t kLargeFile = 64ULL << 20;  ///< written past the page cache from here on
 
 [[noreturn]] void broken(const std::string& message) {
   fail(ErrorKind::kInternal, "safetensors", message);
@@ -122,7 +121,7 @@ std::string save_safetensors(const fs::path& path, std::vector<OutputTensor> ten
                              const std::map<std::string, std::string>& metadata) {
   std::uint64_t total = 0;
   const std::string header = safetensors_header(tensors, metadata, total);
-  return total < kLargeFile ? write_file<AtomicFile>(path, header, tensors, total)
+  return total < StreamFile::kWorthwhile ? write_file<AtomicFile>(path, header, tensors, total)
                             : write_file<StreamFile>(path, header, tensors, total);
 }
 

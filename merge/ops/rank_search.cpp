@@ -63,10 +63,7 @@ class WindowSearch {
     for (Place& place : places_) place.chunks.resize(task.chunks());
     if (task.elements() <= kSmall) return;
     place_windows();
-    const double expected = 2.2 * kMargin * static_cast<double>(task.max_chunk());
-    for (Place& place : places_) {
-      for (Found& found : place.chunks) found.keys.reserve(static_cast<std::size_t>(expected));
-    }
+    expected_ = static_cast<std::size_t>(2.2 * kMargin * static_cast<double>(task.max_chunk()));
   }
 
   /// False when a window has missed its rank or there was too much to collect. Ranks that are
@@ -106,6 +103,7 @@ class WindowSearch {
   std::vector<RankQuery>& queries_;
   std::vector<Place> places_;
   std::atomic<std::uint64_t> collected_{0};
+  std::size_t expected_ = 0;  ///< keys that a chunk will have in a window
 
   std::uint64_t limit() const { return task_.scratch_memory() / sizeof(std::uint32_t); }
 
@@ -160,6 +158,7 @@ class WindowSearch {
           found.pivots += here.pivots;
           found.blocks.push_back(
               {static_cast<std::uint32_t>(here.inside), static_cast<std::uint32_t>(here.pivots)});
+          if (here.inside > 0 && found.keys.empty()) found.keys.reserve(expected_);
           found.keys.insert(found.keys.end(), buffer.begin(),
                             buffer.begin() + static_cast<std::ptrdiff_t>(here.inside));
           collected_ += here.inside;

@@ -207,6 +207,38 @@ class Grafts(Shell):
         self.run_lancet("verify", "out")
         self.assertEqual(len(json.loads((self.work / "out" / "lancet.json").read_text())["inputs"]), 2)
 
+    def wordy(self, name, words, width=256):
+        """A model of those words beside the bytes, and random rows."""
+        tiny_model.write_model(self.work / name, layers=1)
+        tokenizer = json.loads((self.work / name / "tokenizer.json").read_text())
+        for word in words:
+            tokenizer["model"]["vocab"].setdefault(word, len(tokenizer["model"]["vocab"]))
+        (self.work / name / "tokenizer.json").write_text(json.dumps(tokenizer))
+        rows, rng = len(tokenizer["model"]["vocab"]), random.Random(name)
+        values = struct.pack("<65521e", *[rng.gauss(0, 0.02) for _ in range(65521)])   # a prime: no row comes twice
+        size = 2 * rows * width
+        text = json.dumps({"model.embed_tokens.weight": {"dtype": "F16", "shape": [rows, width], "data_offsets": [0, size]}}).encode()
+        (self.work / name / "model.safetensors").write_bytes(
+            struct.pack("<Q", len(text)) + text + (values * (size // len(values) + 1))[:size])
+        config = json.loads((self.work / name / "config.json").read_text())
+        (self.work / name / "config.json").write_text(json.dumps(config | {"hidden_size": width, "vocab_size": rows}))
+
+    def test_the_plan_tells_the_memory_that_is_used_and_tries_what_it_tells_of_time(self):
+        rng = random.Random(5)
+        words = ["".join(rng.choices("abcdefghijklmnop", k=8)) for _ in range(4000)]
+        self.wordy("model", words[:1000])
+        self.wordy("donor", words)
+        for k, memory in (("16", "1GiB"), ("64", "8MiB")):   # by cosines between all atoms, and without
+            command = ["graft-tokens", "model", "donor", "-o", "out", "--k", k, "--memory", memory]
+            plan = self.json(*command, "--plan")
+            self.assertGreater(plan["seconds"], 0)
+            self.assertFalse((self.work / "out").exists())
+            done = self.json(*command, "--force")
+            self.assertEqual((done["made"], done["atoms"], done["bytes"]), (plan["made"], plan["atoms"], plan["bytes"]))
+            self.assertGreater(done["made"], 2900)
+            self.assertAlmostEqual(plan["peak_memory"] / done["peak_memory"], 1, delta=0.05)
+            shutil.rmtree(self.work / "out")
+
     def test_wrong_options_are_named(self):
         for arguments, pattern in [(["--method", "opm"], "did you mean 'omp'"), (["--method", "zero"], "mean is the neutral choice"),
                                    (["--k", "0"], "--k"), (["--map", "x"], "DONOR_TOKEN=MODEL_TOKEN"), (["--prefix-match", "maybe"], "embedding"),

@@ -222,6 +222,31 @@ TEST_CASE("pursuit: cosines between atoms are within their error") {
   }
 }
 
+TEST_CASE("pursuit: cosines of some atoms with all are those of all atoms, within their error") {
+  const Problem p(150, 70, 150, 4);
+  const MemoryReader reader = p.reader();
+  const Atoms atoms(reader, p.atoms, 1 << 20);
+  const AtomCosines all(atoms), some(atoms, {7, 149, 64, 7});
+  for (const std::size_t i : std::vector<std::size_t>{7, 64, 149}) {
+    for (std::size_t j = 0; j < atoms.size(); ++j) {
+      const double difference = (all.of(i)[j] - some.of(i)[j]) / AtomCosines::kOne;
+      REQUIRE(std::fabs(difference) <= 2 * all.error());
+    }
+  }
+}
+
+TEST_CASE("pursuit: a trial of the time takes little and needs rows and atoms") {
+  const Problem p(700, 48, 333, 21);
+  const MemoryReader reader = p.reader();
+  const PursuitOptions by_cosines{.atoms = 16}, by_passes{.atoms = 16, .memory = 1 << 16};
+  for (const PursuitOptions& options : {by_cosines, by_passes}) {
+    for (const std::uint64_t held : std::vector<std::uint64_t>{1 << 20, 0})
+      CHECK(pursuit_seconds(reader, {p.atoms, p.targets, held}, options) > 0);
+    CHECK(pursuit_seconds(reader, {p.atoms, {}, 0}, options) == 0);
+    CHECK(pursuit_seconds(reader, {{}, p.targets, 0}, options) == 0);
+  }
+}
+
 TEST_CASE("correlate: no error is larger than its bound, for any remainder of the tiles") {
   for (const std::size_t width : std::vector<std::size_t>{1, 15, 16, 33, 300}) {
     const std::size_t n = 5, b = 7;

@@ -89,10 +89,10 @@ def main():
         _, status, usage = os.wait4(child.pid, 0)
         if status != 0:
             sys.exit(f"lancet failed: {status}")
-        median = json.loads(said)["residuals"]["embedding"]["median"]
+        done = json.loads(said)
         print(f"{plan['made']} new tokens of width {args.width} from {plan['atoms']} shared ones, k {args.k}, --memory {args.memory}: "
-              f"{time.monotonic() - start:.1f} s, processor {usage.ru_utime + usage.ru_stime:.1f} s, peak {usage.ru_maxrss >> 10} MiB "
-              f"(plan: {plan['seconds']:.1f} s, {plan['peak_memory'] >> 20} MiB), median residual {median:.3f}")
+              f"{time.monotonic() - start:.1f} s, processor {usage.ru_utime + usage.ru_stime:.1f} s, peak {done['peak_memory'] >> 20} MiB "
+              f"(plan: {plan['seconds']:.1f} s, {plan['peak_memory'] >> 20} MiB), median residual {done['residuals']['embedding']['median']:.3f}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ all. Prints peak RSS beside what --plan said, for the default bound and for --me
 """
 import argparse
 import json
-import os
 import pathlib
 import shutil
 import struct
@@ -46,10 +45,9 @@ def write_model(folder, shapes):
 def run(command):
     child = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
     text = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    if status != 0:
-        sys.exit(f"{command}: exit {status}")
-    return json.loads(text), usage.ru_maxrss / 1024
+    if child.wait() != 0:
+        sys.exit(f"{command}: exit {child.returncode}")
+    return json.loads(text)
 
 
 def main():
@@ -77,9 +75,9 @@ def main():
             for memory in ("1GiB", "256MiB"):
                 out = args.folder / "out"
                 command = [lancet, "merge", args.folder / "recipe.yml", out, "--json", "--quiet", "--memory", memory]
-                plan, _ = run([*command, "--plan"])
-                done, rss = run([*command, *(["--part", part] if part else [])])
-                print(f"| {shape} ({count / 1e9:.1f} B weights{', part ' + part if part else ''}) | {method} | {memory} | {rss:.0f} | "
+                plan = run([*command, "--plan"])
+                done = run([*command, *(["--part", part] if part else [])])
+                print(f"| {shape} ({count / 1e9:.1f} B weights{', part ' + part if part else ''}) | {method} | {memory} | {done['peak_memory'] / 2**20:.0f} | "
                       f"{plan['peak_memory'] >> 20} | {done['seconds']:.1f} | {done['read_gb_s']:.2f} |", flush=True)
                 shutil.rmtree(out, ignore_errors=True)
                 for left in args.folder.glob(".out*"):

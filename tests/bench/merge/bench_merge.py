@@ -19,6 +19,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -118,7 +119,9 @@ def floor(paths, out, size, overlap):
 
 
 def measure(body):
-    """Runs body() or a command in a child: wall, processor seconds, peak RSS in MiB, exit status."""
+    """Runs body() or a command in a child: wall, processor seconds, peak RSS in MiB (by --json's own word: wait4's begins
+    with what this process held), exit status."""
+    said = tempfile.TemporaryFile()
     start = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -127,13 +130,17 @@ def measure(body):
                 body()
                 os._exit(0)
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
+            os.dup2(said.fileno(), 1)
             os.dup2(null, 2)
             os.execvp(str(body[0]), [str(part) for part in body])
         finally:
             os._exit(1)
     _, status, usage = os.wait4(child, 0)
-    return {"wall": time.monotonic() - start, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024,
+    wall, rss = time.monotonic() - start, usage.ru_maxrss / 1024
+    if not callable(body) and "--json" in body:
+        said.seek(0)
+        rss = json.loads(said.read() or "{}").get("peak_memory", 0) / 2**20
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": rss,
             "status": os.waitstatus_to_exitcode(status)}
 
 
@@ -220,7 +227,7 @@ def bench(args, folder, size, cold):
         (folder / "recipe.yml").write_text(json.dumps(text))
         commands = {f"{method}: floor": floor(paths, folder / "floor", size, False),
                     f"{method}: overlap": floor(paths, folder / "floor", size, True),
-                    f"{method} lancet": [args.lancet, "merge", folder / "recipe.yml", out, "--quiet"]}
+                    f"{method} lancet": [args.lancet, "merge", folder / "recipe.yml", out, "--quiet", "--json"]}
         if args.mergekit:
             commands[f"{method}: mergekit"] = [args.mergekit / "bin" / "mergekit-yaml", folder / "recipe.yml", out]
         runs = {name: [] for name in commands}
