@@ -1,5 +1,6 @@
 #include "model/runtime.h"
 
+#include <atomic>
 #include <charconv>
 
 #include <malloc.h>
@@ -13,6 +14,21 @@
 
 namespace lancet {
 
+namespace {
+
+constexpr int kUsualMaps = 65536;  ///< glibc's own
+std::atomic<int> kept_scopes{0};
+
+/// Activations of a few MB come and go with every layer: kept by the allocator, the system need not
+/// clear their pages again each time.
+void set_thresholds() {
+  if (kept_scopes > 0) return;
+  ::mallopt(M_MMAP_THRESHOLD, 8 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
+}
+
+}  // namespace
+
 OneThread::OneThread() : before_(at::get_num_threads()) {
   if (before_ != 1) at::set_num_threads(1);
 }
@@ -22,16 +38,21 @@ OneThread::~OneThread() {
 }
 
 void init_runtime() {
-  // Activations of a few MB come and go with every layer: kept by the allocator, the system need
-  // not clear their pages again each time.
-  ::mallopt(M_MMAP_THRESHOLD, 8 << 20);
-  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  set_thresholds();
   if (at::get_num_threads() != parallel::threads()) at::set_num_threads(parallel::threads());
 }
 
-void keep_freed_memory() {
-  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that it takes
-  ::mallopt(M_TRIM_THRESHOLD, -1);        // never
+FreedMemoryKept::FreedMemoryKept() {
+  if (kept_scopes++ > 0) return;
+  ::mallopt(M_MMAP_MAX, 0);         // from the heap, however large
+  ::mallopt(M_TRIM_THRESHOLD, -1);  // never
+}
+
+FreedMemoryKept::~FreedMemoryKept() {
+  if (--kept_scopes > 0) return;
+  ::mallopt(M_MMAP_MAX, kUsualMaps);
+  set_thresholds();
+  trim_memory();
 }
 
 void trim_memory() { ::malloc_trim(0); }

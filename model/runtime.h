@@ -35,9 +35,16 @@ class OneThread {
   int before_;
 };
 
-/// From now on the allocator keeps what is freed: for loops whose rounds need about the same
-/// memory, which the system would have to clear each time.
-void keep_freed_memory();
+/// While one lives, the allocator keeps what is freed, however large: for loops whose rounds need
+/// about the same memory, which the system would have to clear each time. Behind the last one it
+/// goes back. In the whole process.
+class FreedMemoryKept {
+ public:
+  FreedMemoryKept();
+  ~FreedMemoryKept();
+  FreedMemoryKept(const FreedMemoryKept&) = delete;
+  FreedMemoryKept& operator=(const FreedMemoryKept&) = delete;
+};
 
 /// Gives memory that the allocator keeps of earlier activations back to the system: between phases
 /// of which each needs much.

@@ -15,6 +15,7 @@
 #include "core/progress.h"
 #include "formats/containers/safetensors.h"
 #include "model/names.h"
+#include "model/runtime.h"
 #include "surgery/down.h"
 #include "surgery/key.h"
 #include "surgery/statistics/moment.h"
@@ -209,7 +210,8 @@ at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenize
   if (tokens == 0)
     fail(ErrorKind::kInput, "covariance",
          fmt::format("expected text, found none ({})", text.path.string()));
-  c10::AutoGradMode no_gradient(false);
+  const c10::AutoGradMode no_gradient(false);
+  const FreedMemoryKept kept;
   at::Tensor sum;
   Progress progress("second moments", static_cast<std::uint64_t>(tokens), Progress::Unit::kTokens);
   for (const auto& [first, last] : piece_chunks(pieces)) {

@@ -107,7 +107,7 @@ class Stopwatch {
 
 LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std::int64_t tokens,
                         BaseQuant quant, bool pairs) {
-  keep_freed_memory();  // as the training loop does
+  const FreedMemoryKept as_in_training;
   expect_heap(kExpected);
   Stopwatch watch(adapter, tokens, quant, pairs);
   LayerTimes out;
@@ -128,7 +128,6 @@ LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std
     largest = values;
     out.speed = 4 * static_cast<double>(values) / seconds;
   }
-  init_runtime();
   return out;
 }
 

@@ -167,11 +167,11 @@ Json Run::train(const TrainSink& sink) {
                    .ranks = ranks_,
                    .pairs = loss_.loss->needs.pairs,
                    .rollouts = rollouts ? &*rollouts : nullptr});
-  keep_freed_memory();
-  expect_heap(plan.states + plan.working);
-  const RunState state = trainer.run(from);
-  init_runtime();  // what comes behind it is no such loop
-  trim_memory();
+  const RunState state = [&] {
+    const FreedMemoryKept kept;
+    expect_heap(plan.states + plan.working);
+    return trainer.run(from);
+  }();
   Json result = result_json(state, trainer.stopped_early());
   if (!speaks) return result;
   RunRecord record;

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "model/runtime.h"
 #include "surgery/layers.h"
 #include "surgery/locate/trace.h"
 #include "surgery/locate/verbs.h"
@@ -68,6 +69,7 @@ Json run_locate(const LocateRequest& request, const RuntimeOptions& runtime) {
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   check_layers(verb, model.decoder.spec());
   watch.lap("load");
+  const FreedMemoryKept kept;
   Located found = verb.run(model, request, runtime);
   watch.lap(request.what);
   Json result{{"what", request.what}, {"layers", model.decoder.spec().layers}};

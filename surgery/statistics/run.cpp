@@ -6,6 +6,7 @@
 #include "core/hash.h"
 #include "formats/model_writer.h"
 #include "model/load_options.h"
+#include "model/runtime.h"
 #include "surgery/edit_session.h"
 #include "surgery/statistics/checkpoint.h"
 
@@ -116,6 +117,7 @@ Json run_covariance(const CovarianceRequest& request, const RuntimeOptions& runt
   const auto layers = parse_layers(request.layers, model.decoder.spec().layers);
   const auto names = module_names(model.decoder, layers);
   watch.lap("load");
+  const FreedMemoryKept kept;
   Json identity;
   Moments moments;
   std::int64_t resumed = 0;
