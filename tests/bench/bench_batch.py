@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Decoding of many prompts at once: lancet, transformers and llama.cpp (xllamacpp's server) side by side in one run.
 
-    bench_batch.py LANCET MODEL_DIR [--batch 16] [--tokens 48] [--threads 2] [--rounds 2] [--dtypes float32 bfloat16]
-                   [--activations auto] [--llama .venv-teacher/bin/python]
+    bench_batch.py LANCET MODEL_DIR [--batch 16] [--prompt 16] [--tokens 48] [--threads 2] [--rounds 2]
+                   [--dtypes float32 bfloat16] [--activations auto] [--llama .venv-teacher/bin/python]
 
-Greedy, from prompts of 16 tokens, the end token never said. What is printed is decoding alone: tokens behind the first
-over what they took more than a run for one token each, by the clock and by processor time (tokens / (user + system) *
-threads), the best of the rounds. llama.cpp reads GGUF files that lancet makes of the model in the same dtype."""
+Greedy, the end token never said. What is printed is decoding alone: tokens behind the first over what they took more than
+a run for one token each, by the clock and by processor time (tokens / (user + system) * threads), the best of the rounds;
+and reading: the prompts' tokens over a run for one token each, by the clock. llama.cpp reads GGUF files that lancet
+makes of the model in the same dtype."""
 import argparse
 import concurrent.futures
 import json
@@ -103,6 +104,7 @@ def main():
     parser.add_argument("lancet")
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--prompt", type=int, default=16, help="tokens of each prompt")
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
@@ -111,7 +113,8 @@ def main():
     parser.add_argument("--llama", help="a python with xllamacpp")
     args = parser.parse_args()
     args.vocab = json.loads((args.folder / "config.json").read_text())["vocab_size"]
-    prompts = [[(1000 + 137 * row + 31 * i) % (args.vocab - 3) + 3 for i in range(16)] for row in range(args.batch)]
+    prompts = [[(1000 + 137 * row + 31 * i) % (args.vocab - 3) + 3 for i in range(args.prompt)]
+               for row in range(args.batch)]
     sides = {"lancet": lancet_side, "transformers": transformers_side}
     if args.llama:
         sides["llama.cpp"] = llama_side
@@ -121,9 +124,10 @@ def main():
             for name, side in sides.items():
                 run = side(args, dtype, prompts, pathlib.Path(scratch))
                 run(1)
-                rounds = []
+                rounds, reading = [], 0
                 for _ in range(args.rounds):
                     one, many = run(1), run(args.tokens)
+                    reading = max(reading, args.batch * args.prompt / one[0])
                     rounds.append([args.batch * (args.tokens - 1) / max(1e-9, m - o) for m, o in zip(many, one)])
                 best[name] = max(r[0] for r in rounds), max(r[1] for r in rounds) * args.threads
                 if hasattr(run, "server"):
@@ -131,7 +135,8 @@ def main():
                     run.server.wait()
                 clock, cpu = best[name]
                 print(f"{dtype:9} batch {args.batch}  {name:13} {clock:8.1f} tokens/s by the clock   {cpu:8.1f} by processor "
-                      f"time   lancet / it {best['lancet'][0] / clock:5.2f}, {best['lancet'][1] / cpu:5.2f}", flush=True)
+                      f"time   lancet / it {best['lancet'][0] / clock:5.2f}, {best['lancet'][1] / cpu:5.2f}   reading {reading:7.1f} tokens/s",
+                      flush=True)
 
 
 if __name__ == "__main__":
