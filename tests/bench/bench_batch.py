@@ -22,7 +22,7 @@ SERVER = """
 import os, sys, threading, xllamacpp
 p = xllamacpp.CommonParams()
 p.model.path, p.hostnames, p.port = sys.argv[1], ["127.0.0.1"], int(sys.argv[2])
-p.n_parallel, p.n_ctx = int(sys.argv[3]), int(sys.argv[3]) * 256
+p.n_parallel, p.n_ctx = int(sys.argv[3]), int(sys.argv[3]) * int(sys.argv[5])
 p.fit_params = p.warmup = False
 for pool in (p.cpuparams, p.cpuparams_batch): pool.n_threads = int(sys.argv[4])
 server = xllamacpp.Server(p)
@@ -79,7 +79,8 @@ def llama_side(args, dtype, prompts, folder):
     import socket
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    server = subprocess.Popen([args.llama, "-c", SERVER, file, str(port), str(len(prompts)), str(args.threads)],
+    server = subprocess.Popen([args.llama, "-c", SERVER, file, str(port), str(len(prompts)), str(args.threads),
+                               str(max(256, -(-(args.prompt + args.tokens) // 256) * 256))],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     address = server.stdout.readline().strip()
 
