@@ -89,8 +89,8 @@ double Graft::making_seconds(const Table& table) const {
   const double making = seconds_of([&] {
     for (std::uint64_t row = 0; row + step <= tried; row += step) maker->make(row, values);
   });
-  return mean + (choosing / static_cast<double>(tried) +
-                 making / static_cast<double>(tried / step * step)) *
+  const std::uint64_t made = tried / step * step;
+  return mean + (choosing / static_cast<double>(tried) + making / static_cast<double>(made)) *
                     static_cast<double>(matches_.size());
 }
 

@@ -118,7 +118,7 @@ at::Tensor slopes_of(std::span<const Linear> layers, const Group& group, const a
   const auto parts = g.split_with_sizes(group.ranks, 1);
   for (std::size_t k = 0; k < parts.size(); ++k) {
     const std::size_t i = group.layers[k];
-    at::Tensor part = parts[k];
+    const at::Tensor& part = parts[k];
     if (!dy[i].defined()) {
       part.zero_();
       continue;

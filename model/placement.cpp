@@ -6,8 +6,8 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
 
+#include "core/bytes.h"
 #include "core/error.h"
-#include "core/text.h"
 
 namespace lancet {
 namespace {
@@ -60,7 +60,7 @@ std::vector<Room> device_rooms(std::string_view device) {
   using FreeBytes = int (*)(int, std::uint64_t*);
   const auto free_bytes =
       reinterpret_cast<FreeBytes>(::dlsym(RTLD_DEFAULT, "lancet_cuda_free_bytes"));
-  const int count = at::detail::getCUDAHooks().deviceCount();
+  const auto count = static_cast<std::uint8_t>(at::detail::getCUDAHooks().deviceCount());
   if (free_bytes == nullptr || count < 2) return {};
   std::vector<Room> rooms;
   for (int index = 0; index < count; ++index) {

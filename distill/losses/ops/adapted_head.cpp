@@ -91,7 +91,7 @@ class Chunks {
   /// values of the rows.
   at::Tensor work(const at::Tensor& there, std::int64_t first, bool wanted, const double* slopes) {
     if (tokens_) {  // scale, softcap and masked ids are part of the graph
-      const at::Tensor logits = there.detach().contiguous();
+      at::Tensor logits = there.detach().contiguous();
       tokens_->add(logits, first, {}, wanted, slopes);
       return logits;
     }
