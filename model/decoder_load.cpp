@@ -18,6 +18,7 @@
 #include "core/parallel.h"
 #include "core/text.h"
 #include "model/decoder.h"
+#include "model/load_options.h"
 #include "model/lora.h"
 #include "model/names.h"
 
@@ -182,26 +183,6 @@ std::unordered_set<std::string> packed_names(const DecoderSpec& spec, const Load
   return out;
 }
 
-void check_options(const LoadOptions& options) {
-  if (options.dtype != at::kFloat && options.dtype != at::kBFloat16)
-    fail(ErrorKind::kUsage, "model", "expected dtype float32 or bfloat16");
-  if (!options.device.is_cpu() && (options.quant != BaseQuant::kNone || options.offload))
-    fail(ErrorKind::kUsage, "model",
-         std::string("expected the CPU for ") +
-             (options.offload ? "weights that stay on the disk" : "a quantised base") +
-             ", found a GPU");
-  if (options.offload && options.quant != BaseQuant::kNone)
-    fail(ErrorKind::kUsage, "model",
-         "expected a quantised base or weights that stay on the disk, found both");
-  if (!options.pairs) return;
-  if (options.dtype != at::kBFloat16 || !options.device.is_cpu() || options.offload ||
-      options.quant != BaseQuant::kNone)
-    fail(ErrorKind::kUsage, "model",
-         "expected bfloat16 weights in the memory of the CPU for activations in bfloat16, found "
-         "others",
-         "--activations bfloat16 goes with --dtype bfloat16, without --offload and --base-quant");
-}
-
 bool packs(const TensorInfo& info, BaseQuant quant, const std::unordered_set<std::string>& names) {
   if (quant == BaseQuant::kNone || !names.contains(info.name)) return false;
   return quant != BaseQuant::kStored || dtype_info(info.dtype).quantized;
@@ -287,7 +268,7 @@ void Decoder::load_weights(const ModelSource& source, const LoadOptions& options
 }
 
 Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
-  check_options(options);
+  check_load_options(options);
   const c10::InferenceMode weights_are_normal_tensors(false);
   Decoder model;
   model.spec_ = std::make_shared<const DecoderSpec>(describe(source));

@@ -54,7 +54,28 @@ LoadOptions load_options(const RuntimeOptions& runtime) {
          "expected --device cpu beside --offload disk, found " + runtime.device);
   }
   options.pairs = rounds(runtime, options);
+  check_load_options(options);
   return options;
+}
+
+void check_load_options(const LoadOptions& options) {
+  if (options.dtype != at::kFloat && options.dtype != at::kBFloat16)
+    fail(ErrorKind::kUsage, "model", "expected dtype float32 or bfloat16");
+  if (!options.device.is_cpu() && (options.quant != BaseQuant::kNone || options.offload))
+    fail(ErrorKind::kUsage, "model",
+         std::string("expected the CPU for ") +
+             (options.offload ? "weights that stay on the disk" : "a quantised base") +
+             ", found a GPU");
+  if (options.offload && options.quant != BaseQuant::kNone)
+    fail(ErrorKind::kUsage, "model",
+         "expected a quantised base or weights that stay on the disk, found both");
+  if (!options.pairs) return;
+  if (options.dtype != at::kBFloat16 || !options.device.is_cpu() || options.offload ||
+      options.quant != BaseQuant::kNone)
+    fail(ErrorKind::kUsage, "model",
+         "expected bfloat16 weights in the memory of the CPU for activations in bfloat16, found "
+         "others",
+         "--activations bfloat16 goes with --dtype bfloat16, without --offload and --base-quant");
 }
 
 WeightSizes weight_sizes(const ModelSource& source, const LoadOptions& options) {

@@ -14,6 +14,9 @@ namespace lancet {
 /// beside offload.
 [[nodiscard]] LoadOptions load_options(const RuntimeOptions& runtime);
 
+/// kUsage for options that do not go together: what Decoder::load asks first.
+void check_load_options(const LoadOptions& options);
+
 /// Weights in their files, and what of them memory holds once they are loaded; from headers.
 struct WeightSizes {
   std::uint64_t stored = 0, loaded = 0;  ///< bytes

@@ -33,6 +33,14 @@ std::optional<LocalTeacher> open_teacher(const TrainRequest& request, const Toke
   return std::optional<LocalTeacher>(std::in_place, *request.teacher, tokenizer, loss);
 }
 
+/// How the student is loaded; asked before the data is read, and by --plan.
+LoadOptions student_options(const TrainRequest& request, const RuntimeOptions& runtime) {
+  LoadOptions out = load_options(runtime);
+  out.quant = parse_base_quant(request.base_quant);
+  check_load_options(out);
+  return out;
+}
+
 /// A run in its parts, from open files to the written adapter.
 class Run {
  public:
@@ -40,6 +48,7 @@ class Run {
       : request_(request),
         runtime_(runtime),
         ranks_(ranks),
+        options_(student_options(request, runtime)),
         loss_(loss_options(request.loss, request.loss_options)),
         source_(ModelSource::open(request.model)),
         tokenizer_(Tokenizer::open(source_)),
@@ -93,6 +102,7 @@ class Run {
   const TrainRequest& request_;
   const RuntimeOptions& runtime_;
   const Ranks& ranks_;
+  LoadOptions options_;
   LossOptions loss_;
   ModelSource source_;
   Tokenizer tokenizer_;
@@ -138,12 +148,11 @@ Json Run::train(const TrainSink& sink) {
   Checkpoints checkpoints(request_.out, identity);
   std::optional<Decoder> loaded;
   ranks_.together([&] {
-    LoadOptions options = load_options(runtime_);
-    options.quant = parse_base_quant(request_.base_quant);
-    loaded = Decoder::load(source_, options);
+    loaded = Decoder::load(source_, options_);
     adapter_.prepare(*loaded);
-    options.quant = BaseQuant::kNone;
-    if (teacher_) teacher_->load(options);
+    LoadOptions whole = options_;
+    whole.quant = BaseQuant::kNone;
+    if (teacher_) teacher_->load(whole);
   });
   const Decoder& base = *loaded;
   const RunState from = begin(checkpoints, *optimizer);

@@ -20,6 +20,7 @@ import tiny_model  # noqa: E402
 LANCET = pathlib.Path(sys.argv[1]).resolve()
 FAMILIES = pathlib.Path(__file__).parent.parent / "data" / "families"
 PICTURE = pathlib.Path(__file__).parent.parent / "data" / "pictures" / "wide.png"
+TRAIN_ROWS = PICTURE.parent.parent / "train" / "sft.jsonl"
 
 
 def hashes(folder):
@@ -221,6 +222,11 @@ class BadInput(Shell):
             ("<image>", "generate", m, "--chat", "text", "--image", PICTURE),
             ("--dtype|dtype", "convert", m, "out", "--dtype", "float31"),
             ("--dtype bfloat16", "score", m, "--text", "text", "--activations", "bfloat16"),
+            ("activations in bfloat16", "score", m, "--text", "text", "--dtype", "bfloat16", "--activations", "bfloat16",
+             "--offload", "disk", "--plan"),
+            ("--dtype bfloat16", "train", m, "--data", TRAIN_ROWS, "-o", "out", "--activations", "bfloat16", "--plan"),
+            ("activations in bfloat16", "train", m, "--data", TRAIN_ROWS, "-o", "out", "--dtype", "bfloat16",
+             "--activations", "bfloat16", "--base-quant", "nf4", "--plan"),
         ]:
             with self.subTest(args=args):
                 self.refused(2, pattern, *args)
