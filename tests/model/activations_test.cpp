@@ -105,29 +105,39 @@ TEST_CASE("activations: a low-rank part is float32 beside the rounded product") 
   }
 }
 
-TEST_CASE("activations: rounding moves a model's logits a little, alike in batches and caches") {
+TEST_CASE("activations: rounding moves a model's logits a little") {
   for (const std::string name : {"plain", "gpt2", "mixtral", "qwen2-tied", "deepseek_v3"}) {
     INFO(name);
-    const Decoder exact = load_tiny(name, at::kBFloat16);
+    const Decoder exact = load_tiny(name, at::kBFloat16), model = load_rounding(name);
+    const at::Tensor ids = random_ids(2, 12);
+    const double moved = relative(model.forward(ids), exact.forward(ids));
+    CHECK(moved > 1e-5);
+    CHECK(moved < tolerance::kRoundedActivations);
+    CHECK(exact.activation_name() != model.activation_name());
+  }
+}
+
+TEST_CASE("activations: rounded rows of every family are alike alone, in batches and in scores") {
+  for (const std::string& name : family_names()) {
+    INFO(name);
     const Decoder model = load_rounding(name);
     const at::Tensor ids = random_ids(2, 12);
     const at::Tensor logits = model.forward(ids);
-    const double moved = relative(logits, exact.forward(ids));
-    CHECK(moved > 1e-5);
-    CHECK(moved < tolerance::kRoundedActivations);
+    CHECK_FALSE(same_bits(logits, load_tiny(name, at::kBFloat16).forward(ids)));
     CHECK(same_bits(logits.narrow(0, 1, 1).contiguous(),
                     model.forward(ids.narrow(0, 1, 1).contiguous())));
     const at::Tensor hidden = model.run(model.embed(ids), 0, model.spec().layers).flatten(0, 1);
     const at::Tensor expected = at::log_softmax(model.head(hidden).to(at::kDouble), -1);
     std::vector<std::int32_t> targets(24);
-    for (std::size_t i = 0; i < targets.size(); ++i) targets[i] = static_cast<std::int32_t>(i * 5 % 60);
+    for (std::size_t i = 0; i < targets.size(); ++i)
+      targets[i] = static_cast<std::int32_t>(i * 5 % 60);
     const std::vector<TargetScore> scores = model.score_targets(hidden, targets);
     for (std::size_t i = 0; i < targets.size(); ++i) {
       const auto row = static_cast<std::int64_t>(i);
-      CHECK(std::abs(scores[i].logprob - expected[row][targets[i]].item<double>()) <
-            tolerance::kLogProbability);
+      const double wanted = expected[row][targets[i]].item<double>();
+      if (wanted < -1e30) continue;  // never said
+      CHECK(std::abs(scores[i].logprob - wanted) < tolerance::kLogProbability);
     }
-    CHECK(exact.activation_name() != model.activation_name());
   }
 }
 
