@@ -75,16 +75,8 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
 std::vector<at::Tensor> apply_low_rank(std::span<const Linear> layers, const at::Tensor& x) {
   if (!is_native(x)) return apply_grouped(layers, x);
   const at::Tensor input = x.contiguous();
-  std::vector<at::Tensor> factors;
-  bool grad = input.requires_grad();
-  for (const Linear& layer : layers) {
-    if (!is_adapted(layer)) continue;
-    for (const at::Tensor& factor : {layer.low_rank->a, layer.low_rank->b}) {
-      factors.push_back(factor);
-      grad = grad || factor.requires_grad();
-    }
-  }
-  if (at::GradMode::is_enabled() && grad) {
+  const std::vector<at::Tensor> factors = factors_of(layers);
+  if (learns(input, factors)) {
     return AdaptedFunction::apply(input, std::vector<Linear>(layers.begin(), layers.end()),
                                   at::TensorList(factors));
   }
@@ -117,6 +109,21 @@ at::Tensor apply_scaled_dropped(const Linear& layer, const at::Tensor& x) {
 
 bool is_adapted(const Linear& layer) {
   return layer.low_rank != nullptr && layer.low_rank->state->enabled;
+}
+
+std::vector<at::Tensor> factors_of(std::span<const Linear> layers) {
+  std::vector<at::Tensor> out;
+  for (const Linear& layer : layers) {
+    if (!is_adapted(layer)) continue;
+    out.push_back(layer.low_rank->a);
+    out.push_back(layer.low_rank->b);
+  }
+  return out;
+}
+
+bool learns(const at::Tensor& input, std::span<const at::Tensor> factors) {
+  const auto wants = [](const at::Tensor& each) { return each.requires_grad(); };
+  return at::GradMode::is_enabled() && (wants(input) || std::ranges::any_of(factors, wants));
 }
 
 std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers, const at::Tensor& x) {

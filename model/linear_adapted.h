@@ -18,4 +18,9 @@ namespace lancet {
 [[nodiscard]] std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers,
                                                     const at::Tensor& x);
 
+/// A and B of every adapted layer, in order.
+[[nodiscard]] std::vector<at::Tensor> factors_of(std::span<const Linear> layers);
+/// Whether a pass needs a graph: gradients are wanted of its input or of a factor.
+[[nodiscard]] bool learns(const at::Tensor& input, std::span<const at::Tensor> factors);
+
 }  // namespace lancet

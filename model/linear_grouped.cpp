@@ -212,16 +212,8 @@ struct GroupedFunction : torch::autograd::Function<GroupedFunction> {
 
 std::vector<at::Tensor> apply_grouped(std::span<const Linear> layers, const at::Tensor& x) {
   const at::Tensor input = x.contiguous();
-  std::vector<at::Tensor> factors;
-  bool grad = input.requires_grad();
-  for (const Linear& layer : layers) {
-    if (!is_adapted(layer)) continue;
-    for (const at::Tensor& factor : {layer.low_rank->a, layer.low_rank->b}) {
-      factors.push_back(factor);
-      grad = grad || factor.requires_grad();
-    }
-  }
-  if (at::GradMode::is_enabled() && grad)
+  const std::vector<at::Tensor> factors = factors_of(layers);
+  if (learns(input, factors))
     return GroupedFunction::apply(input, std::vector<Linear>(layers.begin(), layers.end()),
                                   at::TensorList(factors));
   const at::Tensor rows = input.view({-1, input.size(-1)});
