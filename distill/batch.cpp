@@ -65,7 +65,11 @@ struct BatchFolder::State {
       TeacherRequest request;
       const std::string url = json_string(line, "url", where);
       request.route = url.ends_with("/chat/completions") ? Route::kChat : Route::kCompletions;
-      request.body = line.value("body", Json::object());
+      const auto body = line.find("body");
+      if (body == line.end() || !body->is_object())
+        fail(ErrorKind::kInput, "batch", where + ": expected an object under 'body'",
+             "collect needs the request files as lancet wrote them");
+      request.body = *body;
       Waiting& item = waiting[json_string(line, "custom_id", where)];
       item.request = std::move(request);
       ++item.copies;

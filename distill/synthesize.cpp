@@ -146,8 +146,10 @@ class Synthesis {
 void Synthesis::note_models(TeacherClient& client) const {
   try {
     std::vector<std::string> names;
-    for (const Json& each : client.models().value("data", Json::array()))
-      names.push_back(json_string(each, "id", "GET /models", ""));
+    const Json models = client.models();
+    if (const auto data = models.find("data"); data != models.end() && data->is_array()) {
+      for (const Json& each : *data) names.push_back(json_string(each, "id", "GET /models", ""));
+    }
     const bool known = std::find(names.begin(), names.end(), job_.teacher.model) != names.end();
     if (!names.empty() && !known)
       log::verbose(fmt::format("the server names its models {}, the job says {}",

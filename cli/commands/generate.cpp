@@ -90,8 +90,8 @@ std::vector<std::int32_t> ids_with_images(const GenerateOptions& options,
                                           const RuntimeOptions& runtime) {
   const auto images = open_engine(runtime).image_ids(options.model, options.images, runtime);
   const auto source = ModelSource::open(options.model);
-  const Json vocabulary = source.config().value("vocabulary_map", Json::object());
-  const Json place = vocabulary.value("<image>", Json());
+  const Json vocabulary = source.config().value("vocabulary_map", Json());
+  const Json place = vocabulary.is_object() ? vocabulary.value("<image>", Json()) : Json();
   const std::vector<std::int32_t> text = Tokenizer::open(source).encode(options.prompt, true).ids;
   const auto places =
       place.is_number_integer() ? std::ranges::count(text, place.get<std::int32_t>()) : 0;

@@ -112,7 +112,8 @@ std::vector<std::int64_t> ids_in(const Json& object, const char* name) {
 /// many as its bytes fill (names of ids instead of texts fill nothing that can be counted).
 void split_echo(const TeacherRequest& request, const std::optional<TeacherUsage>& told,
                 TeacherAnswer& out) {
-  if (!request.body.value("echo", false)) return;
+  const auto echo = request.body.find("echo");
+  if (echo == request.body.end() || *echo != true) return;
   const auto prompt = request.body.find("prompt");
   if (prompt == request.body.end() || !prompt->is_string()) return;
   const std::string& text = prompt->get_ref<const std::string&>();

@@ -54,6 +54,7 @@ class BpeText {
 
   bool read_model(Json& model) {
     if (!cursor_.at('{')) return false;
+    model = Json::object();
     cursor_.open_object("model");
     std::string key;
     for (bool first = true; cursor_.next_key(first, key); first = false) {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "formats/containers/gguf.h"
+#include "formats/tokenizer/tokenizer_impl.h"
 #include "tests/catch.h"
 #include "tests/time_limit.h"
 #include "tokenizer_fixture.h"
@@ -60,6 +61,16 @@ TEST_CASE("tokenizer: a vocabulary that lies is refused with the piece named", "
   refused({{"a", "1"}}, "the id of 'a'");
   refused({{"a", 7}, {"b", 7}}, "'a' and 'b' have the same id 7");
   refused(Json::array(), "expected an object");
+}
+
+TEST_CASE("tokenizer: a model that says nothing is refused, read as values and as text alike",
+          "[tokenizer]") {
+  for (const Json& nothing : {Json::object(), Json(), Json::array(), Json("BPE")}) {
+    const Json json = tokenizer_with("model", nothing);
+    INFO(json.dump());
+    CHECK_THROWS_AS(Tokenizer::from_json(json, "t"), Error);
+    CHECK_THROWS_AS(make_tokenizer(json.dump(), "t"), Error);
+  }
 }
 
 TEST_CASE("tokenizer: a lone huge id costs no memory for the hole before it", "[tokenizer]") {
