@@ -36,7 +36,7 @@ struct Largest {
 /// How many times longer what is float32 takes beside the products of the layers.
 double slower_rest(bool pairs) {
   if (!pairs) return 1;
-  return kernels::best_pair_isa() == kernels::PairIsa::kAvx512Bf16 ? 2 : 0.5;
+  return kernels::pair_gain();
 }
 
 /// Numbers of values that a token leaves behind in the layers [first, last).

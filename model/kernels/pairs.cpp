@@ -6,6 +6,7 @@
 #include "core/dispatch.h"
 #include "core/error.h"
 #include "model/kernels/pairs_kernels.h"
+#include "model/kernels/tiles.h"
 
 namespace lancet::kernels {
 namespace {
@@ -65,6 +66,14 @@ const KernelTable& kernels_of(PairIsa isa) {
   return pairs_scalar;
 }
 
+/// Of a set that has tiles.
+const TileTable* tiles_of(PairIsa isa) {
+#if defined(__x86_64__)
+  if (isa == PairIsa::kAmx) return &tiles_amx;
+#endif
+  return isa == PairIsa::kTilesTwin ? &tiles_twin : nullptr;
+}
+
 struct RoundBf16 {
   LANCET_BODY static void run(const float* x, std::uint16_t* y, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) {
@@ -78,30 +87,53 @@ struct RoundBf16 {
 
 }  // namespace
 
-std::int64_t tile_count(const PairLinear& job) { return tile_count(words_of(job)); }
-std::int64_t tile_count(const PairInputGrad& job) { return tile_count(words_of(job)); }
+std::int64_t tile_count(const PairLinear& job, PairIsa isa) {
+  const std::int64_t words = tile_count(words_of(job));  // which checks
+  return tiles_of(isa) != nullptr ? count_in_tiles(job) : words;
+}
+std::int64_t tile_count(const PairInputGrad& job, PairIsa isa) {
+  const std::int64_t words = tile_count(words_of(job));
+  return tiles_of(isa) != nullptr ? count_in_tiles(job) : words;
+}
 
 bool has_pair_isa(PairIsa isa) noexcept {
 #if defined(__x86_64__)
+  if (isa == PairIsa::kAmx) return has_tiles();
   if (isa == PairIsa::kAvx512Bf16)
     return has_isa(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
   if (isa == PairIsa::kAvx2) return has_isa(Isa::kAvx2);
 #endif
-  return isa == PairIsa::kScalar;
+  return isa == PairIsa::kScalar || isa == PairIsa::kTilesTwin;
 }
 
 PairIsa best_pair_isa() noexcept {
-  static const PairIsa best = has_pair_isa(PairIsa::kAvx512Bf16) ? PairIsa::kAvx512Bf16
-                              : has_pair_isa(PairIsa::kAvx2)     ? PairIsa::kAvx2
-                                                                 : PairIsa::kScalar;
+  static const PairIsa best = [] {
+    for (const PairIsa isa : {PairIsa::kAmx, PairIsa::kAvx512Bf16, PairIsa::kAvx2}) {
+      if (has_pair_isa(isa)) return isa;
+    }
+    return PairIsa::kScalar;
+  }();
   return best;
 }
 
+double pair_gain() noexcept {
+  switch (best_pair_isa()) {
+    case PairIsa::kAmx:
+      return 8;
+    case PairIsa::kAvx512Bf16:
+      return 2;
+    default:
+      return 0.5;
+  }
+}
+
 void run_tile(const PairLinear& job, std::int64_t index, PairIsa isa) {
+  if (const TileTable* tiles = tiles_of(isa)) return run_in_tiles(*tiles, job, index);
   run_tile(kernels_of(isa), words_of(job), index);
 }
 
 void run_tile(const PairInputGrad& job, std::int64_t index, PairIsa isa) {
+  if (const TileTable* tiles = tiles_of(isa)) return run_in_tiles(*tiles, job, index);
   run_tile(kernels_of(isa), words_of(job), index);
 }
 

@@ -1,12 +1,16 @@
 #pragma once
-// Products of bfloat16 rows with bfloat16 weights, two products and sums at a time where the
-// processor has the instruction (AVX512_BF16: twice the speed of float32). What float32 rows lose
-// by being rounded first is what PyTorch loses in bfloat16.
+// Products of bfloat16 rows with bfloat16 weights, two or 32 products and sums at a time where the
+// processor has the instruction: AVX512_BF16, up to twice the speed of float32, and AMX, many
+// times. What float32 rows lose by being rounded first is what PyTorch loses in bfloat16.
 //
-// Bits. Two neighbours along the sum are a pair; c + pair is fma(a0, w0, fma(a1, w1, c)) in fp32.
-// The order of pairs is that of elements in gemm.h with half the length: so here too C[i, j] has
-// the same bits for any number of rows, tiles and threads and every instruction set, but for
-// subnormal numbers (below 1.2e-38), which the instruction takes for zero.
+// Bits. C[i, j] has the same for any number of rows, tiles and threads. There are two orders:
+//   Pairs: two neighbours along the sum are a pair; c + pair is fma(a0, w0, fma(a1, w1, c)) in
+//     fp32. The order of pairs is that of elements in gemm.h with half the length.
+//   Tiles, where the processor has AMX: the sum is cut into groups of 32 elements. The even ones
+//     are one sequential FMA chain from +0, the odd ones another; their sum is added to C, one
+//     group after the other; the first to +0, or to the old C.
+// Every instruction set with the same order gives the same bits, but for subnormal numbers (below
+// 1.2e-38), which the instructions take for zero. Error of both: as in gemm.h.
 //
 // Sums must be of even length, rows of A, G and (in PairLinear) W at even distances and aligned to
 // 4 bytes.
@@ -43,15 +47,18 @@ struct PairInputGrad {
   std::int64_t workers = 8;
 };
 
-/// Throws kInternal for an odd sum or distance, and as the tile_count of gemm.h.
-[[nodiscard]] std::int64_t tile_count(const PairLinear& job);
-[[nodiscard]] std::int64_t tile_count(const PairInputGrad& job);
-
-enum class PairIsa { kScalar, kAvx2, kAvx512Bf16 };
+/// The last two have the order of tiles; kTilesTwin is for tests.
+enum class PairIsa { kScalar, kAvx2, kAvx512Bf16, kTilesTwin, kAmx };
 
 [[nodiscard]] bool has_pair_isa(PairIsa isa) noexcept;
-/// kAvx512Bf16 alone is faster than products of float32 rows (gemm.h).
+/// The fastest one of this processor.
 [[nodiscard]] PairIsa best_pair_isa() noexcept;
+/// About how many times faster products are with it than those of float32 rows (gemm.h).
+[[nodiscard]] double pair_gain() noexcept;
+
+/// Throws kInternal for an odd sum or distance, and as the tile_count of gemm.h.
+[[nodiscard]] std::int64_t tile_count(const PairLinear& job, PairIsa isa = best_pair_isa());
+[[nodiscard]] std::int64_t tile_count(const PairInputGrad& job, PairIsa isa = best_pair_isa());
 
 void run_tile(const PairLinear& job, std::int64_t index, PairIsa isa = best_pair_isa());
 void run_tile(const PairInputGrad& job, std::int64_t index, PairIsa isa = best_pair_isa());

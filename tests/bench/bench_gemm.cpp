@@ -176,15 +176,17 @@ void add_pairs(std::vector<Candidate>& all, Job job, const char* kind, const Wei
                int threads, double work) {
   job.workers = threads;
   const double bytes = 2e-9 * static_cast<double>(job.n * job.k);
-  for (const PairIsa isa : {PairIsa::kAvx512Bf16, PairIsa::kAvx2}) {
+  for (const auto& [isa, name] : {std::pair{PairIsa::kAmx, " amx"},
+                                  {PairIsa::kAvx512Bf16, " avx512 pairs"},
+                                  {PairIsa::kAvx2, " avx2 pairs"}}) {
     if (!has_pair_isa(isa)) continue;
-    all.push_back({std::string(kind) + (isa == PairIsa::kAvx2 ? " avx2 pairs" : " avx512 pairs"),
+    all.push_back({std::string(kind) + name,
                    work,
                    bytes,
-                   [job, isa, threads, &weights](int turn) mutable {
+                   [job, isa = isa, threads, &weights](int turn) mutable {
                      job.w = static_cast<const std::uint16_t*>(
                          weights.of(WeightType::kBF16, turn).const_data_ptr());
-                     run_all(threads, tile_count(job), [&](int64_t i) { run_tile(job, i, isa); });
+                     run_all(threads, tile_count(job, isa), [&](int64_t i) { run_tile(job, i, isa); });
                    },
                    {},
                    {},

@@ -24,7 +24,8 @@ float widened(std::uint16_t x) { return std::bit_cast<float>(std::uint32_t{x} <<
 
 std::vector<PairIsa> available() {
   std::vector<PairIsa> all;
-  for (const PairIsa isa : {PairIsa::kScalar, PairIsa::kAvx2, PairIsa::kAvx512Bf16}) {
+  for (const PairIsa isa : {PairIsa::kScalar, PairIsa::kAvx2, PairIsa::kAvx512Bf16,
+                            PairIsa::kTilesTwin, PairIsa::kAmx}) {
     if (has_pair_isa(isa)) all.push_back(isa);
   }
   return all;
@@ -71,7 +72,7 @@ class Problem {
   [[nodiscard]] std::vector<float> run(PairIsa isa) const {
     std::vector<float> c = c_;
     const auto all = [isa](const auto& job) {
-      for (int64_t i = 0, tiles = tile_count(job); i < tiles; ++i) run_tile(job, i, isa);
+      for (int64_t i = 0, tiles = tile_count(job, isa); i < tiles; ++i) run_tile(job, i, isa);
     };
     const auto [m, n, k, pad, accumulate, grad] = shape_;
     if (grad) {
@@ -89,8 +90,25 @@ class Problem {
   }
   [[nodiscard]] float old(int64_t i, int64_t j) const { return c_[index(i * ldc() + j)]; }
 
-  /// The definition in pairs.h, word for word.
-  [[nodiscard]] float defined(int64_t i, int64_t j) const {
+  /// The definitions in pairs.h, word for word.
+  [[nodiscard]] float defined(PairIsa isa, int64_t i, int64_t j) const {
+    const bool tiles = isa == PairIsa::kTilesTwin || isa == PairIsa::kAmx;
+    return tiles ? in_tiles(i, j) : in_pairs(i, j);
+  }
+
+ private:
+  [[nodiscard]] float in_tiles(int64_t i, int64_t j) const {
+    float c = shape_.accumulate ? old(i, j) : 0.0F;
+    for (int64_t begin = 0; begin < shape_.sum_length(); begin += 32) {
+      float chain[2] = {0, 0};
+      for (int64_t s = begin; s < std::min(shape_.sum_length(), begin + 32); ++s)
+        chain[s % 2] = std::fma(left(i, s), right(j, s), chain[s % 2]);
+      c += chain[0] + chain[1];
+    }
+    return c;
+  }
+
+  [[nodiscard]] float in_pairs(int64_t i, int64_t j) const {
     const int64_t length = shape_.sum_length() / 2;
     const int64_t longest = shape_.grad ? 256 : 640;
     const int64_t chains = shape_.grad ? 1 : 8;
@@ -112,7 +130,6 @@ class Problem {
     return c;
   }
 
- private:
   Shape shape_;
   std::vector<std::uint16_t> a_, w_;
   std::vector<float> c_;
@@ -147,7 +164,7 @@ TEST_CASE("products of pairs have the bits of the documented order on every inst
       int64_t different = 0;
       for (int64_t i = 0; i < shape.m; ++i) {
         for (int64_t j = 0; j < problem.ldc(); ++j) {  // past the columns: nothing may be written
-          const float want = j < shape.columns() ? problem.defined(i, j) : problem.old(i, j);
+          const float want = j < shape.columns() ? problem.defined(isa, i, j) : problem.old(i, j);
           different += std::bit_cast<std::uint32_t>(want) !=
                        std::bit_cast<std::uint32_t>(c[index(i * problem.ldc() + j)]);
         }
