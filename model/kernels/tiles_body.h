@@ -29,9 +29,10 @@ struct Strip {
   std::int64_t groups;
 };
 
-/// c[16 or 32][16 or 32] (+)= the strip.
+/// c[16 or 32][16 or 32] (+)= the strip; calls ahead.fetch() for every group.
 template <bool kTwoRows, bool kTwoColumns>
-LANCET_KERNEL void sum_strip(const Strip& strip, float* c, std::int64_t ldc, bool add) {
+LANCET_KERNEL void sum_strip(const Strip& strip, Ahead& ahead, float* c, std::int64_t ldc,
+                             bool add) {
   const std::int64_t row_bytes = strip.distance * 2;
   const std::int64_t c_bytes = ldc * 4;
   if (add) {
@@ -48,6 +49,7 @@ LANCET_KERNEL void sum_strip(const Strip& strip, float* c, std::int64_t ldc, boo
   const std::uint16_t* a = strip.rows;
   const std::uint32_t* b = strip.columns;
   for (std::int64_t g = 0; g < strip.groups; ++g, a += kGroup, b += kWords) {
+    ahead.fetch();
     TILE_LOAD(4, a, row_bytes);
     TILE_LOAD(6, b, 64);
     TILE_SUM(0, 4, 6);
@@ -67,14 +69,14 @@ LANCET_KERNEL void sum_strip(const Strip& strip, float* c, std::int64_t ldc, boo
   if (kTwoRows && kTwoColumns) TILE_STORE(3, c + kSide * ldc + kSide, c_bytes);
 }
 
-LANCET_KERNEL void sum_strip(const Strip& strip, bool two_rows, bool two_columns, float* c,
-                             std::int64_t ldc, bool add) {
+LANCET_KERNEL void sum_strip(const Strip& strip, bool two_rows, bool two_columns, Ahead& ahead,
+                             float* c, std::int64_t ldc, bool add) {
   if (two_rows) {
-    two_columns ? sum_strip<true, true>(strip, c, ldc, add)
-                : sum_strip<true, false>(strip, c, ldc, add);
+    two_columns ? sum_strip<true, true>(strip, ahead, c, ldc, add)
+                : sum_strip<true, false>(strip, ahead, c, ldc, add);
   } else {
-    two_columns ? sum_strip<false, true>(strip, c, ldc, add)
-                : sum_strip<false, false>(strip, c, ldc, add);
+    two_columns ? sum_strip<false, true>(strip, ahead, c, ldc, add)
+                : sum_strip<false, false>(strip, ahead, c, ldc, add);
   }
 }
 
@@ -158,13 +160,13 @@ LANCET_INLINE void move_corner(const float* from, std::int64_t from_stride, floa
 }
 
 /// Up to 32 x 32 of C (+)= the strip; past C's ends nothing is read or written.
-LANCET_KERNEL void sum_corner(const Strip& strip, const Corner& out, bool add,
+LANCET_KERNEL void sum_corner(const Strip& strip, const Corner& out, bool add, Ahead& ahead,
                               TileScratch& buffers) {
   const bool two_rows = out.rows > kSide, two_columns = out.columns > kSide;
   if (out.rows % kSide == 0 && out.columns % kSide == 0)
-    return sum_strip(strip, two_rows, two_columns, out.c, out.ldc, add);
+    return sum_strip(strip, two_rows, two_columns, ahead, out.c, out.ldc, add);
   if (add) move_corner(out.c, out.ldc, buffers.corner, kStrip, out.rows, out.columns);
-  sum_strip(strip, two_rows, two_columns, buffers.corner, kStrip, add);
+  sum_strip(strip, two_rows, two_columns, ahead, buffers.corner, kStrip, add);
   move_corner(buffers.corner, kStrip, out.c, out.ldc, out.rows, out.columns);
 }
 
@@ -176,11 +178,14 @@ LANCET_KERNEL void multiply_block(const std::uint16_t* a, std::int64_t lda, std:
     const std::int64_t rows = min_of(kStrip, out.rows - i);
     Strip strip{nullptr, 0, buffers.columns, groups * kWords, groups};
     strip.rows = whole_rows(a + i * lda, lda, rows, count, buffers, strip.distance);
+    const std::int64_t following = i + kStrip < out.rows ? min_of(kStrip, out.rows - i - kStrip) : 0;
+    Ahead ahead(a + (i + kStrip) * lda, lda, following, count,
+                (out.columns + kStrip - 1) / kStrip * groups);
     for (std::int64_t j = 0; j < out.columns; j += kStrip) {
       strip.columns = buffers.columns + j * groups * kSide;
       sum_corner(strip,
                  {out.c + i * out.ldc + j, out.ldc, rows, min_of(kStrip, out.columns - j)}, add,
-                 buffers);
+                 ahead, buffers);
     }
   }
 }
@@ -222,8 +227,33 @@ LANCET_KERNEL void input_grad(const PairInputGrad& job, const Tile& tile, TileSc
   end_tiles();
 }
 
-/// Few rows: W lies as tiles of rows, read once; the rows of A are its columns, and C is
-/// transposed.
+/// to[columns][rows] = from[rows][columns], up to 32 x 32.
+LANCET_KERNEL void turn_corner(const float* from, std::int64_t from_stride, std::int64_t rows,
+                               std::int64_t columns, float* to, std::int64_t to_stride) {
+  alignas(64) float in[kWords];
+  alignas(64) std::uint32_t out[kWords];
+  for (std::int64_t r = 0; r < rows; r += kSide) {
+    for (std::int64_t q = 0; q < columns; q += kSide) {
+      const std::int64_t high = min_of(kSide, rows - r), wide = min_of(kSide, columns - q);
+      const float* words = from + r * from_stride + q;
+      std::int64_t stride = from_stride;
+      if (high < kSide || wide < kSide) {
+        move_corner(words, stride, in, kSide, high, wide);
+        words = in;
+        stride = kSide;
+      }
+      turn_words(reinterpret_cast<const std::uint16_t*>(words), 2 * stride, out);
+      float* const c = to + q * to_stride + r;
+      if (high == kSide) {
+        for (std::int64_t i = 0; i < wide; ++i) std::memcpy(c + i * to_stride, out + i * kSide, 64);
+      } else {
+        move_corner(reinterpret_cast<const float*>(out), kSide, c, to_stride, wide, high);
+      }
+    }
+  }
+}
+
+/// Few rows: W lies as tiles of rows, read once; the rows of A are its columns, and C is turned.
 LANCET_KERNEL void linear_few(const PairLinear& job, const Tile& tile, TileScratch& buffers) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
   if (job.k == 0) return;
@@ -232,24 +262,20 @@ LANCET_KERNEL void linear_few(const PairLinear& job, const Tile& tile, TileScrat
   const std::int64_t groups = groups_of(job.k);
   std::uint32_t* const columns = buffers.turned_rows(m, groups);
   turn_block(job.a + tile.m0 * job.lda, job.lda, m, job.k, buffers, columns);
-  const std::int64_t distance = copied_distance(job.k);
-  std::uint16_t* const rows = buffers.rows(distance);
+  Strip strip{nullptr, 0, nullptr, groups * kWords, groups};
   for (std::int64_t n = tile.n0; n < tile.n1; n += kStrip) {
     const std::int64_t count = min_of(kStrip, tile.n1 - n);
-    copy_rows(job.w + n * job.ldw, job.ldw, count, job.k, rows, distance);
+    const std::uint16_t* const w = job.w + n * job.ldw;
+    strip.rows = whole_rows(w, job.ldw, count, job.k, buffers, strip.distance);
+    Ahead ahead(w + count * job.ldw, job.ldw, min_of(kStrip, tile.n1 - n - count), job.k,
+                (m + kStrip - 1) / kStrip * groups);
     for (std::int64_t i = 0; i < m; i += kStrip) {
       const std::int64_t width = min_of(kStrip, m - i);
       float* const c = job.c + (tile.m0 + i) * job.ldc + n;
-      if (job.accumulate) {
-        for (std::int64_t q = 0; q < width; ++q) {
-          for (std::int64_t j = 0; j < count; ++j) buffers.corner[j * kStrip + q] = c[q * job.ldc + j];
-        }
-      }
-      sum_strip({rows, distance, columns + i * groups * kSide, groups * kWords, groups},
-                count > kSide, width > kSide, buffers.corner, kStrip, job.accumulate);
-      for (std::int64_t q = 0; q < width; ++q) {
-        for (std::int64_t j = 0; j < count; ++j) c[q * job.ldc + j] = buffers.corner[j * kStrip + q];
-      }
+      if (job.accumulate) turn_corner(c, job.ldc, width, count, buffers.corner, kStrip);
+      strip.columns = columns + i * groups * kSide;
+      sum_strip(strip, count > kSide, width > kSide, ahead, buffers.corner, kStrip, job.accumulate);
+      turn_corner(buffers.corner, kStrip, count, width, c, job.ldc);
     }
   }
   end_tiles();
