@@ -16,6 +16,7 @@ inline constexpr std::int64_t kPanelAlign = 32;    ///< columns of a tile: a mul
 inline constexpr std::int64_t kMaxTileColumns = 256;
 inline constexpr std::int64_t kMaxRows = 14;     ///< rows of the largest micro-tile
 inline constexpr std::int64_t kFetchPiece = 64;  ///< elements between two looks ahead, few rows
+inline constexpr std::int64_t kStreamAhead = 8192;  ///< bytes from a row to what is fetched, one row
 /// Not a power of two, so that the rows fall on all cache sets.
 inline constexpr std::int64_t kRowStride = kLinearBlock + 16;
 

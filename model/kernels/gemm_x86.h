@@ -37,15 +37,20 @@ LANCET_INLINE __m256 widen_eight(const std::uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
 }
 
-/// The chains of one row of W with kMr rows of A, to lanes[i][chain] at distance `stride`.
+/// The chains of one row of W with kMr rows of A, to lanes[i][chain] at distance `stride`. What
+/// lies kStreamAhead bytes further is asked for: the processor's own prefetching reaches half of
+/// the bandwidth on some.
 template <int kMr, typename T>
 LANCET_INLINE void dot_chains(const float* a, std::int64_t lda, const T* w, std::int64_t count,
                               float* lanes, std::int64_t stride) {
   __m256 sum[extent(kMr)];
 #pragma GCC unroll 3
   for (int i = 0; i < kMr; ++i) sum[i] = _mm256_setzero_ps();
+  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
 #pragma GCC unroll 8
   for (std::int64_t k = 0; k + 8 <= count; k += 8) {
+    if (k % kLine == 0)
+      __builtin_prefetch(reinterpret_cast<const char*>(w + k) + kStreamAhead, 0, 2);
     const __m256 y = widen_eight(w + k);
 #pragma GCC unroll 3
     for (int i = 0; i < kMr; ++i) {
