@@ -263,6 +263,7 @@ LANCET_KERNEL void linear_few(const PairLinear& job, const Tile& tile, TileScrat
   std::uint32_t* const columns = buffers.turned_rows(m, groups);
   turn_block(job.a + tile.m0 * job.lda, job.lda, m, job.k, buffers, columns);
   Strip strip{nullptr, 0, nullptr, groups * kWords, groups};
+  Ahead(job.w + tile.n0 * job.ldw, job.ldw, min_of(kStrip, tile.n1 - tile.n0), job.k, 1).fetch();
   for (std::int64_t n = tile.n0; n < tile.n1; n += kStrip) {
     const std::int64_t count = min_of(kStrip, tile.n1 - n);
     const std::uint16_t* const w = job.w + n * job.ldw;
