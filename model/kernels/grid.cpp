@@ -15,17 +15,8 @@ std::int64_t even_part(std::int64_t length, std::int64_t longest, std::int64_t m
   return std::max(multiple, round_up(div_up(length, parts), multiple));
 }
 
-}  // namespace
-
-Grid few_rows_grid(std::int64_t rows, std::int64_t columns, std::int64_t bytes,
-                   std::int64_t step) {
-  const std::int64_t tiles = round_up(std::max<std::int64_t>(1, bytes >> 18), 2);
-  return {rows, columns, std::max<std::int64_t>(1, rows),
-          std::max(step, round_up(div_up(columns, tiles), step))};
-}
-
-Grid packed_grid(std::int64_t rows, std::int64_t columns, const Packing& packing,
-                 std::int64_t workers) {
+Grid cheapest(std::int64_t rows, std::int64_t columns, const Packing& packing,
+              std::int64_t workers) {
   Grid best{};
   double least = 0;
   for (std::int64_t tall = kMaxTileRows; tall >= kMinTileRows; tall /= 2) {
@@ -43,6 +34,28 @@ Grid packed_grid(std::int64_t rows, std::int64_t columns, const Packing& packing
     }
   }
   return best;
+}
+
+}  // namespace
+
+Grid few_rows_grid(std::int64_t rows, std::int64_t columns, std::int64_t bytes, std::int64_t step) {
+  const std::int64_t tiles = round_up(std::max<std::int64_t>(1, bytes >> 18), 2);
+  return {rows, columns, std::max<std::int64_t>(1, rows),
+          std::max(step, round_up(div_up(columns, tiles), step))};
+}
+
+Grid packed_grid(std::int64_t rows, std::int64_t columns, const Packing& packing,
+                 std::int64_t workers) {
+  struct Answer {
+    std::int64_t rows = -1, columns = -1, workers = -1;
+    Packing packing{};
+    Grid grid{};
+  };
+  thread_local Answer last;  // every tile of a product asks
+  if (last.rows != rows || last.columns != columns || last.workers != workers ||
+      last.packing != packing)
+    last = {rows, columns, workers, packing, cheapest(rows, columns, packing, workers)};
+  return last.grid;
 }
 
 }  // namespace lancet::kernels

@@ -31,9 +31,10 @@ struct Grid {
 
 /// What packing costs.
 struct Packing {
-  std::int64_t widest;             ///< columns of a tile
-  std::int64_t step;               ///< of tiles' columns
-  std::int64_t w_cost, a_cost;     ///< of a row of W in rows of C, of a row of A in columns
+  std::int64_t widest;          ///< columns of a tile
+  std::int64_t step;            ///< of tiles' columns
+  std::int64_t w_cost, a_cost;  ///< of a row of W in rows of C, of a row of A in columns
+  bool operator==(const Packing&) const = default;
 };
 
 /// Wide and tall tiles cost the least packing; small ones share the work evenly. The cheapest for

@@ -19,9 +19,7 @@ Grid grid_of(const PairLinear& job) {
   return job.m <= kFewTileRows ? few_rows_grid(job.m, job.n, job.n * job.k * 2, 32)
                                : packed_grid(job.m, job.n, kPacking, job.workers);
 }
-Grid grid_of(const PairInputGrad& job) {
-  return packed_grid(job.m, job.k, kPacking, job.workers);
-}
+Grid grid_of(const PairInputGrad& job) { return packed_grid(job.m, job.k, kPacking, job.workers); }
 
 TileScratch& tile_scratch() {
   thread_local const std::unique_ptr<TileScratch> buffers(new TileScratch);  // not zeroed

@@ -10,7 +10,7 @@
 
 namespace lancet::kernels {
 
-inline constexpr std::int64_t kTileBlock = 512;    ///< elements of a sum that are packed at once
+inline constexpr std::int64_t kTileBlock = 640;    ///< elements of a sum that are packed at once
 inline constexpr std::int64_t kTileColumns = 256;  ///< of C that are packed at once
 
 /// Memory on cache lines that grows and never shrinks.

@@ -25,7 +25,8 @@ namespace {
 
 #include "model/kernels/transpose_avx512.h"
 
-LANCET_INLINE void turn_words(const std::uint16_t* from, std::int64_t stride, std::uint32_t* words) {
+LANCET_INLINE void turn_words(const std::uint16_t* from, std::int64_t stride,
+                              std::uint32_t* words) {
 #pragma GCC unroll 4
   for (int part = 0; part < 4; ++part) {
     __m512i four[4];

@@ -19,6 +19,11 @@ constexpr std::int64_t kStrip = 2 * kSide;
 
 constexpr std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 constexpr std::int64_t groups_of(std::int64_t n) { return (n + kGroup - 1) / kGroup; }
+/// Of the equal parts, of whole groups, that a sum is cut into.
+constexpr std::int64_t part_of(std::int64_t length) {
+  const std::int64_t parts = (length + kTileBlock - 1) / kTileBlock;
+  return groups_of((length + parts - 1) / parts) * kGroup;
+}
 
 /// One or two tiles of 16 rows and one or two of 16 columns, for all groups of a block.
 struct Strip {
@@ -178,14 +183,14 @@ LANCET_KERNEL void multiply_block(const std::uint16_t* a, std::int64_t lda, std:
     const std::int64_t rows = min_of(kStrip, out.rows - i);
     Strip strip{nullptr, 0, buffers.columns, groups * kWords, groups};
     strip.rows = whole_rows(a + i * lda, lda, rows, count, buffers, strip.distance);
-    const std::int64_t following = i + kStrip < out.rows ? min_of(kStrip, out.rows - i - kStrip) : 0;
+    const std::int64_t following =
+        i + kStrip < out.rows ? min_of(kStrip, out.rows - i - kStrip) : 0;
     Ahead ahead(a + (i + kStrip) * lda, lda, following, count,
                 (out.columns + kStrip - 1) / kStrip * groups);
     for (std::int64_t j = 0; j < out.columns; j += kStrip) {
       strip.columns = buffers.columns + j * groups * kSide;
-      sum_corner(strip,
-                 {out.c + i * out.ldc + j, out.ldc, rows, min_of(kStrip, out.columns - j)}, add,
-                 ahead, buffers);
+      sum_corner(strip, {out.c + i * out.ldc + j, out.ldc, rows, min_of(kStrip, out.columns - j)},
+                 add, ahead, buffers);
     }
   }
 }
@@ -201,14 +206,15 @@ LANCET_KERNEL void clear(float* c, std::int64_t ldc, const Tile& tile) {
 LANCET_KERNEL void linear(const PairLinear& job, const Tile& tile, TileScratch& buffers) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
   begin_tiles();
-  for (std::int64_t k = 0; k < job.k; k += kTileBlock) {
-    const std::int64_t count = min_of(kTileBlock, job.k - k);
+  const std::int64_t part = job.k > 0 ? part_of(job.k) : 1;
+  for (std::int64_t k = 0; k < job.k; k += part) {
+    const std::int64_t count = min_of(part, job.k - k);
     turn_block(job.w + tile.n0 * job.ldw + k, job.ldw, tile.n1 - tile.n0, count, buffers,
                buffers.columns);
-    multiply_block(job.a + tile.m0 * job.lda + k, job.lda, count,
-                   {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.m1 - tile.m0,
-                    tile.n1 - tile.n0},
-                   job.accumulate || k > 0, buffers);
+    multiply_block(
+        job.a + tile.m0 * job.lda + k, job.lda, count,
+        {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.m1 - tile.m0, tile.n1 - tile.n0},
+        job.accumulate || k > 0, buffers);
   }
   end_tiles();
 }
@@ -216,13 +222,14 @@ LANCET_KERNEL void linear(const PairLinear& job, const Tile& tile, TileScratch& 
 LANCET_KERNEL void input_grad(const PairInputGrad& job, const Tile& tile, TileScratch& buffers) {
   if (job.n == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
   begin_tiles();
-  for (std::int64_t n = 0; n < job.n; n += kTileBlock) {
-    const std::int64_t count = min_of(kTileBlock, job.n - n);
+  const std::int64_t part = job.n > 0 ? part_of(job.n) : 1;
+  for (std::int64_t n = 0; n < job.n; n += part) {
+    const std::int64_t count = min_of(part, job.n - n);
     join_block(job.w + n * job.ldw + tile.n0, job.ldw, tile.n1 - tile.n0, count, buffers.columns);
-    multiply_block(job.g + tile.m0 * job.ldg + n, job.ldg, count,
-                   {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.m1 - tile.m0,
-                    tile.n1 - tile.n0},
-                   job.accumulate || n > 0, buffers);
+    multiply_block(
+        job.g + tile.m0 * job.ldg + n, job.ldg, count,
+        {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.m1 - tile.m0, tile.n1 - tile.n0},
+        job.accumulate || n > 0, buffers);
   }
   end_tiles();
 }

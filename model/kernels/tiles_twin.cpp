@@ -55,8 +55,7 @@ void turn_words(const std::uint16_t* from, std::int64_t stride, std::uint32_t* w
   }
 }
 void join_rows(const std::uint16_t* first, const std::uint16_t* second, std::uint32_t* words) {
-  for (int j = 0; j < 16; ++j)
-    words[j] = std::uint32_t{first[j]} | std::uint32_t{second[j]} << 16U;
+  for (int j = 0; j < 16; ++j) words[j] = std::uint32_t{first[j]} | std::uint32_t{second[j]} << 16U;
 }
 void begin_tiles() {}
 void end_tiles() {}
