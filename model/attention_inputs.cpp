@@ -28,11 +28,11 @@ at::Tensor rotated_first(const at::Tensor& x, std::int64_t plain) {
   return at::cat({x.narrow(-1, plain, x.size(-1) - plain), x.narrow(-1, 0, plain)}, -1);
 }
 
-std::vector<at::Tensor> latent_inputs(const AttentionPart& part, const at::Tensor& x,
+std::vector<at::Tensor> latent_inputs(const AttentionPart& part, const Derived& x,
                                       const AttentionSpec& spec) {
   const LatentSpec& mla = spec.mla;
-  const std::int64_t batch = x.size(0);
-  const std::int64_t tokens = x.size(1);
+  const std::int64_t batch = x.value.size(0);
+  const std::int64_t tokens = x.value.size(1);
   const auto by_head = [&](const at::Tensor& y) { return y.view({batch, tokens, spec.heads, -1}); };
   const auto down = apply_linears(part.down, x);
   const at::Tensor q =
@@ -64,7 +64,7 @@ at::Tensor temperature(const AttentionPass& pass, const at::Tensor& like) {
   return (at::log1p(steps) * pass.spec->temperature_scale + 1).unsqueeze(-1).to(like.scalar_type());
 }
 
-std::vector<at::Tensor> inputs(const AttentionPart& part, const at::Tensor& x,
+std::vector<at::Tensor> inputs(const AttentionPart& part, const Derived& x,
                                const AttentionSpec& spec) {
   if (spec.latent) return latent_inputs(part, x, spec);
   auto out = apply_linears(part.qkv, x);
@@ -73,7 +73,7 @@ std::vector<at::Tensor> inputs(const AttentionPart& part, const at::Tensor& x,
 
 }  // namespace
 
-at::Tensor run_attention(const AttentionPart& part, const LayerSpec& layer, const at::Tensor& x,
+at::Tensor run_attention(const AttentionPart& part, const LayerSpec& layer, const Derived& x,
                          const AttentionPass& pass) {
   const AttentionSpec& spec = *pass.spec;
   auto qkv = inputs(part, x, spec);
@@ -88,7 +88,7 @@ at::Tensor run_attention(const AttentionPart& part, const LayerSpec& layer, cons
   if (spec.temperature_scale != 0 && layer.rope < 0) qkv[0] = qkv[0] * temperature(pass, qkv[0]);
   at::Tensor out = attend(qkv[0], qkv[1], qkv[2], pass);
   if (!spec.latent || spec.mla.d_value == spec.d_head) return out;
-  return out.view({x.size(0), x.size(1), spec.heads, spec.d_head})
+  return out.view({x.value.size(0), x.value.size(1), spec.heads, spec.d_head})
       .narrow(-1, 0, spec.mla.d_value)
       .flatten(2);
 }

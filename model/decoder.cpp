@@ -152,11 +152,11 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
   };
   const Branch first = branch_off(block.attn_norm, hidden);
   const at::Tensor attended =
-      each.ssm ? run_ssm(block.ssm, first.normed, pass.state_space(layer))
+      each.ssm ? run_ssm(block.ssm, first.normed.value, pass.state_space(layer))
                : run_attention(block.attention, each, first.normed,
                                pass.attention(layer, block.attention.sinks, hidden.device()));
   const at::Tensor stream = at_positions(first.stream, wanted),
-                   input = at_positions(first.normed, wanted);
+                   input = at_positions(first.normed.value, wanted);
   const at::Tensor mixed =
       apply_linear(each.ssm ? block.ssm.out : block.attention.out, at_positions(attended, wanted));
   const at::Tensor heard =
@@ -166,20 +166,21 @@ at::Tensor Decoder::run_block(std::int64_t layer, const at::Tensor& hidden, Pass
   if (!each.mlp) return middle;
   const bool apart = block.shared_norm || spec.parallel;  // the MLP does not read the middle
   const Branch second = apart ? Branch{middle, middle} : branch_off(block.mlp_norm, middle);
-  const at::Tensor read = block.shared_norm ? input
-                          : spec.parallel   ? normed(block.mlp_norm, stream)
-                                            : second.normed;
+  const Derived read = block.shared_norm ? Derived(input)
+                       : spec.parallel   ? Derived(normed(block.mlp_norm, stream))
+                                         : second.normed;
   at::Tensor written;
   if (block.moe.experts.empty()) {
-    const at::Tensor key = call(hook, layer, Place::kMlpKey, mlp_key(block.mlp, read), device_);
-    written = apply_linear(block.mlp.down, key);
+    const Derived key = mlp_key(block.mlp, read);
+    written = apply_linear(block.mlp.down,
+                           hook ? call(hook, layer, Place::kMlpKey, key.value, device_) : key);
   } else {
-    written =
-        run_experts(block.moe, spec.moe, call(hook, layer, Place::kExpertInput, read, device_));
+    written = run_experts(block.moe, spec.moe,
+                          call(hook, layer, Place::kExpertInput, read.value, device_));
   }
   const at::Tensor said =
       normed(block.mlp_post_norm, call(hook, layer, Place::kMlpOutput, written, device_));
-  return normed(block.mlp_add_norm, add(spec.normed_residual ? read : second.stream, said));
+  return normed(block.mlp_add_norm, add(spec.normed_residual ? read.value : second.stream, said));
 }
 
 at::Tensor Decoder::run(at::Tensor hidden, std::int64_t first, std::int64_t last,

@@ -68,10 +68,10 @@ struct Decoder::Ends {
 /// One pass through attention, from a block's normed input to the input of its output projection:
 /// [batch, tokens, heads * d_head (or d_value)].
 [[nodiscard]] at::Tensor run_attention(const AttentionPart& part, const LayerSpec& layer,
-                                       const at::Tensor& x, const AttentionPass& pass);
+                                       const Derived& x, const AttentionPass& pass);
 
 /// What the down projection reads: the key of an editor.
-[[nodiscard]] at::Tensor mlp_key(const MlpPart& part, const at::Tensor& x);
+[[nodiscard]] Derived mlp_key(const MlpPart& part, const Derived& x);
 
 /// Routed and shared experts: [batch, tokens, d_model] -> the same.
 [[nodiscard]] at::Tensor run_experts(const MoePart& part, const MoeSpec& spec, const at::Tensor& x);

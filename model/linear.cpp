@@ -155,8 +155,9 @@ void run_linears_backward(std::span<const Linear> layers, std::span<const float*
   }
 }
 
-std::vector<at::Tensor> apply_linears(std::span<const Linear> layers, const at::Tensor& x) {
-  if (std::ranges::any_of(layers, is_adapted)) return apply_adapted(layers, x);
+std::vector<at::Tensor> apply_linears(std::span<const Linear> layers, const Derived& from) {
+  if (std::ranges::any_of(layers, is_adapted)) return apply_adapted(layers, from);
+  const at::Tensor& x = from.value;  // of which nothing is kept
   if (!is_native(x)) {
     std::vector<at::Tensor> out;
     for (const Linear& layer : layers) out.push_back(apply_composed(layer, x));
@@ -169,7 +170,7 @@ std::vector<at::Tensor> apply_linears(std::span<const Linear> layers, const at::
   return forward_native(layers, input);
 }
 
-at::Tensor apply_linear(const Linear& layer, const at::Tensor& x) {
+at::Tensor apply_linear(const Linear& layer, const Derived& x) {
   return apply_linears({&layer, 1}, x)[0];
 }
 

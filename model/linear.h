@@ -8,6 +8,7 @@
 
 #include <ATen/ATen.h>
 
+#include "model/derived.h"
 #include "model/spec.h"
 
 namespace lancet {
@@ -41,8 +42,8 @@ struct Linear {
 /// x [..., d_in] -> [..., d_out], each of the layers; they share one parallel region and, in the
 /// backward pass, one sum of gradients.
 [[nodiscard]] std::vector<at::Tensor> apply_linears(std::span<const Linear> layers,
-                                                    const at::Tensor& x);
-[[nodiscard]] at::Tensor apply_linear(const Linear& layer, const at::Tensor& x);
+                                                    const Derived& x);
+[[nodiscard]] at::Tensor apply_linear(const Linear& layer, const Derived& x);
 
 /// One layer without its low-rank part, by LibTorch's operators.
 [[nodiscard]] at::Tensor apply_composed(const Linear& layer, const at::Tensor& x);

@@ -14,7 +14,9 @@ namespace lancet {
 namespace {
 
 struct Kept : torch::CustomClassHolder {
+  Kept(std::vector<Linear> all, KeptInput in) : layers(std::move(all)), input(std::move(in)) {}
   std::vector<Linear> layers;
+  KeptInput input;
 };
 
 std::vector<std::int64_t> with_last(const at::Tensor& x, std::int64_t last) {
@@ -27,18 +29,19 @@ std::vector<std::int64_t> with_last(const at::Tensor& x, std::int64_t last) {
 struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx,
                                                 const at::Tensor& x,
-                                                const std::vector<Linear>& layers, at::TensorList) {
+                                                const std::vector<Linear>& layers,
+                                                const Derived& from, at::TensorList) {
     const at::AutoDispatchBelowAutograd below;
     const at::Tensor rows = x.view({-1, x.size(-1)});
     LowRankForward out = low_rank_forward(layers, rows, true);
     for (at::Tensor& y : out.y) y = y.view(with_last(x, y.size(-1)));
-    torch::autograd::variable_list saved{x};
+    auto kept = c10::make_intrusive<Kept>(layers, KeptInput(from));
+    torch::autograd::variable_list saved = kept->input.to_save();
+    kept->input.saved();
     for (const at::Tensor& h : out.h) {
       if (h.defined()) saved.push_back(h);
     }
     ctx->save_for_backward(saved);
-    auto kept = c10::make_intrusive<Kept>();
-    kept->layers = layers;
     ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
     ctx->set_materialize_grads(false);
     return out.y;
@@ -50,10 +53,12 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
     check_interrupted();
     const auto saved = ctx->get_saved_variables();
     const auto capsule = ctx->saved_data["kept"].toCapsule();
-    const std::vector<Linear>& layers = static_cast<const Kept&>(*capsule).layers;
-    const at::Tensor x = saved[0].view({-1, saved[0].size(-1)});
+    const auto& kept = static_cast<const Kept&>(*capsule);
+    const std::vector<Linear>& layers = kept.layers;
+    const at::Tensor input = kept.input.value(saved);
+    const at::Tensor x = input.view({-1, input.size(-1)});
     std::vector<at::Tensor> dy, h(layers.size());
-    std::size_t next = 1;
+    std::size_t next = kept.input.count();
     for (std::size_t i = 0; i < layers.size(); ++i) {
       dy.push_back(grads[i].defined() ? grads[i].contiguous().view({x.size(0), -1}) : grads[i]);
       if (is_adapted(layers[i])) h[i] = saved[next++];
@@ -61,7 +66,8 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
     const bool any = std::ranges::any_of(grads, [](const at::Tensor& g) { return g.defined(); });
     const at::Tensor dx = any && ctx->needs_input_grad(0) ? at::empty_like(x) : at::Tensor();
     const std::vector<FactorGradients> factors = low_rank_backward(layers, x, h, dy, dx);
-    torch::autograd::variable_list out{dx.defined() ? dx.view(saved[0].sizes()) : dx, at::Tensor()};
+    torch::autograd::variable_list out{dx.defined() ? dx.view(input.sizes()) : dx, at::Tensor(),
+                                       at::Tensor()};
     for (std::size_t i = 0; i < layers.size(); ++i) {
       if (!is_adapted(layers[i])) continue;
       out.push_back(factors[i].da);
@@ -72,13 +78,13 @@ struct AdaptedFunction : torch::autograd::Function<AdaptedFunction> {
 };
 
 /// apply_adapted without regard to magnitudes.
-std::vector<at::Tensor> apply_low_rank(std::span<const Linear> layers, const at::Tensor& x) {
-  if (!is_native(x)) return apply_grouped(layers, x);
-  const at::Tensor input = x.contiguous();
+std::vector<at::Tensor> apply_low_rank(std::span<const Linear> layers, const Derived& x) {
+  if (!is_native(x.value)) return apply_grouped(layers, x);
+  const at::Tensor input = x.value.contiguous();
   const std::vector<at::Tensor> factors = factors_of(layers);
   if (learns(input, factors)) {
     return AdaptedFunction::apply(input, std::vector<Linear>(layers.begin(), layers.end()),
-                                  at::TensorList(factors));
+                                  x.sources.empty() ? Derived(input) : x, at::TensorList(factors));
   }
   std::vector<at::Tensor> out = low_rank_forward(layers, input.view({-1, input.size(-1)}), false).y;
   for (at::Tensor& y : out) y = y.view(with_last(input, y.size(-1)));
@@ -126,14 +132,14 @@ bool learns(const at::Tensor& input, std::span<const at::Tensor> factors) {
   return at::GradMode::is_enabled() && (wants(input) || std::ranges::any_of(factors, wants));
 }
 
-std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers, const at::Tensor& x) {
+std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers, const Derived& x) {
   if (std::ranges::none_of(layers, is_scaled)) return apply_low_rank(layers, x);
   std::vector<at::Tensor> out(layers.size());
   std::vector<Linear> together;  // those whose input is the same
   std::vector<std::size_t> places;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (is_scaled(layers[i]) && layers[i].low_rank->drops()) {
-      out[i] = apply_scaled_dropped(layers[i], x);
+      out[i] = apply_scaled_dropped(layers[i], x.value);
       continue;
     }
     together.push_back(layers[i]);

@@ -16,7 +16,7 @@ namespace lancet {
 /// apply_linears where at least one layer is adapted. Differentiable with respect to x and the
 /// factors; weights get no gradient.
 [[nodiscard]] std::vector<at::Tensor> apply_adapted(std::span<const Linear> layers,
-                                                    const at::Tensor& x);
+                                                    const Derived& x);
 
 /// A and B of every adapted layer, in order.
 [[nodiscard]] std::vector<at::Tensor> factors_of(std::span<const Linear> layers);

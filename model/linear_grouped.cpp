@@ -93,8 +93,10 @@ Forward forward_of(std::span<const Linear> layers, std::span<const Group> groups
 }
 
 struct Kept : torch::CustomClassHolder {
+  Kept(std::vector<Linear> all, KeptInput in) : layers(std::move(all)), input(std::move(in)) {}
   std::vector<Linear> layers;
   std::vector<Group> groups;
+  KeptInput input;
 };
 
 /// sum_i dy_i W_i, [rows, d_in].
@@ -171,14 +173,15 @@ variable_list shaped(std::vector<at::Tensor> y, const at::Tensor& x) {
 /// Inputs: x, the layers, A and B of each adapted layer in order.
 struct GroupedFunction : torch::autograd::Function<GroupedFunction> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x,
-                               const std::vector<Linear>& layers, at::TensorList) {
+                               const std::vector<Linear>& layers, const Derived& from,
+                               at::TensorList) {
     const at::AutoDispatchBelowAutograd below;
     const at::Tensor rows = x.view({-1, x.size(-1)});
-    auto kept = c10::make_intrusive<Kept>();
-    kept->layers = layers;
+    auto kept = c10::make_intrusive<Kept>(layers, KeptInput(from));
     kept->groups = groups_of(layers, rows);
     Forward out = forward_of(layers, kept->groups, rows);
-    variable_list saved{x};
+    variable_list saved = kept->input.to_save();
+    kept->input.saved();
     saved.insert(saved.end(), out.h.begin(), out.h.end());
     ctx->save_for_backward(saved);
     ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
@@ -192,15 +195,17 @@ struct GroupedFunction : torch::autograd::Function<GroupedFunction> {
     const auto saved = ctx->get_saved_variables();
     const auto capsule = ctx->saved_data["kept"].toCapsule();
     const auto& kept = static_cast<const Kept&>(*capsule);
-    const at::Tensor x = saved[0].view({-1, saved[0].size(-1)});
+    const at::Tensor input = kept.input.value(saved);
+    const at::Tensor x = input.view({-1, input.size(-1)});
     std::vector<at::Tensor> dy;
     for (const at::Tensor& grad : grads)
       dy.push_back(grad.defined() ? grad.reshape({x.size(0), -1}) : grad);
     Gradients out{{}, std::vector<at::Tensor>(dy.size()), std::vector<at::Tensor>(dy.size())};
     if (ctx->needs_input_grad(0)) out.dx = through_bases(kept.layers, dy);
     for (std::size_t k = 0; k < kept.groups.size(); ++k)
-      add_group(kept.layers, kept.groups[k], x, saved[k + 1], dy, out);
-    variable_list all{out.dx.defined() ? out.dx.view(saved[0].sizes()) : out.dx, at::Tensor()};
+      add_group(kept.layers, kept.groups[k], x, saved[kept.input.count() + k], dy, out);
+    variable_list all{out.dx.defined() ? out.dx.view(input.sizes()) : out.dx, at::Tensor(),
+                      at::Tensor()};
     for (std::size_t i = 0; i < kept.layers.size(); ++i) {
       if (is_adapted(kept.layers[i])) all.insert(all.end(), {out.da[i], out.db[i]});
     }
@@ -210,12 +215,12 @@ struct GroupedFunction : torch::autograd::Function<GroupedFunction> {
 
 }  // namespace
 
-std::vector<at::Tensor> apply_grouped(std::span<const Linear> layers, const at::Tensor& x) {
-  const at::Tensor input = x.contiguous();
+std::vector<at::Tensor> apply_grouped(std::span<const Linear> layers, const Derived& x) {
+  const at::Tensor input = x.value.contiguous();
   const std::vector<at::Tensor> factors = factors_of(layers);
   if (learns(input, factors))
     return GroupedFunction::apply(input, std::vector<Linear>(layers.begin(), layers.end()),
-                                  at::TensorList(factors));
+                                  x.sources.empty() ? Derived(input) : x, at::TensorList(factors));
   const at::Tensor rows = input.view({-1, input.size(-1)});
   return shaped(forward_of(layers, groups_of(layers, rows), rows).y, input);
 }

@@ -15,6 +15,6 @@ namespace lancet {
 /// same input are one product; the second factor is accumulated into the base's output by the
 /// product itself, forward and backward. Differentiable with respect to x and the factors.
 [[nodiscard]] std::vector<at::Tensor> apply_grouped(std::span<const Linear> layers,
-                                                    const at::Tensor& x);
+                                                    const Derived& x);
 
 }  // namespace lancet

@@ -29,7 +29,8 @@ bool rounds(const RuntimeOptions& runtime, const LoadOptions& options) {
            "expected the CPU for --activations float32 beside --dtype bfloat16, found a GPU");
     return false;
   }
-  if (narrow && kernels::pair_gain() < 1)
+  const kernels::PairIsa isa = kernels::best_pair_isa();
+  if (narrow && isa != kernels::PairIsa::kAvx512Bf16 && isa != kernels::PairIsa::kAmx)
     log::warn(
         "this processor has no products of bfloat16 pairs: --activations bfloat16 is slower "
         "than float32 here");

@@ -82,20 +82,28 @@ at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up) {
   return (up.clamp(-kLimit, kLimit) + 1) * (g * at::sigmoid(g * 1.702));
 }
 
-}  // namespace
-
-at::Tensor apply_activation(Activation kind, const at::Tensor& gate, const at::Tensor& up) {
-  if (!up.defined()) return activate(kind, gate);
-  if (kind == Activation::kClampedSwiglu) return clamped_swiglu(gate, up);
-  if (kind == Activation::kSilu && fused::covers(gate)) return fused::swiglu(gate, up);
-  if (kind != Activation::kSilu || !is_native(gate)) return activate(kind, gate) * up;
-  const at::Tensor g = gate.contiguous();
-  const at::Tensor u = up.contiguous();
-  const bool grad = at::GradMode::is_enabled() && (g.requires_grad() || u.requires_grad());
-  return grad ? SiluMulFunction::apply(g, u) : silu_mul(g, u);
+/// silu(gate) * up by our kernels, both contiguous.
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (fused::covers(gate)) return fused::swiglu(gate, up);
+  const bool grad = at::GradMode::is_enabled() && (gate.requires_grad() || up.requires_grad());
+  return grad ? SiluMulFunction::apply(gate, up) : silu_mul(gate, up);
 }
 
-at::Tensor mlp_key(const MlpPart& part, const at::Tensor& x) {
+}  // namespace
+
+Derived apply_activation(Activation kind, const at::Tensor& gate, const at::Tensor& up) {
+  if (!up.defined()) return activate(kind, gate);
+  if (kind == Activation::kClampedSwiglu) return clamped_swiglu(gate, up);
+  if (kind != Activation::kSilu || (!fused::covers(gate) && !is_native(gate)))
+    return activate(kind, gate) * up;
+  const at::Tensor g = gate.contiguous();
+  const at::Tensor u = up.contiguous();
+  return {swiglu(g, u), {g, u}, [](const std::vector<at::Tensor>& sources) {
+            return swiglu(sources[0], sources[1]);
+          }};
+}
+
+Derived mlp_key(const MlpPart& part, const Derived& x) {
   const auto inner = apply_linears(part.inner, x);
   if (!part.fused) {
     return apply_activation(part.activation, inner[0], inner.size() == 2 ? inner[1] : at::Tensor());

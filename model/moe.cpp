@@ -43,7 +43,8 @@ Assignment by_expert(const at::Tensor& chosen, std::int64_t experts) {
 /// family weighs what an expert reads).
 struct Share {
   std::size_t expert;
-  at::Tensor rows, weight, key;
+  at::Tensor rows, weight;
+  Derived key;
 };
 
 template <class Take>
@@ -93,7 +94,8 @@ at::Tensor gated_keys(const MoePart& part, const MoeSpec& spec, const at::Tensor
   at::Tensor out = at::zeros({x.size(0), spec.experts * width}, x.options());
   for_each_expert(part, spec, x, [&](const Share& share) {
     out.narrow(1, static_cast<std::int64_t>(share.expert) * width, width)
-        .index_copy_(0, share.rows, spec.weigh_input ? share.key : share.key * share.weight);
+        .index_copy_(0, share.rows,
+                     spec.weigh_input ? share.key.value : share.key.value * share.weight);
   });
   return out;
 }

@@ -82,6 +82,13 @@ bool native_pair(const at::Tensor& x, const at::Tensor& y) {
   return is_native(x) && is_native(y) && x.is_contiguous() && y.is_contiguous();
 }
 
+/// The norm of a stream that the norm's own backward pass keeps.
+Derived normed_of(const Norm& norm, const at::Tensor& stream, const at::Tensor& normed) {
+  return {normed, {stream}, [norm](const std::vector<at::Tensor>& sources) {
+            return apply_norm(norm, sources[0]);
+          }};
+}
+
 }  // namespace
 
 at::Tensor add_to_stream(const at::Tensor& stream, const at::Tensor& update) {
@@ -95,13 +102,13 @@ Branch branch_off(const Norm& norm, const at::Tensor& stream) {
   if (!norm.weight.defined()) return {stream, stream};
   if (norm.spec.kind == NormKind::kRms && fused::covers(stream)) {
     const fused::Normed both = fused::rms_norm(norm, stream);
-    return {both.stream, both.normed};
+    return {both.stream, normed_of(norm, stream, both.normed)};
   }
   const bool fused = norm.spec.kind == NormKind::kRms && is_native(stream) &&
                      stream.is_contiguous() && at::GradMode::is_enabled() && stream.requires_grad();
   if (!fused) return {stream, apply_norm(norm, stream)};
   const auto both = BranchFunction::apply(stream, norm);
-  return {both[0], both[1]};
+  return {both[0], normed_of(norm, stream, both[1])};
 }
 
 }  // namespace lancet

@@ -5,6 +5,7 @@
 
 #include <ATen/Tensor.h>
 
+#include "model/derived.h"
 #include "model/norm.h"
 
 namespace lancet {
@@ -15,7 +16,8 @@ namespace lancet {
 /// A stream that goes on and its norm. `stream` is the argument; taken from here, its gradient and
 /// the norm's are one pass over memory.
 struct Branch {
-  at::Tensor stream, normed;
+  at::Tensor stream;
+  Derived normed;
 };
 /// apply_norm(norm, stream), or the stream itself where there is no norm (weight undefined).
 [[nodiscard]] Branch branch_off(const Norm& norm, const at::Tensor& stream);

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "model/buffer_pool.h"
 
 namespace lancet {
 
@@ -39,6 +40,7 @@ OneThread::~OneThread() {
 
 void init_runtime() {
   set_thresholds();
+  install_buffer_pool();
   if (at::get_num_threads() != parallel::threads()) at::set_num_threads(parallel::threads());
 }
 

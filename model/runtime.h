@@ -35,9 +35,9 @@ class OneThread {
   int before_;
 };
 
-/// While one lives, the allocator keeps what is freed, however large: for loops whose rounds need
-/// about the same memory, which the system would have to clear each time. Behind the last one it
-/// goes back. In the whole process.
+/// While one lives, the allocator keeps what is freed, however large: for loops whose buffers, of
+/// many sizes, all come and go; the system would have to clear them each time. Behind the last one
+/// it goes back. In the whole process. Where much is kept for long, see model/buffer_pool.h.
 class FreedMemoryKept {
  public:
   FreedMemoryKept();

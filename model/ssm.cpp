@@ -48,7 +48,8 @@ at::Tensor convolved(const SsmPart& part, const at::Tensor& x, const SsmPass& pa
           : at::zeros({x.size(0), pass.spec->d_conv - 1, x.size(2)}, wide.options());
   if (pass.after != nullptr) pass.after->conv = last_inputs(wide, before, pass);
   return apply_activation(pass.spec->activation,
-                          causal_conv(wide, part.conv_weight, part.conv_bias, before), {});
+                          causal_conv(wide, part.conv_weight, part.conv_bias, before), {})
+      .value;
 }
 
 Inputs first_kind(const SsmPart& part, const at::Tensor& hidden, const SsmPass& pass) {

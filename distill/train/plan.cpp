@@ -14,15 +14,14 @@
 #include "distill/train/epochs.h"
 #include "distill/train/optimizer.h"
 #include "distill/train/probe.h"
-#include "model/kernels/pairs.h"
 #include "model/names.h"
 
 namespace lancet {
 namespace {
 
 constexpr std::uint64_t kProgram = 180ULL << 20;  ///< libraries and what the allocator keeps
-/// Of a kept value: with what the allocator and large pages round up (measured: a tenth and a bit).
-constexpr double kStateBytes = 4 * 1.12;
+/// Of a kept value: with what large pages round up (measured).
+constexpr double kStateBytes = 4 * 1.03;
 /// Of a step that is products: the others are norms, activations, the optimizer (fitted to eight
 /// settings, docs/performance.md).
 constexpr double kShareOfStep = 0.95;
@@ -33,12 +32,6 @@ struct Largest {
   std::int64_t tokens = 0, rows = 0;
 };
 
-/// How many times longer what is float32 takes beside the products of the layers.
-double slower_rest(bool pairs) {
-  if (!pairs) return 1;
-  return kernels::pair_gain();
-}
-
 /// Numbers of values that a token leaves behind in the layers [first, last).
 double kept_values(const PlanInput& in, std::int64_t layers) {
   const DecoderSpec& s = in.spec;
@@ -47,9 +40,12 @@ double kept_values(const PlanInput& in, std::int64_t layers) {
   const auto q = static_cast<double>(a.heads * a.d_head);
   const auto kv = static_cast<double>(a.kv_heads * a.d_head);
   const auto ff = static_cast<double>(s.mlp.d_ff);
-  const double inner = s.mlp.gated ? 3 * ff : 2 * ff;
-  // Residual stream and its norm, twice; q, k, v; attention's output; gate, up and their product.
-  double each = 4 * d + 2 * q + 2 * kv + inner;
+  // Gate, up and their product; the stream and its norm, twice; q, k, v; attention's output. What
+  // can be made again is not kept (model/derived.h).
+  const bool remade = s.mlp.gated && s.mlp.activation == Activation::kSilu;
+  const double inner = s.mlp.gated && !remade ? 3 * ff : 2 * ff;
+  const double streams = s.norm.kind == NormKind::kRms ? 2 * d : 4 * d;
+  double each = streams + 2 * q + 2 * kv + inner;
   if (s.norm.kind == NormKind::kLayer || !s.names.attn_post_norm.empty()) each += 2 * d;
   std::int64_t rank = 0;
   const bool doubled = in.adapter.decomposed();
@@ -166,8 +162,8 @@ double seconds_of(const PlanInput& in, std::int64_t tokens, bool again) {
   const double passes = again ? 1.5 : 1;  // two of three once more
   const double attention = 4 * (2 * passes + 1.5) * seen / (times.speed * kAttentionSpeed);
   const double products = passes * times.blocks + counted * times.head;
-  const double slower = slower_rest(in.pairs);
-  return products + slower * (attention + (products + attention) * (1 / kShareOfStep - 1));
+  // Attention and what is not products stay float32.
+  return products + times.slower * (attention + (products + attention) * (1 / kShareOfStep - 1));
 }
 
 std::int64_t pieces_that_fit(const PlanInput& in, const Largest& batch, double room) {

@@ -10,15 +10,14 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "model/large_pages.h"
+#include "model/buffer_pool.h"
 #include "model/linear.h"
 #include "model/runtime.h"
 
 namespace lancet {
 namespace {
 
-constexpr double kOperations = 8e9;                ///< of one run, about
-constexpr std::uint64_t kExpected = 256ULL << 20;  ///< bytes that come and go in a run
+constexpr double kOperations = 8e9;  ///< of one run, about
 constexpr std::int64_t kFewestRows = 64;
 constexpr int kRuns = 4;  ///< the first of which warms up
 constexpr float kValue = 0.01F;
@@ -107,12 +106,12 @@ class Stopwatch {
 
 LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std::int64_t tokens,
                         BaseQuant quant, bool pairs) {
-  const FreedMemoryKept as_in_training;
-  expect_heap(kExpected);
+  const BuffersKept as_in_training;
   Stopwatch watch(adapter, tokens, quant, pairs);
   LayerTimes out;
-  std::int64_t largest = 0;
-  for (const LinearModule& module : adaptable_modules(spec)) {
+  const LinearModule* largest = nullptr;
+  const std::vector<LinearModule> modules = adaptable_modules(spec);
+  for (const LinearModule& module : modules) {
     if (module.embedding) continue;
     const double seconds = watch.of(module);
     if (module.head) {
@@ -123,11 +122,13 @@ LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std
         module.expert ? static_cast<double>(spec.moe.top_k) / static_cast<double>(spec.moe.experts)
                       : 1;
     out.blocks += share * seconds;
-    const std::int64_t values = module.d_in * module.d_out;
-    if (values <= largest) continue;
-    largest = values;
-    out.speed = 4 * static_cast<double>(values) / seconds;
+    if (largest != nullptr && module.d_in * module.d_out <= largest->d_in * largest->d_out)
+      continue;
+    largest = &module;
+    out.speed = 4 * static_cast<double>(module.d_in * module.d_out) / seconds;
   }
+  if (pairs && largest != nullptr)
+    out.slower = Stopwatch(adapter, tokens, quant, false).of(*largest) / watch.of(*largest);
   return out;
 }
 

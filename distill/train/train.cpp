@@ -20,7 +20,7 @@
 #include "distill/train/settings.h"
 #include "distill/train/share.h"
 #include "distill/train/trainer.h"
-#include "model/large_pages.h"
+#include "model/buffer_pool.h"
 #include "model/load_options.h"
 #include "model/runtime.h"
 
@@ -177,8 +177,7 @@ Json Run::train(const TrainSink& sink) {
                    .pairs = loss_.loss->needs.pairs,
                    .rollouts = rollouts ? &*rollouts : nullptr});
   const RunState state = [&] {
-    const FreedMemoryKept kept;
-    expect_heap(plan.states + plan.working);
+    const BuffersKept kept;
     return trainer.run(from);
   }();
   Json result = result_json(state, trainer.stopped_early());

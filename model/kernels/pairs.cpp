@@ -116,17 +116,6 @@ PairIsa best_pair_isa() noexcept {
   return best;
 }
 
-double pair_gain() noexcept {
-  switch (best_pair_isa()) {
-    case PairIsa::kAmx:
-      return 8;
-    case PairIsa::kAvx512Bf16:
-      return 2;
-    default:
-      return 0.5;
-  }
-}
-
 void run_tile(const PairLinear& job, std::int64_t index, PairIsa isa) {
   if (const TileTable* tiles = tiles_of(isa)) return run_in_tiles(*tiles, job, index);
   run_tile(kernels_of(isa), words_of(job), index);

@@ -51,10 +51,9 @@ struct PairInputGrad {
 enum class PairIsa { kScalar, kAvx2, kAvx512Bf16, kTilesTwin, kAmx };
 
 [[nodiscard]] bool has_pair_isa(PairIsa isa) noexcept;
-/// The fastest one of this processor.
+/// The fastest one of this processor. Only the two with instructions of their own, kAvx512Bf16 and
+/// kAmx, are faster than products of float32 rows (gemm.h).
 [[nodiscard]] PairIsa best_pair_isa() noexcept;
-/// About how many times faster products are with it than those of float32 rows (gemm.h).
-[[nodiscard]] double pair_gain() noexcept;
 
 /// Throws kInternal for an odd sum or distance, and as the tile_count of gemm.h.
 [[nodiscard]] std::int64_t tile_count(const PairLinear& job, PairIsa isa = best_pair_isa());

@@ -58,10 +58,10 @@ TEST_CASE("fused path: the residual stream takes the norm's kernel, forward and 
   norm.weight = at::randn({40});
   const at::Tensor x = at::randn({3, 40}).to(at::kBFloat16);
   const fused::TwinsOnCpu twins;
-  CHECK(same_bits(branch_off(norm, x).normed, fused::rms_norm(norm, x).normed));
+  CHECK(same_bits(branch_off(norm, x).normed.value, fused::rms_norm(norm, x).normed));
   const at::Tensor leaf = x.clone().requires_grad_(true);
   const Branch branch = branch_off(norm, leaf);
-  CHECK(branch.normed.grad_fn() == branch.stream.grad_fn());
+  CHECK(branch.normed.value.grad_fn() == branch.stream.grad_fn());
   const at::Tensor plus = torch::autograd::grad({branch.stream.sum()}, {leaf})[0];
   CHECK(same_bits(plus, at::ones_like(x)));
 }

@@ -264,9 +264,9 @@ TEST_CASE("fused: operators of a pass take the kernels where a device has them, 
     CHECK_THROWS_AS(fused::type_of(x.to(at::kDouble)), Error);
     // In bfloat16 the operators round in between, too, so that the two are told apart.
     const at::Tensor narrow = x.to(at::kBFloat16);
-    CHECK(same_bits(apply_activation(Activation::kSilu, narrow, narrow),
+    CHECK(same_bits(apply_activation(Activation::kSilu, narrow, narrow).value,
                     fused::swiglu(narrow, narrow)));
-    CHECK(relative(apply_activation(Activation::kGelu, x, x), at::gelu(x) * x) <
+    CHECK(relative(apply_activation(Activation::kGelu, x, x).value, at::gelu(x) * x) <
           tolerance::kOperator);
   }
   CHECK_FALSE(fused::covers(x));
