@@ -23,7 +23,7 @@ void declare_common(CLI::App& app, CommonOptions& common) {
       ->add_option(
           "--activations", common.runtime.activations,
           "bfloat16: beside --dtype bfloat16, round what is multiplied with the weights as "
-          "PyTorch does, up to twice as fast where the processor multiplies pairs of them; "
+          "PyTorch does, up to three times as fast where the processor multiplies such numbers; "
           "float32 (default on the CPU)")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
   group->add_option("--memory", common.memory, "Bound on working memory (default 1GiB)");

@@ -6,6 +6,7 @@
 #include "model/architecture.h"
 #include "model/load_options.h"
 #include "surgery/edit.h"
+#include "surgery/edit_session.h"
 #include "surgery/editor.h"
 #include "surgery/layers.h"
 #include "surgery/subject.h"
@@ -46,12 +47,9 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
   const DecoderSpec spec = describe_decoder(source.config());
   Json result{{"plan", true}, {"method", editor.name}, {"parameters", parameters.json()}};
   const auto preset = request.layers == "auto" ? preset_layers(spec) : std::nullopt;
-  if (editor.reach == Reach::kAll || editor.reach == Reach::kLate) {
-    const LayerChoice choice = editor.reach == Reach::kAll
-                                   ? every_layer(request.layers, spec.layers)
-                                   : late_layer(request.layers, spec);
-    result["layers"] = choice.layers;
-    result["layer_reason"] = choice.reason;
+  if (const auto fixed = fixed_layers(request.layers, editor, spec)) {
+    result["layers"] = fixed->layers;
+    result["layer_reason"] = fixed->reason;
   } else if (request.layers == "auto" && !preset) {
     require_mlp(spec, sweep_candidates(spec.layers), "edit");
     result["layers"] = sweep_candidates(spec.layers);

@@ -195,11 +195,17 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact
           std::exp(-answers.front().nll_target)};
 }
 
+std::optional<LayerChoice> fixed_layers(const std::string& wish, const Editor& editor,
+                                        const DecoderSpec& spec) {
+  if (editor.reach == Reach::kAll) return every_layer(wish, spec.layers);
+  if (editor.reach == Reach::kLate) return late_layer(wish, spec);
+  return std::nullopt;
+}
+
 LayerChoice layers_of(const std::string& wish, const Editor& editor, const SurgeryModel& model,
                       const Fact& fact, std::uint64_t seed) {
   const DecoderSpec& spec = model.decoder.spec();
-  if (editor.reach == Reach::kAll) return every_layer(wish, spec.layers);
-  if (editor.reach == Reach::kLate) return late_layer(wish, spec);
+  if (auto fixed = fixed_layers(wish, editor, spec)) return *std::move(fixed);
   LayerChoice choice = choose_layers(
       wish, spec, [&](std::int64_t layer) { return try_layer(model, editor, fact, layer, seed); });
   if (editor.reach == Reach::kRange) return spread_layers(std::move(choice), spec);

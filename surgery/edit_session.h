@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -83,6 +84,10 @@ class CovarianceSource {
 /// stood in for by rome.
 [[nodiscard]] LayerTrial try_layer(const SurgeryModel& model, const Editor& editor,
                                    const Fact& fact, std::int64_t layer, std::uint64_t seed);
+
+/// Of an editor whose layers no trial decides.
+[[nodiscard]] std::optional<LayerChoice> fixed_layers(const std::string& wish, const Editor& editor,
+                                                      const DecoderSpec& spec);
 
 /// The layers that `--layers` means for this editor. kUsage for several where it writes one.
 [[nodiscard]] LayerChoice layers_of(const std::string& wish, const Editor& editor,

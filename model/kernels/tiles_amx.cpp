@@ -4,6 +4,7 @@
 // gcc 12 takes the undefined operands inside its own intrinsics for uninitialised variables.
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
 
