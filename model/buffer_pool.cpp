@@ -47,6 +47,10 @@ class Pool {
     } else {
       make_room(bytes);
       buffer.at = map(bytes);
+      if (buffer.at == nullptr) {  // the system may have it once it has those back
+        release(idle_.size());
+        buffer.at = map(bytes);
+      }
       if (buffer.at == nullptr) return nullptr;
     }
     used_.emplace(buffer.at, buffer.bytes);

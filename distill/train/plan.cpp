@@ -40,13 +40,14 @@ double kept_values(const PlanInput& in, std::int64_t layers) {
   const auto q = static_cast<double>(a.heads * a.d_head);
   const auto kv = static_cast<double>(a.kv_heads * a.d_head);
   const auto ff = static_cast<double>(s.mlp.d_ff);
-  // Gate, up and their product; the stream and its norm, twice; q, k, v; attention's output. What
-  // can be made again is not kept (model/derived.h).
-  const bool remade = s.mlp.gated && s.mlp.activation == Activation::kSilu;
-  const double inner = s.mlp.gated && !remade ? 3 * ff : 2 * ff;
+  // Gate, its activation, up and the product; the stream and its norm, twice; q, k, v; attention's
+  // output. What can be made again is not kept (model/derived.h).
+  const bool remade = s.mlp.activation == Activation::kSilu;
+  const double inner = s.mlp.gated && !remade ? 4 * ff : 2 * ff;
   const double streams = s.norm.kind == NormKind::kRms ? 2 * d : 4 * d;
   double each = streams + 2 * q + 2 * kv + inner;
-  if (s.norm.kind == NormKind::kLayer || !s.names.attn_post_norm.empty()) each += 2 * d;
+  if (!s.names.attn_post_norm.empty()) each += 2 * d;
+  if (a.qk_norm != QkNormWidth::kNone) each += q + kv;  // before their norms
   std::int64_t rank = 0;
   const bool doubled = in.adapter.decomposed();
   for (const auto& part : in.adapter.parts()) {

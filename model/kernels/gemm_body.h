@@ -18,8 +18,6 @@
 constexpr std::int64_t kPanel = 2 * kLanes;  ///< columns of a micro-tile
 static_assert(kPanelAlign % kPanel == 0 && kRows <= kMaxRows);
 
-constexpr std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-
 /// One block of a sum: `count` elements in `chains` interleaved chains, each `length` steps long or
 /// one less.
 struct Block {
@@ -196,14 +194,6 @@ LANCET_KERNEL void pack_grad(const T* w, std::int64_t ldw, std::int64_t columns,
     for (std::int64_t q = j; j < columns && q < j + kPanel; ++q) {
       to[j * block.length + q - j] = q < columns ? sum_element_one(from + q, ldw) : 0.0F;
     }
-  }
-}
-
-/// C = 0: the product over an empty sum.
-LANCET_KERNEL void clear(float* c, std::int64_t ldc, const Tile& tile) {
-  for (std::int64_t i = tile.m0; i < tile.m1; ++i) {
-    std::memset(c + i * ldc + tile.n0, 0,
-                static_cast<std::size_t>(tile.n1 - tile.n0) * sizeof(float));
   }
 }
 

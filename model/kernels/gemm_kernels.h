@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "model/kernels/gemm.h"
 
@@ -16,7 +17,8 @@ inline constexpr std::int64_t kPanelAlign = 32;    ///< columns of a tile: a mul
 inline constexpr std::int64_t kMaxTileColumns = 256;
 inline constexpr std::int64_t kMaxRows = 14;     ///< rows of the largest micro-tile
 inline constexpr std::int64_t kFetchPiece = 64;  ///< elements between two looks ahead, few rows
-inline constexpr std::int64_t kStreamAhead = 8192;  ///< bytes from a row to what is fetched, one row
+inline constexpr std::int64_t kStreamAhead =
+    8192;  ///< bytes from a row to what is fetched, one row
 /// Not a power of two, so that the rows fall on all cache sets.
 inline constexpr std::int64_t kRowStride = kLinearBlock + 16;
 
@@ -27,6 +29,16 @@ constexpr std::size_t extent(std::int64_t n) { return static_cast<std::size_t>(n
 struct Tile {
   std::int64_t m0, m1, n0, n1;
 };
+
+/// C = 0: the product over an empty sum.
+inline void clear(float* c, std::int64_t ldc, const Tile& tile) {
+  for (std::int64_t i = tile.m0; i < tile.m1; ++i) {
+    std::memset(c + i * ldc + tile.n0, 0,
+                static_cast<std::size_t>(tile.n1 - tile.n0) * sizeof(float));
+  }
+}
+
+constexpr std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 /// Length of the blocks that a sum of `length` is cut into: equal, a multiple of kChains, at most
 /// `longest`.

@@ -17,7 +17,6 @@ constexpr std::int64_t kGroup = 32;   ///< elements of a sum that one tile holds
 constexpr std::int64_t kWords = 256;  ///< of a tile
 constexpr std::int64_t kStrip = 2 * kSide;
 
-constexpr std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 constexpr std::int64_t groups_of(std::int64_t n) { return (n + kGroup - 1) / kGroup; }
 /// Of the equal parts, of whole groups, that a sum is cut into.
 constexpr std::int64_t part_of(std::int64_t length) {
@@ -192,14 +191,6 @@ LANCET_KERNEL void multiply_block(const std::uint16_t* a, std::int64_t lda, std:
       sum_corner(strip, {out.c + i * out.ldc + j, out.ldc, rows, min_of(kStrip, out.columns - j)},
                  add, ahead, buffers);
     }
-  }
-}
-
-/// C = 0: the product over an empty sum.
-LANCET_KERNEL void clear(float* c, std::int64_t ldc, const Tile& tile) {
-  for (std::int64_t i = tile.m0; i < tile.m1; ++i) {
-    std::memset(c + i * ldc + tile.n0, 0,
-                static_cast<std::size_t>(tile.n1 - tile.n0) * sizeof(float));
   }
 }
 

@@ -89,7 +89,8 @@ class FaultServer:
             headers[name.lower()] = value.strip()
         body = reader.read(int(headers.get("content-length", 0)))
         if method == "GET":
-            self.send(connection, 200, {"object": "list", "data": [{"id": name} for name in self.models]})
+            listed = {"object": "list", "data": [{"id": name} for name in self.models]}
+            self.send(connection, 200, listed if isinstance(self.models, tuple) else self.models)
             return True
         body = json.loads(body)
         key, _ = text_of(body)

@@ -412,6 +412,23 @@ class Use(Shell):
                 (folder / f"errors-{step}.jsonl").write_text("".join(json.dumps(e) + "\n" for e in errors))
         self.assertEqual((self.work / "batch.jsonl").read_bytes(), live)
 
+    def test_request_files_that_are_no_requests_are_refused_by_line(self):
+        folder = self.work / "batches"
+        folder.mkdir()
+        good = {"custom_id": "a", "url": "/v1/chat/completions", "body": {}}
+        for bad in ({**good, "body": "text"}, {**good, "body": None}, {k: v for k, v in good.items() if k != "body"}):
+            (folder / "batch-00001.jsonl").write_text(json.dumps(bad) + "\n")
+            done = self.run_lancet(self.job("http://127.0.0.1:9/v1"), "-o", "out.jsonl", "--batch-files",
+                                   "batches", code=3)
+            self.assertIn("batch-00001.jsonl:1", done.stderr)
+            self.assertIn("'body'", done.stderr)
+            self.assertFalse((self.work / "out.jsonl").exists())
+
+    def test_a_server_whose_list_of_models_is_no_list_is_asked_all_the_same(self):
+        for models in ([], "none", {"data": 7}, {"data": [3]}):
+            with self.subTest(models), FaultServer(models=models) as server:
+                self.json(self.job(server.url), "-o", "out.jsonl", "--force")
+
     def test_the_plan_asks_nothing_and_bounds_what_comes(self):
         with FaultServer() as server:
             plan = self.json(self.job(server.url), "--plan", "-o", "out.jsonl")
