@@ -13,6 +13,7 @@
 #include "model/embedding_adapted.h"
 #include "model/linear_adapted.h"
 #include "model/lora.h"
+#include "model/products.h"
 #include "model/residual.h"
 
 namespace lancet {
@@ -33,7 +34,7 @@ at::Tensor call(const Hook& hook, std::int64_t layer, Place place, const at::Ten
   return out.to(value.device());
 }
 
-/// Rows of a float32 or bf16 table as float32 [ids' shape, width].
+/// Rows of a float32, bfloat16 or float16 table as float32 [ids' shape, width].
 at::Tensor gather_rows(const at::Tensor& table, const at::Tensor& ids) {
   const std::int64_t width = table.size(1);
   auto shape = ids.sizes().vec();
@@ -42,11 +43,7 @@ at::Tensor gather_rows(const at::Tensor& table, const at::Tensor& ids) {
   const auto* id = ids.const_data_ptr<std::int64_t>();
   auto* to = out.mutable_data_ptr<float>();
   for (std::int64_t i = 0; i < ids.numel(); ++i, to += width) {
-    if (table.scalar_type() == at::kFloat) {
-      std::copy_n(table.const_data_ptr<float>() + id[i] * width, width, to);
-    } else {
-      std::copy_n(table.const_data_ptr<at::BFloat16>() + id[i] * width, width, to);
-    }
+    widen(table, id[i] * width, width, to);
   }
   return out;
 }

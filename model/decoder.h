@@ -72,7 +72,9 @@ struct Pass {
 };
 
 struct LoadOptions {
-  at::ScalarType dtype = at::kFloat;  ///< weights and activations: kFloat or kBFloat16
+  /// Weights and activations: kFloat or kBFloat16. On the CPU matrices that the file has in 16 bits
+  /// stay so in memory for kFloat: the same bits, since products widen them exactly.
+  at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
   /// Of the linear layers of the blocks (experts that are tensors of their own too); embeddings,
   /// head, norms and routers keep `dtype`. CPU only. Nothing but passes and low-rank parts work on
@@ -92,10 +94,10 @@ struct LoadOptions {
 
 /// The down projection of a block, the matrix that editors rewrite.
 struct MatrixRef {
-  std::string name;   ///< Hugging Face tensor name
-  at::Tensor weight;  ///< as stored in the layout
+  std::string name;  ///< Hugging Face tensor name
   MatrixLayout layout;
-  std::int64_t expert = -1;  ///< `weight` is this slice of the stacked tensor `name`
+  std::int64_t d_out, d_in;
+  std::int64_t expert = -1;  ///< this slice of the stacked tensor `name`
 };
 
 struct TargetScore {
@@ -150,8 +152,10 @@ class Decoder {
   /// [rows, experts * d_ff]. What the routed experts write is this times [W_0 | W_1 | ...]^T with
   /// W_e [d_model, d_ff] their down projections (biases apart). kMismatch in another layer.
   [[nodiscard]] at::Tensor expert_keys(std::int64_t layer, const at::Tensor& read) const;
-  /// kMismatch if unknown. One that stays in its file is read.
+  /// In the dtype of the model (vectors on the CPU: float32); one that stays in its file is read.
+  /// kMismatch if unknown.
   [[nodiscard]] at::Tensor weight(std::string_view name) const;
+  [[nodiscard]] at::Tensor weight(const MatrixRef& matrix) const;
   /// The values of a matrix as float32 on the CPU, decoded where it is packed.
   [[nodiscard]] at::Tensor matrix(std::string_view name) const;
   /// Whether matrices stay in their files.
@@ -160,8 +164,11 @@ class Decoder {
   [[nodiscard]] std::uint64_t weight_bytes() const;
   /// Names of all weights, sorted.
   [[nodiscard]] std::vector<std::string> weight_names() const;
-  /// The same model with one weight replaced (same shape, dtype and device).
+  /// The same model with one weight replaced (shape, dtype and device as weight() has them).
   [[nodiscard]] Decoder with_weight(std::string_view name, const at::Tensor& value) const;
+  /// The same model with W + `change` [d_out, d_in] in place of W, in the dtype and layout of W.
+  /// Not for a slice of a stacked tensor.
+  [[nodiscard]] Decoder with_change(const MatrixRef& matrix, const at::Tensor& change) const;
   /// The same model with these low-rank parts on its linear layers, embeddings and head, instead of
   /// any it had.
   /// kInternal where one has no layer or does not fit.
@@ -177,6 +184,9 @@ class Decoder {
   void load_weights(const ModelSource& source, const LoadOptions& options);
   void leave_in_files(const ModelSource& source);
   [[nodiscard]] const at::Tensor& stored(std::string_view name) const;
+  /// A weight as others see it: in the dtype of the model.
+  [[nodiscard]] at::Tensor shown(const at::Tensor& stored) const;
+  [[nodiscard]] MatrixRef matrix_ref(std::string name, MatrixLayout layout) const;
   [[nodiscard]] at::Device place_of(std::int64_t layer) const {
     return places_.empty() || layer < 0 ? device_ : places_[static_cast<std::size_t>(layer)];
   }

@@ -128,7 +128,8 @@ void read_rows(const ModelSource& source, const TensorInfo& info, std::int64_t f
   auto* to = static_cast<std::byte*>(out.mutable_data_ptr()) +
              static_cast<std::size_t>(first * width) * element;
   const bool same = (out.scalar_type() == at::kFloat && info.dtype == DType::kF32) ||
-                    (out.scalar_type() == at::kBFloat16 && info.dtype == DType::kBF16);
+                    (out.scalar_type() == at::kBFloat16 && info.dtype == DType::kBF16) ||
+                    (out.scalar_type() == at::kHalf && info.dtype == DType::kF16);
   if (const Bytes raw = same ? source.raw(info) : Bytes(); !raw.empty()) {
     std::memcpy(to, raw.data() + static_cast<std::size_t>(first * width) * element,
                 count * element);
@@ -148,10 +149,10 @@ void check_finite(const ModelSource& source, const TensorInfo& info, const at::T
   const at::Tensor flat = part.reshape({-1});
   const auto* data = flat.const_data_ptr();
   const bool wide = part.scalar_type() == at::kFloat;
+  const auto narrow = static_cast<std::uint16_t>(part.scalar_type() == at::kHalf ? 0x7c00 : 0x7f80);
   const std::int64_t at =
       wide ? first_not_finite(static_cast<const std::uint32_t*>(data), flat.numel(), 0x7f800000U)
-           : first_not_finite(static_cast<const std::uint16_t*>(data), flat.numel(),
-                              std::uint16_t{0x7f80});
+           : first_not_finite(static_cast<const std::uint16_t*>(data), flat.numel(), narrow);
   if (at == flat.numel()) return;
   fail(ErrorKind::kInput, "model",
        "expected finite weights, found " +
@@ -228,10 +229,6 @@ DecoderSpec Decoder::describe(const ModelSource& source) {
 /// Into one arena. Everything is checked before anything is allocated.
 void Decoder::load_weights(const ModelSource& source, const LoadOptions& options) {
   const std::vector<ExpectedTensor> tensors = expected_tensors(*spec_);
-  const auto dtype_of = [&](const ExpectedTensor& tensor) {
-    const bool vector_on_cpu = tensor.shape.size() == 1 && options.device.is_cpu();
-    return vector_on_cpu ? at::kFloat : options.dtype;
-  };
   check_nothing_else(source, *spec_, tensors);
   const std::unordered_set<std::string> few_bits = packed_names(*spec_, options);
   const auto elsewhere = [&](const TensorInfo& info) {
@@ -243,7 +240,7 @@ void Decoder::load_weights(const ModelSource& source, const LoadOptions& options
   for (const ExpectedTensor& tensor : tensors) {
     const TensorInfo& info = expect_tensor(source, tensor);
     if (elsewhere(info)) continue;
-    const std::size_t own = aligned_bytes(tensor, dtype_of(tensor));
+    const std::size_t own = aligned_bytes(tensor, dtype_in_memory(source, info, options));
     bytes += own;
     (tensor.layer < 0 ? ends : blocks[static_cast<std::size_t>(tensor.layer)]) += own;
   }
@@ -251,8 +248,8 @@ void Decoder::load_weights(const ModelSource& source, const LoadOptions& options
   const auto arena = std::make_shared<const Arena>(std::max(bytes, kAlignment));
   std::size_t offset = 0;
   for (const ExpectedTensor& tensor : tensors) {
-    const at::ScalarType dtype = dtype_of(tensor);
     const TensorInfo& info = expect_tensor(source, tensor);
+    const at::ScalarType dtype = dtype_in_memory(source, info, options);
     if (elsewhere(info)) {
       if (!packed_.contains(info.name))
         packed_.emplace(info.name, pack_tensor(source, info, options.quant));

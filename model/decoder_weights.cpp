@@ -56,17 +56,20 @@ MatrixRef Decoder::mlp_down(std::int64_t layer, std::int64_t expert) const {
   }
   if (!mixture) {
     const std::string name = layer_name(spec_->names.mlp.down, layer) + ".weight";
-    return {name, weight(name), spec_->layout};
+    return matrix_ref(name, spec_->layout);
   }
   const std::string name = layer_name(spec_->names.expert.down, layer, expert);
-  if (moe.layout == ExpertLayout::kStacked) {
-    const auto packed = packed_.find(name);
-    if (packed == packed_.end()) return {name, weight(name).select(0, expert), moe.matrix, expert};
-    const at::Tensor one = stored(name).select(0, expert);
-    const PackedMatrix part = packed->second->part(expert * one.size(0), one.size(0));
-    return {name, read_all(part, one.sizes()).to(dtype_), moe.matrix, expert};
-  }
-  return {name + ".weight", weight(name + ".weight"), moe.matrix};
+  if (moe.layout != ExpertLayout::kStacked) return matrix_ref(name + ".weight", moe.matrix);
+  MatrixRef out = matrix_ref(name, moe.matrix);
+  out.expert = expert;
+  return out;
+}
+
+/// Of the last two dimensions.
+MatrixRef Decoder::matrix_ref(std::string name, MatrixLayout layout) const {
+  const at::Tensor& own = stored(name);
+  const bool out_in = layout == MatrixLayout::kOutIn;
+  return {std::move(name), layout, own.size(out_in ? -2 : -1), own.size(out_in ? -1 : -2)};
 }
 
 const at::Tensor& Decoder::stored(std::string_view name) const {
@@ -79,11 +82,24 @@ const at::Tensor& Decoder::stored(std::string_view name) const {
        did_you_mean(name, known));
 }
 
+at::Tensor Decoder::shown(const at::Tensor& stored) const {
+  return dtype_ == at::kFloat ? stored.to(at::kFloat) : stored;
+}
+
 at::Tensor Decoder::weight(std::string_view name) const {
   const at::Tensor& own = stored(name);
   const auto packed = packed_.find(std::string(name));
   const bool in_file = packed != packed_.end() && packed->second->in_file();
-  return in_file ? read_all(*packed->second, own.sizes()).to(dtype_) : own;
+  return in_file ? read_all(*packed->second, own.sizes()).to(dtype_) : shown(own);
+}
+
+at::Tensor Decoder::weight(const MatrixRef& matrix) const {
+  if (matrix.expert < 0) return weight(matrix.name);
+  const at::Tensor one = stored(matrix.name).select(0, matrix.expert);
+  const auto packed = packed_.find(matrix.name);
+  if (packed == packed_.end()) return shown(one);
+  const PackedMatrix part = packed->second->part(matrix.expert * one.size(0), one.size(0));
+  return read_all(part, one.sizes()).to(dtype_);
 }
 
 at::Tensor Decoder::matrix(std::string_view name) const {
@@ -110,8 +126,8 @@ Decoder Decoder::with_weight(std::string_view name, const at::Tensor& value) con
   const at::Tensor& old = stored(name);
   const auto packed = packed_.find(std::string(name));
   const bool in_file = packed != packed_.end() && packed->second->in_file();
-  if (value.sizes() != old.sizes() ||
-      value.scalar_type() != (in_file ? dtype_ : old.scalar_type()) ||
+  const at::ScalarType dtype = in_file || dtype_ == at::kFloat ? dtype_ : old.scalar_type();
+  if (value.sizes() != old.sizes() || value.scalar_type() != dtype ||
       value.device() != (in_file ? device_ : old.device())) {
     fail(ErrorKind::kInternal, "model",
          "a replaced weight must keep shape, dtype and device: " + std::string(name));
@@ -121,6 +137,14 @@ Decoder Decoder::with_weight(std::string_view name, const at::Tensor& value) con
   if (in_file) out.packed_.erase(std::string(name));
   out.bind();
   return out;
+}
+
+Decoder Decoder::with_change(const MatrixRef& matrix, const at::Tensor& change) const {
+  if (matrix.expert >= 0) fail(ErrorKind::kInternal, "model", "a stacked tensor has no change");
+  const at::Tensor before = weight(matrix.name);
+  const at::Tensor step = change.to(before.options());
+  return with_weight(matrix.name,
+                     before + (matrix.layout == MatrixLayout::kOutIn ? step : step.t()));
 }
 
 Decoder Decoder::with_masked_ids(std::vector<IdRange> masked) const {

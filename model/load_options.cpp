@@ -79,14 +79,22 @@ void check_load_options(const LoadOptions& options) {
          "--activations bfloat16 goes with --dtype bfloat16, without --offload and --base-quant");
 }
 
+at::ScalarType dtype_in_memory(const ModelSource& source, const TensorInfo& tensor,
+                               const LoadOptions& options) {
+  if (!options.device.is_cpu()) return options.dtype;
+  if (tensor.shape.size() < 2) return at::kFloat;
+  if (options.dtype != at::kFloat || source.raw(tensor).empty()) return options.dtype;
+  return tensor.dtype == DType::kBF16  ? at::kBFloat16
+         : tensor.dtype == DType::kF16 ? at::kHalf
+                                       : at::kFloat;
+}
+
 WeightSizes weight_sizes(const ModelSource& source, const LoadOptions& options) {
-  const std::uint64_t width = options.dtype == at::kBFloat16 ? 2 : 4;
   WeightSizes sizes;
   for (const TensorInfo& tensor : source.checkpoint().tensors()) sizes.stored += tensor.bytes;
   for (const TensorInfo& tensor : source.tensors()) {
-    const bool vector = tensor.shape.size() < 2;
-    if (options.offload && !vector) continue;
-    sizes.loaded += tensor.elements() * (vector ? 4 : width);
+    if (options.offload && tensor.shape.size() >= 2) continue;
+    sizes.loaded += tensor.elements() * at::elementSize(dtype_in_memory(source, tensor, options));
   }
   return sizes;
 }

@@ -17,6 +17,12 @@ namespace lancet {
 /// kUsage for options that do not go together: what Decoder::load asks first.
 void check_load_options(const LoadOptions& options);
 
+/// How a tensor lies in memory: vectors of the CPU in float32; matrices there that the file has in
+/// bfloat16 or float16 as they are in a model of float32, which takes half of the memory and of the
+/// time to read them, and changes no bit: products widen them exactly.
+[[nodiscard]] at::ScalarType dtype_in_memory(const ModelSource& source, const TensorInfo& tensor,
+                                             const LoadOptions& options);
+
 /// Weights in their files, and what of them memory holds once they are loaded; from headers.
 struct WeightSizes {
   std::uint64_t stored = 0, loaded = 0;  ///< bytes

@@ -41,16 +41,9 @@ Linear merged(const Linear& layer) {
   const LowRank& part = *layer.low_rank;
   const at::Tensor weight = empty(layer.weight.size(0), layer.weight.size(1));
   auto* to = weight.mutable_data_ptr<float>();
-  const auto widen = [&](const auto* from) {
-    intraop_chunks(weight.numel(), kGrain, [=](std::int64_t begin, std::int64_t end) {
-      std::copy(from + begin, from + end, to + begin);
-    });
-  };
-  if (layer.weight.scalar_type() == at::kBFloat16) {
-    widen(layer.weight.const_data_ptr<at::BFloat16>());
-  } else {
-    widen(layer.weight.const_data_ptr<float>());
-  }
+  intraop_chunks(weight.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    widen(layer.weight, begin, end - begin, to + begin);
+  });
   const bool out_in = layer.layout == MatrixLayout::kOutIn;
   const at::Tensor left = out_in ? scaled(part.all_b(), part.scale) : turned(part.all_a());
   const at::Tensor right = out_in ? part.all_a() : turned(part.all_b(), part.scale);

@@ -5,6 +5,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "core/error.h"
 #include "model/intraop.h"
 
 namespace lancet {
@@ -15,11 +16,6 @@ constexpr std::int64_t kGrain = 16384;  ///< elements of one parallel chunk
 const std::uint16_t* bits_of(const at::BFloat16* values) {
   static_assert(sizeof(at::BFloat16) == sizeof(std::uint16_t));
   return reinterpret_cast<const std::uint16_t*>(values);
-}
-
-kernels::WeightType weight_type(const at::Tensor& weight) {
-  return weight.scalar_type() == at::kBFloat16 ? kernels::WeightType::kBF16
-                                               : kernels::WeightType::kF32;
 }
 
 std::int64_t tiles(const Product& product) {
@@ -35,6 +31,15 @@ void run_tile(const Product& product, std::int64_t index) {
 }
 
 }  // namespace
+
+kernels::WeightType weight_type(const at::Tensor& weight) {
+  switch (weight.scalar_type()) {
+    case at::kFloat: return kernels::WeightType::kF32;
+    case at::kBFloat16: return kernels::WeightType::kBF16;
+    case at::kHalf: return kernels::WeightType::kF16;
+    default: fail(ErrorKind::kInternal, "model", "a product with weights of another dtype");
+  }
+}
 
 Product times_transposed(const float* in, std::int64_t rows, const at::Tensor& matrix, float* out,
                          bool accumulate) {
@@ -89,6 +94,20 @@ Product times_transposed(const float* in, std::int64_t rows, const PackedMatrix&
 Product times(const float* in, std::int64_t rows, const PackedMatrix& matrix, float* out,
               bool accumulate) {
   return PackedProduct{in, rows, &matrix, out, false, accumulate, at::get_num_threads()};
+}
+
+void widen(const at::Tensor& matrix, std::int64_t first, std::int64_t count, float* out) {
+  switch (weight_type(matrix)) {
+    case kernels::WeightType::kF32:
+      std::copy_n(matrix.const_data_ptr<float>() + first, count, out);
+      return;
+    case kernels::WeightType::kBF16:
+      std::copy_n(matrix.const_data_ptr<at::BFloat16>() + first, count, out);
+      return;
+    case kernels::WeightType::kF16:
+      std::copy_n(matrix.const_data_ptr<at::Half>() + first, count, out);
+      return;
+  }
 }
 
 void run_products(std::span<const Product> products) {

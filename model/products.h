@@ -16,8 +16,11 @@ namespace lancet {
 using Product = std::variant<kernels::LinearJob, kernels::InputGradJob, kernels::PairLinear,
                              kernels::PairInputGrad, PackedProduct>;
 
+/// Of a float32, bfloat16 or float16 matrix.
+[[nodiscard]] kernels::WeightType weight_type(const at::Tensor& weight);
+
 /// out[rows, n] (+)= in[rows, k] times the transpose of `matrix` [n, k]. All float32 (the matrix
-/// may be bfloat16) and contiguous.
+/// may be of 16 bits) and contiguous.
 [[nodiscard]] Product times_transposed(const float* in, std::int64_t rows, const at::Tensor& matrix,
                                        float* out, bool accumulate = false);
 /// out[rows, k] (+)= in[rows, n] times `matrix` [n, k].
@@ -39,6 +42,9 @@ using Product = std::variant<kernels::LinearJob, kernels::InputGradJob, kernels:
                                        bool accumulate = false);
 [[nodiscard]] Product times(const float* in, std::int64_t rows, const PackedMatrix& matrix,
                             float* out, bool accumulate = false);
+
+/// Elements [first, first + count) of such a matrix, contiguous, as float32.
+void widen(const at::Tensor& matrix, std::int64_t first, std::int64_t count, float* out);
 
 /// All tiles of products that do not depend on one another.
 void run_products(std::span<const Product> products);

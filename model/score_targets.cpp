@@ -11,6 +11,7 @@
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/kernels/pairs.h"
+#include "model/products.h"
 #include "model/linear_adapted.h"
 #include "model/rowwise.h"
 
@@ -51,7 +52,7 @@ class HeadProducts {
  public:
   HeadProducts(const Linear& head, const float* normed, std::int64_t rows)
       : head_(head),
-        wide_(head.packed != nullptr || head.weight.scalar_type() == at::kFloat),
+        type_(head.packed != nullptr ? kernels::WeightType::kF32 : weight_type(head.weight)),
         normed_(normed) {
     if (!head.pairs || head.d_in() % 2 != 0) return;
     rounded_.resize(static_cast<std::size_t>(rows * head.d_in()));
@@ -64,8 +65,7 @@ class HeadProducts {
     const std::int64_t d = head_.d_in();
     const void* const w = weights(first, n);
     if (rounded_.empty()) {
-      const auto type = wide_ ? kernels::WeightType::kF32 : kernels::WeightType::kBF16;
-      run_all(kernels::LinearJob{normed_ + row * d, d, w, type, d, c, kSlice, m, n, d, false, 1});
+      run_all(kernels::LinearJob{normed_ + row * d, d, w, type_, d, c, kSlice, m, n, d, false, 1});
       return;
     }
     const auto* pairs = static_cast<const std::uint16_t*>(w);
@@ -79,7 +79,7 @@ class HeadProducts {
     const std::int64_t d = head_.d_in();
     if (head_.packed == nullptr)
       return static_cast<const std::byte*>(head_.weight.const_data_ptr()) +
-             first * d * (wide_ ? 4 : 2);
+             first * d * head_.weight.element_size();
     const auto width = static_cast<std::size_t>(d);
     buffer_.resize(static_cast<std::size_t>(count) * width);
     for (std::int64_t row = 0; row < count; ++row)
@@ -88,7 +88,7 @@ class HeadProducts {
   }
 
   const Linear& head_;
-  bool wide_;
+  kernels::WeightType type_;
   const float* normed_;
   std::vector<std::uint16_t> rounded_;  ///< empty: products are of float32 rows
   std::vector<float> buffer_;

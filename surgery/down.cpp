@@ -12,16 +12,12 @@ bool has_experts(const Decoder& model, std::int64_t layer) {
          model.spec().layer[static_cast<std::size_t>(layer)].moe;
 }
 
-std::int64_t columns(const MatrixRef& matrix) {
-  return matrix.weight.size(matrix.layout == MatrixLayout::kOutIn ? 1 : 0);
-}
-
 }  // namespace
 
 std::vector<DownPart> down_parts(const Decoder& model, std::int64_t layer) {
   if (!has_experts(model, layer)) {
     MatrixRef down = model.mlp_down(layer);
-    const std::int64_t width = columns(down);
+    const std::int64_t width = down.d_in;
     return {{std::move(down), 0, width}};
   }
   std::vector<DownPart> out;
@@ -32,15 +28,15 @@ std::vector<DownPart> down_parts(const Decoder& model, std::int64_t layer) {
            "expected experts that are tensors of their own, found all of layer " +
                std::to_string(layer) + " in '" + down.name + "'",
            "save the model with a tensor for each expert");
-    const std::int64_t width = columns(down);
+    const std::int64_t width = down.d_in;
     out.push_back({std::move(down), expert * width, width});
   }
   return out;
 }
 
 std::int64_t key_width(const Decoder& model, std::int64_t layer) {
-  if (!has_experts(model, layer)) return columns(model.mlp_down(layer));
-  return model.spec().moe.experts * columns(model.mlp_down(layer, 0));
+  if (!has_experts(model, layer)) return model.mlp_down(layer).d_in;
+  return model.spec().moe.experts * model.mlp_down(layer, 0).d_in;
 }
 
 Place key_place(const Decoder& model, std::int64_t layer) {

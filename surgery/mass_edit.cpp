@@ -39,14 +39,12 @@ constexpr Parameter kShared[] = {
 Decoder changed(const Decoder& model, const MatrixRef& down, const at::Tensor& left,
                 const at::Tensor& right) {
   const OneThread inside;
-  const at::Tensor change = at::matmul(left, right.t()).to(down.weight.options());
-  return model.with_weight(
-      down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
+  return model.with_change(down, at::matmul(left, right.t()));
 }
 
-double norm_of(const MatrixRef& matrix) {
+double norm_of(const Decoder& model, const MatrixRef& matrix) {
   const OneThread inside;
-  return matrix.weight.to(at::kCPU, at::kDouble).norm().item<double>();
+  return model.weight(matrix).to(at::kCPU, at::kDouble).norm().item<double>();
 }
 
 /// Mean over facts of |column|.
@@ -177,8 +175,9 @@ class MassEdit {
     if (!others_.empty()) past.add(std::sqrt(protect_) * keys_of(model_, others_, layer));
     const Adjusted adjusted = adjust_(layer, keys, past);
     const at::Tensor left = share.to(at::kFloat), right = adjusted.keys.to(at::kFloat).contiguous();
+    const MatrixRef down = model_.mlp_down(layer);
     columns_.add(layer, group.places, left, right);
-    model_ = changed(model_, model_.mlp_down(layer), left, right);
+    model_ = changed(model_, down, left, right);
     for (std::size_t f = 0; f < group.places.size(); ++f) {
       FactTrace& trace = plan_.traces[static_cast<std::size_t>(group.places[f])];
       trace.keys.emplace_back(layer, keys.select(1, static_cast<std::int64_t>(f)));
@@ -187,7 +186,7 @@ class MassEdit {
     Json note{
         {"layer", layer},
         {"facts", group.facts.size()},
-        {"weight_norm", norm_of(model_.mlp_down(layer)) / norm_of(input_.model.mlp_down(layer))}};
+        {"weight_norm", norm_of(model_, down) / norm_of(input_.model, down)}};
     note.update(adjusted.notes);
     return note;
   }

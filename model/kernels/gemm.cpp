@@ -36,9 +36,8 @@ Packing packing(std::int64_t depth) { return {widest_tile(depth), kPanelAlign, 1
 
 Grid grid_of(const LinearJob& job) {
   const std::int64_t bytes = job.n * job.k * (job.type == WeightType::kF32 ? 4 : 2);
-  return job.m <= kFewRows
-             ? few_rows_grid(job.m, job.n, bytes, 8)
-             : packed_grid(job.m, job.n, packing(linear_block(job.k)), job.workers);
+  return job.m <= kFewRows ? few_rows_grid(job.m, job.n, bytes, 8)
+                           : packed_grid(job.m, job.n, packing(linear_block(job.k)), job.workers);
 }
 Grid grid_of(const InputGradJob& job) {
   return packed_grid(job.m, job.k, packing(input_grad_block(job.n)), job.workers);

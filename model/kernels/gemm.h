@@ -2,7 +2,7 @@
 // Products with frozen row-major weights on the CPU, without LibTorch and without a second copy of
 // the weights.
 //
-// Bits. Every product is fp32 with fused multiply-adds (bf16 weights are widened exactly) in an
+// Bits. Every product is fp32 with fused multiply-adds (16-bit weights are widened exactly) in an
 // order that is fixed by the length of the sum alone, so C[i, j] has the same bits for any number
 // of rows, any partition into tiles, any number of threads and every instruction set (AVX-512,
 // AVX2, scalar):
@@ -23,14 +23,14 @@
 
 namespace lancet::kernels {
 
-enum class WeightType { kF32, kBF16 };
+enum class WeightType { kF32, kBF16, kF16 };
 
 /// C[M, N] (+)= A[M, K] W[N, K]^T: a linear layer. Leading dimensions in elements; C overlaps
 /// neither A nor W.
 struct LinearJob {
   const float* a = nullptr;
   std::int64_t lda = 0;
-  const void* w = nullptr;  ///< float, or bfloat16 as uint16_t
+  const void* w = nullptr;  ///< float, bfloat16 as uint16_t, or IEEE half
   WeightType type = WeightType::kF32;
   std::int64_t ldw = 0;
   float* c = nullptr;

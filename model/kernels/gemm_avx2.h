@@ -13,10 +13,9 @@ LANCET_INLINE V load(const float* p) { return _mm256_loadu_ps(p); }
 LANCET_INLINE void store(float* p, V v) { _mm256_storeu_ps(p, v); }
 LANCET_INLINE V broadcast(const float* p) { return _mm256_broadcast_ss(p); }
 LANCET_INLINE V add(V a, V b) { return _mm256_add_ps(a, b); }
-LANCET_INLINE V widen(const float* p) { return load(p); }
-LANCET_INLINE V widen(const std::uint16_t* p) {
-  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+template <typename T>
+LANCET_INLINE V widen(const T* p) {
+  return widen_eight(p);
 }
 
 LANCET_INLINE __m256i first(std::int64_t n) {
@@ -70,6 +69,19 @@ LANCET_INLINE void transpose(const std::uint16_t* w, std::int64_t ldw, V* out) {
   for (int i = 0; i < 4; ++i) {
     out[2 * i] = _mm256_castsi256_ps(_mm256_slli_epi32(words[i], 16));
     out[2 * i + 1] = _mm256_castsi256_ps(_mm256_and_si256(words[i], high));
+  }
+}
+
+LANCET_INLINE void transpose(const Half* w, std::int64_t ldw, V* out) {
+  __m256i words[4];  // pairs of elements
+  transpose_words(w, ldw, words);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m256i even = _mm256_and_si256(words[i], _mm256_set1_epi32(0xffff));
+    const __m256i both =
+        _mm256_permute4x64_epi64(_mm256_packus_epi32(even, _mm256_srli_epi32(words[i], 16)), 0xd8);
+    out[2 * i] = _mm256_cvtph_ps(_mm256_castsi256_si128(both));
+    out[2 * i + 1] = _mm256_cvtph_ps(_mm256_extracti128_si256(both, 1));
   }
 }
 

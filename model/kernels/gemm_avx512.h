@@ -20,6 +20,9 @@ LANCET_INLINE V bf16_to_float(__m256i v) {
 LANCET_INLINE V widen(const std::uint16_t* p) {
   return bf16_to_float(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
+LANCET_INLINE V widen(const Half* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 
 LANCET_INLINE __mmask16 first(std::int64_t n) { return static_cast<__mmask16>((1U << n) - 1U); }
 LANCET_INLINE V load_some(const float* p, std::int64_t n) {
@@ -49,14 +52,31 @@ LANCET_INLINE void transpose(const std::uint16_t* w, std::int64_t ldw, V* out) {
   }
 }
 
+LANCET_INLINE void transpose(const Half* w, std::int64_t ldw, V* out) {
+  __m512i words[4];  // pairs of elements
+  transpose_words(w, ldw, words);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    out[2 * i] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words[i]));
+    out[2 * i + 1] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words[i], 16)));
+  }
+}
+
 /// 8 elements of two rows, the second in the upper half.
 LANCET_INLINE V two_rows(const float* w0, const float* w1) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(w0)), _mm256_loadu_ps(w1), 1);
 }
-LANCET_INLINE V two_rows(const std::uint16_t* w0, const std::uint16_t* w1) {
+template <typename T>
+LANCET_INLINE __m256i two_halves(const T* w0, const T* w1) {
   const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w0));
   const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w1));
-  return bf16_to_float(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+LANCET_INLINE V two_rows(const std::uint16_t* w0, const std::uint16_t* w1) {
+  return bf16_to_float(two_halves(w0, w1));
+}
+LANCET_INLINE V two_rows(const Half* w0, const Half* w1) {
+  return _mm512_cvtph_ps(two_halves(w0, w1));
 }
 
 constexpr std::int64_t kPasses = 1;  ///< of dot_lanes over a block

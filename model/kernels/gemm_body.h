@@ -214,7 +214,10 @@ LANCET_KERNEL void linear_of(const LinearJob& job, const Tile& tile) {
 constexpr std::int64_t kDirectRows = 4 * kRows;
 
 LANCET_INLINE const float* unpacked(const float* w) { return w; }
-LANCET_INLINE const float* unpacked(const std::uint16_t*) { return nullptr; }
+template <typename T>
+LANCET_INLINE const float* unpacked(const T*) {
+  return nullptr;
+}
 
 template <typename T>
 LANCET_KERNEL void input_grad_of(const InputGradJob& job, const Tile& tile) {
@@ -244,21 +247,27 @@ LANCET_KERNEL void input_grad_of(const InputGradJob& job, const Tile& tile) {
 /// Pairs come as words of float32's size in a linear product, as bfloat16 in an input gradient.
 using NarrowLinear = std::conditional_t<kPairs, float, std::uint16_t>;
 using WideGrad = std::conditional_t<kPairs, std::uint16_t, float>;
+/// There are none of halves.
+using HalfLinear = std::conditional_t<kPairs, float, Half>;
+using HalfGrad = std::conditional_t<kPairs, std::uint16_t, Half>;
 
 LANCET_KERNEL void linear(const LinearJob& job, const Tile& tile) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
   if (job.type == WeightType::kF32) return linear_of<float>(job, tile);
+  if (job.type == WeightType::kF16) return linear_of<HalfLinear>(job, tile);
   linear_of<NarrowLinear>(job, tile);
 }
 
 LANCET_KERNEL void linear_few(const LinearJob& job, const Tile& tile) {
   if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
   if (job.type == WeightType::kF32) return linear_few_of<float>(job, tile);
+  if (job.type == WeightType::kF16) return linear_few_of<HalfLinear>(job, tile);
   linear_few_of<NarrowLinear>(job, tile);
 }
 
 LANCET_KERNEL void input_grad(const InputGradJob& job, const Tile& tile) {
   if (job.n == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
   if (job.type == WeightType::kF32) return input_grad_of<WideGrad>(job, tile);
+  if (job.type == WeightType::kF16) return input_grad_of<HalfGrad>(job, tile);
   input_grad_of<std::uint16_t>(job, tile);
 }

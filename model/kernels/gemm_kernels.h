@@ -48,10 +48,22 @@ constexpr std::int64_t block_length(std::int64_t length, std::int64_t longest) {
   return ((length + blocks - 1) / blocks + kChains - 1) / kChains * kChains;
 }
 
+/// The bits of an IEEE half.
+enum class Half : std::uint16_t {};
+
+/// Exact, all of them.
 inline float widen_one(float w) { return w; }
-/// Exact.
 inline float widen_one(std::uint16_t bf16) {
   return std::bit_cast<float>(std::uint32_t{bf16} << 16U);
+}
+inline float widen_one(Half w) {
+  const auto bits = static_cast<std::uint32_t>(w);
+  const std::uint32_t exponent = bits >> 10U & 31U, fraction = bits & 1023U;
+  const float size =
+      exponent == 0 ? static_cast<float>(fraction) * 0x1p-24F
+                    : std::bit_cast<float>((exponent + (exponent == 31U ? 224U : 112U)) << 23U |
+                                           fraction << 13U);
+  return bits >> 15U != 0 ? -size : size;
 }
 
 /// Rows that a kernel will read soon, fetched into the second-level cache a few lines at a time

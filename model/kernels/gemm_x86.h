@@ -37,6 +37,10 @@ LANCET_INLINE __m256 widen_eight(const std::uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
 }
 
+LANCET_INLINE __m256 widen_eight(const Half* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
 /// The chains of one row of W with kMr rows of A, to lanes[i][chain] at distance `stride`. What
 /// lies kStreamAhead bytes further is asked for: the processor's own prefetching reaches half of
 /// the bandwidth on some.

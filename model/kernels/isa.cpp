@@ -1,6 +1,18 @@
 #include "model/kernels/isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace lancet::kernels {
+
+#if defined(__x86_64__)
+/// F16C, for which clang's builtin has no word.
+static bool has_half_loads() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
 
 bool has_isa(Isa isa) noexcept {
 #if defined(__x86_64__)
@@ -9,7 +21,9 @@ bool has_isa(Isa isa) noexcept {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            has_isa(Isa::kAvx2);
   }
-  if (isa == Isa::kAvx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == Isa::kAvx2) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_half_loads();
+  }
 #endif
   return isa == Isa::kScalar;
 }

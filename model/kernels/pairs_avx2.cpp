@@ -10,7 +10,7 @@
 
 #include "model/kernels/pairs_kernels.h"
 
-#define LANCET_TARGET target("avx2,fma")
+#define LANCET_TARGET target("avx2,fma,f16c")
 #define LANCET_KERNEL __attribute__((LANCET_TARGET))
 #define LANCET_INLINE __attribute__((LANCET_TARGET, always_inline)) inline
 

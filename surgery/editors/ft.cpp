@@ -50,11 +50,9 @@ EditPlan plan(const EditInput& input) {
   const Parameters& p = input.parameters;
   const std::int64_t layer = input.layers.front();
   const MatrixRef down = input.model.mlp_down(layer);
-  const bool out_in = down.layout == MatrixLayout::kOutIn;
   const Objective objective = p.word("objective") == "last" ? Objective::kLast : Objective::kTarget;
   const double norm = p.number("norm");
-  at::Tensor whole =
-      at::zeros({down.weight.size(out_in ? 0 : 1), down.weight.size(out_in ? 1 : 0)}, at::kDouble);
+  at::Tensor whole = at::zeros({down.d_out, down.d_in}, at::kDouble);
   EditPlan out;
   Json turns = Json::array();
   for_each_turn(input, [&](std::span<const Fact> facts) {

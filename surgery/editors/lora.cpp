@@ -33,13 +33,11 @@ std::vector<at::Tensor> first_factors(const EditInput& input, std::int64_t rank)
   std::vector<at::Tensor> out;
   for (const std::int64_t layer : input.layers) {
     const MatrixRef down = input.model.mlp_down(layer);
-    const bool out_in = down.layout == MatrixLayout::kOutIn;
-    const std::int64_t d_in = down.weight.size(out_in ? 1 : 0);
-    at::Tensor a = at::empty({rank, d_in}, at::kFloat);
+    at::Tensor a = at::empty({rank, down.d_in}, at::kFloat);
     Random(input.seed, fmt::format("lora.{}", layer))
         .fill_uniform(0, {a.data_ptr<float>(), static_cast<std::size_t>(a.numel())});
-    out.push_back((a.to(at::kDouble) * 2 - 1) / std::sqrt(static_cast<double>(d_in)));
-    out.push_back(at::zeros({down.weight.size(out_in ? 0 : 1), rank}, at::kDouble));
+    out.push_back((a.to(at::kDouble) * 2 - 1) / std::sqrt(static_cast<double>(down.d_in)));
+    out.push_back(at::zeros({down.d_out, rank}, at::kDouble));
   }
   return out;
 }

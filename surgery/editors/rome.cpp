@@ -192,10 +192,7 @@ Decoder with_edit(const Decoder& model, const OneEdit& edit) {
   for (const DownPart& part : down_parts(model, edit.layer)) {
     const at::Tensor right = edit.right.narrow(0, part.first, part.width);
     if (right.count_nonzero().item<std::int64_t>() == 0) continue;
-    const MatrixRef& down = part.matrix;
-    const at::Tensor change = at::outer(edit.left, right).to(down.weight.options());
-    out = out.with_weight(
-        down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
+    out = out.with_change(part.matrix, at::outer(edit.left, right));
   }
   return out;
 }

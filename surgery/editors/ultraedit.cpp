@@ -138,9 +138,7 @@ class UltraEdit {
   explicit UltraEdit(const EditInput& input) : input_(input), model_(input.model) {
     for (const std::int64_t layer : input.layers) {
       const MatrixRef down = model_.mlp_down(layer);
-      const bool out_in = down.layout == MatrixLayout::kOutIn;
-      changes_.push_back(at::zeros(
-          {down.weight.size(out_in ? 0 : 1), down.weight.size(out_in ? 1 : 0)}, at::kDouble));
+      changes_.push_back(at::zeros({down.d_out, down.d_in}, at::kDouble));
     }
   }
 
@@ -152,7 +150,6 @@ class UltraEdit {
       const at::Tensor normal = statistics_.normalise(at::cat({layer.inputs, layer.gradients}, 1));
       const at::Tensor h = normal.narrow(1, 0, layer.inputs.size(1)),
                        g = normal.narrow(1, layer.inputs.size(1), layer.gradients.size(1));
-      const MatrixRef down = input_.model.mlp_down(input_.layers[l]);
       const at::Tensor steps = h.square().sum(1, true) * g;
       const double lr = input_.parameters.number_or(
           "lr", input_.parameters.number("size") *
@@ -160,9 +157,10 @@ class UltraEdit {
                     std::max(mean_length(steps), 1e-30));
       changes_[l] = changes_[l] + least_squares(layer.inputs, -lr * steps, residual_).t();
       sizes_.push_back({{"layer", input_.layers[l]}, {"lr", lr}});
-      const at::Tensor change = changes_[l].to(down.weight.options());
+      // All of it so far, on the matrix that the model came with.
+      const MatrixRef down = input_.model.mlp_down(input_.layers[l]);
       model_ = model_.with_weight(
-          down.name, down.weight + (down.layout == MatrixLayout::kOutIn ? change : change.t()));
+          down.name, input_.model.with_change(down, changes_[l]).weight(down.name));
     }
   }
 
@@ -189,7 +187,7 @@ class UltraEdit {
   /// W h of the model as it is now, float64 [T, d_model].
   [[nodiscard]] at::Tensor answers(std::int64_t layer, const at::Tensor& inputs) const {
     const MatrixRef down = model_.mlp_down(layer);
-    const at::Tensor weight = down.weight.to(at::kCPU, at::kDouble);
+    const at::Tensor weight = model_.weight(down).to(at::kCPU, at::kDouble);
     return at::matmul(inputs, down.layout == MatrixLayout::kOutIn ? weight.t() : weight);
   }
 

@@ -22,11 +22,6 @@ void check_request(const CovarianceRequest& request) {
   if (!request.plan) check_output("covariance", request.out, request.force);
 }
 
-std::int64_t d_ff_of(const Decoder& model, std::int64_t layer) {
-  const MatrixRef down = model.mlp_down(layer);
-  return down.weight.size(down.layout == MatrixLayout::kOutIn ? 1 : 0);
-}
-
 /// "model.layers.5.mlp.down_proj".
 std::vector<std::string> module_names(const Decoder& model,
                                       const std::vector<std::int64_t>& layers) {
@@ -49,7 +44,7 @@ Moments read_imports(const Decoder& model, const CovarianceRequest& request,
   identity = {{"imports", Json::array()}};
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const Covariance one =
-        read_covariance(request.imports[i], layers[i], d_ff_of(model, layers[i]));
+        read_covariance(request.imports[i], layers[i], model.mlp_down(layers[i]).d_in);
     if (one.tokens < 1 || (i > 0 && one.tokens != out.tokens))
       fail(ErrorKind::kMismatch, "covariance",
            fmt::format("expected files that count the same tokens, found {} and {} ({})",

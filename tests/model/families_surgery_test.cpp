@@ -54,14 +54,15 @@ TEST_CASE("families: the MLP's output is the down projection of its key, in the 
     INFO(name);
     ++checked;
     const MatrixRef down = model.mlp_down(layer);
-    const at::Tensor changed = down.weight + 0.1 * at::randn_like(down.weight);
+    const at::Tensor weight = model.weight(down);
+    const at::Tensor changed = weight + 0.1 * at::randn_like(weight);
     at::Tensor key;
     Pass pass;
     pass.hook = [&](std::int64_t at, Place place, const at::Tensor& value) {
       if (at != layer) return value;
       if (place == Place::kMlpKey) key = value;
       if (place != Place::kMlpOutput) return value;
-      const at::Tensor change = changed - down.weight;
+      const at::Tensor change = changed - weight;
       return value + at::matmul(key, down.layout == MatrixLayout::kInOut ? change : change.t());
     };
     const at::Tensor start = model.embed(some_ids(name));
@@ -90,8 +91,11 @@ TEST_CASE("families: a layer of experts has a down projection for each, and none
                  Catch::Contains("expert"));
       const MatrixRef down = model.mlp_down(layer, 1);
       const bool out_in = down.layout == MatrixLayout::kOutIn;
-      CHECK(down.weight.size(out_in ? 0 : 1) == spec.d_model);
-      CHECK(down.weight.size(out_in ? 1 : 0) == spec.moe.d_ff);
+      const at::Tensor weight = model.weight(down);
+      CHECK(weight.size(out_in ? 0 : 1) == spec.d_model);
+      CHECK(weight.size(out_in ? 1 : 0) == spec.moe.d_ff);
+      CHECK(down.d_out == spec.d_model);
+      CHECK(down.d_in == spec.moe.d_ff);
       CHECK((down.expert == 1) == (spec.moe.layout == ExpertLayout::kStacked));
     }
   }

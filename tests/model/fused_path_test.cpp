@@ -20,7 +20,7 @@ TEST_CASE("fused path: logits of every family are those of our kernels of the CP
   for (const std::string& each : family_names()) names.push_back(each);
   for (const std::string& name : names) {
     INFO(name);
-    const Decoder model = load_tiny(name);
+    const Decoder model = widened(load_tiny(name));
     const at::Tensor ids = random_ids(2, 11);
     const at::Tensor own = model.forward(ids);
     const fused::TwinsOnCpu twins;
@@ -29,7 +29,7 @@ TEST_CASE("fused path: logits of every family are those of our kernels of the CP
 }
 
 TEST_CASE("fused path: a pass hands positions to the rotation, which takes the operators' place") {
-  const Decoder model = load_tiny("plain");
+  const Decoder model = widened(load_tiny("plain"));
   const DecoderSpec& spec = model.spec();
   std::vector<RopeCache> ropes;
   for (const RopeSpec& each : spec.ropes) ropes.emplace_back(each, spec.max_positions);
@@ -67,7 +67,7 @@ TEST_CASE("fused path: the residual stream takes the norm's kernel, forward and 
 }
 
 TEST_CASE("fused path: a cached pass and packed texts have the logits of whole rows") {
-  const Decoder model = load_tiny("plain");
+  const Decoder model = widened(load_tiny("plain"));
   const at::Tensor ids = random_ids(1, 12);
   const at::Tensor whole = model.forward(ids);
   const fused::TwinsOnCpu twins;
@@ -85,7 +85,7 @@ TEST_CASE("fused path: a cached pass and packed texts have the logits of whole r
 
 TEST_CASE("fused path: gradients of low-rank parts are those of our kernels of the CPU") {
   for (const std::string& name : {"plain", "tied"}) {
-    const Decoder base = load_tiny(name);
+    const Decoder base = widened(load_tiny(name));
     LoraSettings settings;
     settings.targets = {"all-linear"};
     settings.rank = 3;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "formats/quant/decode.h"
 #include "model/kernels/exact_fma.h"
 #include "model/kernels/gemm.h"
 #include "tests/catch.h"
@@ -32,14 +33,14 @@ std::vector<Isa> available() {
 
 std::size_t index(int64_t i) { return static_cast<std::size_t>(i); }
 
-/// Normal values, some of them zeros and some tiny, so that signs of zeros and subnormals take
-/// part.
+/// Normal values, some of them zeros and some tiny, so that signs of zeros and subnormals (of
+/// float16, too) take part.
 std::vector<float> random_values(int64_t count, std::mt19937& rng) {
   std::normal_distribution<float> normal;
   std::vector<float> out(index(count));
   for (float& x : out) {
     const auto kind = rng() % 64;
-    x = normal(rng) * (kind == 0 ? 0.0F : kind == 1 ? 1e-30F : 1.0F);
+    x = normal(rng) * (kind == 0 ? 0.0F : kind == 1 ? 1e-30F : kind == 2 ? 1e-6F : 1.0F);
   }
   return out;
 }
@@ -55,7 +56,7 @@ struct Shape {
   [[nodiscard]] int64_t columns() const { return grad ? k : n; }
   [[nodiscard]] std::string text() const {
     return std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) +
-           (type == WeightType::kBF16 ? " bf16" : " f32") + (grad ? " input gradient" : "") +
+           (type == WeightType::kBF16 ? " bf16" : type == WeightType::kF16 ? " f16" : " f32") + (grad ? " input gradient" : "") +
            (accumulate ? " accumulate" : "");
   }
 };
@@ -68,12 +69,11 @@ class Problem {
     a_ = random_values(shape.m * lda(), rng);
     w_ = random_values(shape.n * ldw(), rng);
     c_ = random_values(shape.m * ldc(), rng);
-    for (const float x : w_)
-      bf16_.push_back(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16U));
-    if (shape.type == WeightType::kBF16) {
-      for (std::size_t i = 0; i < w_.size(); ++i) {
-        w_[i] = std::bit_cast<float>(static_cast<std::uint32_t>(bf16_[i]) << 16U);
-      }
+    for (float& x : w_) {
+      const bool half = shape.type == WeightType::kF16;
+      narrow_.push_back(half ? lancet::f32_to_f16(x) : lancet::f32_to_bf16(x));
+      if (shape.type == WeightType::kF32) continue;
+      x = half ? lancet::f16_to_f32(narrow_.back()) : lancet::bf16_to_f32(narrow_.back());
     }
   }
 
@@ -81,7 +81,7 @@ class Problem {
   [[nodiscard]] int64_t ldw() const { return shape_.k + shape_.pad; }
   [[nodiscard]] int64_t ldc() const { return shape_.columns() + shape_.pad; }
   [[nodiscard]] const void* weights() const {
-    return shape_.type == WeightType::kF32 ? static_cast<const void*>(w_.data()) : bf16_.data();
+    return shape_.type == WeightType::kF32 ? static_cast<const void*>(w_.data()) : narrow_.data();
   }
   [[nodiscard]] LinearJob linear(float* c) const {
     return {a_.data(), lda(),    weights(), shape_.type,       ldw(), c, ldc(),
@@ -158,7 +158,7 @@ class Problem {
  private:
   Shape shape_;
   std::vector<float> a_, w_, c_;
-  std::vector<std::uint16_t> bf16_;
+  std::vector<std::uint16_t> narrow_;  ///< as bfloat16 or float16
 };
 
 bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
@@ -173,7 +173,7 @@ std::vector<Shape> shapes() {
   std::size_t turn = 0;
   for (int64_t m = 1; m <= 70; ++m) {
     for (const bool grad : {false, true}) {
-      for (const WeightType type : {WeightType::kF32, WeightType::kBF16}) {
+      for (const WeightType type : {WeightType::kF32, WeightType::kBF16, WeightType::kF16}) {
         ++turn;
         const int64_t column = columns[turn * 5 % std::size(columns)];
         const int64_t sum = sums[turn * 7 % std::size(sums)];
@@ -254,6 +254,7 @@ TEST_CASE("matrix products have the same bits for any order of tiles and on two 
           "[kernels]") {
   for (const Shape& shape :
        {Shape{300, 520, 130}, Shape{3, 3000, 333}, Shape{130, 100, 700, 0, WeightType::kBF16},
+        Shape{130, 300, 333, 1, WeightType::kF16},
         Shape{257, 333, 611, 5, WeightType::kF32, true, true}}) {
     const Problem problem(shape);
     INFO(shape.text());
@@ -285,7 +286,7 @@ TEST_CASE("matrix products have the same bits for any order of tiles and on two 
 TEST_CASE("a row has the same bits alone, among a few rows and in a large batch",
           "[kernels][slow]") {
   for (const bool grad : {false, true}) {
-    for (const WeightType type : {WeightType::kF32, WeightType::kBF16}) {
+    for (const WeightType type : {WeightType::kF32, WeightType::kBF16, WeightType::kF16}) {
       const Problem problem({200, 700, 1000, 1, type, false, grad});
       const std::vector<float> batch = problem.run(best_isa());
       for (const auto& part_of : {std::pair<int64_t, int64_t>{0, 1}, {77, 1}, {50, 5}, {100, 30}}) {

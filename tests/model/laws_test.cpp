@@ -131,7 +131,8 @@ TEST_CASE("model: replacing the MLP output by W' k in a hook equals with_weight(
   const at::Tensor start = model.embed(random_ids(2, 10));
   const MatrixRef down = model.mlp_down(1);
   CHECK(down.name == "model.layers.1.mlp.down_proj.weight");
-  const at::Tensor changed = down.weight + 0.1 * at::randn_like(down.weight);
+  const at::Tensor weight = model.weight(down);
+  const at::Tensor changed = weight + 0.1 * at::randn_like(weight);
   at::Tensor key;
   Pass pass;
   pass.hook = [&](std::int64_t layer, Place place, const at::Tensor& value) {
@@ -143,7 +144,7 @@ TEST_CASE("model: replacing the MLP output by W' k in a hook equals with_weight(
   const at::Tensor expected = edited.run(start, 0, 2);
   CHECK(relative(model.run(start, 0, 2, pass), expected) < tolerance::kOperator);
   CHECK(relative(model.run(start, 0, 2), expected) > 1e-3);
-  CHECK(same_bits(model.mlp_down(1).weight, down.weight));
+  CHECK(same_bits(model.weight(down), weight));
 }
 
 TEST_CASE(

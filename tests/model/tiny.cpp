@@ -41,6 +41,13 @@ Decoder load_tiny(const std::string& name, at::ScalarType dtype) {
   return Decoder::load(ModelSource::open(folder_of(name)), {dtype, at::kCPU});
 }
 
+Decoder widened(const Decoder& model) {
+  Decoder out = model;
+  for (const std::string& name : model.weight_names())
+    out = out.with_weight(name, model.weight(name));
+  return out;
+}
+
 at::Tensor golden(const std::string& model, const std::string& tensor) {
   const auto file = Checkpoint::open(folder_of(model) / "golden.safetensors");
   const TensorInfo* info = file->find(tensor);

@@ -24,6 +24,10 @@ namespace lancet::test {
 [[nodiscard]] fs::path folder_of(const std::string& name);
 [[nodiscard]] Decoder load_tiny(const std::string& name, at::ScalarType dtype = at::kFloat);
 
+/// The same model with every weight in float32: what a GPU, and the twins of its kernels, multiply
+/// with. (Loaded ones keep the bfloat16 of their files.)
+[[nodiscard]] Decoder widened(const Decoder& model);
+
 /// A tensor of golden.safetensors.
 [[nodiscard]] at::Tensor golden(const std::string& model, const std::string& tensor);
 

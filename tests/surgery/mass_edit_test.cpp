@@ -339,7 +339,7 @@ TEST_CASE("turns: one that `keeps` refuses is taken back, and what came before s
   EditInput input{tiny.model, tiny.tokenizer, tiny.facts, layers, covariance, parameters, 0, 1};
   int asked = 0;
   input.keeps = [&](const Decoder& edited) {
-    CHECK_FALSE(edited.mlp_down(1).weight.equal(tiny.model.mlp_down(1).weight));
+    CHECK_FALSE(edited.weight(edited.mlp_down(1)).equal(tiny.model.weight(tiny.model.mlp_down(1))));
     return ++asked < 3;
   };
   const EditPlan stopped = editor.plan(input);

@@ -257,7 +257,7 @@ TEST_CASE("rome: the edited matrix sends k* to v* (as far as the written key goe
                                      0});
   const Factors& factors = plan.factors.front();
   const at::Tensor edited =
-      tiny.model.mlp_down(1).weight.to(at::kDouble) +
+      tiny.model.weight(tiny.model.mlp_down(1)).to(at::kDouble) +
       at::matmul(factors.left.to(at::kDouble), factors.right.to(at::kDouble).t());
   const at::Tensor written =
       at::mv(edited, plan.traces.front().keys.front().second.to(at::kDouble));
@@ -314,9 +314,8 @@ TEST_CASE("rome: the second of two facts is planned on the model that has the fi
   const EditPlan both =
       editor.plan({tiny.model, tiny.tokenizer, {first, second}, {1}, none, parameters, 0});
   const EditPlan one = editor.plan({tiny.model, tiny.tokenizer, {first}, {1}, none, parameters, 0});
-  const at::Tensor& w = tiny.model.mlp_down(1).weight;
-  const Decoder edited = tiny.model.with_weight(
-      tiny.model.mlp_down(1).name, w + at::matmul(one.factors[0].left, one.factors[0].right.t()));
+  const Decoder edited = tiny.model.with_change(
+      tiny.model.mlp_down(1), at::matmul(one.factors[0].left, one.factors[0].right.t()));
   const EditPlan next = editor.plan({edited, tiny.tokenizer, {second}, {1}, none, parameters, 0});
   REQUIRE(both.factors[0].left.size(1) == 2);
   CHECK(relative_distance(to_vector(both.factors[0].left.select(1, 0)),
