@@ -11,7 +11,8 @@ void declare_common(CLI::App& app, CommonOptions& common) {
   group->add_option("--seed", common.runtime.seed, "Seed of every random choice (default 0)");
   group->add_option("--threads", common.runtime.threads, "Threads, 0 = all processors")
       ->check(CLI::Range(0, 4096));
-  group->add_option("--device", common.runtime.device, "auto, cpu, cuda (several where one is too small) or cuda:N (default auto)");
+  group->add_option("--device", common.runtime.device,
+                    "auto, cpu, cuda (several where one is too small) or cuda:N (default auto)");
   group->add_option("--dtype", common.runtime.dtype,
                     "float32, bfloat16 or float16: of the computation, or of what is written");
   group

@@ -1,5 +1,5 @@
 #pragma once
-// Memory of this process, as the system counts it (mapped pages of files, too).
+// Memory of this process, as the system counts it (mapped pages of files, too), and of the machine.
 
 #include <cstdint>
 
@@ -9,5 +9,9 @@ namespace lancet {
 /// the parent held.
 [[nodiscard]] std::uint64_t resident_memory();
 [[nodiscard]] std::uint64_t peak_memory();
+
+/// Bytes that a process could still take without driving others out (4 GiB where the system does
+/// not say), or the limit of its control group where that is less.
+[[nodiscard]] std::uint64_t available_memory();
 
 }  // namespace lancet

@@ -15,6 +15,7 @@
 
 #include "core/bytes.h"
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/parallel.h"
 #include "core/text.h"
 #include "model/decoder.h"
@@ -98,12 +99,6 @@ class Arena {
 
 constexpr std::size_t kAlignment = 64;
 
-std::size_t aligned_bytes(const ExpectedTensor& tensor, at::ScalarType dtype) {
-  std::size_t bytes = at::elementSize(dtype);
-  for (const std::int64_t d : tensor.shape) bytes *= static_cast<std::size_t>(d);
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 /// Position of the first value whose exponent bits are all set, or `count`.
 template <class Word>
 std::int64_t first_not_finite(const Word* bits, std::int64_t count, Word exponent) {
@@ -120,6 +115,13 @@ std::int64_t first_not_finite(const Word* bits, std::int64_t count, Word exponen
   return count;
 }
 
+/// Whether a tensor of `dtype` has the bytes of one that is stored as `stored`.
+bool holds(at::ScalarType dtype, DType stored) {
+  return (dtype == at::kFloat && stored == DType::kF32) ||
+         (dtype == at::kBFloat16 && stored == DType::kBF16) ||
+         (dtype == at::kHalf && stored == DType::kF16);
+}
+
 /// Rows [first, last) as `out` wants them: stored bytes where they are of its dtype, else decoded.
 void read_rows(const ModelSource& source, const TensorInfo& info, std::int64_t first,
                std::int64_t last, std::int64_t width, const at::Tensor& out) {
@@ -127,9 +129,7 @@ void read_rows(const ModelSource& source, const TensorInfo& info, std::int64_t f
   const auto element = static_cast<std::size_t>(out.element_size());
   auto* to = static_cast<std::byte*>(out.mutable_data_ptr()) +
              static_cast<std::size_t>(first * width) * element;
-  const bool same = (out.scalar_type() == at::kFloat && info.dtype == DType::kF32) ||
-                    (out.scalar_type() == at::kBFloat16 && info.dtype == DType::kBF16) ||
-                    (out.scalar_type() == at::kHalf && info.dtype == DType::kF16);
+  const bool same = holds(out.scalar_type(), info.dtype);
   if (const Bytes raw = same ? source.raw(info) : Bytes(); !raw.empty()) {
     std::memcpy(to, raw.data() + static_cast<std::size_t>(first * width) * element,
                 count * element);
@@ -162,18 +162,83 @@ void check_finite(const ModelSource& source, const TensorInfo& info, const at::T
        "lancet inspect --stats lists such tensors");
 }
 
-void read_tensor(const ModelSource& source, const TensorInfo& info, const at::Tensor& out) {
-  const std::int64_t rows = out.size(0);
-  const std::int64_t width = out.numel() / rows;
-  const auto grain = static_cast<std::size_t>(kDecodeElements / width + 1);
+/// body(first, last) for all rows of a tensor, on all threads.
+template <class Body>
+void for_rows(const at::Tensor& tensor, const Body& body) {
+  const std::int64_t rows = tensor.size(0);
+  const auto grain = static_cast<std::size_t>(kDecodeElements / (tensor.numel() / rows) + 1);
   parallel::for_chunks(static_cast<std::size_t>(rows), grain,
                        [&](std::size_t begin, std::size_t end) {
-                         const auto first = static_cast<std::int64_t>(begin);
-                         const auto last = static_cast<std::int64_t>(end);
-                         read_rows(source, info, first, last, width, out);
-                         check_finite(source, info, out.narrow(0, first, last - first), first);
+                         body(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end));
                        });
+}
+
+void read_tensor(const ModelSource& source, const TensorInfo& info, const at::Tensor& out) {
+  for_rows(out, [&](std::int64_t first, std::int64_t last) {
+    read_rows(source, info, first, last, out.numel() / out.size(0), out);
+    check_finite(source, info, out.narrow(0, first, last - first), first);
+  });
   source.release(info, 0, info.bytes);
+}
+
+/// A tensor that memory is to hold.
+struct Wanted {
+  const TensorInfo& info;
+  std::int64_t layer;  ///< -1: of none
+  at::ScalarType dtype;
+
+  /// In the arena.
+  [[nodiscard]] std::uint64_t bytes() const {
+    const std::uint64_t own = info.elements() * at::elementSize(dtype);
+    return (own + kAlignment - 1) / kAlignment * kAlignment;
+  }
+};
+
+bool maps(const LoadOptions& options, std::uint64_t bytes) {
+  if (!options.device.is_cpu()) return false;
+  if (options.residence != Residence::kAuto) return options.residence == Residence::kMapped;
+  return bytes > available_memory() / 2;
+}
+
+/// Puts what memory would hold as the file does into `weights`, in the mapped file, and leaves the
+/// others in `wanted`.
+void leave_mapped(const ModelSource& source, std::vector<Wanted>& wanted,
+                  std::unordered_map<std::string, at::Tensor>& weights) {
+  const auto shared = std::make_shared<const ModelSource>(source);
+  std::vector<Wanted> rest;
+  for (const Wanted& each : wanted) {
+    const Bytes raw = shared->raw(each.info);
+    const bool begins_well =
+        reinterpret_cast<std::uintptr_t>(raw.data()) % at::elementSize(each.dtype) == 0;
+    if (raw.empty() || !holds(each.dtype, each.info.dtype) || !begins_well) {
+      rest.push_back(each);
+      continue;
+    }
+    // Nothing writes to weights: the mapping would not let it.
+    const at::Tensor weight = at::from_blob(
+        const_cast<std::byte*>(raw.data()), each.info.shape, [shared](void*) {},
+        at::TensorOptions(each.dtype));
+    for_rows(weight, [&](std::int64_t first, std::int64_t last) {
+      check_finite(source, each.info, weight.narrow(0, first, last - first), first);
+    });
+    weights.emplace(each.info.name, weight);
+  }
+  wanted = std::move(rest);
+}
+
+void fill_arena(const ModelSource& source, const std::vector<Wanted>& wanted,
+                const std::function<void(const Wanted&, const at::Tensor&)>& put) {
+  std::uint64_t bytes = kAlignment;
+  for (const Wanted& each : wanted) bytes += each.bytes();
+  const auto arena = std::make_shared<const Arena>(bytes);
+  std::uint64_t offset = 0;
+  for (const Wanted& each : wanted) {
+    const at::Tensor weight = at::from_blob(
+        arena->at(offset), each.info.shape, [arena](void*) {}, at::TensorOptions(each.dtype));
+    offset += each.bytes();
+    read_tensor(source, each.info, weight);
+    put(each, weight);
+  }
 }
 
 /// Weights that LoadOptions::quant is about.
@@ -226,42 +291,36 @@ DecoderSpec Decoder::describe(const ModelSource& source) {
   return spec;
 }
 
-/// Into one arena. Everything is checked before anything is allocated.
+/// Into one arena, but for what stays mapped. Everything is checked before anything is allocated.
 void Decoder::load_weights(const ModelSource& source, const LoadOptions& options) {
   const std::vector<ExpectedTensor> tensors = expected_tensors(*spec_);
   check_nothing_else(source, *spec_, tensors);
   const std::unordered_set<std::string> few_bits = packed_names(*spec_, options);
-  const auto elsewhere = [&](const TensorInfo& info) {
-    return packs(info, options.quant, few_bits) || packed_.contains(info.name);
-  };
-  std::size_t bytes = 0;
-  std::uint64_t ends = 0;
+  std::vector<Wanted> wanted;
+  std::vector<const TensorInfo*> packed;
+  std::uint64_t bytes = 0, ends = 0;
   std::vector<std::uint64_t> blocks(static_cast<std::size_t>(spec_->layers));
   for (const ExpectedTensor& tensor : tensors) {
     const TensorInfo& info = expect_tensor(source, tensor);
-    if (elsewhere(info)) continue;
-    const std::size_t own = aligned_bytes(tensor, dtype_in_memory(source, info, options));
+    if (packs(info, options.quant, few_bits) || packed_.contains(info.name)) {
+      packed.push_back(&info);
+      continue;
+    }
+    wanted.push_back({info, tensor.layer, dtype_in_memory(source, info, options)});
+    const std::uint64_t own = wanted.back().bytes();
     bytes += own;
     (tensor.layer < 0 ? ends : blocks[static_cast<std::size_t>(tensor.layer)]) += own;
   }
   if (options.rooms.size() > 1) places_ = place_blocks(blocks, ends, options.rooms);
-  const auto arena = std::make_shared<const Arena>(std::max(bytes, kAlignment));
-  std::size_t offset = 0;
-  for (const ExpectedTensor& tensor : tensors) {
-    const TensorInfo& info = expect_tensor(source, tensor);
-    const at::ScalarType dtype = dtype_in_memory(source, info, options);
-    if (elsewhere(info)) {
-      if (!packed_.contains(info.name))
-        packed_.emplace(info.name, pack_tensor(source, info, options.quant));
-      weights_.emplace(tensor.name, at::empty(tensor.shape, at::TensorOptions(at::kMeta)));
-      continue;
-    }
-    const at::Tensor weight = at::from_blob(
-        arena->at(offset), tensor.shape, [arena](void*) {}, at::TensorOptions(dtype));
-    offset += aligned_bytes(tensor, dtype);
-    read_tensor(source, info, weight);
-    weights_.emplace(tensor.name, weight.to(place_of(tensor.layer)));
+  for (const TensorInfo* info : packed) {
+    weights_.emplace(info->name, at::empty(info->shape, at::TensorOptions(at::kMeta)));
+    if (!packed_.contains(info->name))
+      packed_.emplace(info->name, pack_tensor(source, *info, options.quant));
   }
+  if (maps(options, bytes)) leave_mapped(source, wanted, weights_);
+  fill_arena(source, wanted, [this](const Wanted& each, const at::Tensor& weight) {
+    weights_.emplace(each.info.name, weight.to(place_of(each.layer)));
+  });
 }
 
 Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {

@@ -34,10 +34,14 @@ void run_tile(const Product& product, std::int64_t index) {
 
 kernels::WeightType weight_type(const at::Tensor& weight) {
   switch (weight.scalar_type()) {
-    case at::kFloat: return kernels::WeightType::kF32;
-    case at::kBFloat16: return kernels::WeightType::kBF16;
-    case at::kHalf: return kernels::WeightType::kF16;
-    default: fail(ErrorKind::kInternal, "model", "a product with weights of another dtype");
+    case at::kFloat:
+      return kernels::WeightType::kF32;
+    case at::kBFloat16:
+      return kernels::WeightType::kBF16;
+    case at::kHalf:
+      return kernels::WeightType::kF16;
+    default:
+      fail(ErrorKind::kInternal, "model", "a product with weights of another dtype");
   }
 }
 

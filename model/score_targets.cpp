@@ -11,8 +11,8 @@
 #include "model/intraop.h"
 #include "model/kernels/elementwise.h"
 #include "model/kernels/pairs.h"
-#include "model/products.h"
 #include "model/linear_adapted.h"
+#include "model/products.h"
 #include "model/rowwise.h"
 
 namespace lancet {

@@ -183,10 +183,9 @@ class MassEdit {
       trace.keys.emplace_back(layer, keys.select(1, static_cast<std::int64_t>(f)));
       trace.residual = std::max(trace.residual, adjusted.residual);
     }
-    Json note{
-        {"layer", layer},
-        {"facts", group.facts.size()},
-        {"weight_norm", norm_of(model_, down) / norm_of(input_.model, down)}};
+    Json note{{"layer", layer},
+              {"facts", group.facts.size()},
+              {"weight_norm", norm_of(model_, down) / norm_of(input_.model, down)}};
     note.update(adjusted.notes);
     return note;
   }

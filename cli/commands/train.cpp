@@ -228,9 +228,10 @@ void declare_data(CLI::App& app, TrainArguments& a) {
 
 void declare_lora(CLI::App& app, TrainArguments& a) {
   LoraSettings& l = a.request.lora;
-  app.add_option("--base-quant", a.request.base_quant,
-                 "Frozen layers in few bits: none (default), nf4, int8, fp8, q8_0, stored (a GGUF's own "
-                 "blocks)");
+  app.add_option(
+      "--base-quant", a.request.base_quant,
+      "Frozen layers in few bits: none (default), nf4, int8, fp8, q8_0, stored (a GGUF's own "
+      "blocks)");
   app.add_option("--init", a.init, "Train a PEFT adapter on, instead of a new one");
   app.add_option("--rank", l.rank, "Default 16");
   app.add_option("--alpha", l.alpha, "Scale is alpha / rank (default 32)");

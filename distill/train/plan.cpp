@@ -1,7 +1,6 @@
 #include "distill/train/plan.h"
 
 #include <algorithm>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -9,6 +8,7 @@
 
 #include "core/bytes.h"
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/text.h"
 #include "distill/losses/ops/head_rows.h"
 #include "distill/train/epochs.h"
@@ -76,16 +76,6 @@ Largest largest_batch(const PlanInput& in) {
     out.rows = std::max(out.rows, rows);
   }
   return out;
-}
-
-std::uint64_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string word;
-  std::uint64_t kib = 0;
-  while (file >> word) {
-    if (word == "MemAvailable:" && file >> kib) return kib * 1024;
-  }
-  return 4ULL << 30;
 }
 
 /// Tokens that a token sees on the average: half of its text.

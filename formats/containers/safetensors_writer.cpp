@@ -16,7 +16,6 @@
 namespace lancet {
 namespace {
 
-
 [[noreturn]] void broken(const std::string& message) {
   fail(ErrorKind::kInternal, "safetensors", message);
 }
@@ -122,7 +121,7 @@ std::string save_safetensors(const fs::path& path, std::vector<OutputTensor> ten
   std::uint64_t total = 0;
   const std::string header = safetensors_header(tensors, metadata, total);
   return total < StreamFile::kWorthwhile ? write_file<AtomicFile>(path, header, tensors, total)
-                            : write_file<StreamFile>(path, header, tensors, total);
+                                         : write_file<StreamFile>(path, header, tensors, total);
 }
 
 }  // namespace lancet

@@ -159,8 +159,8 @@ class UltraEdit {
       sizes_.push_back({{"layer", input_.layers[l]}, {"lr", lr}});
       // All of it so far, on the matrix that the model came with.
       const MatrixRef down = input_.model.mlp_down(input_.layers[l]);
-      model_ = model_.with_weight(
-          down.name, input_.model.with_change(down, changes_[l]).weight(down.name));
+      model_ = model_.with_weight(down.name,
+                                  input_.model.with_change(down, changes_[l]).weight(down.name));
     }
   }
 

@@ -186,7 +186,8 @@ void add_pairs(std::vector<Candidate>& all, Job job, const char* kind, const Wei
                    [job, isa = isa, threads, &weights](int turn) mutable {
                      job.w = static_cast<const std::uint16_t*>(
                          weights.of(WeightType::kBF16, turn).const_data_ptr());
-                     run_all(threads, tile_count(job, isa), [&](int64_t i) { run_tile(job, i, isa); });
+                     run_all(threads, tile_count(job, isa),
+                             [&](int64_t i) { run_tile(job, i, isa); });
                    },
                    {},
                    {},

@@ -56,8 +56,10 @@ struct Shape {
   [[nodiscard]] int64_t columns() const { return grad ? k : n; }
   [[nodiscard]] std::string text() const {
     return std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k) +
-           (type == WeightType::kBF16 ? " bf16" : type == WeightType::kF16 ? " f16" : " f32") + (grad ? " input gradient" : "") +
-           (accumulate ? " accumulate" : "");
+           (type == WeightType::kBF16  ? " bf16"
+            : type == WeightType::kF16 ? " f16"
+                                       : " f32") +
+           (grad ? " input gradient" : "") + (accumulate ? " accumulate" : "");
   }
 };
 
