@@ -136,23 +136,34 @@ std::int64_t queries_at(const AttentionShape& s, std::int64_t b, std::int64_t g)
   return (s.text(b).begin * s.kv_heads + g * s.text(b).tokens) * s.group * s.d;
 }
 
-/// One token: no products of matrices.
-void forward_one(const float* q, const Context& context, const AttentionShape& s,
-                 const AttentionPass& pass, std::int64_t b, std::int64_t g, float* out) {
-  const auto [begin, end] = seen(0, position_of(pass, b, 0), s, pass);
-  kernels::decode_attention({.q = q,
+/// Token `t` of a task: no products of matrices.
+void forward_token(const float* q, const Context& context, const AttentionShape& s,
+                   const AttentionPass& pass, std::int64_t b, std::int64_t g, std::int64_t t,
+                   float* out) {
+  const auto [begin, end] = seen(t * s.group, position_of(pass, b, 0), s, pass);
+  kernels::decode_attention({.q = q + t * s.group * s.d,
                              .q_stride = s.d,
                              .k = context.keys.data + begin * context.keys.stride,
                              .k_stride = context.keys.stride,
                              .v = context.values.data + begin * context.values.stride,
                              .v_stride = context.values.stride,
-                             .out = out + (s.text(b).begin * s.heads + g * s.group) * s.d,
+                             .out = out + ((s.text(b).begin + t) * s.heads + g * s.group) * s.d,
                              .out_stride = s.d,
                              .scores = sized(scratch().scores, s.group * (end - begin)),
                              .queries = s.group,
                              .tokens = end - begin,
                              .d_head = s.d,
                              .scale = 1});
+}
+
+/// Of a few tokens behind a cache each is computed alone, so that it has the bits of one that comes
+/// alone.
+constexpr std::int64_t kFewTokens = 16;
+
+void forward_tokens(const float* q, const Context& context, const AttentionShape& s,
+                    const AttentionPass& pass, std::int64_t b, std::int64_t g, float* out) {
+  for (std::int64_t t = 0; t < s.text(b).tokens; ++t)
+    forward_token(q, context, s, pass, b, g, t, out);
 }
 
 /// Forward of one task. q: [tokens * group, d] of the task; out: [batch, tokens, heads, d].
@@ -191,8 +202,11 @@ at::Tensor forward_all(const at::Tensor& q, const at::Tensor& k, const at::Tenso
     const std::int64_t b = task / s.kv_heads;
     const std::int64_t g = task % s.kv_heads;
     const Context context = context_of(k, v, s, pass, b, g);
-    (s.text(b).tokens == 1 ? forward_one : forward_task)(queries + queries_at(s, b, g), context, s,
-                                                         pass, b, g, to);
+    const std::int64_t tokens = s.text(b).tokens;
+    const bool decoding = pass.append_to != nullptr && position_of(pass, b, 0) > 0;
+    const bool few = tokens == 1 || (decoding && tokens <= kFewTokens);
+    (few ? forward_tokens : forward_task)(queries + queries_at(s, b, g), context, s, pass, b, g,
+                                          to);
   });
   return out;
 }

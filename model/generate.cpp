@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "model/growing_text.h"
 #include "model/intraop.h"
+#include "model/lookup.h"
 #include "model/rowwise.h"
 #include "model/sampling.h"
 #include "model/session.h"
@@ -26,6 +27,7 @@ struct Sequence {
   std::int64_t max_tokens;
   Sampler sampler;
   GrowingText text;
+  std::vector<std::int32_t> prompt;
   Generation out;
   TokenLogprob logprob;  ///< of the token just sampled, where asked for
 
@@ -43,6 +45,8 @@ struct Run {
   const SamplingOptions& options;
   std::vector<std::int32_t> end_ids;
   const TextSink& sink;
+  std::int64_t positions;  ///< of the model
+  bool looks_up;
 
   void emit(Sequence& sequence, bool all) const {
     const std::string text = sequence.text.take(all);
@@ -77,6 +81,45 @@ struct Run {
 /// Called with the tokens that a session has just taken.
 using Fed = std::function<void(const std::vector<std::int32_t>&)>;
 
+std::span<float> row_of(const Session& session, std::int64_t row) {
+  const std::int64_t vocab = session.logits().size(1);
+  return {session.logits().mutable_data_ptr<float>() + row * vocab,
+          static_cast<std::size_t>(vocab)};
+}
+
+/// The only sequence until it has ended, with guesses read along. Each token is sampled from what
+/// the model says behind all that was really said, as without guesses.
+void run_alone(Session& session, const Run& run, Sequence& sequence, const Fed& fed) {
+  Lookup lookup(sequence.prompt);
+  for (const std::int32_t id : sequence.out.ids) lookup.see(id);
+  const auto say = [&](std::int64_t row) -> std::optional<std::int32_t> {
+    const std::int32_t id = sequence.sample(row_of(session, row), run.options.logprobs);
+    if (!run.step(sequence, id)) return std::nullopt;
+    lookup.see(id);
+    return id;
+  };
+  auto next = say(0);
+  while (next) {
+    const std::int64_t left = sequence.max_tokens - std::ssize(sequence.out.ids);
+    std::vector<std::int32_t> ids{*next};
+    const auto guessed = lookup.guess(std::min(left, run.positions - session.length()) - 1);
+    ids.insert(ids.end(), guessed.begin(), guessed.end());
+    const std::int64_t before = session.length();
+    session.feed_ahead(ids);
+    ++sequence.out.passes;
+    std::size_t right = 0;
+    while (true) {
+      if (fed) fed({ids[right]});
+      next = say(static_cast<std::int64_t>(right));
+      if (!next || right == guessed.size() || *next != guessed[right]) break;
+      ++right;
+    }
+    if (guessed.empty()) continue;
+    lookup.learn(guessed.size(), right);
+    session.truncate(before + 1 + static_cast<std::int64_t>(right));
+  }
+}
+
 /// Until every sequence has ended; `session` has read their prompts.
 void run_batch(Session& session, const Run& run, std::span<Sequence> sequences,
                const Fed& fed = {}) {
@@ -84,14 +127,12 @@ void run_batch(Session& session, const Run& run, std::span<Sequence> sequences,
   for (Sequence& sequence : sequences) active.push_back(&sequence);
   std::vector<std::int32_t> next(active.size());
   while (true) {
+    if (active.size() == 1 && run.looks_up) return run_alone(session, run, *active[0], fed);
     std::vector<std::int64_t> going;
-    const std::int64_t vocab = session.logits().size(1);
-    auto* logits = session.logits().mutable_data_ptr<float>();
     intraop_for(std::ssize(active), [&](std::int64_t row) {
       const auto i = static_cast<std::size_t>(row);
       if (active[i] != nullptr)
-        next[i] = active[i]->sample({logits + row * vocab, static_cast<std::size_t>(vocab)},
-                                    run.options.logprobs);
+        next[i] = active[i]->sample(row_of(session, row), run.options.logprobs);
     });
     for (std::size_t row = 0; row < active.size(); ++row) {
       if (active[row] == nullptr) continue;
@@ -112,6 +153,9 @@ void run_batch(Session& session, const Run& run, std::span<Sequence> sequences,
       next.resize(going.size());
     }
     session.feed(next);
+    for (Sequence* const each : active) {
+      if (each != nullptr) ++each->out.passes;
+    }
     if (fed) fed(next);
   }
 }
@@ -142,6 +186,7 @@ Sequence make_sequence(const Tokenizer& tokenizer, const Prompt& prompt,
                     own > 0 ? std::min(own, options.max_tokens) : options.max_tokens,
                     Sampler(options, seed, static_cast<std::uint32_t>(index)),
                     GrowingText(tokenizer, options.stop),
+                    ids,
                     {},
                     {}};
   sequence.out.prompt_tokens = sequence.out.read_tokens = std::ssize(ids);
@@ -149,8 +194,10 @@ Sequence make_sequence(const Tokenizer& tokenizer, const Prompt& prompt,
   return sequence;
 }
 
-Run make_run(const Tokenizer& tokenizer, const SamplingOptions& options, const TextSink& sink) {
-  Run run{options, options.end_ids, sink};
+Run make_run(const Decoder& model, const Tokenizer& tokenizer, const SamplingOptions& options,
+             const TextSink& sink) {
+  Run run{options, options.end_ids, sink, model.spec().max_positions,
+          options.lookup && feeds_ahead(model)};
   if (run.end_ids.empty() && tokenizer.eos()) run.end_ids.push_back(*tokenizer.eos());
   return run;
 }
@@ -179,7 +226,7 @@ std::vector<Generation> generate(const Decoder& whole, const Tokenizer& tokenize
                                  std::uint64_t seed, const TextSink& sink) {
   check_sampling(options);
   const Decoder model = restricted(whole, options);
-  const Run run = make_run(tokenizer, options, sink);
+  const Run run = make_run(model, tokenizer, options, sink);
   std::vector<Sequence> sequences;
   std::vector<std::vector<std::int32_t>> ids;
   std::size_t longest = 0;
@@ -256,7 +303,7 @@ Generation Conversation::answer(const Tokenizer& tokenizer, const Prompt& prompt
   const std::vector<std::int32_t> ids = ids_of(tokenizer, prompt);
   warn_length(state_->model, std::ssize(ids), options_.max_tokens);
   const Stopwatch watch;
-  const Run run = make_run(tokenizer, options_, sink);
+  const Run run = make_run(state_->model, tokenizer, options_, sink);
   Sequence sequence = make_sequence(tokenizer, prompt, ids, options_, seed, 0);
   sequence.out.read_tokens = state_->read_on(ids, options_.max_tokens);
   run_batch(*state_->session, run, {&sequence, 1},

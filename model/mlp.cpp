@@ -56,16 +56,31 @@ struct SiluMulFunction : torch::autograd::Function<SiluMulFunction> {
   }
 };
 
+/// f(x) for a function of single elements. LibTorch's treat the last ones of a tensor otherwise
+/// than those before, so a few rows that decoding reads are computed one by one, and have the bits
+/// of single ones.
+template <class Function>
+at::Tensor row_by_row(const at::Tensor& x, const Function& f) {
+  constexpr std::int64_t kFewRows = 16;
+  const std::int64_t width = x.size(-1), rows = x.numel() / width;
+  if (rows == 1 || rows > kFewRows || !is_native(x) ||
+      (at::GradMode::is_enabled() && x.requires_grad()))
+    return f(x);
+  std::vector<at::Tensor> out;
+  for (const at::Tensor& row : x.reshape({rows, width}).unbind()) out.push_back(f(row));
+  return at::stack(out).view(x.sizes());
+}
+
 at::Tensor activate(Activation kind, const at::Tensor& x) {
   switch (kind) {
     case Activation::kSilu:
       return at::silu(x);
     case Activation::kGelu:
-      return at::gelu(x);
+      return row_by_row(x, [](const at::Tensor& row) { return at::gelu(row); });
     case Activation::kGeluTanh:
-      return at::gelu(x, "tanh");
+      return row_by_row(x, [](const at::Tensor& row) { return at::gelu(row, "tanh"); });
     case Activation::kQuickGelu:
-      return x * at::sigmoid(1.702 * x);
+      return row_by_row(x, [](const at::Tensor& row) { return row * at::sigmoid(1.702 * row); });
     case Activation::kRelu:
       return at::relu(x);
     case Activation::kRelu2:

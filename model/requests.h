@@ -50,6 +50,9 @@ struct SamplingOptions {
   /// images only) or any.
   std::string modality = "text";
   std::int64_t logprobs = -1;  ///< of each token, beside so many of the likeliest; -1 = none
+  /// A single text on the CPU: read what followed the same tokens before along with the next one,
+  /// and keep what the model says, too. The same text, sooner.
+  bool lookup = true;
 };
 
 struct Prompt {
@@ -89,6 +92,7 @@ struct Generation {
   std::string finish_reason;           ///< "stop", "length"
   std::int64_t prompt_tokens = 0, tokens = 0;
   std::int64_t read_tokens = 0;  ///< of the prompt that were run: fewer in a conversation
+  std::int64_t passes = 0;       ///< of the model behind the prompt: fewer than tokens by lookup
   double tokens_per_second = 0;
 };
 

@@ -24,6 +24,21 @@ std::int64_t longest(const std::vector<std::vector<std::int32_t>>& prompts) {
 
 }  // namespace
 
+bool feeds_ahead(const Decoder& model) {
+  const DecoderSpec& spec = model.spec();
+  const AttentionSpec& attention = spec.attention;
+  const auto keeps_states = [](const LayerSpec& each) { return each.ssm; };
+  const auto turns_by_length = [](const RopeSpec& each) {
+    return each.kind == RopeKind::kDynamic || each.kind == RopeKind::kLongRope;
+  };
+  const bool own_attention = attention.softcap == 0 && attention.alibi.empty() && !attention.sinks;
+  return model.options().device().is_cpu() && own_attention && spec.logit_softcap == 0 &&
+         spec.mlp.activation != Activation::kClampedSwiglu &&
+         spec.moe.router != RouterKind::kSigmoid && spec.names.shared_gate.empty() &&
+         std::ranges::none_of(spec.layer, keeps_states) &&
+         std::ranges::none_of(spec.ropes, turns_by_length);
+}
+
 Session::Session(const Decoder& model, const std::vector<std::vector<std::int32_t>>& prompts,
                  std::int64_t room, std::int64_t piece)
     : model_(model),
@@ -74,6 +89,19 @@ void Session::feed(const std::vector<std::int32_t>& next) {
                  {.cache = &cache_, .append = true, .lengths = {}, .hook = {}});
   cache_.advance(std::vector<std::int64_t>(static_cast<std::size_t>(rows()), 1));
   logits_ = model_.head(hidden.select(1, 0)).cpu();
+}
+
+void Session::feed_ahead(const std::vector<std::int32_t>& ids) {
+  const c10::InferenceMode inference;
+  check_interrupted();
+  const auto count = std::ssize(ids);
+  const at::Tensor row = at::empty({1, count}, at::kLong);
+  std::ranges::copy(ids, row.mutable_data_ptr<std::int64_t>());
+  const at::Tensor hidden =
+      model_.run(model_.embed(row), 0, model_.spec().layers,
+                 {.cache = &cache_, .append = true, .lengths = {}, .hook = {}});
+  cache_.advance({count});
+  logits_ = model_.head(hidden.select(0, 0)).cpu();
 }
 
 void Session::keep(const std::vector<std::int64_t>& rows) {

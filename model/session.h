@@ -10,6 +10,12 @@
 
 namespace lancet {
 
+/// Whether Session::feed_ahead has the bits of feeding one by one, and its tokens can be taken
+/// back: on the CPU, for attention alone (no state spaces), where nothing but our own kernels and
+/// operators that treat every row alike is at work, and positions turn by the same angle in a text
+/// of any length.
+[[nodiscard]] bool feeds_ahead(const Decoder& model);
+
 class Session {
  public:
   /// Runs the prompts (each at least one id) in pieces of `piece` tokens; only the logits behind
@@ -26,6 +32,11 @@ class Session {
   void truncate(std::int64_t length);
   /// One more token for each row.
   void feed(const std::vector<std::int32_t>& next);
+  /// Of the only row: up to 16 tokens, one after the other, in one pass. logits() are [ids, vocab]
+  /// then, a row behind each token. See feeds_ahead().
+  void feed_ahead(const std::vector<std::int32_t>& ids);
+  /// Tokens of the only row.
+  [[nodiscard]] std::int64_t length() const { return cache_.lengths().front(); }
   /// Goes on with these rows only.
   void keep(const std::vector<std::int64_t>& rows);
 

@@ -25,6 +25,7 @@ struct GenerateOptions {
   std::vector<fs::path> images;
   std::vector<std::string> allowed;
   bool converse = false;  ///< --chat without a message
+  bool no_lookup = false;
   SamplingOptions sampling;
 };
 
@@ -148,7 +149,8 @@ Json result_json(const Generation& g, bool logprobs) {
            {"finish_reason", g.finish_reason},
            {"prompt_tokens", g.prompt_tokens},
            {"tokens", g.tokens},
-           {"tokens_per_second", g.tokens_per_second}};
+           {"tokens_per_second", g.tokens_per_second},
+           {"passes", g.passes}};
   if (logprobs) out["logprobs"] = Json::array();
   for (const TokenLogprob& token : g.logprobs) {
     Json entry = token_json(token.said);
@@ -254,11 +256,15 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                  "Of a model of text and images: text (default), image (tokens of images only) or "
                  "any")
       ->check(CLI::IsMember({"text", "image", "any"}));
+  app.add_flag("--no-lookup", o->no_lookup,
+               "Of a single text on the CPU: read one token at a time, without those that followed "
+               "the same words before; the same text, later");
   app.add_option("--logprobs", o->sampling.logprobs,
                  "In JSON, log probabilities of the tokens and of the N likeliest beside each")
       ->check(CLI::Range(0, 1000));
   return [o, chat, &common] {
     o->converse = chat->count() > 0 && o->chat.empty();
+    o->sampling.lookup = !o->no_lookup;
     return run(*o, common);
   };
 }

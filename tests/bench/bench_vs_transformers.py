@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Scoring and generation of lancet and transformers, float32, side by side in one run.
+"""Scoring and generation of lancet and transformers, float32, side by side in one run: a token at a time on both sides
+(generate), and with what followed the same words before read along on both (lookup; lancet does so by itself).
 
     bench_vs_transformers.py LANCET MODEL_DIR [--threads 2] [--rounds 3] [--windows 32] [--dtype float32]
                              [--activations auto]
@@ -69,8 +70,9 @@ def main():
             out = lancet_json(args.lancet, "score", args.folder, "--file", text.name, "--window", WINDOW, *common)
             return out["tokens"] / out["tokens_per_second"]
 
-        def generate_ours():
-            out = lancet_json(args.lancet, "generate", args.folder, "--prompt", prompt, "--max-tokens", NEW_TOKENS, *common)
+        def generate_ours(*more):
+            out = lancet_json(args.lancet, "generate", args.folder, "--prompt", prompt, "--max-tokens", NEW_TOKENS, *more,
+                              *common)
             return out["tokens"] / out["tokens_per_second"]
 
         def score_theirs():
@@ -80,11 +82,13 @@ def main():
                     logits = model(batch, use_cache=False).logits
                     torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch[:, 1:].flatten())
 
-        def generate_theirs():
+        def generate_theirs(**more):
             model.generate(prompt_ids, attention_mask=torch.ones_like(prompt_ids), max_new_tokens=NEW_TOKENS,
-                           min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
+                           min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0, **more)
 
-        jobs = {"score": (score_ours, score_theirs, len(ids)), "generate": (generate_ours, generate_theirs, NEW_TOKENS)}
+        jobs = {"score": (score_ours, score_theirs, len(ids)),
+                "generate": (lambda: generate_ours("--no-lookup"), generate_theirs, NEW_TOKENS),
+                "lookup": (generate_ours, lambda: generate_theirs(prompt_lookup_num_tokens=10), NEW_TOKENS)}
         for name, (ours, theirs, tokens) in jobs.items():
             rounds = [(measure(tokens, args.threads, ours, "children"), measure(tokens, args.threads, theirs, "self"))
                       for _ in range(args.rounds)]

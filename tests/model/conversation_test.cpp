@@ -14,22 +14,6 @@ using namespace lancet::test;
 
 namespace {
 
-Tokenizer words(std::int64_t vocab) {
-  Json entries = Json::object();
-  for (std::int64_t i = 0; i < vocab; ++i) entries["t" + std::to_string(i)] = i;
-  return Tokenizer::from_json(
-      {{"version", "1.0"},
-       {"truncation", nullptr},
-       {"padding", nullptr},
-       {"added_tokens", Json::array()},
-       {"normalizer", nullptr},
-       {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
-       {"post_processor", nullptr},
-       {"decoder", nullptr},
-       {"model", {{"type", "WordLevel"}, {"vocab", entries}, {"unk_token", "t0"}}}},
-      "test");
-}
-
 SamplingOptions nine_tokens() {
   SamplingOptions options;
   options.max_tokens = 9;
@@ -48,7 +32,7 @@ TEST_CASE("conversation: only new tokens are read, and the text is that of the w
   for (const std::string name : {"plain", "qwen3-window", "gpt2", "gpt_oss", "mamba", "jamba"}) {
     INFO(name);
     const Decoder model = load_tiny(name);
-    const Tokenizer tokenizer = words(model.spec().vocab);
+    const Tokenizer tokenizer = word_tokenizer(model.spec().vocab);
     const bool states = model.spec().layer[0].ssm;
     Conversation talk(model, options);
     std::vector<std::int32_t> text = as_lists(random_ids(1, 12))[0];
@@ -80,7 +64,7 @@ TEST_CASE("conversation: an answer that was interrupted is kept as far as it cam
   for (const std::string name : {"plain", "mamba"}) {
     INFO(name);
     const Decoder model = load_tiny(name);
-    const Tokenizer tokenizer = words(model.spec().vocab);
+    const Tokenizer tokenizer = word_tokenizer(model.spec().vocab);
     Conversation talk(model, options);
     std::vector<std::int32_t> text = as_lists(random_ids(1, 12))[0];
     std::size_t pieces = 0;

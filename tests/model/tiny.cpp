@@ -41,6 +41,22 @@ Decoder load_tiny(const std::string& name, at::ScalarType dtype) {
   return Decoder::load(ModelSource::open(folder_of(name)), {dtype, at::kCPU});
 }
 
+Tokenizer word_tokenizer(std::int64_t vocab) {
+  Json entries = Json::object();
+  for (std::int64_t i = 0; i < vocab; ++i) entries["t" + std::to_string(i)] = i;
+  return Tokenizer::from_json(
+      {{"version", "1.0"},
+       {"truncation", nullptr},
+       {"padding", nullptr},
+       {"added_tokens", Json::array()},
+       {"normalizer", nullptr},
+       {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
+       {"post_processor", nullptr},
+       {"decoder", nullptr},
+       {"model", {{"type", "WordLevel"}, {"vocab", entries}, {"unk_token", "t0"}}}},
+      "test");
+}
+
 Decoder widened(const Decoder& model) {
   Decoder out = model;
   for (const std::string& name : model.weight_names())

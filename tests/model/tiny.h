@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "formats/checkpoint.h"
+#include "formats/tokenizer/tokenizer.h"
 #include "model/decoder.h"
 
 namespace lancet::test {
@@ -37,6 +38,9 @@ namespace lancet::test {
 [[nodiscard]] std::vector<std::vector<std::int32_t>> as_lists(const at::Tensor& ids);
 
 [[nodiscard]] double max_abs(const at::Tensor& a, const at::Tensor& b);
+/// Of words t0, t1, ...: one for each id.
+[[nodiscard]] Tokenizer word_tokenizer(std::int64_t vocab);
+
 /// max |a - b| / max |b|.
 [[nodiscard]] double relative(const at::Tensor& a, const at::Tensor& b);
 /// Greedy continuation by full passes of the growing text.
