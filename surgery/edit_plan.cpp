@@ -37,6 +37,14 @@ Json plan_fact(const Tokenizer& tokenizer, const Fact& fact) {
           {"target_ids", target_tokens(tokenizer, prompt, fact.target)}};
 }
 
+/// Of the model in the dtypes it has; quantised tensors become float32.
+std::uint64_t written_bytes(const ModelSource& source) {
+  std::uint64_t bytes = 0;
+  for (const TensorInfo& tensor : source.tensors())
+    bytes += dtype_info(tensor.dtype).quantized ? tensor.elements() * 4 : tensor.bytes;
+  return bytes;
+}
+
 }  // namespace
 
 Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
@@ -72,13 +80,12 @@ Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
   }
   const std::uint64_t parameters_count = parameters_of(source);
   const LoadOptions options = load_options(runtime);
-  const std::uint64_t width = options.dtype == at::kBFloat16 ? 2 : 4;
   result["memory"] = weight_sizes(source, options).loaded + (300ULL << 20);
   result["offload"] = runtime.offload;
   // Forward and input gradient: 4 operations per parameter and token.
   result["seconds"] = 2 + 4.0 * static_cast<double>(parameters_count) * tokens *
                               parameters.json().value("steps", 1.0) / kOperationsPerSecond;
-  result["bytes"] = request.out ? parameters_count * width : 0;
+  result["bytes"] = request.out ? written_bytes(source) : 0;
   result["outputs"] = Json::array();
   for (const auto& path :
        {request.out, request.delta, request.lora, request.report, request.dump}) {

@@ -85,6 +85,29 @@ class EmbeddedModel(unittest.TestCase):
         plan = self.json("edit", self.model, *EDIT, "-o", self.root / "planned", "--plan")
         self.assertTrue(plan["plan"])
         self.assertEqual(sorted(os.listdir(self.root)), before)
+        weights = (self.edited / "model.safetensors").stat().st_size
+        self.assertAlmostEqual(plan["bytes"], weights, delta=0.001 * weights)
+
+    def test_weights_of_16_bits_take_half_of_the_memory_and_say_the_same(self):
+        half, wide = self.root / "half", self.root / "half-wide"
+        self.run_lancet("convert", self.model, half, "--dtype", "bfloat16")
+        self.run_lancet("convert", half, wide, "--dtype", "float32")
+        plans = [self.json("edit", model, *EDIT, "-o", self.root / "planned", "--plan") for model in (half, wide)]
+        self.assertAlmostEqual(plans[0]["bytes"], plans[1]["bytes"] / 2, delta=0.001 * plans[1]["bytes"])
+        self.assertAlmostEqual(plans[1]["memory"] - plans[0]["memory"], plans[0]["bytes"], delta=0.01 * plans[0]["bytes"])
+        texts = [self.json("generate", model, "--prompt", "One, two, three,", "--max-tokens", "24", "--logprobs", "1")
+                 for model in (half, wide)]
+        self.assertEqual(texts[0]["ids"], texts[1]["ids"])
+        self.assertEqual(texts[0]["logprobs"], texts[1]["logprobs"])
+
+    def test_a_text_that_repeats_itself_takes_fewer_passes_and_is_the_same(self):
+        command = ["generate", self.model, "--prompt", "red, green, blue, red, green, blue, red,", "--max-tokens", "40",
+                   "--logprobs", "2"]
+        looked_up, plain = self.json(*command), self.json(*command, "--no-lookup")
+        for key in ("ids", "text", "logprobs", "finish_reason"):
+            self.assertEqual(looked_up[key], plain[key])
+        self.assertEqual(plain["passes"], plain["tokens"] - 1)
+        self.assertLess(looked_up["passes"], plain["passes"] / 2)
 
     def test_probe_takes_the_perplexity_of_as_many_tokens_as_it_is_told(self):
         facts = self.root / "facts.jsonl"
