@@ -168,6 +168,8 @@ class Decoder {
   [[nodiscard]] at::Tensor matrix(std::string_view name) const;
   /// Whether matrices stay in their files.
   [[nodiscard]] bool offloaded() const noexcept { return ahead_ != nullptr; }
+  /// Whether low-rank parts take part in its products.
+  [[nodiscard]] bool adapted() const noexcept { return !low_rank_.empty(); }
   /// Bytes of all weights as they lie in memory.
   [[nodiscard]] std::uint64_t weight_bytes() const;
   /// Names of all weights, sorted.

@@ -32,8 +32,9 @@ bool feeds_ahead(const Decoder& model) {
     return each.kind == RopeKind::kDynamic || each.kind == RopeKind::kLongRope;
   };
   const bool own_attention = attention.softcap == 0 && attention.alibi.empty() && !attention.sinks;
-  return model.options().device().is_cpu() && own_attention && spec.logit_softcap == 0 &&
-         spec.mlp.activation != Activation::kClampedSwiglu &&
+  // Low-rank parts are merged with their weight where there are many rows.
+  return model.options().device().is_cpu() && !model.adapted() && own_attention &&
+         spec.logit_softcap == 0 && spec.mlp.activation != Activation::kClampedSwiglu &&
          spec.moe.router != RouterKind::kSigmoid && spec.names.shared_gate.empty() &&
          std::ranges::none_of(spec.layer, keeps_states) &&
          std::ranges::none_of(spec.ropes, turns_by_length);

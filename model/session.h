@@ -12,8 +12,8 @@ namespace lancet {
 
 /// Whether Session::feed_ahead has the bits of feeding one by one, and its tokens can be taken
 /// back: on the CPU, for attention alone (no state spaces), where nothing but our own kernels and
-/// operators that treat every row alike is at work, and positions turn by the same angle in a text
-/// of any length.
+/// operators that treat every row alike is at work (no low-rank parts), and positions turn by the
+/// same angle in a text of any length.
 [[nodiscard]] bool feeds_ahead(const Decoder& model);
 
 class Session {

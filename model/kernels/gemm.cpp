@@ -68,6 +68,15 @@ Scratch& scratch() {
   return *buffer;
 }
 
+bool streams_narrow_rows() {
+#if defined(__x86_64__)
+  static const bool intel = __builtin_cpu_is("intel") != 0;
+  return !intel;
+#else
+  return true;
+#endif
+}
+
 std::int64_t linear_block(std::int64_t k) noexcept { return block_length(k, kLinearBlock); }
 
 std::int64_t input_grad_block(std::int64_t n) noexcept { return block_length(n, kGradBlock); }

@@ -33,7 +33,7 @@ LANCET_KERNEL void few_rows(const Block& block, const float* a, std::int64_t lda
 
 /// One row of W after the other, each from its beginning to its end: with next to no arithmetic the
 /// bandwidth of the memory is all that counts, and the processor's own prefetching follows a single
-/// stream best (twice as fast as eight).
+/// stream best (on AMD twice as fast as eight). See streams_narrow_rows().
 template <int kMr, typename T>
 LANCET_KERNEL void stream_rows(const LinearJob& job, const Tile& tile) {
   constexpr std::int64_t kLanesOfBlock = kMr * 8 * kChains;
@@ -92,7 +92,9 @@ LANCET_KERNEL void linear_few_of(const LinearJob& job, const Tile& tile) {
   const std::int64_t rows = tile.m1 - tile.m0;
   const std::int64_t groups = (rows + kFewRowsGroup - 1) / kFewRowsGroup;
   const std::int64_t longest = block_length(job.k, kLinearBlock);
-  if (rows <= kStreamedRows && job.k <= kLongestStream) {
+  constexpr bool kNarrow = kPairs || sizeof(T) < sizeof(float);
+  const bool streams = !kNarrow || streams_narrow_rows();
+  if (streams && rows <= kStreamedRows && job.k <= kLongestStream) {
     constexpr std::array kStream{&stream_rows<1, T>, &stream_rows<2, T>, &stream_rows<3, T>};
     return kStream[static_cast<std::size_t>(rows - 1)](job, tile);
   }

@@ -22,7 +22,7 @@ namespace {
 
 struct Adapted {
   Adapted(const std::string& name, bool dora, double dropout = 0)
-      : base(load_tiny(name)), adapter(base.spec(), settings(base, dora, dropout), 1) {
+      : base(widened(load_tiny(name))), adapter(base.spec(), settings(base, dora, dropout), 1) {
     adapter.prepare(base);
     const at::NoGradGuard no_grad;
     const at::Tensor b = adapter.parts()[0]->b.detach();

@@ -47,7 +47,7 @@ void check_formula(const Decoder& model, const Case& given, const LossOptions& o
 TEST_CASE("token rows: of every family's head, on a device, they are the plain formula") {
   for (const std::string& name : family_names()) {
     INFO(name);
-    const Decoder model = load_tiny(name);
+    const Decoder model = widened(load_tiny(name));
     for (const std::string_view loss : {"sft", "dpo", "on_policy"}) {
       INFO(loss);
       check_formula(model, make_case(find_loss(loss), model, 9), loss_options(loss));
@@ -56,7 +56,7 @@ TEST_CASE("token rows: of every family's head, on a device, they are the plain f
 }
 
 TEST_CASE("token rows: ids that are never said get no gradient on a device either") {
-  const Decoder base = load_tiny("plain");
+  const Decoder base = widened(load_tiny("plain"));
   const Decoder model = base.with_masked_ids({{5, 9}, {40, 41}});
   Case given = make_case(find_loss("sft"), model, 9);
   for (std::int32_t& each : given.targets.next) each = each % 4;
@@ -64,7 +64,7 @@ TEST_CASE("token rows: ids that are never said get no gradient on a device eithe
 }
 
 TEST_CASE("token rows: chunks change nothing but roundings of the products") {
-  const Decoder model = load_tiny("bias");
+  const Decoder model = widened(load_tiny("bias"));
   const Case given = make_case(find_loss("sft"), model, 40);
   const auto run = [&](std::int64_t at_once, std::vector<double>& ce) {
     const fused::TwinsOnCpu twins;
@@ -125,7 +125,7 @@ TEST_CASE("token rows: a bfloat16 stream, as a GPU has it, learns what the float
 
 TEST_CASE(
     "token rows: losses of other rows keep to the CPU on the way of a GPU, with their values") {
-  const Decoder model = load_tiny("plain");
+  const Decoder model = widened(load_tiny("plain"));
   for (const Loss* loss : loss_registry()) {
     INFO(loss->name);
     const Case given = make_case(*loss, model, 11);

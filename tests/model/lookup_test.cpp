@@ -6,6 +6,7 @@
 
 #include "model/generate.h"
 #include "model/lookup.h"
+#include "model/lora.h"
 #include "model/session.h"
 #include "tests/catch.h"
 #include "tests/model/tiny.h"
@@ -102,10 +103,12 @@ TEST_CASE("lookup: tokens read at once have the bits of single ones, in every fa
   const c10::InferenceMode inference;
   std::int64_t checked = 0;
   for (const std::string& name : family_names()) {
-    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-      const Decoder model = load_tiny(name, dtype);
+    for (const auto& [dtype, pairs] :
+         {std::pair{at::kFloat, false}, {at::kBFloat16, false}, {at::kBFloat16, true}}) {
+      const Decoder model =
+          Decoder::load(ModelSource::open(folder_of(name)), {.dtype = dtype, .pairs = pairs});
       if (!feeds_ahead(model)) continue;
-      INFO(name << " " << c10::toString(dtype));
+      INFO(name << " " << c10::toString(dtype) << (pairs ? ", rounded" : ""));
       ++checked;
       const Ids ids = as_lists(random_ids(1, 24) % model.spec().vocab)[0];
       const Ids prompt(ids.begin(), ids.begin() + 7);
@@ -128,7 +131,14 @@ TEST_CASE("lookup: tokens read at once have the bits of single ones, in every fa
       CHECK(same_bits(ahead.logits()[0], rows[5]));
     }
   }
-  CHECK(checked > 60);
+  CHECK(checked > 90);
+}
+
+TEST_CASE("lookup: a model with low-rank parts reads one token at a time") {
+  const Decoder base = load_tiny("plain");
+  const LoraAdapter adapter(base.spec(), {.targets = {"all-linear"}, .rank = 2}, 1);
+  CHECK(feeds_ahead(base));
+  CHECK_FALSE(feeds_ahead(base.with_low_rank(adapter.by_module())));
 }
 
 TEST_CASE("lookup: texts, streams and log probabilities are those without it, sooner") {
