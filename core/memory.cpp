@@ -30,7 +30,8 @@ std::uint64_t limit_in(const std::string& file) {
   return std::ifstream(file) >> bytes ? bytes : std::numeric_limits<std::uint64_t>::max();
 }
 
-/// Of version 2 ("0::/path") and 1 ("9:memory:/path"); a container sees its own group as the root.
+/// The least of the process's group and of those it lies in, of version 2 ("0::/path") and 1
+/// ("9:memory:/path"); a container sees its own group as the root.
 std::uint64_t group_limit() {
   std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
   std::ifstream groups("/proc/self/cgroup");
@@ -40,9 +41,10 @@ std::uint64_t group_limit() {
     if (!second && named == std::string::npos) continue;
     const std::string base = second ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
     const char* const file = second ? "/memory.max" : "/memory.limit_in_bytes";
-    const std::string path = line.substr(line.rfind(':') + 1);
-    for (const std::string& folder : {base + path, base})
-      least = std::min(least, limit_in(folder + file));
+    std::string path = line.substr(line.rfind(':') + 1);
+    for (; path.find('/') != std::string::npos; path.resize(path.rfind('/')))
+      least = std::min(least, limit_in(base + path + file));
+    least = std::min(least, limit_in(base + file));
   }
   return least;
 }

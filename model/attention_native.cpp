@@ -156,10 +156,7 @@ void forward_token(const float* q, const Context& context, const AttentionShape&
                              .scale = 1});
 }
 
-/// Of a few tokens behind a cache each is computed alone, so that it has the bits of one that comes
-/// alone.
-constexpr std::int64_t kFewTokens = 16;
-
+/// Each token of a task, with the bits of one that comes alone.
 void forward_tokens(const float* q, const Context& context, const AttentionShape& s,
                     const AttentionPass& pass, std::int64_t b, std::int64_t g, float* out) {
   for (std::int64_t t = 0; t < s.text(b).tokens; ++t)

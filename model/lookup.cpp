@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "model/spec.h"
+
 namespace lancet {
 namespace {
 
-/// With the token before them at most 16 rows, which products take in about the time of a few.
-constexpr std::int64_t kMostGuessed = 15;
+/// Behind the token that is read along with them.
+constexpr std::int64_t kMostGuessed = kFewTokens - 1;
 constexpr int kMostFailures = 6;  ///< that make a rest longer: up to 63 tokens
 
 }  // namespace

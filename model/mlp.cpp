@@ -61,9 +61,8 @@ struct SiluMulFunction : torch::autograd::Function<SiluMulFunction> {
 /// of single ones.
 template <class Function>
 at::Tensor row_by_row(const at::Tensor& x, const Function& f) {
-  constexpr std::int64_t kFewRows = 16;
   const std::int64_t width = x.size(-1), rows = x.numel() / width;
-  if (rows == 1 || rows > kFewRows || !is_native(x) ||
+  if (rows == 1 || rows > kFewTokens || !is_native(x) ||
       (at::GradMode::is_enabled() && x.requires_grad()))
     return f(x);
   std::vector<at::Tensor> out;

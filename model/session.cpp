@@ -96,6 +96,9 @@ void Session::feed_ahead(const std::vector<std::int32_t>& ids) {
   const c10::InferenceMode inference;
   check_interrupted();
   const auto count = std::ssize(ids);
+  if (rows() != 1 || count < 1 || count > kFewTokens)
+    fail(ErrorKind::kInternal, "generate",
+         "expected one row and no more tokens than can be read ahead");
   const at::Tensor row = at::empty({1, count}, at::kLong);
   std::ranges::copy(ids, row.mutable_data_ptr<std::int64_t>());
   const at::Tensor hidden =

@@ -32,8 +32,8 @@ class Session {
   void truncate(std::int64_t length);
   /// One more token for each row.
   void feed(const std::vector<std::int32_t>& next);
-  /// Of the only row: up to 16 tokens, one after the other, in one pass. logits() are [ids, vocab]
-  /// then, a row behind each token. See feeds_ahead().
+  /// Of the only row: up to kFewTokens tokens, one after the other, in one pass. logits() are [ids,
+  /// vocab] then, a row behind each token. See feeds_ahead().
   void feed_ahead(const std::vector<std::int32_t>& ids);
   /// Tokens of the only row.
   [[nodiscard]] std::int64_t length() const { return cache_.lengths().front(); }

@@ -24,6 +24,11 @@ struct NormSpec {
   bool weight = true, bias = true;  ///< tensors it has; an RMS norm never has a bias
 };
 
+/// Rows of so many tokens behind a cache are computed one by one wherever a function of LibTorch,
+/// or a product of matrices in place of a sum, would give them other bits than a token that comes
+/// alone has: what Session::feed_ahead takes at once.
+inline constexpr std::int64_t kFewTokens = 16;
+
 enum class RopeKind { kNone, kDefault, kLinear, kDynamic, kLlama3, kYarn, kLongRope };
 struct RopeSpec {
   RopeKind kind = RopeKind::kDefault;

@@ -178,10 +178,9 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact
                                      seed});
   Decoder edited = model.decoder;
   for (const Factors& factors : plan.factors) {
-    const at::Tensor before = edited.weight(factors.tensor);
-    const at::Tensor change = at::matmul(factors.left, factors.right.t()).to(before.options());
-    edited = edited.with_weight(
-        factors.tensor, before + (factors.layout == MatrixLayout::kOutIn ? change : change.t()));
+    const MatrixRef matrix{factors.tensor, factors.layout, factors.left.size(0),
+                           factors.right.size(0)};
+    edited = edited.with_change(matrix, at::matmul(factors.left, factors.right.t()));
   }
   const auto prompts = make_leak_prompts(fact, 8);
   const at::Tensor p = next_log_probs(model.decoder, model.tokenizer, prompts);

@@ -134,6 +134,16 @@ TEST_CASE("lookup: tokens read at once have the bits of single ones, in every fa
   CHECK(checked > 90);
 }
 
+TEST_CASE("lookup: more tokens than have the bits of single ones, or several texts, are refused") {
+  const Decoder model = load_tiny("plain");
+  Session one(model, {{1, 2}}, 30), two(model, {{1, 2}, {3}}, 30);
+  CHECK_THROWS(one.feed_ahead(Ids(17, 5)));
+  CHECK_THROWS(one.feed_ahead({}));
+  CHECK_THROWS(two.feed_ahead({5}));
+  one.feed_ahead(Ids(16, 5));
+  CHECK(one.length() == 18);
+}
+
 TEST_CASE("lookup: a model with low-rank parts reads one token at a time") {
   const Decoder base = load_tiny("plain");
   const LoraAdapter adapter(base.spec(), {.targets = {"all-linear"}, .rank = 2}, 1);

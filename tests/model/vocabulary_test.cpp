@@ -18,30 +18,13 @@ namespace {
 
 constexpr std::int64_t kTokens = 9;
 
-/// Words t0, t1, ...: a tokenizer for the tiny models.
-Tokenizer words(std::int64_t vocab) {
-  Json entries = Json::object();
-  for (std::int64_t i = 0; i < vocab; ++i) entries["t" + std::to_string(i)] = i;
-  return Tokenizer::from_json(
-      {{"version", "1.0"},
-       {"truncation", nullptr},
-       {"padding", nullptr},
-       {"added_tokens", Json::array()},
-       {"normalizer", nullptr},
-       {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
-       {"post_processor", nullptr},
-       {"decoder", nullptr},
-       {"model", {{"type", "WordLevel"}, {"vocab", entries}, {"unk_token", "t0"}}}},
-      "test");
-}
-
 std::vector<std::int32_t> prompt_of(const std::string& name) {
   return as_lists(golden(name, "ids").slice(1, 0, 12).contiguous())[0];
 }
 
 Generation said(const Decoder& model, const std::string& name, const SamplingOptions& options) {
-  return generate(model, words(model.spec().vocab), {{"", "", true, 0, prompt_of(name)}}, options,
-                  0)[0];
+  return generate(model, word_tokenizer(model.spec().vocab), {{"", "", true, 0, prompt_of(name)}},
+                  options, 0)[0];
 }
 
 bool in(const std::vector<IdRange>& ranges, std::int64_t id) {
