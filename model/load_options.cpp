@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "model/kernels/pairs.h"
+#include "model/names.h"
 #include "model/runtime.h"
 
 namespace lancet {
@@ -92,9 +93,10 @@ at::ScalarType dtype_in_memory(const ModelSource& source, const TensorInfo& tens
 WeightSizes weight_sizes(const ModelSource& source, const LoadOptions& options) {
   WeightSizes sizes;
   for (const TensorInfo& tensor : source.checkpoint().tensors()) sizes.stored += tensor.bytes;
-  for (const TensorInfo& tensor : source.tensors()) {
-    if (options.offload && tensor.shape.size() >= 2) continue;
-    sizes.loaded += tensor.elements() * at::elementSize(dtype_in_memory(source, tensor, options));
+  for (const ExpectedTensor& expected : expected_tensors(Decoder::describe(source))) {
+    const TensorInfo* const tensor = source.find(expected.name);
+    if (tensor == nullptr || (options.offload && tensor->shape.size() >= 2)) continue;
+    sizes.loaded += tensor->elements() * at::elementSize(dtype_in_memory(source, *tensor, options));
   }
   return sizes;
 }

@@ -23,7 +23,8 @@ void check_load_options(const LoadOptions& options);
 [[nodiscard]] at::ScalarType dtype_in_memory(const ModelSource& source, const TensorInfo& tensor,
                                              const LoadOptions& options);
 
-/// Weights in their files, and what of them memory holds once they are loaded; from headers.
+/// Weights in their files, and what of them memory holds once they are loaded (what a decoder has
+/// no part for is not); from headers.
 struct WeightSizes {
   std::uint64_t stored = 0, loaded = 0;  ///< bytes
 };

@@ -28,7 +28,7 @@ class LocalTeacher {
   /// teacher_row says which rows have read the same bytes. For rollouts: teacher_logprob.
   void teach(MicroBatch& batch) const;
 
-  [[nodiscard]] const DecoderSpec& spec() const noexcept { return spec_; }
+  [[nodiscard]] const ModelSource& source() const noexcept { return source_; }
   /// As model_identity().
   [[nodiscard]] Json identity() const;
 

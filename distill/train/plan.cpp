@@ -14,6 +14,7 @@
 #include "distill/train/epochs.h"
 #include "distill/train/optimizer.h"
 #include "distill/train/probe.h"
+#include "model/load_options.h"
 #include "model/names.h"
 
 namespace lancet {
@@ -95,16 +96,12 @@ double packed_bytes(BaseQuant quant) {
   return quant == BaseQuant::kInt8 || quant == BaseQuant::kFp8 ? 1 : 34.0 / 32;
 }
 
-/// Of all weights in memory, unpacked.
-double plain_bytes(const DecoderSpec& spec, const PlanInput& in) {
-  double bytes = 0;
-  for (const ExpectedTensor& tensor : expected_tensors(spec)) {
-    if (in.offload && tensor.shape.size() > 1) continue;
-    double values = 1;
-    for (const std::int64_t each : tensor.shape) values *= static_cast<double>(each);
-    bytes += values * (in.bfloat16 && tensor.shape.size() > 1 ? 2 : 4);
-  }
-  return bytes;
+/// Of a value of the tensor in memory, unpacked; of none where there is no such tensor, which
+/// loading says.
+double width_of(const ModelSource& source, const std::string& tensor, const LoadOptions& options) {
+  const TensorInfo* const info = source.find(tensor);
+  if (info == nullptr) return 0;
+  return static_cast<double>(at::elementSize(dtype_in_memory(source, *info, options)));
 }
 
 struct Sizes {
@@ -115,12 +112,13 @@ struct Sizes {
 Sizes sizes_of(const PlanInput& in) {
   const DecoderSpec& s = in.spec;
   Sizes out;
-  const double wide = in.bfloat16 ? 2 : 4;
-  out.bytes = plain_bytes(s, in);
+  out.bytes = static_cast<double>(weight_sizes(in.source, in.options).loaded);
   const BaseQuant quant = parse_base_quant(in.request.base_quant);
   for (const LinearModule& module : linear_modules(s)) {
     const auto values = static_cast<double>(module.d_in * module.d_out);
-    if (quant != BaseQuant::kNone) out.bytes += values * (packed_bytes(quant) - wide);
+    if (quant != BaseQuant::kNone)
+      out.bytes +=
+          values * (packed_bytes(quant) - width_of(in.source, module.name + ".weight", in.options));
     out.largest = std::max(out.largest, 2 * values);
   }
   return out;
@@ -142,8 +140,8 @@ double head_part_values(const PlanInput& in, std::int64_t rows) {
 /// Seconds of one token.
 double seconds_of(const PlanInput& in, std::int64_t tokens, bool again) {
   const AttentionSpec& a = in.spec.attention;
-  const LayerTimes times =
-      probe_layers(in.spec, in.adapter, tokens, parse_base_quant(in.request.base_quant), in.pairs);
+  const LayerTimes times = probe_layers(in.spec, in.adapter, tokens,
+                                        parse_base_quant(in.request.base_quant), in.options.pairs);
   const auto& report = in.data.report();
   const double counted =
       report.tokens > 0 ? static_cast<double>(report.targets) / static_cast<double>(report.tokens)
@@ -197,8 +195,7 @@ TrainPlan plan_training(const PlanInput& in) {
   TrainPlan plan;
   plan.program = kProgram;
   plan.weights = static_cast<std::uint64_t>(sizes.bytes);
-  if (in.teacher != nullptr)
-    plan.weights += static_cast<std::uint64_t>(plain_bytes(*in.teacher, in));
+  if (in.teacher != nullptr) plan.weights += weight_sizes(*in.teacher, in.options).loaded;
   plan.adapter = static_cast<std::uint64_t>(trained * (8 + optimizer_bytes(request.optimizer)));
   const double rows_bytes = static_cast<double>(batch.rows) * d * 4;
   plan.working = head_loss_bytes(in.spec, batch.rows, in.loss) +

@@ -7,6 +7,7 @@
 #include "distill/losses/loss.h"
 #include "distill/train/dataset.h"
 #include "distill/train/requests.h"
+#include "model/decoder.h"
 #include "model/lora.h"
 #include "model/spec.h"
 
@@ -31,16 +32,15 @@ struct TrainPlan {
 };
 
 struct PlanInput {
+  const ModelSource& source;
+  const LoadOptions& options;
   const DecoderSpec& spec;
   const LoraAdapter& adapter;
   const Loss& loss;
   const Dataset& data;
   const TrainRequest& request;
-  const DecoderSpec* teacher = nullptr;  ///< that runs beside the student
+  const ModelSource* teacher = nullptr;  ///< that runs beside the student
   std::int64_t tokens = 0;               ///< of the whole run, about
-  bool bfloat16 = false;
-  bool pairs = false;  ///< LoadOptions::pairs
-  bool offload = false;
 };
 
 /// kUsage for a word of request.checkpointing that is none; kResource where even the least does not

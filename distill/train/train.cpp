@@ -82,17 +82,16 @@ class Run {
  private:
   [[nodiscard]] TrainPlan make_plan() const {
     return plan_training(
-        {.spec = spec_,
+        {.source = source_,
+         .options = options_,
+         .spec = spec_,
          .adapter = adapter_,
          .loss = *loss_.loss,
          .data = data_,
          .request = request_,
-         .teacher = teacher_ ? &teacher_->spec() : nullptr,
+         .teacher = teacher_ ? &teacher_->source() : nullptr,
          .tokens = epochs_.steps() * request_.accumulate * epochs_.report().tokens /
-                   static_cast<std::int64_t>(std::max<std::size_t>(1, epochs_.report().packs)),
-         .bfloat16 = runtime_.dtype == "bfloat16",
-         .pairs = runtime_.activations == "bfloat16",
-         .offload = runtime_.offload == "disk"});
+                   static_cast<std::int64_t>(std::max<std::size_t>(1, epochs_.report().packs))});
   }
   [[nodiscard]] RunState begin(Checkpoints& checkpoints, Optimizer& optimizer);
   [[nodiscard]] RunState begin_first(Checkpoints& checkpoints, Optimizer& optimizer);

@@ -143,9 +143,12 @@ class EmbeddedModel(unittest.TestCase):
         text = (pathlib.Path(__file__).resolve().parents[2] / "share" / "texts" / "covariance.txt").read_text()
         rows = self.root / "rows.jsonl"
         rows.write_text("".join(json.dumps({"text": text[i * 1500:(i + 1) * 1500]}) + "\n" for i in range(4)))
-        for tokens, *more in ((1400,), (1400, "--checkpointing", "on"), (600, "--rank", "64", "--optimizer", "adamw8bit")):
-            with self.subTest(more=more):
-                command = ["train", self.model, "--data", rows, "-o", self.root / "adapter", "--force", "--device", "cpu",
+        half = self.root / "half-to-train"
+        self.run_lancet("convert", self.model, half, "--dtype", "bfloat16")
+        for model, tokens, *more in ((self.model, 1400), (self.model, 1400, "--checkpointing", "on"), (half, 600),
+                                     (self.model, 600, "--rank", "64", "--optimizer", "adamw8bit")):
+            with self.subTest(model=model.name, more=more):
+                command = ["train", model, "--data", rows, "-o", self.root / "adapter", "--force", "--device", "cpu",
                            "--steps", "2", "--batch-tokens", tokens, *more]
                 told = self.json(*command, "--plan")["estimate"]["peak_memory"]
                 found = json.loads(self.run_lancet(*command, "--json").splitlines()[-1])["peak_memory"]
