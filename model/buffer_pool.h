@@ -11,9 +11,9 @@ namespace lancet {
 /// Takes LibTorch's buffers on the CPU into its charge, once.
 void install_buffer_pool();
 
-/// While one lives, buffers of a megabyte and more that are freed are kept for the next ones of
-/// about the same size; hardly more in all than were once in use at a time. Behind the last one
-/// they go back to the system. In the whole process.
+/// While one lives, buffers of 256 KiB and more that are freed are kept for the next ones of about
+/// the same size; hardly more in all than were once in use at a time. Behind the last one they go
+/// back to the system. In the whole process.
 class BuffersKept {
  public:
   BuffersKept();

@@ -20,7 +20,7 @@
 namespace lancet {
 namespace {
 
-constexpr std::uint64_t kProgram = 180ULL << 20;  ///< libraries and what the allocator keeps
+constexpr std::uint64_t kProgram = 140ULL << 20;  ///< libraries and what the allocator keeps
 /// Of a kept value: with what large pages round up (measured).
 constexpr double kStateBytes = 4 * 1.03;
 /// Of a step that is products: the others are norms, activations, the optimizer (fitted to eight

@@ -61,7 +61,7 @@ TEST_CASE("buffers: a tensor may outlive the scope, and scopes stand in one anot
 
 TEST_CASE("buffers: of many sizes hardly more are kept than were in use at a time") {
   install_buffer_pool();
-  constexpr std::uint64_t kSlack = 64 << 20;
+  constexpr std::uint64_t kSlack = 16 << 20;
   const BuffersKept kept;
   for (std::int64_t size = kFloats; size < 24 * kFloats; size += kFloats / 2) {
     std::vector<at::Tensor> two{at::empty({size}), at::empty({size / 2})};
