@@ -7,6 +7,7 @@
 
 #include "core/interrupt.h"
 #include "core/rng.h"
+#include "model/buffer_pool.h"
 #include "model/decoder.h"
 #include "model/lora.h"
 #include "model/magnitude.h"
@@ -74,7 +75,7 @@ at::Tensor matrix_of(const Decoder& base, const LowRank& part) {
 
 void LoraAdapter::prepare(const Decoder& base) {
   const at::NoGradGuard no_grad;
-
+  const BuffersKept kept;  // matrices of 16 bits are widened one after the other
   for (const auto& part : parts_) {
     check_interrupted();
     if (part->magnitude.defined()) {

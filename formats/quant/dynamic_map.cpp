@@ -1,7 +1,9 @@
 #include "formats/quant/dynamic_map.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace lancet {
@@ -35,13 +37,27 @@ DynamicMap::DynamicMap(bool with_sign) {
   std::ranges::sort(all);
   for (std::size_t i = 0; i < values_.size(); ++i)
     values_[i] = static_cast<float>(all[std::min(i, all.size() - 1)]);
-  for (std::size_t i = 0; i < borders_.size(); ++i)
+  for (std::size_t i = 0; i + 1 < values_.size(); ++i)
     borders_[i] = static_cast<float>(
         (static_cast<double>(values_[i]) + static_cast<double>(values_[i + 1])) / 2);
+  borders_.back() = std::numeric_limits<float>::infinity();
+  const auto below = [&](std::uint32_t bits) {
+    return static_cast<int>(std::ranges::lower_bound(borders_, std::bit_cast<float>(bits)) -
+                            borders_.begin());
+  };
+  for (std::uint32_t half = 0; half < first_.size(); ++half) {
+    const std::uint32_t zeros = half << 16, ones = zeros | 0xFFFFU;
+    const bool negative = half >> 15 != 0;
+    const int least = below(negative ? ones : zeros);
+    first_[half] = static_cast<std::uint8_t>(least);
+    most_borders_ = std::max(most_borders_, below(negative ? zeros : ones) - least);
+  }
 }
 
 std::uint8_t DynamicMap::nearest(float value) const noexcept {
-  return static_cast<std::uint8_t>(std::ranges::lower_bound(borders_, value) - borders_.begin());
+  std::uint8_t code = first_[std::bit_cast<std::uint32_t>(value) >> 16];
+  for (int i = 0; i < most_borders_; ++i) code += borders_[code] < value ? 1 : 0;
+  return code;
 }
 
 void DynamicMap::decode(std::span<const std::uint8_t> codes, float scale,

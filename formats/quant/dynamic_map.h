@@ -16,7 +16,7 @@ class DynamicMap {
   /// The 256 values, ascending.
   [[nodiscard]] const std::array<float, 256>& values() const noexcept { return values_; }
   [[nodiscard]] std::uint8_t zero_code() const noexcept { return nearest(0); }
-  /// The code of the nearest value; of two, the lower one.
+  /// The code of the nearest value; of two, the lower one. Not for NaN.
   [[nodiscard]] std::uint8_t nearest(float value) const noexcept;
   void decode(std::span<const std::uint8_t> codes, float scale, float* out) const noexcept;
   /// Returns the scale: the largest size of a value.
@@ -24,7 +24,10 @@ class DynamicMap {
 
  private:
   std::array<float, 256> values_{};
-  std::array<float, 255> borders_{};  ///< between neighbours
+  std::array<float, 256> borders_{};  ///< between neighbours; behind them infinity
+  /// By the upper half of a float's bits: the code of the least of those floats.
+  std::array<std::uint8_t, 1 << 16> first_{};
+  int most_borders_ = 0;  ///< between floats of equal upper halves
 };
 
 [[nodiscard]] const DynamicMap& signed_map();

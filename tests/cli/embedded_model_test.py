@@ -146,6 +146,7 @@ class EmbeddedModel(unittest.TestCase):
         half = self.root / "half-to-train"
         self.run_lancet("convert", self.model, half, "--dtype", "bfloat16")
         for model, tokens, *more in ((self.model, 1400), (self.model, 1400, "--checkpointing", "on"), (half, 600),
+                                     (half, 600, "--dora"),
                                      (self.model, 600, "--rank", "64", "--optimizer", "adamw8bit")):
             with self.subTest(model=model.name, more=more):
                 command = ["train", model, "--data", rows, "-o", self.root / "adapter", "--force", "--device", "cpu",

@@ -1,5 +1,7 @@
 // AdamW against its formula in float64, its 8-bit states, schedules.
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -92,6 +94,21 @@ TEST_CASE("optimizer: the dynamic map has 256 values, and a code for each that i
       const float x = static_cast<float>(i) / 999 * 2 - 1;
       const float own = values[map->nearest(x)];
       for (const float other : values) REQUIRE(std::fabs(own - x) <= std::fabs(other - x) + 1e-7F);
+    }
+    // The code is a search of the borders, for floats of every size and sign.
+    std::vector<float> borders;
+    for (std::size_t i = 0; i + 1 < values.size(); ++i)
+      borders.push_back(static_cast<float>((double{values[i]} + double{values[i + 1]}) / 2));
+    const auto searched = [&](float x) {
+      return std::ranges::lower_bound(borders, x) - borders.begin();
+    };
+    for (std::uint64_t bits = 0; bits < 1ULL << 32; bits += 65521 / 16) {
+      const auto x = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+      if (!std::isnan(x) && map->nearest(x) != searched(x)) FAIL_CHECK("the code of " << x);
+    }
+    for (const float x : borders) {
+      for (const float near : {std::nextafter(x, -2.0F), x, std::nextafter(x, 2.0F)})
+        CHECK(map->nearest(near) == searched(near));
     }
   }
   std::vector<std::uint8_t> codes(3);
