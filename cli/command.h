@@ -15,7 +15,7 @@ class App;
 
 namespace lancet {
 
-/// Options that every command takes (docs/cli.md §1).
+/// Options that every command takes (docs/cli.md §1); some of `runtime` those that run a model.
 struct CommonOptions {
   bool json = false, plan = false, force = false, quiet = false, verbose = false,
        no_progress = false;
@@ -29,6 +29,7 @@ struct Command {
       group;  ///< heading in `lancet --help`: "Checkpoints", "Running a model", "Surgery", ...
   std::string_view summary;   ///< one line
   std::string_view examples;  ///< two worked examples, shown at the end of --help
+  bool runs_model = false;    ///< takes --offload and --activations, too
   /// Declares options on `app` and returns what runs after parsing (its result is the exit code).
   std::function<int()> (*declare)(CLI::App& app, const CommonOptions& common);
 };

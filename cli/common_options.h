@@ -1,5 +1,5 @@
 #pragma once
-// The options that every command takes, on its CLI11 application.
+// The options that every command takes, or every one that runs a model, on its CLI11 application.
 
 #include <CLI/CLI.hpp>
 
@@ -7,6 +7,6 @@
 
 namespace lancet {
 
-void declare_common(CLI::App& app, CommonOptions& common);
+void declare_common(CLI::App& app, const Command& command, CommonOptions& common);
 
 }  // namespace lancet

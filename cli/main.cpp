@@ -91,7 +91,7 @@ int run(int argc, char** argv) {
     sub->footer("Examples:\n" + std::string(command->examples));
     if (!is_meant(command->name, argc, argv)) continue;
     commands.emplace_back(sub, command->declare(*sub, common));
-    declare_common(*sub, common);
+    declare_common(*sub, *command, common);
   }
   try {
     app.parse(argc, argv);

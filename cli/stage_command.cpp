@@ -31,7 +31,7 @@ struct StageCommand::Impl {
   Impl(std::string_view name, std::string from)
       : source(std::move(from)), command(find_command(name)), body(command.declare(app, common)) {
     app.name(std::string(name));
-    declare_common(app, common);
+    declare_common(app, command, common);
   }
 
   [[noreturn]] void refuse(const Json& setting, const std::string& message,

@@ -84,6 +84,7 @@ extern const Command command_covariance{
         "  lancet covariance model/ --layers 4-8 --text wiki.jsonl -o stats.safetensors\n"
         "  lancet covariance model/ --layers 5 --self-generated 200k -o stats.safetensors "
         "--export-npz stats/",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

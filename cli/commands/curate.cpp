@@ -163,6 +163,7 @@ extern const Command command_curate{
         "--report report.html\n"
         "  lancet curate a.jsonl b.jsonl -o c.jsonl --filter validity --filter "
         "length:min_words=5,max_words=2000",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

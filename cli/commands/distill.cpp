@@ -89,6 +89,7 @@ extern const Command command_distill{
     .examples =
         "  lancet distill job.yml --plan\n"
         "  lancet distill job.yml --stage train",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

@@ -187,6 +187,7 @@ extern const Command command_edit{
         "  lancet edit model/ --subject France --prompt 'The capital of {} is' --target Rome -o "
         "edited/\n"
         "  lancet edit model/ --requests facts.jsonl --delta facts.delta.safetensors --json",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

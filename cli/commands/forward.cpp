@@ -61,6 +61,7 @@ extern const Command command_forward{
     .examples =
         "  lancet forward model/ --prompt 'The capital of France is' --out logits.safetensors\n"
         "  lancet forward model/ --ids 1,2,3 --hidden --out states.safetensors",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

@@ -279,6 +279,7 @@ extern const Command command_generate{
         "  lancet generate model/ --prompt 'The capital of France is' --max-tokens 16\n"
         "  lancet generate model/ --chat 'Name three rivers.' --temperature 0.7 --seed 1\n"
         "  lancet generate model/ --prompt '2 + 2 =' --max-tokens 1 --logprobs 5 --json",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

@@ -323,6 +323,7 @@ extern const Command command_locate{
         "trace.html\n"
         "  lancet locate sweep model/ --prompt 'The capital of {} is' --subject France --target "
         "Rome",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

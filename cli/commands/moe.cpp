@@ -102,6 +102,7 @@ extern const Command command_moe{
     .group = "Merging",
     .summary = "Dense models made the experts of one mixture: Mixtral, Qwen2-MoE, Qwen3-MoE",
     .examples = "  lancet moe experts.yml mixture/\n  lancet moe experts.yml mixture/ --plan",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

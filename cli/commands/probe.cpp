@@ -91,6 +91,7 @@ extern const Command command_probe{
     .examples =
         "  lancet probe edited/ --base model/ --requests facts.jsonl\n"
         "  lancet probe model/ --requests facts.jsonl --json",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

@@ -81,6 +81,7 @@ extern const Command command_score{
     .examples =
         "  lancet score model/ --file book.txt --window 1024 --stride 512\n"
         "  lancet score model/ --text 'The capital of France is Paris.' --per-token",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

@@ -337,6 +337,7 @@ extern const Command command_train{
     .examples =
         "  lancet train model/ --data answers.jsonl -o adapter/ --epochs 2 --eval-fraction 0.1\n"
         "  lancet train model/ --data pairs.jsonl --loss dpo -o adapter/ --lr 5e-5 --save-every 50",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet

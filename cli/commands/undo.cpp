@@ -67,6 +67,7 @@ extern const Command command_undo{
     .group = "Surgery",
     .summary = "Take edits out of a model again: all bit for bit, one as if it had never been",
     .examples = "  lancet undo edited/ -o original/\n  lancet undo edited/ --edit fact7 --in-place",
+    .runs_model = true,
     .declare = declare};
 
 }  // namespace lancet
