@@ -1,7 +1,5 @@
 #include "distill/curate.h"
 
-#include <chrono>
-
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -9,6 +7,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/progress.h"
+#include "core/seconds.h"
 #include "core/text.h"
 #include "distill/curate_report.h"
 #include "distill/curate_stage.h"
@@ -89,7 +88,7 @@ class Curation {
   }
 
   Json run() {
-    const auto start = std::chrono::steady_clock::now();
+    const Timer timer;
     AtomicFile out(request_.output);
     std::size_t first = 0;
     std::unique_ptr<Spool> spool;
@@ -116,7 +115,7 @@ class Curation {
     }
     inputs_.check_unchanged();
     out.commit();
-    return finish(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    return finish(timer.seconds());
   }
 
  private:

@@ -1,7 +1,6 @@
 #include "distill/synthesize.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 
 #include <fmt/format.h>
@@ -10,6 +9,7 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/seconds.h"
 #include "core/text.h"
 #include "distill/batch.h"
 #include "distill/job.h"
@@ -252,7 +252,7 @@ bool Synthesis::is_complete(const Production& production, BatchFolder* folder, J
 }
 
 Json Synthesis::run() {
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   if (out_.empty())
     fail(ErrorKind::kUsage, "synthesize", "expected an output, found none",
          "give -o data.jsonl, or `output:` in the job");
@@ -285,8 +285,7 @@ Json Synthesis::run() {
   });
   produce(production);
   journal.sync();
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  Json out = summary(production, budget, client.counts(), seconds.count());
+  Json out = summary(production, budget, client.counts(), timer.seconds());
   if (is_complete(production, folder.get(), out) && file) {
     file->commit();
     write_lancet_json(out, abilities);

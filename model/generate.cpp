@@ -1,13 +1,13 @@
 #include "model/generate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/seconds.h"
 #include "model/growing_text.h"
 #include "model/intraop.h"
 #include "model/lookup.h"
@@ -208,16 +208,9 @@ Decoder restricted(const Decoder& whole, const SamplingOptions& options) {
   return unsaid == whole.spec().masked_ids ? whole : whole.with_masked_ids(unsaid);
 }
 
-class Stopwatch {
- public:
-  void stop(Generation& out) const {
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
-    out.tokens_per_second = static_cast<double>(out.tokens) / seconds.count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
+void set_speed(Generation& out, const Timer& timer) {
+  out.tokens_per_second = static_cast<double>(out.tokens) / timer.seconds();
+}
 
 }  // namespace
 
@@ -238,14 +231,14 @@ std::vector<Generation> generate(const Decoder& whole, const Tokenizer& tokenize
   warn_length(model, static_cast<std::int64_t>(longest), options.max_tokens);
   for (std::size_t first = 0; first < prompts.size(); first += kBatch) {
     const std::size_t count = std::min(kBatch, prompts.size() - first);
-    const Stopwatch watch;
+    const Timer timer;
     Session session(model,
                     {ids.begin() + static_cast<std::ptrdiff_t>(first),
                      ids.begin() + static_cast<std::ptrdiff_t>(first + count)},
                     options.max_tokens);
     const auto batch = std::span(sequences).subspan(first, count);
     run_batch(session, run, batch);
-    for (Sequence& sequence : batch) watch.stop(sequence.out);
+    for (Sequence& sequence : batch) set_speed(sequence.out, timer);
   }
   std::vector<Generation> out;
   for (Sequence& sequence : sequences) {
@@ -302,13 +295,13 @@ Generation Conversation::answer(const Tokenizer& tokenizer, const Prompt& prompt
                                 std::uint64_t seed, const TextSink& sink) {
   const std::vector<std::int32_t> ids = ids_of(tokenizer, prompt);
   warn_length(state_->model, std::ssize(ids), options_.max_tokens);
-  const Stopwatch watch;
+  const Timer timer;
   const Run run = make_run(state_->model, tokenizer, options_, sink);
   Sequence sequence = make_sequence(tokenizer, prompt, ids, options_, seed, 0);
   sequence.out.read_tokens = state_->read_on(ids, options_.max_tokens);
   run_batch(*state_->session, run, {&sequence, 1},
             [&](const std::vector<std::int32_t>& next) { state_->read.push_back(next[0]); });
-  watch.stop(sequence.out);
+  set_speed(sequence.out, timer);
   for (TokenLogprob& token : sequence.out.logprobs) name_tokens(token, tokenizer);
   return std::move(sequence.out);
 }

@@ -1,7 +1,6 @@
 #include "model/score.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <functional>
 #include <numeric>
@@ -13,6 +12,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
+#include "core/seconds.h"
 #include "model/runtime.h"
 
 namespace lancet {
@@ -207,11 +207,11 @@ ScoreResult score(const Decoder& model, const Tokenizer& tokenizer, const ScoreR
     fail(ErrorKind::kInput, "score",
          "expected a text of at least two tokens, found nothing to predict");
   }
-  const auto begin = std::chrono::steady_clock::now();
+  const Timer timer;
   Progress progress("score", static_cast<std::uint64_t>(result.tokens), Progress::Unit::kTokens);
   const auto scores = run_rows(model, rows, &progress);
   progress.finish();
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const double seconds = timer.seconds();
   double sum = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     for (std::size_t t = 0; t < scores[i].size(); ++t) {
@@ -224,7 +224,7 @@ ScoreResult score(const Decoder& model, const Tokenizer& tokenizer, const ScoreR
   }
   result.nll = sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.nll);
-  result.tokens_per_second = static_cast<double>(result.tokens) / seconds.count();
+  result.tokens_per_second = static_cast<double>(result.tokens) / seconds;
   if (!std::isfinite(result.nll)) {
     fail(ErrorKind::kNumeric, "score", "expected finite log probabilities, found NaN or infinity",
          "the weights may be damaged: lancet inspect MODEL --stats");

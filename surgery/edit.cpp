@@ -218,7 +218,7 @@ struct Planned {
 /// Second moments, then the editor; the matrices are let go before the model is asked.
 Planned plan_facts(const EditRequest& request, const RuntimeOptions& runtime,
                    const SurgeryModel& model, const std::vector<std::int64_t>& layers,
-                   Baseline& baseline, Stopwatch& watch) {
+                   Baseline& baseline, LapTimer& watch) {
   const Editor& editor = editor_of(request);
   const Parameters parameters(editor.numbers, editor.words, request.method_options);
   CovarianceSource covariance(model.decoder, model.tokenizer, model.source.config(),
@@ -266,7 +266,7 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
   const Editor& editor = editor_of(request);
   check_request(request, editor);
   if (request.plan) return plan_edit(request, runtime);
-  Stopwatch watch;
+  LapTimer watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   watch.lap("load");
   const LayerChoice choice =

@@ -242,13 +242,13 @@ void save_dump(const fs::path& path, const EditPlan& plan) {
   (void)save_safetensors(path, std::move(tensors), {{"format", "pt"}});
 }
 
-void Stopwatch::lap(const std::string& name) {
+void LapTimer::lap(const std::string& name) {
   const auto now = Clock::now();
   laps_[name] = laps_.value(name, 0.0) + std::chrono::duration<double>(now - last_).count();
   last_ = now;
 }
 
-double Stopwatch::total() const {
+double LapTimer::total() const {
   return std::chrono::duration<double>(Clock::now() - start_).count();
 }
 

@@ -103,7 +103,7 @@ void save_report(const fs::path& path, const Json& result, const EditPlan& plan)
 void save_probe_report(const fs::path& path, const Json& result);
 
 /// Seconds of the parts of a run.
-class Stopwatch {
+class LapTimer {
  public:
   /// Seconds since the last call (or construction), stored under `name`.
   void lap(const std::string& name);

@@ -3,13 +3,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "core/seconds.h"
 #include "core/temporary.h"
 #include "core/text.h"
 #include "distill/train/encode.h"
@@ -22,10 +22,6 @@ namespace {
 constexpr std::string_view kOperation = "train";
 constexpr std::size_t kMessages = 100;  ///< kept of bad rows
 constexpr std::size_t kShown = 5;       ///< of these in an error
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// The day that templates print: that of the first file, so that ranks and resumed runs agree.
 std::int64_t date_of(const fs::path& file) {
@@ -128,7 +124,7 @@ struct Dataset::Impl {
 
   /// Everything that needs no tokenizer.
   void check(const RowFiles& rows, Problems& problems) {
-    const auto start = std::chrono::steady_clock::now();
+    const Timer timer;
     RowKind kind = RowKind::kUnknown;
     scan_rows(
         rows, "check",
@@ -144,7 +140,7 @@ struct Dataset::Impl {
           }
         });
     report.kind = row_kind_name(kind);
-    report.check_seconds = seconds_since(start);
+    report.check_seconds = timer.seconds();
   }
 
   /// A row of another kind than the first one, or nothing.
@@ -155,7 +151,7 @@ struct Dataset::Impl {
   }
 
   void encode(const RowFiles& rows, const RowEncoder& encoder, Problems& problems) {
-    const auto start = std::chrono::steady_clock::now();
+    const Timer timer;
     scan_rows(
         rows, "tokenize", [&](Seen& seen) { look(seen, encoder); },
         [&](Seen& seen, std::uint64_t line) {
@@ -163,7 +159,7 @@ struct Dataset::Impl {
           take(seen, line);
         });
     store.finish();
-    report.encode_seconds = seconds_since(start);
+    report.encode_seconds = timer.seconds();
   }
 
   void look(Seen& seen, const RowEncoder& encoder) const {

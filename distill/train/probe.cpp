@@ -1,7 +1,6 @@
 #include "distill/train/probe.h"
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <tuple>
 #include <vector>
@@ -9,6 +8,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "core/seconds.h"
 #include "model/buffer_pool.h"
 #include "model/linear.h"
 #include "model/runtime.h"
@@ -20,7 +20,8 @@ constexpr double kOperations = 8e9;  ///< of one run, about
 constexpr std::int64_t kFewestRows = 64;
 constexpr int kRuns = 6;  ///< the first of which warms up
 constexpr float kValue = 0.01F;
-constexpr std::int64_t kOtherFloats = 32 << 20;  ///< that a step touches between two uses of a layer
+constexpr std::int64_t kOtherFloats = 32
+                                      << 20;  ///< that a step touches between two uses of a layer
 
 /// A layer of a module's shape; values that are no others' business.
 Linear layer_of(const LinearModule& module, const LowRank* part, BaseQuant quant, bool pairs) {
@@ -62,10 +63,9 @@ double usual_seconds(const Linear& layer, std::int64_t rows) {
   std::vector<double> taken;
   for (int run = 0; run < kRuns; ++run) {
     others.add_(1);  // so that the layer comes from memory, as in a step
-    using Clock = std::chrono::steady_clock;
-    const auto begin = Clock::now();
-    const auto gradients = torch::autograd::grad({apply_linear(layer, x)}, inputs, {slope});
-    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    const double seconds = seconds_of([&] {
+      static_cast<void>(torch::autograd::grad({apply_linear(layer, x)}, inputs, {slope}));
+    });
     if (run > 0) taken.push_back(seconds);
   }
   std::ranges::nth_element(taken, taken.begin() + (kRuns - 1) / 2);
@@ -75,9 +75,9 @@ double usual_seconds(const Linear& layer, std::int64_t rows) {
 /// Layers that take the same time.
 using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool>;
 
-class Stopwatch {
+class LayerTimer {
  public:
-  Stopwatch(const LoraAdapter& adapter, std::int64_t tokens, BaseQuant quant, bool pairs)
+  LayerTimer(const LoraAdapter& adapter, std::int64_t tokens, BaseQuant quant, bool pairs)
       : parts_(adapter.by_module()), tokens_(tokens), quant_(quant), pairs_(pairs) {}
 
   /// Seconds of a token.
@@ -111,7 +111,7 @@ class Stopwatch {
 LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std::int64_t tokens,
                         BaseQuant quant, bool pairs) {
   const BuffersKept as_in_training;
-  Stopwatch watch(adapter, tokens, quant, pairs);
+  LayerTimer watch(adapter, tokens, quant, pairs);
   LayerTimes out;
   const LinearModule* largest = nullptr;
   const std::vector<LinearModule> modules = adaptable_modules(spec);
@@ -132,7 +132,7 @@ LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std
     out.speed = 4 * static_cast<double>(module.d_in * module.d_out) / seconds;
   }
   if (pairs && largest != nullptr)
-    out.slower = Stopwatch(adapter, tokens, quant, false).of(*largest) / watch.of(*largest);
+    out.slower = LayerTimer(adapter, tokens, quant, false).of(*largest) / watch.of(*largest);
   return out;
 }
 

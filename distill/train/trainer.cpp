@@ -1,6 +1,5 @@
 #include "distill/train/trainer.h"
 
-#include <chrono>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -10,17 +9,12 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/progress.h"
+#include "core/seconds.h"
 #include "distill/train/share.h"
 #include "model/runtime.h"
 
 namespace lancet {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 double ratio(double a, double b) { return b > 0 ? a / b : 0; }
 
@@ -147,14 +141,14 @@ void Trainer::learn_own(const Epochs::Window& window, Work& work, LossSums& sums
 }
 
 void Trainer::step() {
-  const auto begin = Clock::now();
+  const Timer timer;
   const Epochs::Window window = parts_.epochs.window(state_.step);
   const LossSums sums = learn(window);
-  apply(window, sums, since(begin));
+  apply(window, sums, timer.seconds());
 }
 
 void Trainer::apply(const Epochs::Window& window, const LossSums& sums, double passed) {
-  const auto begin = Clock::now();
+  const Timer timer;
   const OptimizerSettings& settings = parts_.request.optimizer;
   const double norm = gradient_norm(parts_.optimizer.parameters());
   if (!std::isfinite(norm)) stop_on_batch(window, "the gradient is not finite");
@@ -162,7 +156,7 @@ void Trainer::apply(const Epochs::Window& window, const LossSums& sums, double p
   const double scale = settings.clip > 0 ? std::min(1.0, settings.clip / (norm + 1e-6)) : 1;
   parts_.optimizer.step(lr, scale);
   parts_.optimizer.clear_gradients();
-  const double seconds = passed + since(begin);
+  const double seconds = passed + timer.seconds();
   ++state_.step;
   state_.tokens += static_cast<std::uint64_t>(sums.tokens);
   state_.seconds += seconds;
@@ -191,7 +185,7 @@ void Trainer::after_step() {
 
 void Trainer::evaluate() {
   if (eval_packs_.empty() || state_.eval_step == state_.step) return;
-  const auto begin = Clock::now();
+  const Timer timer;
   LossSums sums;
   parts_.ranks.together([&] {
     for (std::size_t i = 0; i < eval_packs_.size(); ++i) {
@@ -214,7 +208,7 @@ void Trainer::evaluate() {
   parts_.log.eval({.step = state_.step,
                    .loss = loss,
                    .targets = static_cast<std::uint64_t>(sums.count),
-                   .seconds = since(begin),
+                   .seconds = timer.seconds(),
                    .more = sums.means()});
   const std::int64_t patience = parts_.request.patience;
   if (patience > 0 && better) save();

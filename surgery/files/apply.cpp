@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <bit>
-#include <chrono>
 #include <cmath>
 #include <map>
 
@@ -14,6 +13,7 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "core/seconds.h"
 #include "core/text.h"
 #include "formats/quant/decode.h"
 #include "surgery/files/conflicts.h"
@@ -298,7 +298,7 @@ std::vector<WrittenFile> write_edited(const ModelSource& source, const fs::path&
 
 Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, const fs::path& out,
                  const ApplyOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   if (!options.plan) check_output("apply", out, options.force);
   const ModelSource source = ModelSource::open(model);
   EditStack stack = open_stack(source, options.dtype);
@@ -340,8 +340,7 @@ Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, con
     result["outputs"].push_back(
         {{"path", file.path.string()}, {"bytes", file.bytes}, {"sha256", file.sha256}});
   }
-  result["seconds"] =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result["seconds"] = timer.seconds();
   return result;
 }
 

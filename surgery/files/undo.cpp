@@ -1,12 +1,12 @@
 #include "surgery/files/undo.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/seconds.h"
 #include "core/text.h"
 #include "formats/containers/safetensors.h"
 
@@ -160,7 +160,7 @@ void save_undo(const fs::path& path, const UndoFile& undo) {
 
 Json undo_model(const fs::path& edited, const std::vector<std::string>& ids,
                 const std::optional<fs::path>& out, const UndoOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const Timer timer;
   const fs::path target = out.value_or(edited);
   if (out && !options.plan) check_output("undo", *out, options.force);
   const ModelSource source = ModelSource::open(edited);
@@ -204,8 +204,7 @@ Json undo_model(const fs::path& edited, const std::vector<std::string>& ids,
     result["outputs"].push_back(
         {{"path", file.path.string()}, {"bytes", file.bytes}, {"sha256", file.sha256}});
   }
-  result["seconds"] =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result["seconds"] = timer.seconds();
   return result;
 }
 

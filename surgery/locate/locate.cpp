@@ -65,7 +65,7 @@ Json run_locate(const LocateRequest& request, const RuntimeOptions& runtime) {
   for (const std::string& kind : request.kinds) (void)trace_kind(kind);
   if (request.facts.empty())
     fail(ErrorKind::kUsage, "locate", "expected at least one fact, found none");
-  Stopwatch watch;
+  LapTimer watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   check_layers(verb, model.decoder.spec());
   watch.lap("load");

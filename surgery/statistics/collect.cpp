@@ -1,7 +1,6 @@
 #include "surgery/statistics/collect.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 
 #include <c10/core/GradMode.h>
@@ -10,6 +9,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
+#include "core/seconds.h"
 #include "surgery/key.h"
 #include "surgery/statistics/checkpoint.h"
 #include "surgery/statistics/moment.h"
@@ -18,12 +18,6 @@ namespace lancet {
 namespace {
 
 constexpr std::int64_t kChunkTokens = 1024;  ///< padded tokens of one pass
-
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Windows of the documents, longest first, so that batches have little padding.
 std::vector<PromptRow> cut(const Tokenizer& tokenizer, const std::vector<std::string>& documents,
@@ -101,7 +95,7 @@ Moments collect_moments(const Decoder& model, const Tokenizer& tokenizer,
   Progress progress("second moments", static_cast<std::uint64_t>(options.max_tokens),
                     Progress::Unit::kTokens);
   progress.advance(static_cast<std::uint64_t>(moments.tokens));
-  std::optional<Clock::time_point> saved;
+  std::optional<Timer> saved;
   double cost = 0;  // seconds of the last checkpoint
   while (options.max_tokens == 0 || moments.tokens < options.max_tokens) {
     const std::vector<std::string> documents = corpus.next();
@@ -110,12 +104,12 @@ Moments collect_moments(const Decoder& model, const Tokenizer& tokenizer,
     add_group(model, tokenizer, documents, options.window,
               options.max_tokens == 0 ? 0 : options.max_tokens - moments.tokens, moments);
     progress.advance(static_cast<std::uint64_t>(moments.tokens - before));
-    const bool fresh = saved && since(*saved) < std::max(options.checkpoint_seconds, 20 * cost);
+    const bool fresh = saved && saved->seconds() < std::max(options.checkpoint_seconds, 20 * cost);
     if (!keeps || fresh) continue;
-    const auto start = Clock::now();
+    const Timer timer;
     save_moments(options.checkpoint, moments, identity);
-    cost = since(start);
-    saved = Clock::now();
+    cost = timer.seconds();
+    saved = Timer();
   }
   progress.finish();
   if (moments.tokens == 0) fail(ErrorKind::kInput, "covariance", "expected text, found none");

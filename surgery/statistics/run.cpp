@@ -107,7 +107,7 @@ void write_outputs(const CovarianceRequest& request, const RuntimeOptions& runti
 Json run_covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) {
   check_request(request);
   if (request.plan) return plan_covariance(request, runtime);
-  Stopwatch watch;
+  LapTimer watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   const auto layers = parse_layers(request.layers, model.decoder.spec().layers);
   const auto names = module_names(model.decoder, layers);

@@ -138,7 +138,7 @@ struct Outcome {
 Outcome edit(Bench& bench, const std::vector<Fact>& facts, const Parameters& parameters,
              Values& known) {
   const Arguments& arguments = bench.arguments;
-  Stopwatch watch;
+  LapTimer watch;
   EditInput input{bench.model.decoder,
                   bench.model.tokenizer,
                   facts,
