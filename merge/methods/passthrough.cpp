@@ -18,7 +18,7 @@ constexpr MergeParameter kParameters[] = {
 Emit prepare(const MergeTask& task) {
   return [scale = task.number("scale", 0)](const Block& block, ops::Out out) {
     ops::copy(out, block.models[0]);
-    ops::scale(out, scale);
+    if (scale != 1) ops::scale(out, scale);
   };
 }
 
