@@ -14,7 +14,7 @@
 namespace lancet {
 namespace {
 
-constexpr std::size_t kLarge = 1 << 18;  ///< smaller ones are the heap's
+constexpr std::size_t kLarge = 1 << 18;     ///< smaller ones are the heap's
 constexpr std::uint64_t kSlack = 16 << 20;  ///< idle beside what was once in use
 
 /// One of eight sizes between a power of two and the next. Pages behind what was asked for are not
