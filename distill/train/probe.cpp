@@ -20,8 +20,7 @@ constexpr double kOperations = 8e9;  ///< of one run, about
 constexpr std::int64_t kFewestRows = 64;
 constexpr int kRuns = 6;  ///< the first of which warms up
 constexpr float kValue = 0.01F;
-constexpr std::int64_t kOtherFloats = 32
-                                      << 20;  ///< that a step touches between two uses of a layer
+constexpr std::int64_t kTouched = 32 << 20;  ///< floats, by a step between two uses of a layer
 
 /// A layer of a module's shape; values that are no others' business.
 Linear layer_of(const LinearModule& module, const LowRank* part, BaseQuant quant, bool pairs) {
@@ -59,7 +58,7 @@ double usual_seconds(const Linear& layer, std::int64_t rows) {
     inputs.push_back(layer.low_rank->a);
     inputs.push_back(layer.low_rank->b);
   }
-  at::Tensor others = at::zeros({kOtherFloats}, at::kFloat);
+  at::Tensor others = at::zeros({kTouched}, at::kFloat);
   std::vector<double> taken;
   for (int run = 0; run < kRuns; ++run) {
     others.add_(1);  // so that the layer comes from memory, as in a step
