@@ -176,6 +176,21 @@ TEST_CASE("log probabilities: an echoed prompt of token ids is split by what usa
   CHECK(answer.usage.completion == 1);
 }
 
+TEST_CASE("log probabilities: a request whose echo is not true splits nothing") {
+  TeacherRequest request;
+  request.route = Route::kCompletions;
+  for (const Json& echo : {Json("yes"), Json(1), Json(nullptr), Json(false), Json::object()}) {
+    request.body = {{"prompt", "ab"}, {"echo", echo}, {"max_tokens", 2}};
+    const auto answer = answer_of(
+        R"({"choices":[{"text":"ab d","finish_reason":"stop","logprobs":{"tokens":["ab"," d"],
+           "token_logprobs":[-1,-2],"top_logprobs":[{"ab":-1},{" d":-2}]}}]})",
+        request);
+    CHECK(answer.prompt_tokens.empty());
+    CHECK(answer.tokens.size() == 2);
+    CHECK(answer.text == "ab d");
+  }
+}
+
 TEST_CASE("log probabilities: a scored prompt is found in the choice and beside the choices") {
   const std::string scored =
       R"("prompt_token_ids":[1,4],"prompt_logprobs":[null,{"4":{"logprob":-3.5}}])";
