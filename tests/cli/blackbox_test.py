@@ -227,6 +227,10 @@ class BadInput(Shell):
             ("--dtype bfloat16", "train", m, "--data", TRAIN_ROWS, "-o", "out", "--activations", "bfloat16", "--plan"),
             ("activations in bfloat16", "train", m, "--data", TRAIN_ROWS, "-o", "out", "--dtype", "bfloat16",
              "--activations", "bfloat16", "--base-quant", "nf4", "--plan"),
+            ("--offload", "diff", m, m, "--offload", "disk"),  # these run no model
+            ("--offload", "convert", m, "out", "--offload", "disk"),
+            ("--activations", "merge", m, "out", "--activations", "float32"),
+            ("--activations", "tokenize", m, "text", "--activations", "float32"),
         ]:
             with self.subTest(args=args):
                 self.refused(2, pattern, *args)
