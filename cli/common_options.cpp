@@ -14,7 +14,8 @@ void declare_model(CLI::Option_group& group, CommonOptions& common) {
           "--activations", common.runtime.activations,
           "bfloat16: beside --dtype bfloat16, round what is multiplied with the weights as "
           "PyTorch does, up to three times as fast where the processor multiplies such numbers; "
-          "float32 (default on the CPU)")
+          "float32: exact, with the same bits on every processor; auto (default): exact, on the "
+          "CPU by the fastest way")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
 }
 

@@ -93,7 +93,8 @@ at::TensorOptions Decoder::options() const noexcept {
 
 std::string Decoder::activation_name() const {
   const at::ScalarType dtype = activation_dtype(device_, dtype_);
-  return std::string(c10::toString(dtype)) + (pairs_ ? ", BFloat16 in products" : "");
+  return std::string(c10::toString(dtype)) +
+         (rows_ == RowForm::kRounded ? ", BFloat16 in products" : "");
 }
 
 at::Tensor Decoder::embed(const at::Tensor& ids) const {

@@ -24,6 +24,7 @@
 #include "model/packed_matrix.h"
 #include "model/placement.h"
 #include "model/rope.h"
+#include "model/row_form.h"
 
 namespace lancet {
 
@@ -91,10 +92,9 @@ struct LoadOptions {
   bool offload = false;
   /// On the CPU.
   Residence residence = Residence::kAuto;
-  /// Rows are rounded to bfloat16 in front of products with the matrices (but those of routers), as
-  /// PyTorch does it: twice the speed where the processor multiplies pairs of them. CPU only, with
-  /// kBFloat16, without `quant` and `offload`.
-  bool pairs = false;
+  /// In front of products with the matrices, but those of routers. kTerms: CPU only, with AMX.
+  /// kRounded, as PyTorch does it: CPU only, with kBFloat16, without `quant` and `offload`.
+  RowForm rows = RowForm::kPlain;
   /// Where there are several: what each can hold (`device` the first). Blocks are placed over as
   /// many as it takes.
   std::vector<Room> rooms = {};
@@ -122,7 +122,8 @@ class Decoder {
 
   [[nodiscard]] const DecoderSpec& spec() const noexcept { return *spec_; }
   [[nodiscard]] at::TensorOptions options() const noexcept;  ///< dtype and device of activations
-  /// What else but weights and device moves a digit of a pass, for identities of what is cached.
+  /// What else but weights and device moves more than roundings of a pass, for identities of what
+  /// is cached.
   [[nodiscard]] std::string activation_name() const;
 
   /// ids int64 [batch, tokens] -> [batch, tokens, d_model]. Ids outside the vocabulary are
@@ -183,6 +184,9 @@ class Decoder {
   /// any it had.
   /// kInternal where one has no layer or does not fit.
   [[nodiscard]] Decoder with_low_rank(LoraParts parts) const;
+  /// The same model for tokens one by one: where products are in terms, it takes plain ones, which
+  /// are faster for a few rows.
+  [[nodiscard]] Decoder for_steps() const;
   /// The same model that never says these ids, in place of those of its spec.
   [[nodiscard]] Decoder with_masked_ids(std::vector<IdRange> masked) const;
 
@@ -208,7 +212,7 @@ class Decoder {
   at::ScalarType dtype_ = at::kFloat;
   at::Device device_ = at::kCPU;
   std::vector<at::Device> places_;  ///< of the blocks; empty = all on device_
-  bool pairs_ = false;
+  RowForm rows_ = RowForm::kPlain;
   std::unordered_map<std::string, at::Tensor> weights_;
   /// In few bits or in files: their entry in weights_ has the shape alone.
   std::unordered_map<std::string, std::shared_ptr<const PackedMatrix>> packed_;

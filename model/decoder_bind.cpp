@@ -15,8 +15,8 @@ using PackedWeights = std::unordered_map<std::string, std::shared_ptr<const Pack
 class Views {
  public:
   Views(const std::unordered_map<std::string, at::Tensor>& weights, const PackedWeights& packed,
-        const LoraParts& low_rank, const DecoderSpec& spec, bool pairs)
-      : weights_(weights), packed_(packed), low_rank_(low_rank), spec_(spec), pairs_(pairs) {}
+        const LoraParts& low_rank, const DecoderSpec& spec, RowForm rows)
+      : weights_(weights), packed_(packed), low_rank_(low_rank), spec_(spec), rows_(rows) {}
 
   void enter(std::int64_t layer, at::Device device) {
     layer_ = layer;
@@ -38,14 +38,14 @@ class Views {
     const std::string module = layer_name(pattern, layer_, second);
     if (const auto at = low_rank_.find(module); at != low_rank_.end()) out.low_rank = at->second;
     out.packed = packed(module + ".weight");
-    out.pairs = pairs_;
+    out.rows = rows_;
     return out;
   }
   [[nodiscard]] Linear table(const std::string& name) const {
     const auto at = low_rank_.find(name);
     return {get(name, ".weight"),     get(name, ".bias"),
             MatrixLayout::kOutIn,     at == low_rank_.end() ? nullptr : at->second,
-            packed(name + ".weight"), pairs_};
+            packed(name + ".weight"), rows_};
   }
   /// Null where the weight is a tensor.
   [[nodiscard]] std::shared_ptr<const PackedMatrix> packed(const std::string& name) const {
@@ -101,7 +101,7 @@ class Views {
                  .experts = {},
                  .shared = {},
                  .shared_gate = linear(names.shared_gate)};
-    part.router.pairs = part.shared_gate.pairs = false;
+    part.router.rows = part.shared_gate.rows = RowForm::kPlain;
     for (std::int64_t e = 0; e < spec_.moe.experts; ++e) {
       part.experts.push_back(spec_.moe.layout == ExpertLayout::kStacked ? stacked(e)
                                                                         : mlp(names.expert, e));
@@ -199,7 +199,7 @@ class Views {
                  moe.matrix,
                  {},
                  {},
-                 pairs_};
+                 rows_};
       const std::int64_t rows = out.weight.size(0);
       if (const auto all = packed(layer_name(pattern, layer_)))
         out.packed = std::make_shared<const PackedMatrix>(all->part(e * rows, rows));
@@ -216,7 +216,7 @@ class Views {
   const PackedWeights& packed_;
   const LoraParts& low_rank_;
   const DecoderSpec& spec_;
-  bool pairs_;
+  RowForm rows_;
   std::int64_t layer_ = 0;
   at::Device device_ = at::kCPU;  ///< of the layer
 };
@@ -225,7 +225,7 @@ class Views {
 
 void Decoder::bind() {
   const NameSpec& names = spec_->names;
-  Views views(weights_, packed_, low_rank_, *spec_, pairs_);
+  Views views(weights_, packed_, low_rank_, *spec_, rows_);
   blocks_.clear();
   for (std::int64_t layer = 0; layer < spec_->layers; ++layer) {
     views.enter(layer, place_of(layer));

@@ -330,7 +330,7 @@ Decoder Decoder::load(const ModelSource& source, const LoadOptions& options) {
   model.spec_ = std::make_shared<const DecoderSpec>(describe(source));
   model.dtype_ = options.dtype;
   model.device_ = options.device;
-  model.pairs_ = options.pairs;
+  model.rows_ = options.rows;
   if (options.offload) model.leave_in_files(source);
   model.load_weights(source, options);
   std::vector<RopeCache> ropes;

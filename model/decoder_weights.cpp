@@ -156,6 +156,14 @@ Decoder Decoder::with_masked_ids(std::vector<IdRange> masked) const {
   return out;
 }
 
+Decoder Decoder::for_steps() const {
+  Decoder out = *this;
+  if (rows_ != RowForm::kTerms) return out;
+  out.rows_ = RowForm::kPlain;
+  out.bind();
+  return out;
+}
+
 Decoder Decoder::with_low_rank(LoraParts parts) const {
   Decoder out = *this;
   out.low_rank_ = std::move(parts);

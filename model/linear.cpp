@@ -14,7 +14,7 @@ namespace {
 
 /// Whether its products with rows of this width are of pairs.
 bool takes_pairs(const Linear& layer, std::int64_t width) {
-  return layer.pairs && layer.d_in() % 2 == 0 && width % 2 == 0;
+  return layer.rows == RowForm::kRounded && layer.d_in() % 2 == 0 && width % 2 == 0;
 }
 
 /// Rows in front of their products: as they are, and rounded where the first layer asks for it.
@@ -43,11 +43,12 @@ Product product(const Linear& layer, bool transposed, Rows& in, float* out, bool
   if (takes_pairs(layer, in.width()))
     return transposed ? times_transposed(in.rounded(), rows, layer.weight, out, accumulate)
                       : times(in.rounded(), rows, layer.weight, out, accumulate);
+  const bool tiles = layer.rows == RowForm::kTerms;
   if (layer.packed != nullptr)
-    return transposed ? times_transposed(in.plain(), rows, *layer.packed, out, accumulate)
-                      : times(in.plain(), rows, *layer.packed, out, accumulate);
-  return transposed ? times_transposed(in.plain(), rows, layer.weight, out, accumulate)
-                    : times(in.plain(), rows, layer.weight, out, accumulate);
+    return transposed ? times_transposed(in.plain(), rows, *layer.packed, out, accumulate, tiles)
+                      : times(in.plain(), rows, *layer.packed, out, accumulate, tiles);
+  return transposed ? times_transposed(in.plain(), rows, layer.weight, out, accumulate, tiles)
+                    : times(in.plain(), rows, layer.weight, out, accumulate, tiles);
 }
 
 void fill_rows(const at::Tensor& bias, std::int64_t rows, float* out) {
@@ -90,7 +91,7 @@ struct LinearsFunction : torch::autograd::Function<LinearsFunction> {
     const at::AutoDispatchBelowAutograd below;
     auto kept = c10::make_intrusive<Kept>();
     for (const Linear& layer : layers)
-      kept->layers.push_back({layer.weight, {}, layer.layout, nullptr, layer.packed, layer.pairs});
+      kept->layers.push_back({layer.weight, {}, layer.layout, nullptr, layer.packed, layer.rows});
     ctx->saved_data["kept"] = c10::IValue::make_capsule(std::move(kept));
     ctx->set_materialize_grads(false);
     return forward_native(layers, x);

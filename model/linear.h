@@ -9,6 +9,7 @@
 #include <ATen/ATen.h>
 
 #include "model/derived.h"
+#include "model/row_form.h"
 #include "model/spec.h"
 
 namespace lancet {
@@ -23,9 +24,8 @@ struct Linear {
   MatrixLayout layout = MatrixLayout::kOutIn;
   std::shared_ptr<const LowRank> low_rank;          ///< model/lora.h; null = none
   std::shared_ptr<const PackedMatrix> packed = {};  ///< the weight in few bits; CPU only
-  /// What is multiplied with it is rounded to bfloat16, too (model/kernels/pairs.h), where sums are
-  /// of even length; the weight is bfloat16 on the CPU.
-  bool pairs = false;
+  /// kRounded with a weight of bfloat16 on the CPU alone.
+  RowForm rows = RowForm::kPlain;
 
   [[nodiscard]] std::int64_t d_in() const {
     return weight.size(layout == MatrixLayout::kOutIn ? 1 : 0);

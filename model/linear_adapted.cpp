@@ -103,10 +103,10 @@ at::Tensor apply_scaled_dropped(const Linear& layer, const at::Tensor& x) {
   const at::Tensor kept = x * mask.to(x.device(), x.scalar_type());
   auto undropped = std::make_shared<LowRank>(part);
   undropped->dropout = 0;
-  Linear inner{layer.weight, {}, layer.layout, undropped, layer.packed, layer.pairs};
+  Linear inner{layer.weight, {}, layer.layout, undropped, layer.packed, layer.rows};
   const at::Tensor through =
       scale_rows(apply_low_rank({&inner, 1}, kept)[0], part, weight_norms(layer), {});
-  return apply_linear({layer.weight, layer.bias, layer.layout, nullptr, layer.packed, layer.pairs},
+  return apply_linear({layer.weight, layer.bias, layer.layout, nullptr, layer.packed, layer.rows},
                       x - kept) +
          through;
 }

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "model/kernels/gemm.h"
 #include "model/kernels/pairs.h"
 #include "model/names.h"
 #include "model/runtime.h"
@@ -13,8 +14,8 @@ namespace lancet {
 
 namespace {
 
-/// Whether rows are rounded in front of products. On a GPU they are of the dtype of the weights.
-bool rounds(const RuntimeOptions& runtime, const LoadOptions& options) {
+/// Of rows in front of products. On a GPU they are of the dtype of the weights.
+RowForm row_form(const RuntimeOptions& runtime, const LoadOptions& options) {
   const bool wide = runtime.activations == "float32", narrow = runtime.activations == "bfloat16";
   if (!wide && !narrow && runtime.activations != "auto") {
     fail(ErrorKind::kUsage, "activations",
@@ -28,14 +29,15 @@ bool rounds(const RuntimeOptions& runtime, const LoadOptions& options) {
     if (wide && options.dtype == at::kBFloat16)
       fail(ErrorKind::kUsage, "activations",
            "expected the CPU for --activations float32 beside --dtype bfloat16, found a GPU");
-    return false;
+    return RowForm::kPlain;
   }
   const kernels::PairIsa isa = kernels::best_pair_isa();
   if (narrow && isa != kernels::PairIsa::kAvx512Bf16 && isa != kernels::PairIsa::kAmx)
     log::warn(
         "this processor has no products of bfloat16 pairs: --activations bfloat16 is slower "
         "than float32 here");
-  return narrow;
+  if (narrow) return RowForm::kRounded;
+  return !wide && kernels::has_tiles() ? RowForm::kTerms : RowForm::kPlain;
 }
 
 }  // namespace
@@ -55,7 +57,7 @@ LoadOptions load_options(const RuntimeOptions& runtime) {
     fail(ErrorKind::kUsage, "offload",
          "expected --device cpu beside --offload disk, found " + runtime.device);
   }
-  options.pairs = rounds(runtime, options);
+  options.rows = row_form(runtime, options);
   check_load_options(options);
   return options;
 }
@@ -71,7 +73,10 @@ void check_load_options(const LoadOptions& options) {
   if (options.offload && options.quant != BaseQuant::kNone)
     fail(ErrorKind::kUsage, "model",
          "expected a quantised base or weights that stay on the disk, found both");
-  if (!options.pairs) return;
+  if (options.rows == RowForm::kTerms && (!kernels::has_tiles() || !options.device.is_cpu()))
+    fail(ErrorKind::kUsage, "model",
+         "expected a processor with AMX for products in terms, found another one");
+  if (options.rows != RowForm::kRounded) return;
   if (options.dtype != at::kBFloat16 || !options.device.is_cpu() || options.offload ||
       options.quant != BaseQuant::kNone)
     fail(ErrorKind::kUsage, "model",

@@ -53,7 +53,7 @@ const float* decode_part(const PackedMatrix& w, std::int64_t n0, std::int64_t n1
 
 void run_forward(const PackedProduct& p, std::int64_t n0, std::int64_t n1) {
   const std::int64_t k = p.matrix->columns();
-  const std::int64_t block = kernels::linear_block(k);
+  const std::int64_t block = kernels::linear_block(k, p.tiles);
   for (std::int64_t k0 = 0; k0 < k; k0 += block) {
     const std::int64_t k1 = std::min(k, k0 + block);
     kernels::LinearJob job{.a = p.in + k0,
@@ -64,7 +64,8 @@ void run_forward(const PackedProduct& p, std::int64_t n0, std::int64_t n1) {
                            .n = n1 - n0,
                            .k = k1 - k0,
                            .accumulate = p.accumulate || k0 > 0,
-                           .workers = 1};
+                           .workers = 1,
+                           .tiles = p.tiles};
     job.w = decode_part(*p.matrix, n0, n1, k0, k1, job.ldw);
     run_all(job);
   }
@@ -72,7 +73,7 @@ void run_forward(const PackedProduct& p, std::int64_t n0, std::int64_t n1) {
 
 void run_backward(const PackedProduct& p, std::int64_t k0, std::int64_t k1) {
   const std::int64_t n = p.matrix->rows();
-  const std::int64_t block = kernels::input_grad_block(n);
+  const std::int64_t block = kernels::input_grad_block(n, p.tiles);
   for (std::int64_t n0 = 0; n0 < n; n0 += block) {
     const std::int64_t n1 = std::min(n, n0 + block);
     kernels::InputGradJob job{.g = p.in + n0,
@@ -83,7 +84,8 @@ void run_backward(const PackedProduct& p, std::int64_t k0, std::int64_t k1) {
                               .n = n1 - n0,
                               .k = k1 - k0,
                               .accumulate = p.accumulate || n0 > 0,
-                              .workers = 1};
+                              .workers = 1,
+                              .tiles = p.tiles};
     job.w = decode_part(*p.matrix, n0, n1, k0, k1, job.ldw);
     run_all(job);
   }

@@ -18,6 +18,7 @@ struct PackedProduct {
   float* out = nullptr;
   bool along_rows = true;
   bool accumulate = false;
+  bool tiles = false;  ///< in the order of tiles
   std::int64_t workers = 1;
 };
 

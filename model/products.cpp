@@ -46,21 +46,41 @@ kernels::WeightType weight_type(const at::Tensor& weight) {
 }
 
 Product times_transposed(const float* in, std::int64_t rows, const at::Tensor& matrix, float* out,
-                         bool accumulate) {
+                         bool accumulate, bool tiles) {
   const std::int64_t n = matrix.size(0);
   const std::int64_t k = matrix.size(1);
-  return kernels::LinearJob{
-      in, k,          matrix.const_data_ptr(), weight_type(matrix), k, out, n, rows, n,
-      k,  accumulate, at::get_num_threads()};
+  return kernels::LinearJob{in,
+                            k,
+                            matrix.const_data_ptr(),
+                            weight_type(matrix),
+                            k,
+                            out,
+                            n,
+                            rows,
+                            n,
+                            k,
+                            accumulate,
+                            at::get_num_threads(),
+                            tiles};
 }
 
 Product times(const float* in, std::int64_t rows, const at::Tensor& matrix, float* out,
-              bool accumulate) {
+              bool accumulate, bool tiles) {
   const std::int64_t n = matrix.size(0);
   const std::int64_t k = matrix.size(1);
-  return kernels::InputGradJob{
-      in, n,          matrix.const_data_ptr(), weight_type(matrix), k, out, k, rows, n,
-      k,  accumulate, at::get_num_threads()};
+  return kernels::InputGradJob{in,
+                               n,
+                               matrix.const_data_ptr(),
+                               weight_type(matrix),
+                               k,
+                               out,
+                               k,
+                               rows,
+                               n,
+                               k,
+                               accumulate,
+                               at::get_num_threads(),
+                               tiles};
 }
 
 Product times_transposed(const at::BFloat16* in, std::int64_t rows, const at::Tensor& matrix,
@@ -91,13 +111,13 @@ at::Tensor round_rows(const float* values, std::int64_t count) {
 }
 
 Product times_transposed(const float* in, std::int64_t rows, const PackedMatrix& matrix, float* out,
-                         bool accumulate) {
-  return PackedProduct{in, rows, &matrix, out, true, accumulate, at::get_num_threads()};
+                         bool accumulate, bool tiles) {
+  return PackedProduct{in, rows, &matrix, out, true, accumulate, tiles, at::get_num_threads()};
 }
 
 Product times(const float* in, std::int64_t rows, const PackedMatrix& matrix, float* out,
-              bool accumulate) {
-  return PackedProduct{in, rows, &matrix, out, false, accumulate, at::get_num_threads()};
+              bool accumulate, bool tiles) {
+  return PackedProduct{in, rows, &matrix, out, false, accumulate, tiles, at::get_num_threads()};
 }
 
 void widen(const at::Tensor& matrix, std::int64_t first, std::int64_t count, float* out) {

@@ -20,12 +20,12 @@ using Product = std::variant<kernels::LinearJob, kernels::InputGradJob, kernels:
 [[nodiscard]] kernels::WeightType weight_type(const at::Tensor& weight);
 
 /// out[rows, n] (+)= in[rows, k] times the transpose of `matrix` [n, k]. All float32 (the matrix
-/// may be of 16 bits) and contiguous.
+/// may be of 16 bits) and contiguous. `tiles`: in the order of tiles.
 [[nodiscard]] Product times_transposed(const float* in, std::int64_t rows, const at::Tensor& matrix,
-                                       float* out, bool accumulate = false);
+                                       float* out, bool accumulate = false, bool tiles = false);
 /// out[rows, k] (+)= in[rows, n] times `matrix` [n, k].
 [[nodiscard]] Product times(const float* in, std::int64_t rows, const at::Tensor& matrix,
-                            float* out, bool accumulate = false);
+                            float* out, bool accumulate = false, bool tiles = false);
 
 /// The same two of bfloat16 rows with a bfloat16 matrix (model/kernels/pairs.h).
 [[nodiscard]] Product times_transposed(const at::BFloat16* in, std::int64_t rows,
@@ -39,9 +39,9 @@ using Product = std::variant<kernels::LinearJob, kernels::InputGradJob, kernels:
 /// The same two with a packed matrix.
 [[nodiscard]] Product times_transposed(const float* in, std::int64_t rows,
                                        const PackedMatrix& matrix, float* out,
-                                       bool accumulate = false);
+                                       bool accumulate = false, bool tiles = false);
 [[nodiscard]] Product times(const float* in, std::int64_t rows, const PackedMatrix& matrix,
-                            float* out, bool accumulate = false);
+                            float* out, bool accumulate = false, bool tiles = false);
 
 /// Elements [first, first + count) of such a matrix, contiguous, as float32.
 void widen(const at::Tensor& matrix, std::int64_t first, std::int64_t count, float* out);

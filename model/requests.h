@@ -20,7 +20,7 @@ struct RuntimeOptions {
   std::string device = "auto";       ///< auto, cpu, cuda, cuda:N
   std::string dtype = "auto";        ///< auto (float32), float32, bfloat16
   std::string offload = "none";      ///< none, or disk: matrices stay in the model's files
-  std::string activations = "auto";  ///< auto (float32 on the CPU), float32, bfloat16
+  std::string activations = "auto";  ///< auto (exact on the CPU), float32, bfloat16
   std::uint64_t seed = 0;
 };
 

@@ -54,7 +54,7 @@ class HeadProducts {
       : head_(head),
         type_(head.packed != nullptr ? kernels::WeightType::kF32 : weight_type(head.weight)),
         normed_(normed) {
-    if (!head.pairs || head.d_in() % 2 != 0) return;
+    if (head.rows != RowForm::kRounded || head.d_in() % 2 != 0) return;
     rounded_.resize(static_cast<std::size_t>(rows * head.d_in()));
     kernels::round_bf16(normed, rounded_.data(), rows * head.d_in());
   }
@@ -65,7 +65,9 @@ class HeadProducts {
     const std::int64_t d = head_.d_in();
     const void* const w = weights(first, n);
     if (rounded_.empty()) {
-      run_all(kernels::LinearJob{normed_ + row * d, d, w, type_, d, c, kSlice, m, n, d, false, 1});
+      const bool tiles = head_.rows == RowForm::kTerms;
+      run_all(kernels::LinearJob{normed_ + row * d, d, w, type_, d, c, kSlice, m, n, d, false, 1,
+                                 tiles});
       return;
     }
     const auto* pairs = static_cast<const std::uint16_t*>(w);

@@ -43,6 +43,7 @@ bool feeds_ahead(const Decoder& model) {
 Session::Session(const Decoder& model, const std::vector<std::vector<std::int32_t>>& prompts,
                  std::int64_t room, std::int64_t piece)
     : model_(model),
+      steps_(model.for_steps()),
       cache_(model.spec(), static_cast<std::int64_t>(prompts.size()), longest(prompts) + room,
              model.options()) {
   read(prompts, piece);
@@ -86,10 +87,10 @@ void Session::feed(const std::vector<std::int32_t>& next) {
   const at::Tensor ids = at::empty({rows(), 1}, at::kLong);
   std::copy_n(next.begin(), rows(), ids.mutable_data_ptr<std::int64_t>());
   const at::Tensor hidden =
-      model_.run(model_.embed(ids), 0, model_.spec().layers,
+      steps_.run(steps_.embed(ids), 0, steps_.spec().layers,
                  {.cache = &cache_, .append = true, .lengths = {}, .hook = {}});
   cache_.advance(std::vector<std::int64_t>(static_cast<std::size_t>(rows()), 1));
-  logits_ = model_.head(hidden.select(1, 0)).cpu();
+  logits_ = steps_.head(hidden.select(1, 0)).cpu();
 }
 
 void Session::feed_ahead(const std::vector<std::int32_t>& ids) {
@@ -102,10 +103,10 @@ void Session::feed_ahead(const std::vector<std::int32_t>& ids) {
   const at::Tensor row = at::empty({1, count}, at::kLong);
   std::ranges::copy(ids, row.mutable_data_ptr<std::int64_t>());
   const at::Tensor hidden =
-      model_.run(model_.embed(row), 0, model_.spec().layers,
+      steps_.run(steps_.embed(row), 0, steps_.spec().layers,
                  {.cache = &cache_, .append = true, .lengths = {}, .hook = {}});
   cache_.advance({count});
-  logits_ = model_.head(hidden.select(0, 0)).cpu();
+  logits_ = steps_.head(hidden.select(0, 0)).cpu();
 }
 
 void Session::keep(const std::vector<std::int64_t>& rows) {

@@ -42,6 +42,7 @@ class Session {
 
  private:
   const Decoder& model_;
+  Decoder steps_;  ///< behind what is read
   KvCache cache_;
   at::Tensor logits_;
 };

@@ -140,8 +140,12 @@ double head_part_values(const PlanInput& in, std::int64_t rows) {
 /// Seconds of one token.
 double seconds_of(const PlanInput& in, std::int64_t tokens, bool again) {
   const AttentionSpec& a = in.spec.attention;
-  const LayerTimes times = probe_layers(in.spec, in.adapter, tokens,
-                                        parse_base_quant(in.request.base_quant), in.options.pairs);
+  LayerForm form{parse_base_quant(in.request.base_quant), in.options.dtype, in.options.rows};
+  for (const LinearModule& module : linear_modules(in.spec)) {
+    const TensorInfo* const info = in.source.find(module.name + ".weight");
+    if (info != nullptr) form.dtype = dtype_in_memory(in.source, *info, in.options);
+  }
+  const LayerTimes times = probe_layers(in.spec, in.adapter, tokens, form);
   const auto& report = in.data.report();
   const double counted =
       report.tokens > 0 ? static_cast<double>(report.targets) / static_cast<double>(report.tokens)

@@ -23,20 +23,20 @@ constexpr float kValue = 0.01F;
 constexpr std::int64_t kTouched = 32 << 20;  ///< floats, by a step between two uses of a layer
 
 /// A layer of a module's shape; values that are no others' business.
-Linear layer_of(const LinearModule& module, const LowRank* part, BaseQuant quant, bool pairs) {
+Linear layer_of(const LinearModule& module, const LowRank* part, const LayerForm& form) {
   Linear out;
   const bool out_in = module.layout == MatrixLayout::kOutIn;
   const std::int64_t rows = out_in ? module.d_out : module.d_in;
   const std::int64_t columns = out_in ? module.d_in : module.d_out;
   out.layout = module.layout;
-  if (quant == BaseQuant::kNone || module.head) {
-    out.weight = at::full({rows, columns}, kValue, pairs ? at::kBFloat16 : at::kFloat);
-    out.pairs = pairs;
+  if (form.quant == BaseQuant::kNone || module.head) {
+    out.weight = at::full({rows, columns}, kValue, form.dtype);
+    out.rows = form.rows;
   } else {
     out.weight = at::empty({rows, columns}, at::TensorOptions(at::kMeta));
     // A file's own blocks decode about as fast as these.
     out.packed = std::make_shared<PackedMatrix>(
-        quant == BaseQuant::kStored ? BaseQuant::kQ8_0 : quant, rows, columns,
+        form.quant == BaseQuant::kStored ? BaseQuant::kQ8_0 : form.quant, rows, columns,
         [](std::int64_t, std::int64_t, std::span<float> values) {
           std::ranges::fill(values, kValue);
         });
@@ -76,8 +76,8 @@ using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool>;
 
 class LayerTimer {
  public:
-  LayerTimer(const LoraAdapter& adapter, std::int64_t tokens, BaseQuant quant, bool pairs)
-      : parts_(adapter.by_module()), tokens_(tokens), quant_(quant), pairs_(pairs) {}
+  LayerTimer(const LoraAdapter& adapter, std::int64_t tokens, const LayerForm& form)
+      : parts_(adapter.by_module()), tokens_(tokens), form_(form) {}
 
   /// Seconds of a token.
   double of(const LinearModule& module) {
@@ -92,7 +92,7 @@ class LayerTimer {
           std::clamp(static_cast<std::int64_t>(kOperations / (4 * values)),
                      std::min(tokens_, kFewestRows), std::max<std::int64_t>(1, tokens_));
       known->second =
-          usual_seconds(layer_of(module, part, quant_, pairs_), rows) / static_cast<double>(rows);
+          usual_seconds(layer_of(module, part, form_), rows) / static_cast<double>(rows);
     }
     return known->second;
   }
@@ -100,17 +100,16 @@ class LayerTimer {
  private:
   LoraParts parts_;
   std::int64_t tokens_;
-  BaseQuant quant_;
-  bool pairs_;
+  LayerForm form_;
   std::map<Shape, double> known_;
 };
 
 }  // namespace
 
 LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std::int64_t tokens,
-                        BaseQuant quant, bool pairs) {
+                        const LayerForm& form) {
   const BuffersKept as_in_training;
-  LayerTimer watch(adapter, tokens, quant, pairs);
+  LayerTimer watch(adapter, tokens, form);
   LayerTimes out;
   const LinearModule* largest = nullptr;
   const std::vector<LinearModule> modules = adaptable_modules(spec);
@@ -130,8 +129,10 @@ LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter, std
     largest = &module;
     out.speed = 4 * static_cast<double>(module.d_in * module.d_out) / seconds;
   }
-  if (pairs && largest != nullptr)
-    out.slower = LayerTimer(adapter, tokens, quant, false).of(*largest) / watch.of(*largest);
+  if (form.rows != RowForm::kPlain && largest != nullptr) {
+    LayerTimer plain(adapter, tokens, {.quant = form.quant});
+    out.slower = plain.of(*largest) / watch.of(*largest);
+  }
   return out;
 }
 

@@ -6,6 +6,7 @@
 
 #include "model/lora.h"
 #include "model/packed_matrix.h"
+#include "model/row_form.h"
 #include "model/spec.h"
 
 namespace lancet {
@@ -17,10 +18,16 @@ struct LayerTimes {
   double slower = 1;  ///< how many times longer that layer takes with float32 rows and weights
 };
 
+/// How layers lie in memory, and what products make of rows.
+struct LayerForm {
+  BaseQuant quant = BaseQuant::kNone;
+  at::ScalarType dtype = at::kFloat;  ///< of matrices that are not quantised
+  RowForm rows = RowForm::kPlain;
+};
+
 /// For micro-batches of `tokens`. Each shape takes a few tenths of a second; of several runs the
-/// fastest counts, so that what others do on the machine at the same time does not. `pairs`: of
-/// bfloat16 weights with rounded rows (LoadOptions::pairs).
+/// middle one counts.
 [[nodiscard]] LayerTimes probe_layers(const DecoderSpec& spec, const LoraAdapter& adapter,
-                                      std::int64_t tokens, BaseQuant quant, bool pairs);
+                                      std::int64_t tokens, const LayerForm& form);
 
 }  // namespace lancet

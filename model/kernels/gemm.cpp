@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "model/kernels/gemm_kernels.h"
 #include "model/kernels/grid.h"
+#include "model/kernels/tiles.h"
 
 namespace lancet::kernels {
 namespace {
@@ -36,11 +37,12 @@ Packing packing(std::int64_t depth) { return {widest_tile(depth), kPanelAlign, 1
 
 Grid grid_of(const LinearJob& job) {
   const std::int64_t bytes = job.n * job.k * (job.type == WeightType::kF32 ? 4 : 2);
-  return job.m <= kFewRows ? few_rows_grid(job.m, job.n, bytes, 8)
-                           : packed_grid(job.m, job.n, packing(linear_block(job.k)), job.workers);
+  return job.m <= kFewRows
+             ? few_rows_grid(job.m, job.n, bytes, 8)
+             : packed_grid(job.m, job.n, packing(linear_block(job.k, false)), job.workers);
 }
 Grid grid_of(const InputGradJob& job) {
-  return packed_grid(job.m, job.k, packing(input_grad_block(job.n)), job.workers);
+  return packed_grid(job.m, job.k, packing(input_grad_block(job.n, false)), job.workers);
 }
 
 void check_matrix(const char* name, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
@@ -61,6 +63,15 @@ const KernelTable& kernels_of(Isa isa) {
   return kernels_scalar;
 }
 
+/// Of the order of tiles.
+const SplitTable& tiles_of(Isa isa) {
+#if defined(__x86_64__)
+  if (isa != Isa::kScalar) return split_amx;
+#endif
+  static_cast<void>(isa);
+  return split_twin;
+}
+
 }  // namespace
 
 Scratch& scratch() {
@@ -77,22 +88,26 @@ bool streams_narrow_rows() {
 #endif
 }
 
-std::int64_t linear_block(std::int64_t k) noexcept { return block_length(k, kLinearBlock); }
+std::int64_t linear_block(std::int64_t k, bool tiles) noexcept {
+  return tiles ? split_block(k) : block_length(k, kLinearBlock);
+}
 
-std::int64_t input_grad_block(std::int64_t n) noexcept { return block_length(n, kGradBlock); }
+std::int64_t input_grad_block(std::int64_t n, bool tiles) noexcept {
+  return tiles ? split_block(n) : block_length(n, kGradBlock);
+}
 
 std::int64_t tile_count(const LinearJob& job) {
   check_matrix("A", job.m, job.k, job.lda);
   check_matrix("W", job.n, job.k, job.ldw);
   check_matrix("C", job.m, job.n, job.ldc);
-  return grid_of(job).count();
+  return job.tiles ? count_in_tiles(job) : grid_of(job).count();
 }
 
 std::int64_t tile_count(const InputGradJob& job) {
   check_matrix("G", job.m, job.n, job.ldg);
   check_matrix("W", job.n, job.k, job.ldw);
   check_matrix("C", job.m, job.k, job.ldc);
-  return grid_of(job).count();
+  return job.tiles ? count_in_tiles(job) : grid_of(job).count();
 }
 
 void run_tile(const KernelTable& table, const LinearJob& job, std::int64_t index) {
@@ -104,10 +119,12 @@ void run_tile(const KernelTable& table, const InputGradJob& job, std::int64_t in
 }
 
 void run_tile(const LinearJob& job, std::int64_t index, Isa isa) {
+  if (job.tiles) return run_in_tiles(tiles_of(isa), job, index);
   run_tile(kernels_of(isa), job, index);
 }
 
 void run_tile(const InputGradJob& job, std::int64_t index, Isa isa) {
+  if (job.tiles) return run_in_tiles(tiles_of(isa), job, index);
   run_tile(kernels_of(isa), job, index);
 }
 

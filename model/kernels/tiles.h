@@ -23,19 +23,37 @@ class GrowingBuffer {
   std::int64_t size_ = 0;
 };
 
-/// Per-thread buffers.
+inline constexpr std::int64_t kSplitBlock = 640;  ///< longest block of a sum of split rows
+
+/// Length of the blocks, whole groups of 32, that such a sum is cut into.
+constexpr std::int64_t split_block(std::int64_t length) {
+  const std::int64_t blocks = (length + kSplitBlock - 1) / kSplitBlock;
+  if (blocks == 0) return kSplitBlock;
+  return ((length + blocks - 1) / blocks + 31) / 32 * 32;
+}
+
+/// Those of one block for 32 x 32 of C: with the high terms, and with the others.
+struct Sums {
+  alignas(64) float high[32 * 32];
+  alignas(64) float rest[32 * 32];
+};
+
+/// Per-thread buffers. A tile has 1 KiB.
 class TileScratch {
  public:
   /// 32 rows of `distance` elements.
   std::uint16_t* rows(std::int64_t distance);
   /// m rows of A, turned, in groups of 32 elements.
   std::uint32_t* turned_rows(std::int64_t m, std::int64_t groups);
+  std::uint16_t* split_rows(std::int64_t tiles);
+  std::uint32_t* split_columns(std::int64_t tiles);
 
   alignas(64) std::uint32_t columns[kTileColumns * kTileBlock / 2];
   alignas(64) float corner[32 * 32];
+  Sums sums, turned;
 
  private:
-  GrowingBuffer rows_, turned_;
+  GrowingBuffer rows_, turned_, split_rows_, split_columns_;
 };
 
 /// The kernels of the processor's tiles, or of their twin.
@@ -45,16 +63,28 @@ struct TileTable {
   void (*input_grad)(const PairInputGrad&, const Tile&, TileScratch&);
 };
 
+/// The same for rows of float32 with bfloat16 weights (gemm.h).
+struct SplitTable {
+  void (*linear_few)(const LinearJob&, const Tile&, TileScratch&);
+  void (*linear)(const LinearJob&, const Tile&, TileScratch&);
+  void (*input_grad)(const InputGradJob&, const Tile&, TileScratch&);
+};
+
+extern const SplitTable split_amx;
+extern const SplitTable split_twin;
 extern const TileTable tiles_amx;
 extern const TileTable tiles_twin;
-
-/// Whether the processor has tiles and the system lets this process use them.
-[[nodiscard]] bool has_tiles() noexcept;
 
 /// As those of pairs.h.
 [[nodiscard]] std::int64_t count_in_tiles(const PairLinear& job);
 [[nodiscard]] std::int64_t count_in_tiles(const PairInputGrad& job);
 void run_in_tiles(const TileTable& table, const PairLinear& job, std::int64_t index);
 void run_in_tiles(const TileTable& table, const PairInputGrad& job, std::int64_t index);
+
+/// As those of gemm.h.
+[[nodiscard]] std::int64_t count_in_tiles(const LinearJob& job);
+[[nodiscard]] std::int64_t count_in_tiles(const InputGradJob& job);
+void run_in_tiles(const SplitTable& table, const LinearJob& job, std::int64_t index);
+void run_in_tiles(const SplitTable& table, const InputGradJob& job, std::int64_t index);
 
 }  // namespace lancet::kernels

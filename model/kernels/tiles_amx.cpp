@@ -12,7 +12,8 @@
 
 #include "model/kernels/tiles.h"
 
-#define LANCET_TARGET target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,amx-tile,amx-bf16")
+#define LANCET_TARGET \
+  target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,amx-tile,amx-bf16,avx512bf16")
 #define LANCET_KERNEL __attribute__((LANCET_TARGET))
 #define LANCET_INLINE __attribute__((LANCET_TARGET, always_inline)) inline
 
@@ -52,15 +53,80 @@ LANCET_INLINE void begin_tiles() {
     shape[16 + 2 * t] = 64;
     shape[48 + t] = 16;
   }
+  asm volatile("" : : "r"(shape) : "memory");  // which gcc 12 believes to be read in part
   _tile_loadconfig(shape);
 }
 LANCET_INLINE void end_tiles() { _tile_release(); }
 
 #include "model/kernels/tiles_body.h"
 
+LANCET_INLINE __m512 widened(__m256i high) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+}
+/// Of 32 numbers: rounds them, and leaves what is lost.
+LANCET_INLINE __m512i take_term(__m512& x, __m512& y) {
+  const __m512i term = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(y, x));
+  x = _mm512_sub_ps(x, widened(_mm512_castsi512_si256(term)));
+  y = _mm512_sub_ps(y, widened(_mm512_extracti64x4_epi64(term, 1)));
+  return term;
+}
+LANCET_INLINE void split(const float* from, std::uint16_t* high, std::uint16_t* middle,
+                         std::uint16_t* low) {
+  __m512 x = _mm512_loadu_ps(from), y = _mm512_loadu_ps(from + 16);
+  _mm512_storeu_si512(high, take_term(x, y));
+  _mm512_storeu_si512(middle, take_term(x, y));
+  _mm512_storeu_si512(low, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(y, x)));
+}
+LANCET_INLINE __m512 wide(const Half* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+LANCET_INLINE void split(const Half* from, std::uint16_t* high, std::uint16_t* middle,
+                         std::uint16_t*) {
+  __m512 x = wide(from), y = wide(from + 16);
+  _mm512_storeu_si512(high, take_term(x, y));
+  _mm512_storeu_si512(middle, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(y, x)));
+}
+
+/// The numbers rounded, as floats.
+LANCET_INLINE __m512i rounded(__m512 v) {
+  return _mm512_slli_epi32(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v))),
+                           16);
+}
+/// Words of pairs: rounds them, and leaves what is lost.
+LANCET_INLINE __m512i take_words(__m512& first, __m512& second) {
+  const __m512i a = rounded(first), b = rounded(second);
+  first = _mm512_sub_ps(first, _mm512_castsi512_ps(a));
+  second = _mm512_sub_ps(second, _mm512_castsi512_ps(b));
+  return _mm512_or_si512(_mm512_srli_epi32(a, 16), b);
+}
+LANCET_INLINE void join(const float* first, const float* second, std::uint32_t* words,
+                        std::int64_t next) {
+  __m512 x = _mm512_loadu_ps(first), y = _mm512_loadu_ps(second);
+#pragma GCC unroll 3
+  for (int term = 0; term < 3; ++term) _mm512_storeu_si512(words + term * next, take_words(x, y));
+}
+LANCET_INLINE void join(const Half* first, const Half* second, std::uint32_t* words,
+                        std::int64_t next) {
+  __m512 x = wide(first), y = wide(second);
+#pragma GCC unroll 2
+  for (int term = 0; term < 2; ++term) _mm512_storeu_si512(words + term * next, take_words(x, y));
+}
+LANCET_INLINE void add_row(const float* from, const float* other, float* to, std::int64_t n,
+                           bool add) {
+  for (std::int64_t j = 0; j < n; j += 16) {
+    const auto some = static_cast<__mmask16>(n - j < 16 ? (1U << (n - j)) - 1U : 0xffffU);
+    __m512 sum = _mm512_add_ps(_mm512_loadu_ps(from + j), _mm512_loadu_ps(other + j));
+    if (add) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(some, to + j), sum);
+    _mm512_mask_storeu_ps(to + j, some, sum);
+  }
+}
+
+#include "model/kernels/split_body.h"
+
 }  // namespace
 
 const TileTable tiles_amx{&linear_few, &linear, &input_grad};
+const SplitTable split_amx{&split_few, &split_linear, &split_grad};
 
 }  // namespace lancet::kernels
 

@@ -128,12 +128,15 @@ LANCET_KERNEL void turn_block(const std::uint16_t* w, std::int64_t ldw, std::int
   }
 }
 
+constexpr std::uint16_t kNothing[kSide] = {};
+
 /// W[count, columns], two rows a pair -> the same.
 LANCET_KERNEL void join_block(const std::uint16_t* w, std::int64_t ldw, std::int64_t columns,
                               std::int64_t count, std::uint32_t* out) {
   const std::int64_t groups = groups_of(count);
   for (std::int64_t pair = 0; pair < groups * kSide; ++pair) {
     const std::uint16_t* const first = w + 2 * pair * ldw;
+    const bool alone = 2 * pair + 1 == count;
     std::uint32_t* to = out + pair * kSide;
     if (2 * pair >= count) {
       for (std::int64_t j = 0; j < columns; j += kSide, to += groups * kWords)
@@ -142,9 +145,10 @@ LANCET_KERNEL void join_block(const std::uint16_t* w, std::int64_t ldw, std::int
     }
     std::int64_t j = 0;
     for (; j + kSide <= columns; j += kSide, to += groups * kWords)
-      join_rows(first + j, first + ldw + j, to);
+      join_rows(first + j, alone ? kNothing : first + ldw + j, to);
     for (std::int64_t q = j; j < columns && q < j + kSide; ++q) {
-      to[q - j] = q < columns ? std::uint32_t{first[q]} | std::uint32_t{first[ldw + q]} << 16U : 0;
+      const std::uint32_t second = q < columns && !alone ? first[ldw + q] : 0;
+      to[q - j] = q < columns ? first[q] | second << 16U : 0;
     }
   }
 }

@@ -62,8 +62,46 @@ void end_tiles() {}
 
 #include "model/kernels/tiles_body.h"
 
+std::uint16_t take_term(float& x) {
+  std::uint16_t term = 0;
+  round_bf16(&x, &term, 1);
+  x -= low(term);
+  return term;
+}
+template <typename T>
+constexpr int kTermsOf = sizeof(T) == sizeof(float) ? 3 : 2;
+
+template <typename T>
+void split(const T* from, std::uint16_t* high, std::uint16_t* middle, std::uint16_t* rest) {
+  for (std::int64_t i = 0; i < kGroup; ++i) {
+    float x = widen_one(from[i]);
+    high[i] = take_term(x);
+    middle[i] = take_term(x);
+    if (kTermsOf < T >> 2) rest[i] = take_term(x);
+  }
+}
+template <typename T>
+void join(const T* first, const T* second, std::uint32_t* words, std::int64_t next) {
+  for (std::int64_t j = 0; j < kSide; ++j) {
+    float x = widen_one(first[j]), y = widen_one(second[j]);
+    for (int term = 0; term < kTermsOf<T>; ++term) {
+      const std::uint32_t a = take_term(x), b = take_term(y);
+      words[term * next + j] = a | b << 16U;
+    }
+  }
+}
+void add_row(const float* from, const float* other, float* to, std::int64_t n, bool add) {
+  for (std::int64_t j = 0; j < n; ++j) {
+    const float sum = from[j] + other[j];
+    to[j] = add ? to[j] + sum : sum;
+  }
+}
+
+#include "model/kernels/split_body.h"
+
 }  // namespace
 
 const TileTable tiles_twin{&linear_few, &linear, &input_grad};
+const SplitTable split_twin{&split_few, &split_linear, &split_grad};
 
 }  // namespace lancet::kernels

@@ -151,21 +151,25 @@ void add_job(std::vector<Candidate>& all, Job job, const char* kind, const Weigh
              int threads, double work) {
   job.workers = threads;
   for (const WeightType type : {WeightType::kF32, WeightType::kBF16}) {
+    const bool f32 = type == WeightType::kF32;
+    job.type = type;
+    const auto add = [&](Isa isa, bool tiles) {
+      job.tiles = tiles;
+      const std::string set = tiles ? "tiles" : std::string(isa_name(isa));
+      all.push_back({std::string(kind) + " " + set + (f32 ? " f32" : " bf16"),
+                     work,
+                     static_cast<double>(job.n * job.k) * (f32 ? 4e-9 : 2e-9),
+                     [job, isa, threads, type, &weights](int turn) mutable {
+                       job.w = weights.of(type, turn).const_data_ptr();
+                       run_all(threads, tile_count(job), [&](int64_t i) { run_tile(job, i, isa); });
+                     },
+                     {},
+                     {},
+                     {}});
+    };
+    if (has_tiles()) add(best_isa(), true);
     for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kScalar}) {
-      if (!has_isa(isa) || (isa == Isa::kScalar && work > 0.02)) continue;
-      const bool f32 = type == WeightType::kF32;
-      job.type = type;
-      all.push_back(
-          {std::string(kind) + " " + std::string(isa_name(isa)) + (f32 ? " f32" : " bf16"),
-           work,
-           static_cast<double>(job.n * job.k) * (f32 ? 4e-9 : 2e-9),
-           [job, isa, threads, type, &weights](int turn) mutable {
-             job.w = weights.of(type, turn).const_data_ptr();
-             run_all(threads, tile_count(job), [&](int64_t i) { run_tile(job, i, isa); });
-           },
-           {},
-           {},
-           {}});
+      if (has_isa(isa) && (isa != Isa::kScalar || work <= 0.02)) add(isa, false);
     }
   }
 }

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "formats/model_source.h"
+#include "model/kernels/gemm.h"
 #include "model/linear.h"
 #include "model/load_options.h"
 #include "model/lora.h"
@@ -20,7 +21,7 @@ at::Tensor rounded(const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kDou
 
 Decoder load_rounding(const std::string& name) {
   return Decoder::load(ModelSource::open(folder_of(name)),
-                       {.dtype = at::kBFloat16, .device = at::kCPU, .pairs = true});
+                       {.dtype = at::kBFloat16, .device = at::kCPU, .rows = RowForm::kRounded});
 }
 
 Linear random_linear(std::int64_t out, std::int64_t in, MatrixLayout layout, bool bias) {
@@ -29,7 +30,7 @@ Linear random_linear(std::int64_t out, std::int64_t in, MatrixLayout layout, boo
   layer.weight = (layout == MatrixLayout::kOutIn ? at::randn({out, in}) : at::randn({in, out}))
                      .to(at::kBFloat16);
   if (bias) layer.bias = at::randn({out});
-  layer.pairs = true;
+  layer.rows = RowForm::kRounded;
   return layer;
 }
 
@@ -70,7 +71,7 @@ TEST_CASE("activations: sums of odd length are not rounded") {
   Linear layer = random_linear(20, 33, MatrixLayout::kOutIn, false);
   const at::Tensor x = at::randn({6, 33});
   const at::Tensor y = apply_linear(layer, x);
-  layer.pairs = false;
+  layer.rows = RowForm::kPlain;
   CHECK(same_bits(y, apply_linear(layer, x)));
 }
 
@@ -152,13 +153,14 @@ TEST_CASE("activations: bfloat16 needs bfloat16 weights in the memory of the CPU
   };
   refused("--dtype bfloat16", [&] { static_cast<void>(resolve("auto", "bfloat16")); });
   refused("'half'", [&] { static_cast<void>(resolve("bfloat16", "half")); });
-  CHECK(resolve("bfloat16", "bfloat16").pairs);
-  CHECK_FALSE(resolve("bfloat16", "auto").pairs);
-  CHECK_FALSE(resolve("bfloat16", "float32").pairs);
+  CHECK(resolve("bfloat16", "bfloat16").rows == RowForm::kRounded);
+  CHECK(resolve("bfloat16", "auto").rows ==
+        (kernels::has_tiles() ? RowForm::kTerms : RowForm::kPlain));
+  CHECK(resolve("bfloat16", "float32").rows == RowForm::kPlain);
   const ModelSource source = ModelSource::open(folder_of("plain"));
   for (const LoadOptions& options :
-       {LoadOptions{.dtype = at::kFloat, .pairs = true},
-        LoadOptions{.dtype = at::kBFloat16, .offload = true, .pairs = true},
-        LoadOptions{.dtype = at::kBFloat16, .quant = BaseQuant::kNf4, .pairs = true}})
+       {LoadOptions{.dtype = at::kFloat, .rows = RowForm::kRounded},
+        LoadOptions{.dtype = at::kBFloat16, .offload = true, .rows = RowForm::kRounded},
+        LoadOptions{.dtype = at::kBFloat16, .quant = BaseQuant::kNf4, .rows = RowForm::kRounded}})
     refused("activations in bfloat16", [&] { static_cast<void>(Decoder::load(source, options)); });
 }

@@ -23,24 +23,28 @@ namespace {
 using namespace lancet::kernels;
 using std::int64_t;
 
-std::vector<Isa> available() {
+/// Of the order of tiles the twin and, where there is one, AMX.
+std::vector<Isa> available(bool tiles) {
   std::vector<Isa> all;
   for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
-    if (has_isa(isa)) all.push_back(isa);
+    if (has_isa(isa) && (!tiles || isa == Isa::kScalar || (has_tiles() && isa == best_isa())))
+      all.push_back(isa);
   }
   return all;
 }
+/// The fastest one.
+Isa best(bool tiles) { return available(tiles).back(); }
 
 std::size_t index(int64_t i) { return static_cast<std::size_t>(i); }
 
 /// Normal values, some of them zeros and some tiny, so that signs of zeros and subnormals (of
-/// float16, too) take part.
-std::vector<float> random_values(int64_t count, std::mt19937& rng) {
+/// float16, too) take part; `tiny`: so small that products are subnormal, too.
+std::vector<float> random_values(int64_t count, std::mt19937& rng, bool tiny) {
   std::normal_distribution<float> normal;
   std::vector<float> out(index(count));
   for (float& x : out) {
     const auto kind = rng() % 64;
-    x = normal(rng) * (kind == 0 ? 0.0F : kind == 1 ? 1e-30F : kind == 2 ? 1e-6F : 1.0F);
+    x = normal(rng) * (kind == 0 ? 0.0F : kind == 1 && tiny ? 1e-30F : kind == 2 ? 1e-6F : 1.0F);
   }
   return out;
 }
@@ -51,6 +55,7 @@ struct Shape {
   WeightType type = WeightType::kF32;
   bool accumulate = false;
   bool grad = false;
+  bool tiles = false;
 
   [[nodiscard]] int64_t sum_length() const { return grad ? n : k; }
   [[nodiscard]] int64_t columns() const { return grad ? k : n; }
@@ -59,7 +64,8 @@ struct Shape {
            (type == WeightType::kBF16  ? " bf16"
             : type == WeightType::kF16 ? " f16"
                                        : " f32") +
-           (grad ? " input gradient" : "") + (accumulate ? " accumulate" : "");
+           (tiles ? " in tiles" : "") + (grad ? " input gradient" : "") +
+           (accumulate ? " accumulate" : "");
   }
 };
 
@@ -68,9 +74,9 @@ class Problem {
  public:
   explicit Problem(const Shape& shape, unsigned seed = 7) : shape_(shape) {
     std::mt19937 rng(seed);
-    a_ = random_values(shape.m * lda(), rng);
-    w_ = random_values(shape.n * ldw(), rng);
-    c_ = random_values(shape.m * ldc(), rng);
+    a_ = random_values(shape.m * lda(), rng, !shape.tiles);
+    w_ = random_values(shape.n * ldw(), rng, !shape.tiles);
+    c_ = random_values(shape.m * ldc(), rng, !shape.tiles);
     for (float& x : w_) {
       const bool half = shape.type == WeightType::kF16;
       narrow_.push_back(half ? lancet::f32_to_f16(x) : lancet::f32_to_bf16(x));
@@ -86,12 +92,12 @@ class Problem {
     return shape_.type == WeightType::kF32 ? static_cast<const void*>(w_.data()) : narrow_.data();
   }
   [[nodiscard]] LinearJob linear(float* c) const {
-    return {a_.data(), lda(),    weights(), shape_.type,       ldw(), c, ldc(),
-            shape_.m,  shape_.n, shape_.k,  shape_.accumulate, 4};
+    return {a_.data(), lda(),    weights(), shape_.type,       ldw(), c,           ldc(),
+            shape_.m,  shape_.n, shape_.k,  shape_.accumulate, 4,     shape_.tiles};
   }
   [[nodiscard]] InputGradJob input_grad(float* c) const {
-    return {a_.data(), lda(),    weights(), shape_.type,       ldw(), c, ldc(),
-            shape_.m,  shape_.n, shape_.k,  shape_.accumulate, 4};
+    return {a_.data(), lda(),    weights(), shape_.type,       ldw(), c,           ldc(),
+            shape_.m,  shape_.n, shape_.k,  shape_.accumulate, 4,     shape_.tiles};
   }
 
   /// C after all tiles in the given order of visits.
@@ -119,8 +125,29 @@ class Problem {
   }
   [[nodiscard]] float old(int64_t i, int64_t j) const { return c_[index(i * ldc() + j)]; }
 
-  /// The definition in gemm.h, word for word: blocks, chains, sums.
+  /// The definitions in gemm.h, word for word: blocks, chains, sums.
   [[nodiscard]] float defined(int64_t i, int64_t j) const {
+    return shape_.tiles ? in_tiles(i, j) : in_chains(i, j);
+  }
+
+  struct Exact {
+    double value, magnitude;
+  };
+  [[nodiscard]] Exact exact(int64_t i, int64_t j) const {
+    Exact sum{shape_.accumulate ? old(i, j) : 0.0, 0.0};
+    sum.magnitude = std::abs(sum.value);
+    for (int64_t s = 0; s < shape_.sum_length(); ++s) {
+      const double product = static_cast<double>(left(i, s)) * static_cast<double>(right(j, s));
+      sum.value += product;
+      sum.magnitude += std::abs(product);
+    }
+    return sum;
+  }
+
+  [[nodiscard]] const Shape& shape() const { return shape_; }
+
+ private:
+  [[nodiscard]] float in_chains(int64_t i, int64_t j) const {
     const int64_t length = shape_.sum_length();
     const int64_t longest = shape_.grad ? 256 : 640;
     const int64_t chains = shape_.grad ? 1 : 8;
@@ -141,23 +168,41 @@ class Problem {
     return c;
   }
 
-  struct Exact {
-    double value, magnitude;
-  };
-  [[nodiscard]] Exact exact(int64_t i, int64_t j) const {
-    Exact sum{shape_.accumulate ? old(i, j) : 0.0, 0.0};
-    sum.magnitude = std::abs(sum.value);
-    for (int64_t s = 0; s < shape_.sum_length(); ++s) {
-      const double product = static_cast<double>(left(i, s)) * static_cast<double>(right(j, s));
-      sum.value += product;
-      sum.magnitude += std::abs(product);
-    }
-    return sum;
+  /// Term 0 (high), 1 or 2 (low) of a number.
+  [[nodiscard]] static float term_of(float x, int term) {
+    for (; term > 0; --term) x -= lancet::bf16_to_f32(lancet::f32_to_bf16(x));
+    return lancet::bf16_to_f32(lancet::f32_to_bf16(x));
   }
 
-  [[nodiscard]] const Shape& shape() const { return shape_; }
+  /// The sum of the even and of the odd products of these terms of a group.
+  [[nodiscard]] float group(int64_t i, int64_t j, int64_t begin, int64_t end, int left_term,
+                            int right_term) const {
+    float chain[2] = {0, 0};
+    for (int64_t s = begin; s < end; ++s) {
+      chain[s % 2] =
+          std::fma(term_of(left(i, s), left_term), term_of(right(j, s), right_term), chain[s % 2]);
+    }
+    return chain[0] + chain[1];
+  }
 
- private:
+  [[nodiscard]] float in_tiles(int64_t i, int64_t j) const {
+    const int64_t length = shape_.sum_length(), blocks = (length + 639) / 640;
+    const int64_t block = blocks == 0 ? 1 : ((length + blocks - 1) / blocks + 31) / 32 * 32;
+    float c = shape_.accumulate ? old(i, j) : 0.0F;
+    for (int64_t begin = 0; begin < length; begin += block) {
+      const int64_t end = std::min(length, begin + block);
+      float rest = 0, most = 0;
+      for (int64_t s = begin; s < end; s += 32) {
+        const int64_t last = std::min(end, s + 32);
+        for (const auto& [a, w] : {std::pair{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}})
+          rest += group(i, j, s, last, a, w);
+        most += group(i, j, s, last, 0, 0);
+      }
+      c = begin > 0 || shape_.accumulate ? c + (rest + most) : rest + most;
+    }
+    return c;
+  }
+
   Shape shape_;
   std::vector<float> a_, w_, c_;
   std::vector<std::uint16_t> narrow_;  ///< as bfloat16 or float16
@@ -181,6 +226,8 @@ std::vector<Shape> shapes() {
         const int64_t sum = sums[turn * 7 % std::size(sums)];
         all.push_back({m, grad ? sum : column, grad ? column : sum, static_cast<int64_t>(turn % 4),
                        type, turn % 3 == 0, grad});
+        all.push_back(all.back());
+        all.back().tiles = true;
       }
     }
   }
@@ -216,7 +263,7 @@ TEST_CASE("matrix products have the bits of the documented order on every instru
           "[kernels][slow]") {
   for (const Shape& shape : shapes()) {
     const Problem problem(shape);
-    for (const Isa isa : available()) {
+    for (const Isa isa : available(shape.tiles)) {
       INFO(shape.text() << ", " << isa_name(isa));
       const std::vector<float> c = problem.run(isa);
       int64_t different = 0;
@@ -236,13 +283,14 @@ TEST_CASE("matrix products are within length * 2^-24 * sum |a w| of double preci
           "[kernels][slow]") {
   for (const Shape& shape : shapes()) {
     const Problem problem(shape, 11);
-    const std::vector<float> c = problem.run(best_isa());
+    const std::vector<float> c = problem.run(best(shape.tiles));
+    const bool drops = shape.tiles && shape.type == WeightType::kF32;
+    const auto terms = static_cast<double>(shape.sum_length() + (drops ? 3 : 1));
     double worst = 0;  // error in units of the bound
     for (int64_t i = 0; i < shape.m; ++i) {
       for (int64_t j = 0; j < shape.columns(); ++j) {
         const auto [value, magnitude] = problem.exact(i, j);
-        const double bound =
-            static_cast<double>(shape.sum_length() + 1) * std::ldexp(magnitude, -24) + 1e-44;
+        const double bound = terms * std::ldexp(magnitude, -24) + 1e-44;
         worst = std::max(
             worst, std::abs(static_cast<double>(c[index(i * problem.ldc() + j)]) - value) / bound);
       }
@@ -257,10 +305,12 @@ TEST_CASE("matrix products have the same bits for any order of tiles and on two 
   for (const Shape& shape :
        {Shape{300, 520, 130}, Shape{3, 3000, 333}, Shape{130, 100, 700, 0, WeightType::kBF16},
         Shape{130, 300, 333, 1, WeightType::kF16},
-        Shape{257, 333, 611, 5, WeightType::kF32, true, true}}) {
+        Shape{257, 333, 611, 5, WeightType::kF32, true, true},
+        Shape{130, 300, 333, 1, WeightType::kBF16, true, false, true},
+        Shape{257, 333, 700, 0, WeightType::kBF16, false, true, true}}) {
     const Problem problem(shape);
     INFO(shape.text());
-    const Isa isa = best_isa();
+    const Isa isa = best(shape.tiles);
     const std::vector<float> once = problem.run(isa);
     const auto reversed = problem.run([&](int64_t tiles, const auto& tile) {
       CHECK(tiles > 1);
@@ -287,62 +337,70 @@ TEST_CASE("matrix products have the same bits for any order of tiles and on two 
 
 TEST_CASE("a row has the same bits alone, among a few rows and in a large batch",
           "[kernels][slow]") {
+  std::vector<Shape> all;
   for (const bool grad : {false, true}) {
     for (const WeightType type : {WeightType::kF32, WeightType::kBF16, WeightType::kF16}) {
-      const Problem problem({200, 700, 1000, 1, type, false, grad});
-      const std::vector<float> batch = problem.run(best_isa());
-      for (const auto& part_of : {std::pair<int64_t, int64_t>{0, 1}, {77, 1}, {50, 5}, {100, 30}}) {
-        const int64_t first = part_of.first, rows = part_of.second;
-        std::vector<float> part(index(rows * problem.ldc()));
-        const auto run_all = [&](auto job) {
-          job.m = rows;
-          job.c = part.data();
-          for (int64_t i = 0, tiles = tile_count(job); i < tiles; ++i) run_tile(job, i);
-        };
-        if (grad) {
-          InputGradJob job = problem.input_grad(nullptr);
-          job.g += first * job.ldg;
-          run_all(job);
-        } else {
-          LinearJob job = problem.linear(nullptr);
-          job.a += first * job.lda;
-          run_all(job);
-        }
-        int64_t different = 0;
-        for (int64_t i = 0; i < rows; ++i) {
-          different += std::memcmp(&part[index(i * problem.ldc())],
-                                   &batch[index((first + i) * problem.ldc())],
-                                   index(problem.shape().columns()) * sizeof(float)) != 0;
-        }
-        INFO(problem.shape().text() << ", rows from " << first << ", " << rows);
-        CHECK(different == 0);
+      all.push_back({200, 700, 1000, 1, type, false, grad});
+      if (has_tiles()) all.push_back({200, 700, 1000, 1, type, false, grad, true});
+    }
+  }
+  for (const Shape& shape : all) {
+    const Problem problem(shape);
+    const std::vector<float> batch = problem.run(best_isa());
+    for (const auto& part_of : {std::pair<int64_t, int64_t>{0, 1}, {77, 1}, {50, 5}, {100, 30}}) {
+      const int64_t first = part_of.first, rows = part_of.second;
+      std::vector<float> part(index(rows * problem.ldc()));
+      const auto run_all = [&](auto job) {
+        job.m = rows;
+        job.c = part.data();
+        for (int64_t i = 0, tiles = tile_count(job); i < tiles; ++i) run_tile(job, i);
+      };
+      if (shape.grad) {
+        InputGradJob job = problem.input_grad(nullptr);
+        job.g += first * job.ldg;
+        run_all(job);
+      } else {
+        LinearJob job = problem.linear(nullptr);
+        job.a += first * job.lda;
+        run_all(job);
       }
+      int64_t different = 0;
+      for (int64_t i = 0; i < rows; ++i) {
+        different +=
+            std::memcmp(&part[index(i * problem.ldc())], &batch[index((first + i) * problem.ldc())],
+                        index(shape.columns()) * sizeof(float)) != 0;
+      }
+      INFO(shape.text() << ", rows from " << first << ", " << rows);
+      CHECK(different == 0);
     }
   }
 }
 
 TEST_CASE("matrix products of size zero write what an empty sum is and nothing else", "[kernels]") {
-  for (const Isa isa : available()) {
-    for (const bool grad : {false, true}) {
-      for (const bool accumulate : {false, true}) {
-        for (Shape shape :
-             {Shape{0, 5, 4}, Shape{5, 0, 4}, Shape{5, 4, 0}, Shape{40, 0, 9}, Shape{40, 9, 0}}) {
-          shape.grad = grad;
-          shape.accumulate = accumulate;
-          const Problem problem(shape);
-          const std::vector<float> c = problem.run(isa);
-          INFO(shape.text() << ", " << isa_name(isa));
-          int64_t wrong = 0;
-          for (int64_t i = 0; i < shape.m; ++i) {
-            for (int64_t j = 0; j < problem.ldc(); ++j) {
-              const bool cleared = j < shape.columns() && !accumulate && shape.sum_length() == 0;
-              const float want = cleared ? 0.0F : problem.old(i, j);
-              if (shape.sum_length() > 0 && j < shape.columns()) continue;
-              wrong += std::bit_cast<std::uint32_t>(want) !=
-                       std::bit_cast<std::uint32_t>(c[index(i * problem.ldc() + j)]);
+  for (const bool grad : {false, true}) {
+    for (const bool accumulate : {false, true}) {
+      for (Shape shape : {Shape{0, 5, 4}, Shape{5, 0, 4}, Shape{5, 4, 0}, Shape{40, 0, 9},
+                          Shape{40, 9, 0}, Shape{80, 0, 9}, Shape{80, 9, 0}}) {
+        shape.grad = grad;
+        shape.accumulate = accumulate;
+        for (const bool tiles : {false, true}) {
+          shape.tiles = tiles;
+          for (const Isa isa : available(tiles)) {
+            const Problem problem(shape);
+            const std::vector<float> c = problem.run(isa);
+            INFO(shape.text() << ", " << isa_name(isa));
+            int64_t wrong = 0;
+            for (int64_t i = 0; i < shape.m; ++i) {
+              for (int64_t j = 0; j < problem.ldc(); ++j) {
+                const bool cleared = j < shape.columns() && !accumulate && shape.sum_length() == 0;
+                const float want = cleared ? 0.0F : problem.old(i, j);
+                if (shape.sum_length() > 0 && j < shape.columns()) continue;
+                wrong += std::bit_cast<std::uint32_t>(want) !=
+                         std::bit_cast<std::uint32_t>(c[index(i * problem.ldc() + j)]);
+              }
             }
+            CHECK(wrong == 0);
           }
-          CHECK(wrong == 0);
         }
       }
     }

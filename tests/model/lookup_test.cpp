@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/generate.h"
+#include "model/kernels/gemm.h"
 #include "model/lookup.h"
 #include "model/lora.h"
 #include "model/session.h"
@@ -103,12 +104,15 @@ TEST_CASE("lookup: tokens read at once have the bits of single ones, in every fa
   const c10::InferenceMode inference;
   std::int64_t checked = 0;
   for (const std::string& name : family_names()) {
-    for (const auto& [dtype, pairs] :
-         {std::pair{at::kFloat, false}, {at::kBFloat16, false}, {at::kBFloat16, true}}) {
+    for (const auto& [dtype, form] : {std::pair{at::kFloat, RowForm::kPlain},
+                                      {at::kBFloat16, RowForm::kPlain},
+                                      {at::kBFloat16, RowForm::kTerms},
+                                      {at::kBFloat16, RowForm::kRounded}}) {
+      if (form == RowForm::kTerms && !kernels::has_tiles()) continue;
       const Decoder model =
-          Decoder::load(ModelSource::open(folder_of(name)), {.dtype = dtype, .pairs = pairs});
+          Decoder::load(ModelSource::open(folder_of(name)), {.dtype = dtype, .rows = form});
       if (!feeds_ahead(model)) continue;
-      INFO(name << " " << c10::toString(dtype) << (pairs ? ", rounded" : ""));
+      INFO(name << " " << c10::toString(dtype) << ", rows as " << static_cast<int>(form));
       ++checked;
       const Ids ids = as_lists(random_ids(1, 24) % model.spec().vocab)[0];
       const Ids prompt(ids.begin(), ids.begin() + 7);

@@ -1,0 +1,427 @@
+// The loops of products of float32 rows on tiles (gemm.h, the order of tiles), included behind
+// tiles_body.h by the processor's tiles and by their twin, which also define:
+//   split(x, high, middle, low): 32 numbers x, float or Half, as the sum of terms in bfloat16; Half
+//     has no low ones
+//   join(first, second, words, next): 16 columns of two rows, float or Half, as words of pairs:
+//     their high terms, from words + next on the middle ones, behind them those of float that are
+//     low
+//   add_row(from, other, to, n, add): to[j] (+)= from[j] + other[j]
+
+constexpr std::int64_t kCell = kSide * kGroup;  ///< elements of a tile
+constexpr std::int64_t kRowTerms = 3;
+
+/// Terms whose sum is a weight.
+template <typename T>
+constexpr std::int64_t kTerms = 3;
+template <>
+constexpr std::int64_t kTerms<Half> = 2;
+template <>
+constexpr std::int64_t kTerms<std::uint16_t> = 1;
+
+/// Both sides of a corner of C for one block of the sum. The side of A has for each 16 of its rows
+/// tiles of the low and the middle terms, group by group, then those of the high ones; the side of
+/// W has for each group the high, the middle and the low ones, as far as there are any.
+struct Sides {
+  const std::uint16_t* rows;
+  std::int64_t next_rows;  ///< elements to the other 16 rows
+  const std::uint32_t* columns;
+  std::int64_t next_columns;  ///< words to the other 16 columns
+  std::int64_t groups;
+};
+
+/// One step: tiles of rows and columns, those that are loaded, multiplied into tiles 0 to 3.
+template <bool kTwoRows, bool kTwoColumns, bool kLoadRows, bool kLoadColumns>
+LANCET_INLINE void multiply_tiles(const Sides& at, const std::uint16_t* rows,
+                                  const std::uint32_t* columns) {
+  if (kLoadRows) {
+    TILE_LOAD(4, rows, 64);
+    if (kTwoRows) TILE_LOAD(5, rows + at.next_rows, 64);
+  }
+  if (kLoadColumns) {
+    TILE_LOAD(6, columns, 64);
+    if (kTwoColumns) TILE_LOAD(7, columns + at.next_columns, 64);
+  }
+  TILE_SUM(0, 4, 6);
+  if (kTwoRows) TILE_SUM(1, 5, 6);
+  if (kTwoColumns) TILE_SUM(2, 4, 7);
+  if (kTwoRows && kTwoColumns) TILE_SUM(3, 5, 7);
+}
+
+LANCET_INLINE void zero_corner() {
+  TILE_ZERO(0);
+  TILE_ZERO(1);
+  TILE_ZERO(2);
+  TILE_ZERO(3);
+}
+
+template <bool kTwoRows, bool kTwoColumns>
+LANCET_INLINE void store_corner(float* c) {
+  TILE_STORE(0, c, kStrip * 4);
+  if (kTwoRows) TILE_STORE(1, c + kSide * kStrip, kStrip * 4);
+  if (kTwoColumns) TILE_STORE(2, c + kSide, kStrip * 4);
+  if (kTwoRows && kTwoColumns) TILE_STORE(3, c + kSide * kStrip + kSide, kStrip * 4);
+}
+
+/// Both sums of a block with rows of A and columns of W. Calls ahead.fetch() and c.fetch() for
+/// every group.
+template <bool kTwoRows, bool kTwoColumns, std::int64_t kWeights>
+LANCET_KERNEL void sum_block(const Sides& at, Ahead& ahead, Ahead& c, Sums& sums) {
+  const std::uint16_t* a = at.rows;
+  const std::uint16_t* high = at.rows + 2 * at.groups * kCell;
+  const std::uint32_t* w = at.columns;
+  zero_corner();
+  for (std::int64_t g = 0; g < at.groups; ++g) {
+    ahead.fetch();
+    c.fetch();
+    multiply_tiles<kTwoRows, kTwoColumns, true, true>(at, a, w);
+    multiply_tiles<kTwoRows, kTwoColumns, true, false>(at, a + kCell, nullptr);
+    if (kWeights > 1) {
+      multiply_tiles<kTwoRows, kTwoColumns, false, true>(at, nullptr, w + kWords);
+      multiply_tiles<kTwoRows, kTwoColumns, true, false>(at, high, nullptr);
+    }
+    if (kWeights > 2)
+      multiply_tiles<kTwoRows, kTwoColumns, false, true>(at, nullptr, w + 2 * kWords);
+    a += 2 * kCell;
+    high += kCell;
+    w += kWeights * kWords;
+  }
+  store_corner<kTwoRows, kTwoColumns>(sums.rest);
+  high = at.rows + 2 * at.groups * kCell;
+  w = at.columns;
+  zero_corner();
+  for (std::int64_t g = 0; g < at.groups; ++g) {
+    multiply_tiles<kTwoRows, kTwoColumns, true, true>(at, high, w);
+    high += kCell;
+    w += kWeights * kWords;
+  }
+  store_corner<kTwoRows, kTwoColumns>(sums.high);
+}
+
+/// Up to 16 rows of up to 32 numbers, zeros behind them, -> a tile of each term.
+template <typename T>
+LANCET_KERNEL void split_cell(const T* from, std::int64_t stride, std::int64_t rows,
+                              std::int64_t count, std::uint16_t* high, std::uint16_t* middle,
+                              std::uint16_t* low) {
+  alignas(64) T part[kGroup] = {};
+  for (std::int64_t r = 0; r < kSide; ++r) {
+    const T* x = from + r * stride;
+    if (r >= rows || count < kGroup) {
+      std::memset(part, 0, sizeof(part));
+      if (r < rows) std::memcpy(part, x, static_cast<std::size_t>(count) * sizeof(T));
+      x = part;
+    }
+    split(x, high + r * kGroup, middle + r * kGroup, low + r * kGroup);
+  }
+}
+
+/// Rows of A [rows, count] -> its side, as rows.
+LANCET_KERNEL void split_rows(const float* from, std::int64_t stride, std::int64_t rows,
+                              std::int64_t count, std::uint16_t* to) {
+  const std::int64_t groups = groups_of(count);
+  for (std::int64_t r = 0; r < rows; r += kSide, to += groups * kRowTerms * kCell) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      std::uint16_t* const low = to + 2 * g * kCell;
+      split_cell(from + r * stride + g * kGroup, stride, min_of(kSide, rows - r),
+                 min_of(kGroup, count - g * kGroup), to + (2 * groups + g) * kCell, low + kCell,
+                 low);
+    }
+  }
+}
+
+/// The same, as columns.
+LANCET_KERNEL void split_columns(const float* from, std::int64_t stride, std::int64_t rows,
+                                 std::int64_t count, std::uint32_t* to) {
+  const std::int64_t groups = groups_of(count);
+  alignas(64) std::uint16_t cells[kRowTerms][kCell];
+  for (std::int64_t r = 0; r < rows; r += kSide, to += groups * kRowTerms * kWords) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      split_cell(from + r * stride + g * kGroup, stride, min_of(kSide, rows - r),
+                 min_of(kGroup, count - g * kGroup), cells[0], cells[1], cells[2]);
+      turn_words(cells[2], kGroup, to + 2 * g * kWords);
+      turn_words(cells[1], kGroup, to + (2 * g + 1) * kWords);
+      turn_words(cells[0], kGroup, to + (2 * groups + g) * kWords);
+    }
+  }
+}
+
+/// W [columns, count] -> its side, as columns.
+template <typename T>
+LANCET_KERNEL void split_weights(const T* w, std::int64_t ldw, std::int64_t columns,
+                                 std::int64_t count, TileScratch&, std::uint32_t* out) {
+  alignas(64) std::uint16_t cells[kRowTerms][kCell];
+  for (std::int64_t j = 0; j < columns; j += kSide) {
+    for (std::int64_t k = 0; k < count; k += kGroup) {
+      split_cell(w + j * ldw + k, ldw, min_of(kSide, columns - j), min_of(kGroup, count - k),
+                 cells[0], cells[1], cells[2]);
+      for (std::int64_t term = 0; term < kTerms<T>; ++term, out += kWords)
+        turn_words(cells[term], kGroup, out);
+    }
+  }
+}
+LANCET_KERNEL void split_weights(const std::uint16_t* w, std::int64_t ldw, std::int64_t columns,
+                                 std::int64_t count, TileScratch& buffers, std::uint32_t* out) {
+  turn_block(w, ldw, columns, count, buffers, out);
+}
+
+/// W [count, columns], two rows a pair -> the same.
+template <typename T>
+LANCET_KERNEL void join_weights(const T* w, std::int64_t ldw, std::int64_t columns,
+                                std::int64_t count, std::uint32_t* out) {
+  const std::int64_t groups = groups_of(count);
+  alignas(64) T some[2][kSide];
+  for (std::int64_t j = 0; j < columns; j += kSide, out += groups * kTerms<T> * kWords) {
+    const std::int64_t width = min_of(kSide, columns - j);
+    for (std::int64_t pair = 0; pair < groups * kSide; ++pair) {
+      std::uint32_t* const to = out + pair / kSide * kTerms<T> * kWords + pair % kSide * kSide;
+      const std::int64_t rows = min_of(2, count - 2 * pair);
+      const T* const from = w + 2 * pair * ldw + j;
+      if (width == kSide && rows == 2) {
+        join(from, from + ldw, to, kWords);
+        continue;
+      }
+      std::memset(some, 0, sizeof(some));
+      for (std::int64_t r = 0; r < rows; ++r)
+        std::memcpy(some[r], from + r * ldw, static_cast<std::size_t>(width) * sizeof(T));
+      join(some[0], some[1], to, kWords);
+    }
+  }
+}
+LANCET_KERNEL void join_weights(const std::uint16_t* w, std::int64_t ldw, std::int64_t columns,
+                                std::int64_t count, std::uint32_t* out) {
+  join_block(w, ldw, columns, count, out);
+}
+
+LANCET_KERNEL void add_corner(const float* rest, const float* high, const Corner& out, bool add) {
+  for (std::int64_t r = 0; r < out.rows; ++r)
+    add_row(rest + r * kStrip, high + r * kStrip, out.c + r * out.ldc, out.columns, add);
+}
+
+/// Of up to 32 x 32 of C.
+template <std::int64_t kWeights>
+LANCET_KERNEL void sum_wide(const Sides& at, bool two_rows, bool two_columns, Ahead& ahead,
+                            Ahead& c, Sums& sums) {
+  if (two_rows) {
+    two_columns ? sum_block<true, true, kWeights>(at, ahead, c, sums)
+                : sum_block<true, false, kWeights>(at, ahead, c, sums);
+  } else {
+    two_columns ? sum_block<false, true, kWeights>(at, ahead, c, sums)
+                : sum_block<false, false, kWeights>(at, ahead, c, sums);
+  }
+}
+
+/// C[rows, columns] (+)= a[rows, count] x packed columns.
+template <std::int64_t kWeights>
+LANCET_KERNEL void multiply_split(const float* a, std::int64_t lda, std::int64_t count,
+                                  const Corner& out, bool add, const std::uint32_t* columns,
+                                  TileScratch& buffers) {
+  const std::int64_t groups = groups_of(count);
+  std::uint16_t* const rows = buffers.split_rows(2 * groups * kRowTerms);
+  Sides at{rows, groups * kRowTerms * kCell, nullptr, groups * kWeights * kWords, groups};
+  for (std::int64_t i = 0; i < out.rows; i += kStrip) {
+    const std::int64_t high = min_of(kStrip, out.rows - i);
+    split_rows(a + i * lda, lda, high, count, rows);
+    const std::int64_t following =
+        i + kStrip < out.rows ? min_of(kStrip, out.rows - i - kStrip) : 0;
+    Ahead ahead(a + (i + kStrip) * lda, lda, following, count,
+                (out.columns + kStrip - 1) / kStrip * groups);
+    at.columns = columns;
+    for (std::int64_t j = 0; j < out.columns; j += kStrip, at.columns += 2 * at.next_columns) {
+      const Corner corner{out.c + i * out.ldc + j, out.ldc, high, min_of(kStrip, out.columns - j)};
+      Ahead old(corner.c, corner.ldc, high, corner.columns, groups);
+      sum_wide<kWeights>(at, high > kSide, corner.columns > kSide, ahead, old, buffers.sums);
+      add_corner(buffers.sums.rest, buffers.sums.high, corner, add);
+    }
+  }
+}
+
+template <typename T>
+LANCET_KERNEL void split_linear_of(const LinearJob& job, const Tile& tile, TileScratch& buffers) {
+  const auto* const w = static_cast<const T*>(job.w);
+  const std::int64_t part = split_block(job.k), width = tile.n1 - tile.n0;
+  std::uint32_t* const columns =
+      buffers.split_columns((width + kSide - 1) / kSide * groups_of(part) * kTerms<T>);
+  for (std::int64_t k = 0; k < job.k; k += part) {
+    const std::int64_t count = min_of(part, job.k - k);
+    split_weights(w + tile.n0 * job.ldw + k, job.ldw, width, count, buffers, columns);
+    multiply_split<kTerms<T>>(
+        job.a + tile.m0 * job.lda + k, job.lda, count,
+        {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.m1 - tile.m0, width},
+        job.accumulate || k > 0, columns, buffers);
+  }
+}
+
+template <typename T>
+LANCET_KERNEL void split_grad_of(const InputGradJob& job, const Tile& tile, TileScratch& buffers) {
+  const auto* const w = static_cast<const T*>(job.w);
+  const std::int64_t part = split_block(job.n), width = tile.n1 - tile.n0;
+  std::uint32_t* const columns =
+      buffers.split_columns((width + kSide - 1) / kSide * groups_of(part) * kTerms<T>);
+  for (std::int64_t n = 0; n < job.n; n += part) {
+    const std::int64_t count = min_of(part, job.n - n);
+    join_weights(w + n * job.ldw + tile.n0, job.ldw, width, count, columns);
+    multiply_split<kTerms<T>>(
+        job.g + tile.m0 * job.ldg + n, job.ldg, count,
+        {job.c + tile.m0 * job.ldc + tile.n0, job.ldc, tile.m1 - tile.m0, width},
+        job.accumulate || n > 0, columns, buffers);
+  }
+}
+
+/// Up to 32 rows of W, group by group as tiles read them.
+template <typename T>
+class WeightRows {
+ public:
+  LANCET_INLINE WeightRows(const T* w, std::int64_t ldw, std::int64_t rows, std::int64_t count,
+                           TileScratch& buffers)
+      : w_(w), ldw_(ldw), rows_(rows), count_(count), cells_(buffers.split_rows(4 * kTerms<T>)) {}
+
+  static constexpr std::int64_t kNext = kTerms<T> * kCell;  ///< from 16 rows to the others
+  [[nodiscard]] LANCET_INLINE std::int64_t row_bytes() const { return kGroup * 2; }
+  [[nodiscard]] LANCET_INLINE std::int64_t next() const { return kNext; }
+  /// Makes the tiles of a group; those of the one before it stay.
+  LANCET_INLINE void prepare(std::int64_t group) const {
+    std::uint16_t* to = cells_ + group % 2 * 2 * kNext;
+    const std::int64_t first = group * kGroup;
+    if (first >= count_) return;
+    for (std::int64_t r = 0; r < rows_; r += kSide, to += kNext)
+      split_cell(w_ + r * ldw_ + first, ldw_, min_of(kSide, rows_ - r),
+                 min_of(kGroup, count_ - first), to, to + kCell, to + 2 * kCell);
+  }
+  [[nodiscard]] LANCET_INLINE const std::uint16_t* tiles(std::int64_t group) const {
+    return cells_ + group % 2 * 2 * kNext;
+  }
+
+ private:
+  const T* w_;
+  std::int64_t ldw_, rows_, count_;
+  std::uint16_t* cells_;
+};
+
+/// Those of bfloat16: where they lie, or copied where they end.
+template <>
+class WeightRows<std::uint16_t> {
+ public:
+  LANCET_INLINE WeightRows(const std::uint16_t* w, std::int64_t ldw, std::int64_t rows,
+                           std::int64_t count, TileScratch& buffers)
+      : w_(whole_rows(w, ldw, rows, count, buffers, distance_)) {}
+
+  [[nodiscard]] LANCET_INLINE std::int64_t row_bytes() const { return distance_ * 2; }
+  [[nodiscard]] LANCET_INLINE std::int64_t next() const { return kSide * distance_; }
+  LANCET_INLINE void prepare(std::int64_t) const {}
+  [[nodiscard]] LANCET_INLINE const std::uint16_t* tiles(std::int64_t group) const {
+    return w_ + group * kGroup;
+  }
+
+ private:
+  std::int64_t distance_ = 0;
+  const std::uint16_t* w_;
+};
+
+/// Both sums at once with up to 32 rows of W and up to 16 of A, which are the columns.
+template <bool kTwoRows, typename T>
+LANCET_KERNEL void sum_few(const WeightRows<T>& rows, const std::uint32_t* a, std::int64_t groups,
+                           Ahead& ahead, Sums& sums) {
+  const std::uint32_t* high = a + 2 * groups * kWords;
+  zero_corner();
+  rows.prepare(0);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    ahead.fetch();
+    rows.prepare(g + 1);
+    const std::uint16_t* const w = rows.tiles(g);
+    TILE_LOAD(4, w, rows.row_bytes());
+    if (kTwoRows) TILE_LOAD(5, w + rows.next(), rows.row_bytes());
+    TILE_LOAD(6, a, 64);
+    TILE_SUM(0, 4, 6);
+    if (kTwoRows) TILE_SUM(1, 5, 6);
+    TILE_LOAD(7, high, 64);
+    TILE_SUM(2, 4, 7);
+    if (kTwoRows) TILE_SUM(3, 5, 7);
+    TILE_LOAD(6, a + kWords, 64);
+    TILE_SUM(0, 4, 6);
+    if (kTwoRows) TILE_SUM(1, 5, 6);
+    if (kTerms < T >> 1) {
+      TILE_LOAD(4, w + kCell, 64);
+      if (kTwoRows) TILE_LOAD(5, w + kCell + rows.next(), 64);
+      TILE_SUM(0, 4, 6);
+      if (kTwoRows) TILE_SUM(1, 5, 6);
+      TILE_SUM(0, 4, 7);
+      if (kTwoRows) TILE_SUM(1, 5, 7);
+    }
+    if (kTerms < T >> 2) {
+      TILE_LOAD(4, w + 2 * kCell, 64);
+      if (kTwoRows) TILE_LOAD(5, w + 2 * kCell + rows.next(), 64);
+      TILE_SUM(0, 4, 7);
+      if (kTwoRows) TILE_SUM(1, 5, 7);
+    }
+    a += 2 * kWords;
+    high += kWords;
+  }
+  TILE_STORE(0, sums.rest, kStrip * 4);
+  TILE_STORE(2, sums.high, kStrip * 4);
+  if (kTwoRows) TILE_STORE(1, sums.rest + kSide * kStrip, kStrip * 4);
+  if (kTwoRows) TILE_STORE(3, sums.high + kSide * kStrip, kStrip * 4);
+}
+
+/// Few rows: W is read where it lies, its rows are those of tiles; those of A are columns, and C is
+/// turned.
+template <typename T>
+LANCET_KERNEL void split_few_of(const LinearJob& job, const Tile& tile, TileScratch& buffers) {
+  const auto* const all = static_cast<const T*>(job.w);
+  const std::int64_t m = tile.m1 - tile.m0, part = split_block(job.k);
+  const std::int64_t cells = (m + kSide - 1) / kSide * kRowTerms;
+  std::uint32_t* const columns = buffers.split_columns(cells * groups_of(job.k));
+  for (std::int64_t k = 0; k < job.k; k += part) {
+    split_columns(job.a + tile.m0 * job.lda + k, job.lda, m, min_of(part, job.k - k),
+                  columns + k / kGroup * cells * kWords);
+  }
+  Sums &sums = buffers.sums, &turned = buffers.turned;
+  for (std::int64_t n = tile.n0; n < tile.n1; n += kStrip) {
+    const std::int64_t high = min_of(kStrip, tile.n1 - n);
+    for (std::int64_t k = 0; k < job.k; k += part) {
+      const std::int64_t count = min_of(part, job.k - k), groups = groups_of(count);
+      const WeightRows<T> rows(all + n * job.ldw + k, job.ldw, high, count, buffers);
+      const bool same_rows = k + part < job.k;
+      const std::int64_t next = same_rows ? n : n + kStrip, from = same_rows ? k + part : 0;
+      Ahead ahead(all + min_of(next, tile.n1 - 1) * job.ldw + from, job.ldw,
+                  next < tile.n1 ? min_of(kStrip, tile.n1 - next) : 0, min_of(part, job.k - from),
+                  (m + kSide - 1) / kSide * groups);
+      const std::uint32_t* a = columns + k / kGroup * cells * kWords;
+      for (std::int64_t i = 0; i < m; i += kSide, a += groups * kRowTerms * kWords) {
+        const std::int64_t wide = min_of(kSide, m - i);
+        high > kSide ? sum_few<true>(rows, a, groups, ahead, sums)
+                     : sum_few<false>(rows, a, groups, ahead, sums);
+        turn_corner(sums.rest, kStrip, high, wide, turned.rest, kStrip);
+        turn_corner(sums.high, kStrip, high, wide, turned.high, kStrip);
+        add_corner(turned.rest, turned.high,
+                   {job.c + (tile.m0 + i) * job.ldc + n, job.ldc, wide, high},
+                   job.accumulate || k > 0);
+      }
+    }
+  }
+}
+
+LANCET_KERNEL void split_linear(const LinearJob& job, const Tile& tile, TileScratch& buffers) {
+  if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
+  begin_tiles();
+  if (job.type == WeightType::kF32) split_linear_of<float>(job, tile, buffers);
+  if (job.type == WeightType::kF16) split_linear_of<Half>(job, tile, buffers);
+  if (job.type == WeightType::kBF16) split_linear_of<std::uint16_t>(job, tile, buffers);
+  end_tiles();
+}
+
+LANCET_KERNEL void split_few(const LinearJob& job, const Tile& tile, TileScratch& buffers) {
+  if (job.k == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
+  begin_tiles();
+  if (job.type == WeightType::kF32) split_few_of<float>(job, tile, buffers);
+  if (job.type == WeightType::kF16) split_few_of<Half>(job, tile, buffers);
+  if (job.type == WeightType::kBF16) split_few_of<std::uint16_t>(job, tile, buffers);
+  end_tiles();
+}
+
+LANCET_KERNEL void split_grad(const InputGradJob& job, const Tile& tile, TileScratch& buffers) {
+  if (job.n == 0 && !job.accumulate) clear(job.c, job.ldc, tile);
+  begin_tiles();
+  if (job.type == WeightType::kF32) split_grad_of<float>(job, tile, buffers);
+  if (job.type == WeightType::kF16) split_grad_of<Half>(job, tile, buffers);
+  if (job.type == WeightType::kBF16) split_grad_of<std::uint16_t>(job, tile, buffers);
+  end_tiles();
+}
