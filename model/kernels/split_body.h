@@ -167,21 +167,21 @@ LANCET_KERNEL void split_weights(const std::uint16_t* w, std::int64_t ldw, std::
 template <typename T>
 LANCET_KERNEL void join_weights(const T* w, std::int64_t ldw, std::int64_t columns,
                                 std::int64_t count, std::uint32_t* out) {
-  const std::int64_t groups = groups_of(count);
+  const std::int64_t step = groups_of(count) * kTerms<T> * kWords;  // to the next 16 columns
   alignas(64) T some[2][kSide];
-  for (std::int64_t j = 0; j < columns; j += kSide, out += groups * kTerms<T> * kWords) {
-    const std::int64_t width = min_of(kSide, columns - j);
-    for (std::int64_t pair = 0; pair < groups * kSide; ++pair) {
-      std::uint32_t* const to = out + pair / kSide * kTerms<T> * kWords + pair % kSide * kSide;
-      const std::int64_t rows = min_of(2, count - 2 * pair);
-      const T* const from = w + 2 * pair * ldw + j;
+  for (std::int64_t pair = 0; pair < groups_of(count) * kSide; ++pair) {
+    const std::int64_t rows = min_of(2, count - 2 * pair);
+    const T* const first = w + 2 * pair * ldw;
+    std::uint32_t* to = out + pair / kSide * kTerms<T> * kWords + pair % kSide * kSide;
+    for (std::int64_t j = 0; j < columns; j += kSide, to += step) {
+      const std::int64_t width = min_of(kSide, columns - j);
       if (width == kSide && rows == 2) {
-        join(from, from + ldw, to, kWords);
+        join(first + j, first + ldw + j, to, kWords);
         continue;
       }
       std::memset(some, 0, sizeof(some));
       for (std::int64_t r = 0; r < rows; ++r)
-        std::memcpy(some[r], from + r * ldw, static_cast<std::size_t>(width) * sizeof(T));
+        std::memcpy(some[r], first + r * ldw + j, static_cast<std::size_t>(width) * sizeof(T));
       join(some[0], some[1], to, kWords);
     }
   }

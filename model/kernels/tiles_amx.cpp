@@ -99,17 +99,25 @@ LANCET_INLINE __m512i take_words(__m512& first, __m512& second) {
   second = _mm512_sub_ps(second, _mm512_castsi512_ps(b));
   return _mm512_or_si512(_mm512_srli_epi32(a, 16), b);
 }
+/// Words of the upper halves.
+LANCET_INLINE __m512i upper_words(__m512 first, __m512 second) {
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000U));
+  return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(first), 16),
+                         _mm512_and_si512(_mm512_castps_si512(second), upper));
+}
+/// The last terms are what is left: of at most eight digits, which need no rounding.
 LANCET_INLINE void join(const float* first, const float* second, std::uint32_t* words,
                         std::int64_t next) {
   __m512 x = _mm512_loadu_ps(first), y = _mm512_loadu_ps(second);
-#pragma GCC unroll 3
-  for (int term = 0; term < 3; ++term) _mm512_storeu_si512(words + term * next, take_words(x, y));
+  _mm512_storeu_si512(words, take_words(x, y));
+  _mm512_storeu_si512(words + next, take_words(x, y));
+  _mm512_storeu_si512(words + 2 * next, upper_words(x, y));
 }
 LANCET_INLINE void join(const Half* first, const Half* second, std::uint32_t* words,
                         std::int64_t next) {
   __m512 x = wide(first), y = wide(second);
-#pragma GCC unroll 2
-  for (int term = 0; term < 2; ++term) _mm512_storeu_si512(words + term * next, take_words(x, y));
+  _mm512_storeu_si512(words, take_words(x, y));
+  _mm512_storeu_si512(words + next, upper_words(x, y));
 }
 LANCET_INLINE void add_row(const float* from, const float* other, float* to, std::int64_t n,
                            bool add) {
