@@ -18,6 +18,17 @@ const std::uint16_t* bits_of(const at::BFloat16* values) {
   return reinterpret_cast<const std::uint16_t*>(values);
 }
 
+/// Both jobs of float32 rows have the same parts in the same order.
+template <class Job>
+Job job_of(const float* in, std::int64_t width, std::int64_t rows, const at::Tensor& matrix,
+           float* out, std::int64_t out_width, bool accumulate, bool tiles) {
+  const kernels::WeightType type = weight_type(matrix);
+  const std::int64_t n = matrix.size(0), k = matrix.size(1);
+  const int workers = at::get_num_threads();
+  return {in,      width, matrix.const_data_ptr(), type, k, out, out_width, rows, n, k, accumulate,
+          workers, tiles};
+}
+
 std::int64_t tiles(const Product& product) {
   return std::visit([](const auto& it) { return tile_count(it); }, product);
 }
@@ -47,40 +58,14 @@ kernels::WeightType weight_type(const at::Tensor& weight) {
 
 Product times_transposed(const float* in, std::int64_t rows, const at::Tensor& matrix, float* out,
                          bool accumulate, bool tiles) {
-  const std::int64_t n = matrix.size(0);
-  const std::int64_t k = matrix.size(1);
-  return kernels::LinearJob{in,
-                            k,
-                            matrix.const_data_ptr(),
-                            weight_type(matrix),
-                            k,
-                            out,
-                            n,
-                            rows,
-                            n,
-                            k,
-                            accumulate,
-                            at::get_num_threads(),
-                            tiles};
+  return job_of<kernels::LinearJob>(in, matrix.size(1), rows, matrix, out, matrix.size(0),
+                                    accumulate, tiles);
 }
 
 Product times(const float* in, std::int64_t rows, const at::Tensor& matrix, float* out,
               bool accumulate, bool tiles) {
-  const std::int64_t n = matrix.size(0);
-  const std::int64_t k = matrix.size(1);
-  return kernels::InputGradJob{in,
-                               n,
-                               matrix.const_data_ptr(),
-                               weight_type(matrix),
-                               k,
-                               out,
-                               k,
-                               rows,
-                               n,
-                               k,
-                               accumulate,
-                               at::get_num_threads(),
-                               tiles};
+  return job_of<kernels::InputGradJob>(in, matrix.size(0), rows, matrix, out, matrix.size(1),
+                                       accumulate, tiles);
 }
 
 Product times_transposed(const at::BFloat16* in, std::int64_t rows, const at::Tensor& matrix,

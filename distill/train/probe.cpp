@@ -29,9 +29,9 @@ Linear layer_of(const LinearModule& module, const LowRank* part, const LayerForm
   const std::int64_t rows = out_in ? module.d_out : module.d_in;
   const std::int64_t columns = out_in ? module.d_in : module.d_out;
   out.layout = module.layout;
+  out.rows = form.rows;
   if (form.quant == BaseQuant::kNone || module.head) {
     out.weight = at::full({rows, columns}, kValue, form.dtype);
-    out.rows = form.rows;
   } else {
     out.weight = at::empty({rows, columns}, at::TensorOptions(at::kMeta));
     // A file's own blocks decode about as fast as these.

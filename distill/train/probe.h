@@ -15,7 +15,7 @@ struct LayerTimes {
   double blocks = 0;  ///< seconds of a token in all linear layers of the blocks, both ways
   double head = 0;    ///< seconds of a token in the head, both ways
   double speed = 0;   ///< operations a second in the largest layer of a block
-  double slower = 1;  ///< how many times longer that layer takes with float32 rows and weights
+  double slower = 1;  ///< how many times longer that layer takes with plain products
 };
 
 /// How layers lie in memory, and what products make of rows.
