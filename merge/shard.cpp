@@ -18,6 +18,7 @@
 namespace lancet {
 namespace {
 
+constexpr std::size_t kPage = 4096;
 constexpr std::uint64_t kCopyChunk = 1ULL << 20;  ///< bytes of a copied tensor at a time
 
 /// A tensor that is being computed, or copied.
@@ -193,8 +194,12 @@ WrittenFile write_shard(const MergePlan& plan, const std::vector<const PlannedTe
   file.reserve(layout.bytes);
   Sha256 hash;
   const auto put = [&](Bytes bytes) {
-    hash.update(bytes);
-    file.write(bytes);
+    // By the page: what is copied goes to memory while the next page is hashed.
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(kPage, bytes.size()))) {
+      const Bytes page = bytes.first(std::min(kPage, bytes.size()));
+      hash.update(page);
+      file.write(page);
+    }
   };
   put(std::as_bytes(std::span(layout.header)));
   run_stream(plan, layout.tensors, limits, true, [&](Bytes bytes) {

@@ -206,7 +206,9 @@ Sparsify keep_ranked(const MergeTask& task, bool unbiased) {
     const ops::RankChance chance{width > 1 ? density - epsilon : density,
                                  width > 1 ? 2 * epsilon / static_cast<double>(width - 1) : 0};
     const auto words = words_of(block.scratch[2]).first(delta.size());
-    const ops::RankScratch scratch{words_of(block.scratch[0]), words_of(block.scratch[1])};
+    const auto lists = words_of(block.scratch[1]);
+    const ops::RankScratch scratch{words_of(block.scratch[0]), lists.first(delta.size()),
+                                   lists.subspan(delta.size())};
     randoms[model].fill_bits(block.begin, words);
     ops::magnitude_keys(block.keys, delta);
     for (std::size_t row = 0; row < delta.size(); row += width) {

@@ -44,6 +44,23 @@ struct BinOf {
   }
 };
 
+using Starts = std::array<std::uint32_t, kMostBins + 1>;
+
+/// begin[b] = how many of the bins are smaller than b, up to b = count.
+void count_bins(Starts& begin, std::span<const std::uint32_t> bins, std::uint32_t count) {
+  // Neighbours are counted apart: a count that was just stored is slow to be loaded again.
+  Starts odd;
+  std::fill_n(begin.begin(), count + 1, 0U);
+  std::fill_n(odd.begin(), count, 0U);
+  Size i = 0;
+  for (; i + 1 < bins.size(); i += 2) {
+    ++begin[bins[i] + 1];
+    ++odd[bins[i + 1]];
+  }
+  if (i < bins.size()) ++begin[bins[i] + 1];
+  for (std::uint32_t b = 0; b < count; ++b) begin[b + 1] += begin[b] + odd[b];
+}
+
 /// chance_limit(least + step * rank).
 LANCET_BODY std::uint32_t limit_of(double least, double step, std::uint32_t rank) {
   const double chance = (least + step * static_cast<std::int32_t>(rank)) * 0x1p24;
@@ -100,26 +117,27 @@ void keep_by_rank(Out x, std::span<const std::uint32_t> keys, std::span<const st
   const std::uint32_t least = limit_of(chance.least, chance.step, 0);
   const std::uint32_t most = limit_of(chance.least, chance.step, static_cast<std::uint32_t>(n));
   keep_random(x, words, most);
-  const auto open = scratch.found.first(find_words(words, keys, least, most, scratch.found.data()));
+  const auto open = scratch.open.first(find_words(words, keys, least, most, scratch.open.data()));
   if (open.empty()) return;
   const Bins shape = bins_of(keys);
   const auto bins = scratch.bins.first(n);
   dispatch<BinOf>(bins.data(), keys.data(), shape.shift, shape.origin, n);
-  std::array<std::uint32_t, kMostBins + 1> begin, limits;  // the first shape.count + 1 are used
-  std::fill_n(begin.begin(), shape.count + 1, 0U);
-  for (const std::uint32_t bin : bins) ++begin[bin + 1];
-  for (std::uint32_t b = 0; b < shape.count; ++b) begin[b + 1] += begin[b];
+  Starts begin, limits;  // the first shape.count + 1 are used
+  count_bins(begin, bins, shape.count);
   dispatch<BinLimits>(limits.data(), static_cast<const std::uint32_t*>(begin.data()), chance.least,
                       chance.step, Size{shape.count} + 1);
   // Of the others, most are below the chance of every rank in their bin, or not below that of any.
-  Size unsure = 0;
+  // Chance has no pattern: both are listed, since a branch would be taken wrong every other time.
+  Size unsure = 0, out = 0;
   for (const std::uint32_t i : open) {
     const std::uint32_t word = words[i] >> 8, bin = bins[i];
-    const bool below = word < limits[bin + 1];
-    x[i] = below ? x[i] : 0.0;
+    const bool above = word >= limits[bin + 1];
+    scratch.dropped[out] = i;
+    out += above ? 1U : 0U;
     open[unsure] = i;
-    unsure += below && word >= limits[bin] ? 1U : 0U;
+    unsure += (word >= limits[bin] ? 1U : 0U) - (above ? 1U : 0U);
   }
+  for (const std::uint32_t i : scratch.dropped.first(out)) x[i] = 0;
   const auto settle = [&](Size i, std::uint32_t rank) {
     if (words[i] >> 8 >= limit_of(chance.least, chance.step, rank)) x[i] = 0;
   };

@@ -16,7 +16,7 @@ struct RankChance {
 
 /// What keep_by_rank needs beside a row: its width each.
 struct RankScratch {
-  std::span<std::uint32_t> bins, found;
+  std::span<std::uint32_t> bins, open, dropped;
 };
 
 /// x = 0 where words >> 8, of 2^24, is not below the element's chance. Ranks are those of `keys`

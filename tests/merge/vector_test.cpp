@@ -233,7 +233,7 @@ TEST_CASE("merge ops: masks by rank are those of the ranks of a stable sort") {
     for (const double grid : {0.0, 0.25, 3.0}) {
       Values row = random_values(n, static_cast<unsigned>(n));
       for (double& v : row) v = grid > 0 ? std::round(v / grid) * grid : v;
-      std::vector<std::uint32_t> keys(n), words(n), ranks(n), sorted(n), found(n);
+      std::vector<std::uint32_t> keys(n), words(n), ranks(n), bins(n), open(n), dropped(n);
       ops::magnitude_keys(keys, row);
       ops::rank_row(keys, ranks);
       Random(3, "mask").fill_bits(0, words);
@@ -246,7 +246,7 @@ TEST_CASE("merge ops: masks by rank are those of the ranks of a stable sort") {
       for (const Isa isa : {Isa::kPlain, Isa::kAvx2, Isa::kAvx512}) {
         const IsaLimit limit(isa);
         Values out(row);
-        ops::keep_by_rank(out, keys, words, chance, {sorted, found});
+        ops::keep_by_rank(out, keys, words, chance, {bins, open, dropped});
         CHECK(out == expected);
       }
     }
