@@ -1,7 +1,39 @@
 #include "cli/common_options.h"
 
+#include <algorithm>
+
+#include "core/bytes.h"
+#include "core/error.h"
+#include "core/text.h"
+#include "formats/dtype.h"
+
 namespace lancet {
 namespace {
+
+/// What a parser of values says of `text`, as CLI11 wants it: empty where nothing.
+template <typename Parse>
+std::string complaint(const std::string& text, const Parse& parse) {
+  try {
+    static_cast<void>(parse(text));
+    return {};
+  } catch (const Error& error) {
+    return error.message();
+  }
+}
+
+std::string check_dtype(const std::string& name) {
+  return name == "auto" ? "" : complaint(name, parse_dtype);
+}
+
+/// What --device may say; whether it is there shows when it is used.
+std::string check_device(const std::string& name) {
+  const std::string_view index =
+      std::string_view(name).substr(std::min<std::size_t>(5, name.size()));
+  const bool numbered = name.starts_with("cuda:") && !index.empty() &&
+                        index.find_first_not_of("0123456789") == index.npos;
+  if (numbered || name == "auto" || name == "cpu" || name == "cuda") return {};
+  return "expected auto, cpu, cuda or cuda:N, found '" + printable(name, 40) + "'";
+}
 
 void declare_model(CLI::Option_group& group, CommonOptions& common) {
   group
@@ -21,6 +53,11 @@ void declare_model(CLI::Option_group& group, CommonOptions& common) {
 
 }  // namespace
 
+CLI::Validator size_validator() {
+  return {[](const std::string& text) { return complaint(text, parse_bytes); }, ""};
+}
+
+// Also where a command has no use for them: a slip must not pass for a setting.
 void declare_common(CLI::App& app, const Command& command, CommonOptions& common) {
   auto* group = app.add_option_group("Common options");
   group->add_flag("--json", common.json, "Exactly one JSON document on standard output");
@@ -30,12 +67,17 @@ void declare_common(CLI::App& app, const Command& command, CommonOptions& common
   group->add_option("--seed", common.runtime.seed, "Seed of every random choice (default 0)");
   group->add_option("--threads", common.runtime.threads, "Threads, 0 = all processors")
       ->check(CLI::Range(0, 4096));
-  group->add_option("--device", common.runtime.device,
-                    "auto, cpu, cuda (several where one is too small) or cuda:N (default auto)");
-  group->add_option("--dtype", common.runtime.dtype,
-                    "float32, bfloat16 or float16: of the computation, or of what is written");
+  group
+      ->add_option("--device", common.runtime.device,
+                   "auto, cpu, cuda (several where one is too small) or cuda:N (default auto)")
+      ->check(CLI::Validator(check_device, ""));
+  group
+      ->add_option("--dtype", common.runtime.dtype,
+                   "float32, bfloat16 or float16: of the computation, or of what is written")
+      ->check(CLI::Validator(check_dtype, ""));
   if (command.runs_model) declare_model(*group, common);
-  group->add_option("--memory", common.memory, "Bound on working memory (default 1GiB)");
+  group->add_option("--memory", common.memory, "Bound on working memory (default 1GiB)")
+      ->check(size_validator());
   group->add_flag("--quiet", common.quiet, "No notes and no progress on standard error");
   group->add_flag("--verbose", common.verbose, "More notes on standard error");
   group->add_flag("--no-progress", common.no_progress, "No progress bar");

@@ -7,6 +7,9 @@
 
 namespace lancet {
 
+/// Refuses what parse_bytes() does, as the option's error.
+[[nodiscard]] CLI::Validator size_validator();
+
 void declare_common(CLI::App& app, const Command& command, CommonOptions& common);
 
 }  // namespace lancet

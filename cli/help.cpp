@@ -48,8 +48,20 @@ std::vector<std::string> known_names(const CLI::App& app) {
 }
 
 std::string HelpFormatter::make_footer(const CLI::App* app) const {
+  std::string out;
+  // A verb such as `adapter merge` takes what its command takes: the groups of options there.
+  const CLI::App* command = app->get_parent();
+  if (command != nullptr && command->get_parent() != nullptr) {
+    for (const CLI::App* group : command->get_subcommands([](const CLI::App*) { return true; })) {
+      if (!group->get_name().empty()) continue;
+      out += "\n" + group->get_group() + ":\n";
+      for (const CLI::Option* option : group->get_options()) {
+        if (option != group->get_help_ptr()) out += make_option(option, false);
+      }
+    }
+  }
   const std::string footer = app->get_footer();
-  return footer.empty() ? "" : "\n" + footer + "\n";
+  return footer.empty() ? out : out + "\n" + footer + "\n";
 }
 
 }  // namespace lancet

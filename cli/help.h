@@ -21,7 +21,8 @@ struct Reported {
   int exit_code;
 };
 
-/// Keeps the line breaks of examples; otherwise CLI11's own.
+/// Keeps the line breaks of examples, and shows verbs with the options of their command; otherwise
+/// CLI11's own.
 class HelpFormatter : public CLI::Formatter {
  public:
   HelpFormatter() { column_width(34); }

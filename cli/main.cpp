@@ -13,6 +13,7 @@
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "core/process.h"
 #include "core/progress.h"
 #include "core/text.h"
 
@@ -24,6 +25,22 @@ void apply_common(const CommonOptions& common) {
   if (common.verbose) log::set_level(log::Level::kVerbose);
   Progress::enable(!common.quiet && !common.no_progress);
   parallel::set_threads(common.runtime.threads);
+}
+
+/// The words, last first, as CLI11 wants them. It never comes to an end at an empty word behind an
+/// option whose value may be left out (2.1): "--chat" "" becomes "--chat=".
+std::vector<std::string> words_of(int argc, char** argv) {
+  std::vector<std::string> words;
+  for (int i = 1; i < argc; ++i) {
+    if (*argv[i] == '\0' && !words.empty() && words.back() == "--chat") {
+      words.back() += "=";
+    } else {
+      words.emplace_back(argv[i]);
+    }
+  }
+  set_arguments(words);
+  std::ranges::reverse(words);
+  return words;
 }
 
 /// The first word that looks like an option and is none of the command's; empty when there is none.
@@ -94,7 +111,7 @@ int run(int argc, char** argv) {
     declare_common(*sub, *command, common);
   }
   try {
-    app.parse(argc, argv);
+    app.parse(words_of(argc, argv));
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
@@ -114,7 +131,10 @@ int guarded_run(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) json = json || std::strcmp(argv[i], "--json") == 0;
   const auto report = [json](const Error& error) {
     print_error(error);
-    if (json) print_json({{"error", error_json(error)}});
+    try {
+      if (json) print_json({{"error", error_json(error)}});
+    } catch (const Error&) {  // standard output is full or closed: the error itself, or it said so
+    }
     return error.exit_code();
   };
   try {

@@ -7,6 +7,7 @@
 #include "core/hash.h"
 #include "core/text.h"
 #include "formats/model_source.h"
+#include "formats/model_writer.h"
 
 namespace lancet {
 namespace {
@@ -51,14 +52,7 @@ Json command_json(std::string_view name, const CommonOptions& common) {
 
 Json input_json(const fs::path& model) {
   const ModelPath path = split_model_path(model);
-  const auto checkpoint = Checkpoint::open(path.model);
-  Json files = Json::array();
-  for (const auto& file : checkpoint->files()) {
-    files.push_back({{"file", file.path().filename().string()},
-                     {"bytes", file.size()},
-                     {"sha256", sha256_file(file.path())}});
-  }
-  Json out{{"path", model.string()}, {"files", files}};
+  Json out{{"path", model.string()}, {"files", hashed_files(*Checkpoint::open(path.model))}};
   if (path.adapter.empty()) return out;
   const fs::path weights = path.adapter / "adapter_model.safetensors";
   out["adapter"] = {{"file", weights.string()}, {"sha256", sha256_file(weights)}};

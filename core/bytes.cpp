@@ -73,7 +73,7 @@ std::uint64_t parse_bytes(std::string_view text) {
   if (size == 0 || !product) fail_size(text);
   const auto part = static_cast<std::uint64_t>(std::llround(fraction * static_cast<double>(size)));
   const auto sum = checked_add(*product, part);
-  if (!sum) fail_size(text);
+  if (!sum || *sum == 0) fail_size(text);
   return *sum;
 }
 

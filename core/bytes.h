@@ -50,7 +50,7 @@ void store_le(void* at, T value) noexcept { std::memcpy(at, &value, sizeof value
 
 /// "1.50 GiB", "812 B".
 [[nodiscard]] std::string human_bytes(std::uint64_t bytes);
-/// Parses "2GiB", "512 MB", "1000000"; throws Error(kUsage).
+/// Parses "2GiB", "512 MB", "1000000", at least 1; throws Error(kUsage).
 [[nodiscard]] std::uint64_t parse_bytes(std::string_view text);
 
 }  // namespace lancet

@@ -119,8 +119,7 @@ DType parse_dtype(std::string_view name) {
   for (std::size_t i = 0; i < kRows.size(); ++i) {
     if (kRows[i].info.name == upper) return static_cast<DType>(i);
   }
-  const std::vector<std::string_view> known = {"float32", "bfloat16", "float16", "float64",
-                                               "f32",     "bf16",     "f16",     "q8_0"};
+  const std::vector<std::string_view> known = {"float32", "bfloat16", "float16"};
   const std::string suggestion = did_you_mean(lower, known);
   fail(ErrorKind::kUsage, "dtype",
        "expected float32, bfloat16 or float16, found '" + printable(name, 40) + "'", suggestion);

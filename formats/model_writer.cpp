@@ -7,6 +7,8 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/interrupt.h"
+#include "core/memory.h"
+#include "core/process.h"
 #include "core/progress.h"
 #include "core/text.h"
 #include "formats/config/hf_config.h"
@@ -96,13 +98,26 @@ void write_manifest(const fs::path& path, const Json& fields,
   Json manifest;
   manifest["lancet"] = LANCET_VERSION;
   manifest["commit"] = LANCET_COMMIT;
+  if (!arguments().empty()) manifest["arguments"] = arguments();
   if (fields.is_object()) manifest.update(fields);
+  if (!manifest.contains("seconds")) manifest["seconds"] = process_seconds();
+  manifest["peak_memory"] = peak_memory();
   manifest["outputs"] = Json::array();
   for (const WrittenFile& file : files) {
     manifest["outputs"].push_back(Json{
         {"file", file.path.filename().string()}, {"bytes", file.bytes}, {"sha256", file.sha256}});
   }
   write_file(path, dump_json(manifest, 2) + "\n");
+}
+
+Json hashed_files(const Checkpoint& checkpoint) {
+  Json files = Json::array();
+  for (const auto& file : checkpoint.files()) {
+    files.push_back({{"file", file.path().filename().string()},
+                     {"bytes", file.size()},
+                     {"sha256", sha256_file(file.path())}});
+  }
+  return files;
 }
 
 namespace {

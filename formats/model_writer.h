@@ -39,9 +39,12 @@ std::vector<WrittenFile> write_model(
     const std::map<std::string, std::string>& side_files, const WriteOptions& options,
     const std::map<std::string, std::function<void(const fs::path&)>>& extra = {});
 
-/// Writes lancet.json: version, `fields`, and the files under "outputs".
+/// Writes lancet.json: version, the words of the command line, `fields`, the files under "outputs",
+/// seconds since the program began (unless `fields` says others) and its peak memory in bytes.
 void write_manifest(const fs::path& path, const Json& fields,
                     const std::vector<WrittenFile>& files);
+/// [{"file", "bytes", "sha256"}] of a checkpoint's weights, for "inputs": reads them whole.
+[[nodiscard]] Json hashed_files(const Checkpoint& checkpoint);
 /// Meets a full disk before the work: kResource unless the file system of `out` has room for
 /// `bytes`.
 void check_space(const fs::path& out, std::uint64_t bytes);

@@ -28,7 +28,7 @@ Made by `scripts/make_cli_reference.py` from the commands themselves; a test com
   6 resource (disk, memory, LibTorch), 7 goal not met (an edit failed its probes, a check found a difference), 70 a defect of lancet, 130 interrupted.
 - An error is `error: OPERATION: what was expected, what was found` and `hint: ...` on stderr; with `--json` also
   `{"error":{"kind","operation","message","hint"}}` on stdout.
-- Every command that writes a model leaves `lancet.json` beside it: version, command, seed, inputs and outputs with sizes and SHA-256.
+- Every command that writes a model leaves `lancet.json` beside it: version, the words of the command line, seed, inputs and outputs with sizes and SHA-256, seconds, peak memory.
 - Ctrl-C and SIGTERM stop within two seconds; nothing half-made ever stands under the final name.
 """
 top = help_of()

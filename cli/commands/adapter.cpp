@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 
+#include "cli/common_options.h"
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "core/hash.h"
@@ -117,7 +118,8 @@ void declare_merge(CLI::App& app, const Arguments& a, const CommonOptions& commo
   sub->add_option("ADAPTER", a->adapter, "A PEFT directory")->required();
   sub->add_option("-o,--output", a->out, "*.gguf, *.safetensors, else a Hugging Face directory")
       ->required();
-  sub->add_option("--shard-size", a->shard_size, "Largest weight file (default 5GB)");
+  sub->add_option("--shard-size", a->shard_size, "Largest weight file (default 5GB)")
+      ->check(size_validator());
   sub->callback([a, &common, &body] { body = [a, &common] { return fold(*a, common); }; });
 }
 

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 
+#include "cli/common_options.h"
 #include "cli/output.h"
 #include "formats/model_writer.h"
 
@@ -48,7 +49,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--quantize", options->quantize, "q8_0: matrices as Q8_0 (GGUF only)")
       ->check(CLI::IsMember({"q8_0"}));
   app.add_option("--shard-size", options->shard_size,
-                 "Largest weight file of a directory (default 5GB)");
+                 "Largest weight file of a directory (default 5GB)")
+      ->check(size_validator());
   return [options, &common] {
     if (!options->quantize.empty() && fs::path(options->out).extension() != ".gguf") {
       fail(ErrorKind::kUsage, "convert",

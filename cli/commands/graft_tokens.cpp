@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/common_options.h"
 #include "cli/output.h"
 #include "core/log.h"
 #include "core/memory.h"
@@ -162,7 +163,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                  "Rows a multiple of this (default: as many as the donor's embedding)")
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--report", a->report, "JSON lines: what the row of each token was made of");
-  app.add_option("--shard-size", a->shard_size, "Largest weight file of a directory (default 5GB)");
+  app.add_option("--shard-size", a->shard_size, "Largest weight file of a directory (default 5GB)")
+      ->check(size_validator());
   return [a, &common] { return run(*a, common); };
 }
 

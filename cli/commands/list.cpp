@@ -7,6 +7,9 @@
 #include "cli/factory.h"
 #include "cli/output.h"
 #include "core/table.h"
+#include "core/text.h"
+#include "formats/template/chat_template.h"
+#include "merge/chat_template.h"
 #include "merge/method.h"
 
 namespace lancet {
@@ -52,12 +55,30 @@ Json methods_json() {
   return rows;
 }
 
+/// The chat templates that a merge recipe may name, with what they make of a short talk.
+Json templates_json() {
+  const Json talk = Json::array(
+      {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", "Hello"}}});
+  Json rows = Json::array();
+  for (const std::string_view name : known_chat_templates()) {
+    if (name == "auto") continue;
+    const std::string text = choose_chat_template(std::string(name), {});
+    const std::string shown =
+        ChatTemplate(text)
+            .render({{"messages", talk}, {"bos_token", "<s>"}, {"eos_token", "</s>"}}, 0)
+            .text;
+    rows.push_back({{"name", name}, {"title", printable(shown, 200)}, {"template", text}});
+  }
+  return rows;
+}
+
 const std::vector<std::string> kKinds{"methods", "editors", "architectures", "formats",
-                                      "recipes", "filters", "losses"};
+                                      "recipes", "filters", "losses",        "templates"};
 
 Json rows_of(const std::string& kind, const RuntimeOptions& runtime) {
   if (kind == "formats") return formats_json();
   if (kind == "methods") return methods_json();
+  if (kind == "templates") return templates_json();
   if (kind == "recipes") return open_factory().recipes();
   if (kind == "filters") return open_factory().filters();
   return open_engine(runtime).list(kind);
@@ -71,9 +92,9 @@ std::string table_text(const Json& rows) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto what = std::make_shared<std::string>();
-  app.add_option(
-         "WHAT", *what,
-         "methods, editors, architectures, formats, recipes, filters or losses (default: all)")
+  app.add_option("WHAT", *what,
+                 "methods, editors, architectures, formats, recipes, filters, losses or templates "
+                 "(default: all)")
       ->check(CLI::IsMember(kKinds));
   return [what, &common] {
     Json document = Json::object();
@@ -97,8 +118,8 @@ extern const Command command_list{
     .name = "list",
     .group = "Help",
     .summary =
-        "Merge methods, editors, architectures, formats, data recipes, filters and losses of this "
-        "build",
+        "Merge methods, editors, architectures, formats, data recipes, filters, losses and chat "
+        "templates of this build",
     .examples = "  lancet list\n  lancet list editors --json",
     .declare = declare};
 

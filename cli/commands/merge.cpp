@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/common_options.h"
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "core/log.h"
@@ -206,7 +207,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::IsMember({"fixed", "mergekit", "paper"}));
   app.add_flag("--check", a->check,
                "Validate recipe and model headers, read no weights, write nothing");
-  app.add_option("--shard-size", a->shard_size, "Largest weight file of a directory (default 5GB)");
+  app.add_option("--shard-size", a->shard_size, "Largest weight file of a directory (default 5GB)")
+      ->check(size_validator());
   app.add_option("--part", a->part,
                  "k/n: only the k-th of n parts of the shards, e.g. in a job array");
   app.add_flag("--join", a->join, "Put finished parts together; compute nothing");

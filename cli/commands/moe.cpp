@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 
+#include "cli/common_options.h"
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "core/log.h"
@@ -91,7 +92,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("RECIPE", arguments->recipe, "A recipe in the YAML of mergekit-moe")->required();
   app.add_option("OUT", arguments->out, "*.safetensors, else a Hugging Face directory")->required();
   app.add_option("--shard-size", arguments->shard_size,
-                 "Largest weight file of a directory (default 5GB)");
+                 "Largest weight file of a directory (default 5GB)")
+      ->check(size_validator());
   return [arguments, &common] { return run(*arguments, common); };
 }
 

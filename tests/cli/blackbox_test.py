@@ -99,6 +99,16 @@ class Start(Shell):
             examples = re.findall(r"^  lancet |^  source <\(lancet ", help_text.split("Examples:")[1], re.M)
             self.assertGreaterEqual(len(examples), 2, command)
 
+    def test_verbs_show_the_options_of_their_command(self):
+        for verb in (["adapter", "check"], ["locate", "trace"]):
+            text = self.run_lancet(*verb, "--help").stdout
+            self.assertRegex(text, r"(?m)^Common options:\n  --json", verb)
+
+    def test_the_chat_templates_of_recipes_are_listed(self):
+        names = [row["name"] for row in self.json("list", "templates")["templates"]]
+        self.assertIn("chatml", names)
+        self.assertNotIn("auto", names)
+
     def test_missing_and_wrong_libtorch_are_exit_6(self):
         wrong = self.work / "torch"
         (wrong / "lib").mkdir(parents=True)
@@ -163,6 +173,14 @@ class Checkpoints(Shell):
         d = self.json("diff", self.model, other, "--check", code=7)
         self.assertFalse(d["identical"])
         self.assertIn("model.layers.1.mlp.down_proj.weight", [t["name"] for t in d["tensors"]])
+
+    def test_the_manifest_says_what_was_run_and_what_it_took(self):
+        self.run_lancet("convert", self.model, "out", "--seed", "4")
+        manifest = json.loads((self.work / "out" / "lancet.json").read_text())
+        self.assertEqual(manifest["arguments"], ["convert", str(self.model), "out", "--seed", "4"])
+        self.assertEqual(manifest["inputs"][0]["files"][0]["sha256"], hashes(self.model)["model.safetensors"])
+        self.assertGreater(manifest["seconds"], 0)
+        self.assertGreater(manifest["peak_memory"], 1 << 20)
 
     def test_verify_finds_a_changed_byte_by_its_hash(self):
         self.run_lancet("convert", self.model, "copy")
@@ -231,6 +249,11 @@ class BadInput(Shell):
             ("--offload", "convert", m, "out", "--offload", "disk"),
             ("--activations", "merge", m, "out", "--activations", "float32"),
             ("--activations", "tokenize", m, "text", "--activations", "float32"),
+            ("a size such as 2GiB, found '12q'", "inspect", m, "--memory", "12q"),  # though it has no use for it
+            ("a size such as 2GiB, found '0'", "inspect", m, "--memory", "0"),
+            ("cuda:N, found 'cuda:x'", "tokenize", m, "text", "--device", "cuda:x"),
+            ("float16, found 'banana'", "diff", m, m, "--dtype", "banana"),
+            ("--shard-size: expected a size", "convert", m, "out", "--shard-size", "0", "--plan"),
         ]:
             with self.subTest(args=args):
                 self.refused(2, pattern, *args)
@@ -304,6 +327,17 @@ class BadInput(Shell):
         with os.fdopen(writing, "wb") as closed:
             done = subprocess.run([LANCET, "list", "methods"], stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60)
         self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, ""))
+
+    def test_a_full_standard_output_is_exit_6(self):
+        for args in (["list", "methods"], ["list", "methods", "--json"], ["inspect", "none", "--json"]):
+            with self.subTest(args=args), open("/dev/full", "wb") as full:
+                done = subprocess.run([LANCET, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+                self.assertEqual(done.returncode, 3 if "none" in args else 6, done.stderr)
+                self.assertRegex(done.stderr, r"^error: ")
+
+    def test_an_empty_message_of_a_chat_is_none_given(self):
+        done = self.run_lancet("generate", self.model, "--chat", "", "--max-tokens", "1", stdin=subprocess.DEVNULL)
+        self.assertEqual(done.stdout, "")  # a conversation in which nobody spoke
 
     def test_sigterm_stops_within_two_seconds_with_130(self):
         run = subprocess.Popen([str(LANCET), "generate", str(self.model), "--prompt", "the", "--max-tokens", "1000000"],

@@ -56,8 +56,9 @@ TEST_CASE("parse_bytes: decimal and binary units are told apart") {
 }
 
 TEST_CASE("parse_bytes: text that is no size or passes 64 bits is a usage error") {
-  for (const char* text : {"", "GiB", "-1", "1.", ".5GiB", "1 XB", "1GiBs", "1iB", "0x10", "1 2",
-                           "18446744073709551616", "17179869184GiB", "1e3", " 5", "nan"}) {
+  for (const char* text :
+       {"", "GiB", "-1", "1.", ".5GiB", "1 XB", "1GiBs", "1iB", "0x10", "1 2", "0", "0GiB",
+        "0.0 kB", "18446744073709551616", "17179869184GiB", "1e3", " 5", "nan"}) {
     INFO(text);
     const auto error = test::error_of([&] { (void)parse_bytes(text); });
     REQUIRE(error);
