@@ -1,6 +1,7 @@
 #include "formats/checkpoint.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include "core/text.h"
 #include "formats/containers/safetensors.h"
 #include "formats/containers/sharded.h"
+#include "formats/containers/torch_zip.h"
 
 namespace lancet {
 namespace {
@@ -17,8 +19,10 @@ namespace {
 constexpr std::string_view kOperation = "checkpoint";
 constexpr std::uint64_t kMaxIndex = 256ULL << 20;
 constexpr std::uint64_t kMaxSideFile = 256ULL << 20;
-constexpr std::string_view kIndexName = "model.safetensors.index.json";
-constexpr std::string_view kSingleName = "model.safetensors";
+/// Weights of a directory, the first that is there.
+constexpr std::array<std::string_view, 2> kSingleNames{"model.safetensors", "pytorch_model.bin"};
+constexpr std::array<std::string_view, 2> kIndexNames{"model.safetensors.index.json",
+                                                      "pytorch_model.bin.index.json"};
 
 std::string shown(const fs::path& path) { return printable(path.string(), 400); }
 
@@ -42,9 +46,6 @@ std::string directory_hint(const fs::path& directory) {
     const std::string name = it->path().filename().string();
     if (name == "adapter_model.safetensors")
       return "this is an adapter: name the base model it belongs to";
-    if (name.starts_with("pytorch_model") && name.ends_with(".bin")) {
-      return "this version reads safetensors and GGUF, not PyTorch .bin files";
-    }
     if (name.ends_with(".gguf") || name.ends_with(".safetensors")) {
       return fmt::format("name the file itself: {}", shown(it->path()));
     }
@@ -100,14 +101,16 @@ class CheckpointOpener {
 
   void open_directory(const fs::path& directory) {
     checkpoint_.form_ = CheckpointForm::kHuggingFace;
-    if (is_present(directory / kSingleName)) {
-      add_safetensors(resolve_in_directory(directory, kSingleName));
-    } else if (is_present(directory / kIndexName)) {
-      open_index(directory, resolve_in_directory(directory, kIndexName));
-    } else {
-      refuse(directory, "expected model.safetensors or its index in the directory, found neither",
-             directory_hint(directory));
+    for (std::size_t form = 0; form < kSingleNames.size(); ++form) {
+      if (is_present(directory / kSingleNames[form]))
+        return add_weights(resolve_in_directory(directory, kSingleNames[form]));
+      if (is_present(directory / kIndexNames[form]))
+        return open_index(directory, resolve_in_directory(directory, kIndexNames[form]));
     }
+    refuse(directory,
+           "expected model.safetensors or pytorch_model.bin or an index of one in the directory, "
+           "found none",
+           directory_hint(directory));
   }
 
   void open_index(const fs::path& directory, const fs::path& path) {
@@ -118,7 +121,7 @@ class CheckpointOpener {
       const fs::path file = resolve_in_directory(directory, shard);
       if (!is_present(file))
         refuse(path, fmt::format("expected the shard '{}', found no such file", printable(shard)));
-      add_safetensors(file);
+      add_weights(file);
     }
     check_index(index, path);
   }
@@ -172,6 +175,15 @@ class CheckpointOpener {
                        shown(checkpoint_.files_[(*std::next(twice))->file].path().filename())));
   }
 
+  /// A file of a directory: PyTorch's by its name.
+  void add_weights(const fs::path& path) {
+    if (path.extension() != ".bin") return add_safetensors(path);
+    MappedFile file(path);
+    checkpoint_.metadata_ = Json::object();
+    std::vector<TensorInfo> tensors = parse_torch_zip(file.bytes(), shown(path));
+    add(std::move(file), std::move(tensors));
+  }
+
   void add_safetensors(const fs::path& path) {
     MappedFile file(path);
     SafetensorsHeader header = parse_safetensors(file.bytes(), file.size(), shown(path));
@@ -197,7 +209,9 @@ class CheckpointOpener {
     const bool object = file.size() > 8 && file.bytes()[8] == std::byte{'{'};
     if (path.extension() != ".safetensors" && !object) {
       refuse(path, "expected a safetensors or GGUF file, found another kind at byte 0",
-             "a model is a directory with model.safetensors, a .safetensors or a .gguf file");
+             path.extension() == ".bin"
+                 ? "name the directory that holds pytorch_model.bin and config.json"
+                 : "a model is a directory with model.safetensors, a .safetensors or a .gguf file");
     }
     checkpoint_.form_ = CheckpointForm::kSafetensors;
     add_safetensors(path);

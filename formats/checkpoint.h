@@ -1,7 +1,7 @@
 #pragma once
 // Any readable model on disk, opened without reading weights: a Hugging Face directory (single or
-// sharded safetensors), one .safetensors, one .gguf (also split), an index .json. Raw names, raw
-// bytes.
+// sharded safetensors, or PyTorch's .bin), one .safetensors, one .gguf (also split), an index
+// .json. Raw names, raw bytes.
 
 #include <cstdint>
 #include <memory>
