@@ -76,6 +76,10 @@ std::optional<std::string> template_in(const Json& tokenizer_config) {
 
 }  // namespace
 
+bool is_side_file(std::string_view name) noexcept {
+  return std::ranges::find(kSideFiles, name) != kSideFiles.end();
+}
+
 ModelPath split_model_path(const fs::path& text) {
   std::error_code ignored;
   if (fs::exists(text, ignored)) return {text, {}};

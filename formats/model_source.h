@@ -30,6 +30,9 @@ struct ModelPath {
 };
 [[nodiscard]] ModelPath split_model_path(const fs::path& text);
 
+/// A file beside the weights that belongs to the model: "config.json", "tokenizer.json".
+[[nodiscard]] bool is_side_file(std::string_view name) noexcept;
+
 class ModelSource {
  public:
   /// `model`: any MODEL of the command line. Errors as Checkpoint::open; kMismatch for an

@@ -14,6 +14,7 @@
 #include "formats/config/hf_config.h"
 #include "formats/containers/sharded.h"
 #include "formats/gguf_model.h"
+#include "formats/replaceable.h"
 #include "version.h"
 
 namespace lancet {
@@ -48,19 +49,6 @@ void check_space(const fs::path& out, std::uint64_t bytes) {
        fmt::format("expected {} free for '{}', found {}", human_bytes(bytes),
                    printable(out.string(), 400), human_bytes(space.available)),
        "free some space or choose another disk");
-}
-
-void check_replaceable(const fs::path& out) {
-  std::error_code error;
-  if (!fs::is_directory(out, error) || fs::is_empty(out, error)) return;
-  for (fs::directory_iterator it(out, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (name == "config.json" || name == "lancet.json" || name.ends_with(".safetensors")) return;
-  }
-  fail(ErrorKind::kUsage, kOperation,
-       fmt::format("'{}' exists and holds no model: it is not replaced",
-                   printable(out.string(), 400)),
-       "choose another name, or remove it yourself");
 }
 
 namespace {

@@ -48,8 +48,6 @@ void write_manifest(const fs::path& path, const Json& fields,
 /// Meets a full disk before the work: kResource unless the file system of `out` has room for
 /// `bytes`.
 void check_space(const fs::path& out, std::uint64_t bytes);
-/// --force replaces a model, not just any directory: kUsage when `out` is one that holds no model.
-void check_replaceable(const fs::path& out);
 
 /// The tensor of `source` as an OutputTensor in `dtype` (nothing = kept; quantised types become F32
 /// unless `dtype` says otherwise; integers are never changed): raw bytes when nothing changes, else

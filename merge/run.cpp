@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "core/text.h"
 #include "formats/containers/sharded.h"
+#include "formats/replaceable.h"
 #include "merge/card.h"
 #include "merge/estimate.h"
 #include "merge/journal.h"

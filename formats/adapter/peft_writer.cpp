@@ -4,6 +4,7 @@
 #include <set>
 
 #include "formats/model_writer.h"
+#include "formats/replaceable.h"
 
 namespace lancet {
 namespace {
@@ -92,6 +93,7 @@ void write_adapter(const fs::path& directory, AdapterFile file) {
 
 void save_adapter(const fs::path& directory, AdapterFile file, bool force) {
   check_output("adapter", directory, force);
+  check_replaceable(directory, DirectoryKind::kAdapter);
   AtomicDirectory out(directory);
   write_adapter(out.path(), std::move(file));
   out.commit(force);

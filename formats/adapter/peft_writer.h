@@ -34,7 +34,7 @@ struct AdapterFile {
 void write_adapter(const fs::path& directory, AdapterFile file);
 
 /// Writes DIR/adapter_config.json, adapter_model.safetensors and lancet.json (atomic). kUsage when
-/// DIR exists and `force` is false.
+/// DIR exists and `force` is false, or is not replaceable as an adapter (formats/replaceable.h).
 void save_adapter(const fs::path& directory, AdapterFile file, bool force);
 
 }  // namespace lancet

@@ -1,0 +1,114 @@
+#include "formats/replaceable.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/text.h"
+#include "formats/adapter/peft.h"
+#include "formats/model_source.h"
+
+namespace lancet {
+namespace {
+
+constexpr std::string_view kWeights[] = {"model", "pytorch_model", "consolidated"};
+constexpr std::string_view kAdapterWeights = "adapter_model";
+constexpr std::string_view kCards[] = {"README.md",
+                                       ".gitattributes",
+                                       "lancet.json",
+                                       "mergekit_config.yml",
+                                       "mergekit_moe_config.yml",
+                                       "quantize_config.json",
+                                       "hf_quant_config.json",
+                                       "video_preprocessor_config.json"};
+/// Code and licences as published checkpoints name them.
+constexpr std::string_view kBeginnings[] = {"LICENSE", "USE_POLICY", "configuration_", "modeling_",
+                                            "tokenization_"};
+
+/// "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json".
+bool is_weights(std::string_view name, std::string_view stem) {
+  if (!name.starts_with(stem)) return false;
+  name.remove_prefix(stem.size());
+  if (name.empty() || (name[0] != '.' && name[0] != '-')) return false;
+  return name.ends_with(".safetensors") || name.ends_with(".bin") || name.ends_with(".pth") ||
+         name.ends_with(".index.json");
+}
+
+bool is_model_weights(std::string_view name) {
+  return std::ranges::any_of(kWeights, [&](auto stem) { return is_weights(name, stem); });
+}
+
+bool is_usual(std::string_view name, DirectoryKind kind) {
+  const bool weights = kind == DirectoryKind::kModel
+                           ? is_model_weights(name)
+                           : name == "adapter_config.json" || is_weights(name, kAdapterWeights);
+  return weights || is_side_file(name) || std::ranges::find(kCards, name) != std::end(kCards) ||
+         std::ranges::any_of(kBeginnings, [&](auto begin) { return name.starts_with(begin); });
+}
+
+/// What the lancet.json of `out` lists; nothing where it is none of ours.
+std::set<std::string> listed_outputs(const fs::path& out) {
+  std::set<std::string> names;
+  try {
+    const Json manifest = read_json(out / "lancet.json");
+    for (const Json& output : manifest.at("outputs")) names.insert(output.at("file"));
+  } catch (const std::exception&) {
+    names.clear();
+  }
+  return names;
+}
+
+}  // namespace
+
+void check_replaceable(const fs::path& out, DirectoryKind kind) {
+  std::error_code error;
+  if (!fs::is_directory(out, error) || fs::is_empty(out, error)) return;
+  const std::set<std::string> listed = listed_outputs(out);
+  bool holds = kind == DirectoryKind::kAdapter && is_adapter(out);
+  std::string strange;
+  for (fs::directory_iterator it(out, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    const std::string name = it->path().filename().string();
+    const bool folder = it->is_directory(ignored);
+    holds = holds || (kind == DirectoryKind::kModel && !folder && is_model_weights(name));
+    if (folder || (!is_usual(name, kind) && !listed.contains(name)))
+      strange = strange.empty() ? name : std::min(strange, name);
+  }
+  const std::string_view what = kind == DirectoryKind::kModel ? "model" : "adapter";
+  const std::string shown = printable(out.string(), 400);
+  if (!holds)
+    fail(ErrorKind::kUsage, "write",
+         fmt::format("'{}' exists and holds no {}: it is not replaced", shown, what),
+         "choose another name, or remove it yourself");
+  if (!strange.empty())
+    fail(ErrorKind::kUsage, "write",
+         fmt::format("'{}' holds '{}', which is no part of a{} {}: it is not replaced", shown,
+                     printable(strange, 400), kind == DirectoryKind::kModel ? "" : "n", what),
+         "move it away, choose another name, or remove the directory yourself");
+}
+
+void check_not_input(std::string_view operation, const fs::path& out,
+                     const std::vector<fs::path>& inputs) {
+  std::error_code error;
+  const fs::path target = fs::canonical(out, error);
+  if (error) return;
+  for (const fs::path& input : inputs) {
+    const ModelPath parts = split_model_path(input);
+    for (const fs::path& part : {parts.model, parts.adapter}) {
+      if (part.empty()) continue;
+      const fs::path own = fs::canonical(part, error);
+      if (error ||
+          std::mismatch(target.begin(), target.end(), own.begin(), own.end()).first != target.end())
+        continue;
+      fail(ErrorKind::kUsage, operation,
+           fmt::format("'{}' is read as an input: it is not replaced",
+                       printable(part.string(), 400)),
+           "choose another name for the output");
+    }
+  }
+}
+
+}  // namespace lancet
