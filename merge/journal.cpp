@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/temporary.h"
 
 namespace lancet {
@@ -118,6 +119,10 @@ std::optional<WrittenFile> MergeJournal::finished(const std::string& shard) cons
   const auto bytes = static_cast<std::uint64_t>(json_int(record, "bytes", done.string()));
   if (fs::file_size(path_ / shard, error) != bytes || error) return std::nullopt;
   return WrittenFile{path_ / shard, bytes, json_string(record, "sha256", done.string())};
+}
+
+bool MergeJournal::is_intact(const WrittenFile& file) {
+  return sha256_file(file.path) == file.sha256;
 }
 
 void MergeJournal::record(const WrittenFile& file) const {

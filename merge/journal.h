@@ -25,8 +25,11 @@ class MergeJournal {
   MergeJournal& operator=(const MergeJournal&) = delete;
 
   [[nodiscard]] const fs::path& path() const noexcept { return path_; }
-  /// A shard that an earlier run finished. (A directory without any is removed by the destructor.)
+  /// A shard that an earlier run finished, of the size that it recorded. (A directory without any
+  /// is removed by the destructor.)
   [[nodiscard]] std::optional<WrittenFile> finished(const std::string& shard) const;
+  /// Reads a finished shard: its bytes are those that were recorded.
+  [[nodiscard]] static bool is_intact(const WrittenFile& file);
   void record(const WrittenFile& file) const;
   /// Removes the journal's own files: what is left is the model.
   void close();

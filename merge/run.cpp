@@ -163,14 +163,19 @@ class Runner {
   WrittenFile shard(const MergeJournal& journal, const std::vector<Shard>& shards, std::size_t k) {
     const std::string name = name_of(k, shards.size());
     tensors_ += shards[k].size();
-    if (auto done = journal.finished(name)) {
+    const auto done = journal.finished(name);
+    if (done && MergeJournal::is_intact(*done)) {
       resumed_ += done->bytes;
       progress_.advance(bytes_of(shards[k]));
       return *done;
     }
+    if (done)
+      log::warn(fmt::format("the finished shard {} has changed since it was written{}", name,
+                            options_.join ? "" : ": it is made again"));
     if (options_.join) {
       fail(ErrorKind::kInput, "merge",
-           fmt::format("--join: expected the shard {}, found none", name),
+           fmt::format("--join: expected the shard {}, found {}", name,
+                       done ? "other bytes than its part wrote" : "none"),
            "run the missing --part k/n first, or leave out --join to compute what is missing");
     }
     WrittenFile file = write_shard(plan_, shards[k], journal.path() / name, limits(), progress_);

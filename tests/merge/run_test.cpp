@@ -140,6 +140,33 @@ TEST_CASE_METHOD(
   CHECK_FALSE(fs::exists(MergeJournal::place(scratch / "out")));
 }
 
+TEST_CASE_METHOD(Fixture, "merge: a finished shard that was damaged since is made again") {
+  const RunOptions small{.shard_size = 700};
+  merge(kLinear, scratch.path(), scratch / "reference", small);
+  RunOptions part = small;
+  part.part = 1;
+  part.parts = 2;
+  const Json first = merge(kLinear, scratch.path(), scratch / "out", part);
+  fs::path damaged;
+  for (const auto& entry : fs::directory_iterator(MergeJournal::place(scratch / "out"))) {
+    if (entry.path().extension() == ".safetensors") damaged = std::max(damaged, entry.path());
+  }
+  std::string bytes = read_file(damaged);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  write_file(damaged, bytes);
+  RunOptions join = small;
+  join.join = true;
+  part.part = 2;
+  merge(kLinear, scratch.path(), scratch / "out", part);
+  const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out", join); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kInput);
+  CHECK_THAT(error->message(), Catch::Contains("other bytes than its part wrote"));
+  const Json rest = merge(kLinear, scratch.path(), scratch / "out", small);
+  CHECK(rest["bytes_written"] == bytes.size());
+  CHECK(weights_hash(scratch / "out") == weights_hash(scratch / "reference"));
+}
+
 TEST_CASE_METHOD(Fixture,
                  "merge: a changed input refuses to resume and names it; --restart begins anew") {
   RunOptions part{.shard_size = 700};
