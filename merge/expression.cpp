@@ -174,10 +174,7 @@ class Parser : ExpressionText {
     const std::string base = set_sources(stage, arguments, place);
     if (take(';')) parse_parameters(stage, arguments.size());
     need(')');
-    RecipeModel result;
-    result.text = result.model = stage.name;
-    result.place = stage.place;
-    results_.emplace(stage.name, result);
+    static_cast<void>(result_of(stage));
     Affine out{0, {{stage.name, 1.0}}};
     if (!base.empty()) out.add({0, {{base, 1.0}}}, -1);
     documents_.push_back(std::move(stage));
@@ -187,6 +184,40 @@ class Parser : ExpressionText {
   RecipeModel named(const std::string& name) const {
     const auto found = models_.find(name);
     return found != models_.end() ? found->second : results_.at(name);
+  }
+
+  RecipeSource part(const std::string& name, double weight, RecipePlace place) const {
+    RecipeSource out;
+    out.model = named(name);
+    out.place = place;
+    out.parameters.emplace("weight", value_of(weight, place));
+    return out;
+  }
+
+  RecipeModel result_of(const Recipe& stage) {
+    RecipeModel out;
+    out.text = out.model = stage.name;
+    out.place = stage.place;
+    results_.emplace(stage.name, out);
+    return out;
+  }
+
+  /// base + factor * (model - base), as a document of its own: the model whose difference from the
+  /// base the argument is.
+  RecipeModel moved_model(const Argument& argument, RecipePlace place) {
+    Recipe stage;
+    stage.method = find_merge_method("linear");
+    stage.name =
+        fmt::format("difference times {} number {} of the expressions", argument.factor, ++stages_);
+    stage.dtype = "float64";
+    stage.place = place;
+    stage.base = named(argument.base);
+    stage.parameters.emplace("normalize", value_of(0, place));
+    stage.models.push_back(part(argument.base, 1 - argument.factor, place));
+    stage.models.push_back(part(argument.model, argument.factor, place));
+    RecipeModel out = result_of(stage);
+    documents_.push_back(std::move(stage));
+    return out;
   }
 
   /// Models and base of a call; returns the base that its result is a difference from, or "".
@@ -205,17 +236,12 @@ class Parser : ExpressionText {
              fmt::format("say {0}({1}, {2})", method.name, difference ? "a" : "a - base",
                          difference ? "b" : "b - base"));
     }
-    const MergeParameter* weight = find_parameter(method, "weight");
+    const bool weighted = difference && find_parameter(method, "weight") != nullptr;
     for (const Argument& each : arguments) {
       RecipeSource source;
-      source.model = named(each.model);
+      source.model = each.factor == 1 ? named(each.model) : moved_model(each, stage.place);
       source.place = stage.place;
-      if (each.factor != 1 && weight == nullptr) {
-        at_ = place;
-        refuse(fmt::format("{}: expected plain differences (it has no weights)", method.name));
-      }
-      if (weight != nullptr && difference)
-        source.parameters.emplace("weight", value_of(each.factor, stage.place));
+      if (weighted) source.parameters.emplace("weight", value_of(1, stage.place));
       stage.models.push_back(std::move(source));
     }
     if (!base.empty()) stage.base = named(base);
@@ -280,13 +306,8 @@ class Parser : ExpressionText {
     out.place = place_of(node_);
     out.base = models_.at(first_);
     out.parameters.emplace("normalize", value_of(0, out.place));
-    for (const auto& [name, factor] : sum.factors) {
-      RecipeSource source;
-      source.model = named(name);
-      source.place = out.place;
-      source.parameters.emplace("weight", value_of(factor, out.place));
-      out.models.push_back(std::move(source));
-    }
+    for (const auto& [name, factor] : sum.factors)
+      out.models.push_back(part(name, factor, out.place));
     return out;
   }
 };

@@ -103,12 +103,33 @@ TEST_CASE_METHOD(Fixture, "expression: calls of methods equal the recipes that s
   const NamedTensors weighted =
       run("merge_method: ties\nbase_model: a\nparameters: {density: 0.3}\nmodels: [{model: b, "
           "parameters: {weight: 0.5}}, {model: c, parameters: {weight: -1}}]\n");
-  CHECK(expression("a + ties(0.5*(b - a), a - c; density=[0.3, 0.3])") == weighted);
   CHECK(expression("a + ties(b - a, c - a; weight=[0.5, -1], density=0.3)") == weighted);
   const NamedTensors slerp =
       run("merge_method: slerp\nbase_model: a\nparameters: {t: 0.3}\nmodels: [{model: a}, {model: "
           "b}]\n");
   CHECK(expression("slerp(a, b; t=0.3)") == slerp);
+}
+
+TEST_CASE_METHOD(Fixture, "expression: a factor of an argument scales its difference") {
+  check_sum(expression("a + ties(0.5*(b - a))"), .5, .5, 0);
+  check_sum(expression("a + task_arithmetic(0.5*(b - a), a - c; weight=[1, 3])"), 3.5, .5, -3);
+  check_sum(expression("a + magmax(0.25*(b - a))"), .75, .25, 0);  // it has no weights
+  for (const std::string call : {"ties(X, c - a; density=0.3)", "nuslerp(X, c - a; weight=[1, 2])",
+                                 "dare_linear(c - a, X; density=1)"}) {
+    INFO(call);
+    std::string scaled = call, staged = call;
+    scaled.replace(call.find('X'), 1, "0.5*(b - a)");
+    staged.replace(call.find('X'), 1, "x - a");
+    const NamedTensors expected =
+        run("name: x\nexpression: a + 0.5*(b - a)\nmodels: {a: a, b: b}\n"
+            "dtype: float64\n---\nexpression: a + " +
+            staged + "\nmodels: {a: a, x: x, c: c}\n");
+    const NamedTensors found = expression("a + " + scaled);
+    for (const auto& [name, tensor] : expected) {
+      for (std::size_t i = 0; i < tensor.second.size(); ++i)
+        REQUIRE(found.at(name).second[i] == Approx(tensor.second[i]).margin(1e-7));
+    }
+  }
 }
 
 TEST_CASE_METHOD(Fixture, "expression: calls in calls, in one pass without files between") {
