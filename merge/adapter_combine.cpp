@@ -35,6 +35,38 @@ Matrix to_matrix(const Adapter& adapter, const TensorInfo& tensor) {
   return out;
 }
 
+std::vector<float> floats_of(const Matrix& matrix, const std::string& module) {
+  std::vector<float> out(matrix.values.begin(), matrix.values.end());
+  if (!std::ranges::all_of(out, [](float value) { return std::isfinite(value); }))
+    fail(ErrorKind::kNumeric, kOperation,
+         fmt::format("module '{}': a value of the result leaves the range of float32",
+                     printable(module)),
+         "give smaller --weights");
+  return out;
+}
+
+[[noreturn]] void refuse_options(const std::string& message, std::string hint = {}) {
+  fail(ErrorKind::kUsage, kOperation, message, std::move(hint));
+}
+
+void check_inner(const CombineOptions& options, std::size_t adapters) {
+  const Method& inner = *options.inner;
+  if (adapters < inner.min_models || adapters > inner.max_models)
+    refuse_options(
+        fmt::format("--inner {}: expected {}{} adapters, found {}", inner.name,
+                    adapters < inner.min_models ? "at least " : "at most ",
+                    adapters < inner.min_models ? inner.min_models : inner.max_models, adapters),
+        "task_arithmetic, ties, dare_ties, magmax, ... take any number");
+  for (const MergeParameter& parameter : inner.parameters) {
+    if (!std::isnan(parameter.fallback) || parameter.name == "weight") continue;
+    if (std::ranges::none_of(options.settings,
+                             [&](const auto& each) { return each.first == parameter.name; }))
+      refuse_options(
+          fmt::format("--inner {}: expected a value of {}, found none", inner.name, parameter.name),
+          fmt::format("--set {}=VALUE: {}", parameter.name, parameter.help));
+  }
+}
+
 /// sqrt(w s) with the sign of w on B alone.
 double root_of(const Part& part, bool signed_root) {
   const double root = std::sqrt(std::fabs(part.weight * part.scale));
@@ -52,8 +84,9 @@ class Combiner {
       : linalg_(linalg), adapters_(adapters), options_(options) {}
 
   Combined run() {
+    check_combine(options_, adapters_.size());
     std::set<std::string> modules;
-    for (std::size_t i = 0; i < adapters_.size(); ++i) check(*adapters_[i]);
+    for (const auto& adapter : adapters_) check(*adapter);
     for (const auto& adapter : adapters_) {
       for (const LoraModule& module : adapter->modules()) modules.insert(module.name);
     }
@@ -68,8 +101,8 @@ class Combiner {
                           static_cast<std::int64_t>(product.a.rows),
                           static_cast<std::int64_t>(product.a.columns),
                           static_cast<std::int64_t>(product.b.rows),
-                          {product.a.values.begin(), product.a.values.end()},
-                          {product.b.values.begin(), product.b.values.end()}};
+                          floats_of(product.a, name),
+                          floats_of(product.b, name)};
       reports.push_back({{"name", name}, {"rank", factors.rank}, {"energy", energy}});
       out.file.modules.push_back(std::move(factors));
     }
@@ -90,6 +123,7 @@ class Combiner {
 
   static void check(const Adapter& adapter) {
     const std::string path = printable(adapter.path().string(), 400);
+    adapter.check_finite();
     if (!adapter.saved().empty())
       refuse(fmt::format("{}: expected factors alone, found the whole tensor '{}'", path,
                          printable(adapter.saved()[0].name)),
@@ -122,6 +156,12 @@ class Combiner {
   }
 
   Product merged(const std::string& name, const std::vector<Part>& parts) const {
+    if (takes_inner(options_.method) && parts.size() < options_.inner->min_models)
+      refuse(
+          fmt::format("module '{}': --inner {} merges at least {} adapters, found {} with it",
+                      printable(name), options_.inner->name, options_.inner->min_models,
+                      parts.size()),
+          "choose adapters of the same modules, or an inner method that takes one: ties, magmax");
     if (options_.method == "linear" || options_.method == "factors") return factored(name, parts);
     if (options_.method == "core_space") return core_space(name, parts);
     if (options_.method == "knots") return knots(name, parts);
@@ -229,6 +269,28 @@ class Combiner {
 };
 
 }  // namespace
+
+bool takes_inner(std::string_view method) noexcept {
+  return method == "factors" || method == "core_space" || method == "knots";
+}
+
+void check_combine(const CombineOptions& options, std::size_t adapters) {
+  if (options.weights.size() != adapters)
+    refuse_options(fmt::format("--weights: expected one for each of {} adapters, found {}",
+                               adapters, options.weights.size()));
+  for (const double weight : options.weights) {
+    if (!std::isfinite(weight))
+      refuse_options(fmt::format("--weights: expected finite numbers, found {}", weight));
+  }
+  const bool sized =
+      options.method == "svd" || options.method == "core_space" || options.method == "knots";
+  if (options.method == "svd" && options.rank == 0)
+    refuse_options("--method svd: expected --rank N, found none");
+  if (!sized && options.rank != 0)
+    refuse_options(fmt::format("--rank: {} has the rank that its adapters give it", options.method),
+                   "svd, core_space and knots take one");
+  if (takes_inner(options.method)) check_inner(options, adapters);
+}
 
 bool needs_linalg(const CombineOptions& options) noexcept {
   return options.method == "svd" || options.method == "core_space" || options.method == "knots" ||

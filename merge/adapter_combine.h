@@ -33,12 +33,20 @@ struct CombineOptions {
 inline constexpr std::string_view kCombineMethods[] = {"linear",  "cat",        "svd",
                                                        "factors", "core_space", "knots"};
 
+/// kUsage for options without a meaning, for `adapters` of them: weights that are missing or not
+/// finite, a rank that the method does not take (or lacks), an inner method that merges another
+/// number of models or whose required parameters are not set.
+void check_combine(const CombineOptions& options, std::size_t adapters);
+/// True for methods that merge by an inner one.
+[[nodiscard]] bool takes_inner(std::string_view method) noexcept;
+
 /// True where `linalg` must be given.
 [[nodiscard]] bool needs_linalg(const CombineOptions& options) noexcept;
 
 /// {file, report: {modules: [{name, rank, energy}]}}; energy is what `rank` kept. kMismatch for
-/// adapters of different models or with DoRA, saved modules or, for linear and factors, different
-/// ranks.
+/// adapters of different models or with DoRA, saved modules, modules that too few of them have for
+/// the inner method or, for linear and factors, different ranks; kNumeric where a value is not
+/// finite.
 struct Combined {
   AdapterFile file;
   Json report;

@@ -77,6 +77,7 @@ class Extractor {
       : linalg_(linalg), base_(base), tuned_(tuned), options_(options) {}
 
   Extracted run() {
+    check_names();
     for (const TensorInfo& tensor : base_.tensors()) {
       check_interrupted();
       if (dtype_info(tensor.dtype).floating) take(tensor);
@@ -103,6 +104,32 @@ class Extractor {
   Json modules_ = Json::array(), left_out_ = Json::array();
   double total_ = 0, kept_ = 0;
 
+  /// A tensor that the tuned model alone has would be left out in silence; of a head that the base
+  /// ties to its embedding that is what is asked about.
+  void check_names() {
+    for (const TensorInfo& tensor : tuned_.tensors()) {
+      if (base_.find(tensor.name) != nullptr) continue;
+      if (!tensor.name.ends_with("lm_head.weight")) {
+        fail(
+            ErrorKind::kMismatch, kOperation,
+            fmt::format("tensor '{}' of '{}': expected it in the base '{}' too, found none",
+                        printable(tensor.name), printable(tuned_.checkpoint().path().string(), 400),
+                        printable(base_.checkpoint().path().string(), 400)),
+            "the tuned model has the layers and tensors of its base");
+      }
+      keep_whole(tensor);
+    }
+  }
+
+  /// What no factors tell.
+  void keep_whole(const TensorInfo& tensor) {
+    if (options_.save_rest) {
+      out_.file.saved.push_back(copy_tensor(tuned_, tensor, std::nullopt));
+    } else {
+      left_out_.push_back(tensor.name);
+    }
+  }
+
   void take(const TensorInfo& tensor) {
     const TensorInfo& other = tuned_.at(tensor.name);
     if (other.shape != tensor.shape) {
@@ -114,15 +141,17 @@ class Extractor {
     double norm = 0;
     Matrix delta = difference(base_, tensor, tuned_, other, norm);
     const double size = squared_norm(delta);
+    if (!std::isfinite(size))
+      fail(
+          ErrorKind::kNumeric, kOperation,
+          fmt::format("tensor '{}': expected finite values, found others", printable(tensor.name)));
     if (size == 0) return;
     const bool linear =
         tensor.shape.size() == 2 && tensor.name.ends_with(".weight") && !tells_tokens(tensor.name);
     if (linear) {
       add_module(tensor.name, std::move(delta), size, norm);
-    } else if (options_.save_rest) {
-      out_.file.saved.push_back(copy_tensor(tuned_, other, std::nullopt));
     } else {
-      left_out_.push_back(tensor.name);
+      keep_whole(other);
     }
   }
 

@@ -12,6 +12,7 @@
 #include "core/text.h"
 #include "formats/adapter/overlay.h"
 #include "formats/model_writer.h"
+#include "formats/replaceable.h"
 #include "merge/adapter_combine.h"
 #include "merge/adapter_extract.h"
 
@@ -19,8 +20,7 @@ namespace lancet {
 namespace {
 
 struct AdapterArguments {
-  std::string model, adapter, tuned, out, svd = "auto", method = "cat", inner = "task_arithmetic",
-                                          shard_size = "5GB";
+  std::string model, adapter, tuned, out, svd = "auto", method = "cat", inner, shard_size = "5GB";
   std::vector<std::string> adapters, settings;
   std::vector<double> weights;
   std::size_t rank = 0;
@@ -35,11 +35,20 @@ Json adapter_json(const std::string& path) {
   return {{"path", path}, {"sha256", sha256_file(fs::path(path) / "adapter_model.safetensors")}};
 }
 
+/// Before the work: what stands at OUT may be replaced.
+void check_adapter_output(std::string_view operation, const std::string& out,
+                          const std::vector<fs::path>& inputs, const CommonOptions& common) {
+  check_output(operation, out, common.force || common.plan);
+  check_not_input(operation, out, inputs);
+  if (common.force) check_replaceable(out, DirectoryKind::kAdapter);
+}
+
 // --- check ---
 
 Json check(const AdapterArguments& a) {
   const ModelSource source = ModelSource::open(a.model, a.adapter);
   const AdapterOverlay& overlay = *source.overlay();
+  overlay.adapter().check_finite();
   Json modules = Json::array();
   for (const LoraModule& module : overlay.adapter().modules()) {
     modules.push_back({{"name", module.name},
@@ -57,6 +66,10 @@ void declare_check(CLI::App& app, const Arguments& a, const CommonOptions& commo
   CLI::App* sub = app.add_subcommand("check", "Prove that every key lands on a tensor of MODEL");
   sub->add_option("MODEL", a->model, "Any readable model")->required();
   sub->add_option("ADAPTER", a->adapter, "A PEFT directory")->required();
+  sub->footer(
+      "Examples:\n"
+      "  lancet adapter check model/ adapter/\n"
+      "  lancet adapter check model.gguf adapter/ --json");
   sub->callback([a, &common, &body] {
     body = [a, &common] {
       const Json document = check(*a);
@@ -79,8 +92,11 @@ void declare_check(CLI::App& app, const Arguments& a, const CommonOptions& commo
 
 int fold(const AdapterArguments& a, const CommonOptions& common) {
   check_output("adapter merge", a.out, common.force || common.plan);
+  check_not_input("adapter merge", a.out, {a.model, a.adapter});
+  if (common.force) check_replaceable(a.out);
   const auto start = std::chrono::steady_clock::now();
   const ModelSource source = ModelSource::open(a.model, a.adapter);
+  if (!common.plan) source.overlay()->adapter().check_finite();
   std::optional<DType> dtype;
   if (common.runtime.dtype != "auto") dtype = parse_dtype(common.runtime.dtype);
   std::vector<OutputTensor> tensors;
@@ -120,6 +136,10 @@ void declare_merge(CLI::App& app, const Arguments& a, const CommonOptions& commo
       ->required();
   sub->add_option("--shard-size", a->shard_size, "Largest weight file (default 5GB)")
       ->check(size_validator());
+  sub->footer(
+      "Examples:\n"
+      "  lancet adapter merge model/ adapter/ -o folded/\n"
+      "  lancet adapter merge model/ adapter/ -o folded.gguf --plan");
   sub->callback([a, &common, &body] { body = [a, &common] { return fold(*a, common); }; });
 }
 
@@ -132,7 +152,7 @@ SvdMode svd_mode_of(const std::string& name) {
 }
 
 int extract(const AdapterArguments& a, const CommonOptions& common) {
-  check_output("adapter extract", a.out, common.force || common.plan);
+  check_adapter_output("adapter extract", a.out, {a.model, a.tuned}, common);
   const ModelSource base = ModelSource::open(a.model), tuned = ModelSource::open(a.tuned);
   if (common.plan) {
     const Json document{{"plan", true}, {"output", a.out}, {"tensors", base.tensors().size()}};
@@ -183,6 +203,10 @@ void declare_extract(CLI::App& app, const Arguments& a, const CommonOptions& com
       ->check(CLI::IsMember({"auto", "exact", "randomized"}));
   sub->add_flag("--save-rest", a->save_rest,
                 "Changed embeddings, heads, norms and biases whole (modules_to_save)");
+  sub->footer(
+      "Examples:\n"
+      "  lancet adapter extract base/ tuned/ --rank 16 -o tuned-lora/\n"
+      "  lancet adapter extract base/ tuned/ --energy 0.99 --save-rest -o tuned-lora/");
   sub->callback([a, &common, &body] { body = [a, &common] { return extract(*a, common); }; });
 }
 
@@ -206,7 +230,8 @@ std::vector<std::pair<std::string, double>> settings_of(const AdapterArguments& 
       fail(ErrorKind::kUsage, "adapter combine",
            fmt::format("--set: expected a parameter of {} in its range, found '{}'", inner.name,
                        printable(setting)),
-           parameter == nullptr
+           equals == std::string::npos ? "--set takes one name=value; say it again for another"
+           : parameter == nullptr
                ? did_you_mean(name, known)
                : fmt::format("{} in [{}, {}]", name, parameter->minimum, parameter->maximum));
     }
@@ -218,7 +243,12 @@ std::vector<std::pair<std::string, double>> settings_of(const AdapterArguments& 
 CombineOptions combine_options(const AdapterArguments& a, const CommonOptions& common) {
   CombineOptions options{.method = a.method, .weights = a.weights, .rank = a.rank};
   options.seed = common.runtime.seed;
-  options.inner = find_merge_method(a.inner);
+  if (!takes_inner(a.method) && (!a.inner.empty() || !a.settings.empty()))
+    fail(ErrorKind::kUsage, "adapter combine",
+         fmt::format("{}: {} merges by no inner method", a.inner.empty() ? "--set" : "--inner",
+                     a.method),
+         "--method factors, core_space and knots take one");
+  options.inner = find_merge_method(a.inner.empty() ? "task_arithmetic" : a.inner);
   if (options.inner == nullptr || options.inner->base != BaseUse::kRequired)
     fail(ErrorKind::kUsage, "adapter combine",
          fmt::format("--inner: expected a method that merges differences, found '{}'",
@@ -226,22 +256,12 @@ CombineOptions combine_options(const AdapterArguments& a, const CommonOptions& c
          "task_arithmetic, ties, dare_ties, magmax, ...: lancet list methods");
   options.settings = settings_of(a, *options.inner);
   if (options.weights.empty()) options.weights.assign(a.adapters.size(), 1.0);
-  if (options.weights.size() != a.adapters.size())
-    fail(ErrorKind::kUsage, "adapter combine",
-         fmt::format("--weights: expected one for each of {} adapters, found {}", a.adapters.size(),
-                     options.weights.size()));
-  const bool sized = a.method == "svd" || a.method == "core_space" || a.method == "knots";
-  if (a.method == "svd" && a.rank == 0)
-    fail(ErrorKind::kUsage, "adapter combine", "--method svd: expected --rank N, found none");
-  if (!sized && a.rank != 0)
-    fail(ErrorKind::kUsage, "adapter combine",
-         fmt::format("--rank: {} has the rank that its adapters give it", a.method),
-         "svd, core_space and knots take one");
+  check_combine(options, a.adapters.size());
   return options;
 }
 
 int combine(const AdapterArguments& a, const CommonOptions& common) {
-  check_output("adapter combine", a.out, common.force || common.plan);
+  check_adapter_output("adapter combine", a.out, {a.adapters.begin(), a.adapters.end()}, common);
   const CombineOptions options = combine_options(a, common);
   std::vector<std::shared_ptr<const Adapter>> adapters;
   Json inputs = Json::array();
@@ -282,7 +302,14 @@ void declare_combine(CLI::App& app, const Arguments& a, const CommonOptions& com
   sub->add_option("--rank", a->rank, "Largest rank of the result")->check(CLI::Range(1, 1 << 20));
   sub->add_option("--inner", a->inner,
                   "What factors, core_space and knots merge with (default task_arithmetic)");
-  sub->add_option("--set", a->settings, "name=value of the inner method")->allow_extra_args(false);
+  sub->add_option("--set", a->settings, "name=value of the inner method; again for another")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  sub->footer(
+      "Examples:\n"
+      "  lancet adapter combine a/ b/ --weights 0.7,0.3 -o sum/\n"
+      "  lancet adapter combine a/ b/ --method core_space --inner ties --set density=0.5 -o c/");
   sub->callback([a, &common, &body] { body = [a, &common] { return combine(*a, common); }; });
 }
 
@@ -305,8 +332,8 @@ extern const Command command_adapter{
     .group = "Checkpoints",
     .summary = "PEFT adapters: check, merge into a model, extract from two models, combine",
     .examples =
-        "  lancet adapter extract base/ tuned/ --rank 16 -o tuned-lora/\n"
-        "  lancet adapter combine a/ b/ --method core_space --inner ties --set density=0.5 -o c/",
+        "  lancet adapter merge model/ adapter/ -o folded/\n"
+        "  lancet adapter extract base/ tuned/ --rank 16 -o tuned-lora/",
     .declare = declare};
 
 }  // namespace lancet

@@ -1,12 +1,15 @@
 // lancet verify: strict structural check of every file, and of the hashes in lancet.json where
-// there is one.
+// there is one; of adapters too.
 
 #include <CLI/CLI.hpp>
 
 #include "cli/output.h"
 #include "core/hash.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 #include "core/progress.h"
+#include "core/text.h"
+#include "formats/adapter/peft.h"
 #include "formats/model_source.h"
 
 namespace lancet {
@@ -32,7 +35,11 @@ bool is_bare_name(const std::string& name) {
 
 void check_hashes(const fs::path& model, std::vector<Problem>& problems) {
   const fs::path manifest = manifest_path(model);
-  if (!fs::exists(manifest)) return;
+  if (!fs::exists(manifest)) {
+    log::info(fmt::format("'{}': no lancet.json, so its structure alone was checked",
+                          printable(model.string(), 400)));
+    return;
+  }
   const Json document = read_json(manifest);
   if (!document.is_object() || !document.contains("outputs") || !document["outputs"].is_array()) {
     problems.push_back(
@@ -56,19 +63,33 @@ void check_hashes(const fs::path& model, std::vector<Problem>& problems) {
   }
 }
 
+/// An adapter's directory without a model in it.
+bool is_bare_adapter(const fs::path& path) {
+  return is_adapter(path) && !fs::exists(path / "config.json");
+}
+
+void check(const fs::path& model, std::vector<Problem>& problems) {
+  if (is_bare_adapter(model)) {
+    static_cast<void>(Adapter::open(model));
+    return check_hashes(model, problems);
+  }
+  const auto source = ModelSource::open(model);
+  if (source.checkpoint().form() != CheckpointForm::kSafetensors)
+    static_cast<void>(source.config());
+  const ModelPath path = split_model_path(model);
+  check_hashes(path.model, problems);
+  if (!path.adapter.empty()) check_hashes(path.adapter, problems);
+}
+
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto model = std::make_shared<std::string>();
-  app.add_option("MODEL", *model, "Any readable model; of MODEL+ADAPTER also that the adapter fits")
+  app.add_option("MODEL", *model,
+                 "Any readable model, or a PEFT adapter; of MODEL+ADAPTER also that they fit")
       ->required();
   return [model, &common] {
     std::vector<Problem> problems;
     try {
-      const auto source = ModelSource::open(*model);
-      if (source.checkpoint().form() != CheckpointForm::kSafetensors)
-        static_cast<void>(source.config());
-      const ModelPath path = split_model_path(*model);
-      check_hashes(path.model, problems);
-      if (!path.adapter.empty()) check_hashes(path.adapter, problems);
+      check(*model, problems);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kInput) throw;
       problems.push_back({error.kind(), error.what()});
@@ -97,8 +118,8 @@ extern const Command command_verify{
     .group = "Checkpoints",
     .summary = "Strict structural check of every file, and of the hashes in lancet.json",
     .examples =
-        "  lancet verify model/\n  lancet verify downloaded.gguf --json\n  lancet verify "
-        "model/+adapter/",
+        "  lancet verify model/\n  lancet verify downloaded.gguf --json\n  lancet verify adapter/\n"
+        "  lancet verify model/+adapter/",
     .declare = declare};
 
 }  // namespace lancet

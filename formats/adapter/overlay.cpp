@@ -81,13 +81,16 @@ AdapterOverlay::AdapterOverlay(std::shared_ptr<const Adapter> adapter,
     const std::string name = land(saved.name, tensors);
     const TensorInfo& own = *find_in(tensors, name);
     // Rows may have been added (new tokens); everything else must fit.
-    const bool fits = own.shape == saved.stored->shape ||
-                      (own.shape.size() == 2 && saved.stored->shape.size() == 2 &&
-                       own.shape[1] == saved.stored->shape[1]);
+    const bool fits =
+        own.shape == saved.stored->shape ||
+        (own.shape.size() == 2 && saved.stored->shape.size() == 2 &&
+         own.shape[1] == saved.stored->shape[1] && own.shape[0] < saved.stored->shape[0]);
     if (!fits)
       fail(ErrorKind::kMismatch, "adapter",
-           fmt::format("{}: tensor '{}' does not have the shape of the model's",
-                       printable(adapter_->path().string(), 400), printable(saved.name)));
+           fmt::format("{}: tensor '{}': expected the shape [{}] in the model, found [{}]",
+                       printable(adapter_->path().string(), 400), printable(saved.name),
+                       fmt::join(saved.stored->shape, ", "), fmt::join(own.shape, ", ")),
+           "the adapter was made for another model");
     landed_[saved.name] = name;
     changes_[name].saved = saved.stored;
     if (saved.of_base) base = saved.stored;

@@ -201,4 +201,15 @@ std::vector<float> Adapter::values(const TensorInfo& tensor) const {
   return out;
 }
 
+void Adapter::check_finite() const {
+  for (const TensorInfo& tensor : checkpoint_->tensors()) {
+    const std::vector<float> all = values(tensor);
+    const auto bad = std::ranges::find_if(all, [](float value) { return !std::isfinite(value); });
+    if (bad == all.end()) continue;
+    refuse(ErrorKind::kNumeric, path_,
+           fmt::format("tensor '{}': expected finite values, found {} at element {}",
+                       printable(tensor.name), *bad, bad - all.begin()));
+  }
+}
+
 }  // namespace lancet

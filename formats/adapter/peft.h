@@ -50,6 +50,8 @@ class Adapter {
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
   /// Values of one of the adapter's tensors.
   [[nodiscard]] std::vector<float> values(const TensorInfo& tensor) const;
+  /// Reads all values: kNumeric naming the tensor and the element that is NaN or infinite.
+  void check_finite() const;
 
  private:
   fs::path path_;

@@ -77,7 +77,7 @@ class Adapters(unittest.TestCase):
         self.assertEqual(len(found["modules"]), 14)
         tiny_model.write_model(self.work / "other", d_model=48, d_ff=96, seed=5)
         error = self.lancet("adapter", "check", "other", "../to_a", code=4).stderr
-        self.assertIn("does not have the shape of the model's", error)
+        self.assertIn("expected the shape", error)
         self.assertIn("no adapter_config.json", self.lancet("adapter", "check", "../base", "../a", code=3).stderr)
         self.lancet("inspect", "../base+nowhere", code=3)
 
@@ -89,11 +89,52 @@ class Adapters(unittest.TestCase):
         found = json.loads(self.lancet("adapter", "check", "../base", "z", "--json").stdout)
         self.assertEqual({m["rank"] for m in found["modules"]}, {7})
         self.assertIn("equal ranks", self.lancet("adapter", "combine", "x", "y", "--method", "linear", "-o", "w", code=4).stderr)
-        for bad in (["--weights", "1"], ["--rank", "2"], ["--method", "svd"], ["--inner", "linear"], ["--set", "densty=1"],
-                    ["--inner", "ties", "--set", "density=2"]):
+        core = ["--method", "core_space", "--inner"]
+        for bad in (["--weights", "1"], ["--weights", "1,nan"], ["--rank", "2"], ["--method", "svd"], [*core, "linear"],
+                    [*core, "ties", "--set", "densty=1"], [*core, "ties", "--set", "density=2"], [*core, "slerp", "--set", "t=0.3"],
+                    ["--inner", "ties"], ["--set", "density=0.5"], ["--method", "svd", "--rank", "2", "--inner", "ties"]):
             self.lancet("adapter", "combine", "x", "y", *bad, "-o", "w", code=2)
         self.lancet("adapter", "combine", "x", "../to_a", "-o", "w", code=4)  # whole tensors
         self.assertFalse((self.work / "w").exists())
+        error = self.lancet("adapter", "combine", "x", "y", *core, "nearswap", "-o", "w", code=2).stderr
+        self.assertIn("at most 1 adapters, found 2", error)
+
+    def test_force_replaces_an_adapter_and_never_papers_models_or_inputs(self):
+        self.lancet("adapter", "extract", "../base", "../a", "--rank", "2", "-o", "x")
+        self.lancet("adapter", "extract", "../base", "../b", "--rank", "2", "-o", "x", "--force")
+        shutil.copytree(self.root / "base", self.work / "model")
+        (self.work / "papers").mkdir()
+        (self.work / "papers" / "thesis.txt").write_text("mine")
+        before = sorted(str(p) for p in self.work.rglob("*"))
+        for out, said in (("papers", "holds no adapter"), ("model", "read as an input"), ("../a", "read as an input")):
+            error = self.lancet("adapter", "extract", "model", "../a", "-o", out, "--force", code=2).stderr
+            self.assertIn(said, error)
+        self.assertIn("holds no adapter", self.lancet("adapter", "combine", "x", "../to_a", "-o", "model", "--force", code=2).stderr)
+        for out in ("x", "model"):
+            self.assertIn("read as an input", self.lancet("adapter", "merge", "model", "x", "-o", out, "--force", code=2).stderr)
+        (self.work / "model" / "keepme").mkdir()
+        error = self.lancet("convert", "../a", "model", "--force", code=2).stderr
+        self.assertIn("'keepme', which is no part of a model", error)
+        self.assertEqual(sorted(str(p) for p in self.work.rglob("*")), sorted([*before, str(self.work / "model" / "keepme")]))
+
+    def test_verify_takes_an_adapter_by_itself(self):
+        done = self.lancet("verify", "../to_a")
+        self.assertEqual((done.stdout, done.stderr), ("ok\n", ""))
+        shutil.copytree(self.root / "to_a", self.work / "x")
+        file = self.work / "x" / "adapter_model.safetensors"
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+        self.assertIn("expected SHA-256", self.lancet("verify", "x", code=7).stdout)
+        (self.work / "x" / "lancet.json").unlink()
+        self.assertIn("no lancet.json", self.lancet("verify", "x").stderr)
+        file.write_bytes(data[:-8])
+        self.lancet("verify", "x", code=3)
+
+    def test_every_verb_has_examples_of_its_own(self):
+        for verb in ("check", "merge", "extract", "combine"):
+            examples = [line for line in self.lancet("adapter", verb, "--help").stdout.split("Examples:")[1].splitlines() if line.strip()]
+            self.assertEqual([line.split()[:3] for line in examples], 2 * [["lancet", "adapter", verb]])
 
     def test_element_wise_merges_need_no_libtorch_and_spectral_ones_say_so(self):
         models = ["--models", "../base", "../a", "../b"]

@@ -197,6 +197,29 @@ TEST_CASE_METHOD(Fixture, "adapter: what does not fit its model is refused by na
   CHECK_THAT(refusal("dora", ErrorKind::kInput), Catch::Contains("lora_magnitude_vector"));
   save("pattern", one_module(b, a), {{"rank_pattern", {{"(", 2}}}});
   CHECK_THAT(refusal("pattern", ErrorKind::kInput), Catch::Contains("no pattern"));
+  // New tokens add rows to a whole embedding; fewer than the model's are another model's.
+  const auto embedding = [&](std::int64_t rows) {
+    return NamedTensors{{"base_model.model.model.embed.weight",
+                         {{rows, 6}, random_values(static_cast<std::size_t>(rows) * 6, 9)}}};
+  };
+  save("grown", embedding(8), {});
+  CHECK_NOTHROW(ModelSource::open(scratch / "base", scratch / "grown"));
+  save("shrunk", embedding(6), {});
+  CHECK_THAT(refusal("shrunk", ErrorKind::kMismatch),
+             Catch::Contains("expected the shape [6, 6] in the model, found [7, 6]"));
+}
+
+TEST_CASE_METHOD(Fixture, "adapter: a value that is not finite is named with its tensor") {
+  Values b = random_values(10, 4);
+  save("fine", one_module(b, random_values(12, 5)), {});
+  CHECK_NOTHROW(Adapter::open(scratch / "fine")->check_finite());
+  b[3] = std::numeric_limits<double>::quiet_NaN();
+  save("bad", one_module(b, random_values(12, 5)), {});
+  const auto error = error_of([&] { Adapter::open(scratch / "bad")->check_finite(); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kNumeric);
+  CHECK_THAT(error->message(),
+             Catch::Contains("layers.0.q.lora_B.weight") && Catch::Contains("element 3"));
 }
 
 TEST_CASE_METHOD(Fixture, "adapter extract: a low-rank change comes back, with all of its energy") {
@@ -220,6 +243,18 @@ TEST_CASE_METHOD(Fixture, "adapter extract: a low-rank change comes back, with a
   const Extracted least =
       extract_adapter(jacobi(), base, tuned, {.rank = 5, .energy = first * .99});
   CHECK(least.file.modules[0].rank == 1);
+  // Layers that the tuned model alone has are not left out in silence.
+  save_model(scratch / "deep", {{"model.embed.weight", {{7, 6}, random_values(42, 1)}},
+                                {"model.layers.0.q.weight", {{5, 6}, random_values(30, 9)}},
+                                {"model.layers.1.q.weight", {{5, 6}, random_values(30, 2)}},
+                                {"model.norm.weight", {{6}, random_values(6, 3)}}});
+  const auto deeper = error_of([&] {
+    static_cast<void>(
+        extract_adapter(jacobi(), base, ModelSource::open(scratch / "deep"), {.rank = 1}));
+  });
+  REQUIRE(deeper);
+  CHECK(deeper->kind() == ErrorKind::kMismatch);
+  CHECK_THAT(deeper->message(), Catch::Contains("model.layers.1.q.weight"));
   const auto error =
       error_of([&] { static_cast<void>(extract_adapter(jacobi(), base, base, {.rank = 1})); });
   REQUIRE(error);
@@ -346,4 +381,45 @@ TEST_CASE_METHOD(Fixture,
   scale_columns(expected, svd.values);
   expected = times(expected, rights);
   CHECK(distance(update_of(combine_adapters(&jacobi(), adapters, options).file), expected) < 1e-5);
+}
+
+TEST_CASE_METHOD(Fixture, "adapter combine: options and adapters without a result are refused") {
+  const Values b = random_values(10, 4), a = random_values(12, 5);
+  save("one", one_module(b, a), {});
+  save("two", one_module(random_values(10, 6), random_values(12, 7)), {});
+  save("other", one_module(b, a, 2, "model.layers.1.q"), {});
+  const auto refusal = [&](const CombineOptions& options, ErrorKind kind,
+                           const std::string& second = "two") {
+    const auto error = error_of([&] {
+      static_cast<void>(combine_adapters(
+          &jacobi(), {Adapter::open(scratch / "one"), Adapter::open(scratch / second)}, options));
+    });
+    REQUIRE(error);
+    CHECK(error->kind() == kind);
+    return error->message();
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  CombineOptions options{.weights = {1, nan}, .inner = find_merge_method("task_arithmetic")};
+  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("finite"));
+  options.weights = {1, 1e300};
+  CHECK_THAT(refusal(options, ErrorKind::kNumeric), Catch::Contains("range of float32"));
+  options.weights = {1, 1};
+  options.method = "core_space";
+  options.inner = find_merge_method("slerp");
+  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("at most 1 adapters, found 2"));
+  options.inner = find_merge_method("model_stock");
+  CHECK_THAT(refusal(options, ErrorKind::kMismatch, "other"),
+             Catch::Contains("at least 2 adapters, found 1"));
+  // One adapter alone: t of nearswap has no default.
+  options.inner = find_merge_method("nearswap");
+  options.weights = {1};
+  const auto error = error_of([&] { check_combine(options, 1); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kUsage);
+  CHECK_THAT(error->message(), Catch::Contains("expected a value of t"));
+  options.settings = {{"t", 0.3}};
+  CHECK_NOTHROW(check_combine(options, 1));
+  save("nan", one_module(Values(10, nan), a), {});
+  options = {.weights = {1, 1}, .inner = find_merge_method("task_arithmetic")};
+  CHECK_THAT(refusal(options, ErrorKind::kNumeric, "nan"), Catch::Contains("lora_B.weight"));
 }
