@@ -6,6 +6,7 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/table.h"
+#include "core/text.h"
 #include "formats/layer_map.h"
 #include "formats/statistics.h"
 
@@ -20,18 +21,21 @@ struct DiffOptions {
 
 struct Row {
   std::string name;
+  DType dtype_a, dtype_b;
   TensorDifference difference;
+
+  [[nodiscard]] bool cast() const { return dtype_a != dtype_b; }
 };
 
 struct Comparison {
   std::vector<std::string> only_a, only_b;
-  Json mismatched = Json::array();
-  std::vector<Row> rows;  ///< all compared tensors, by name
+  Json mismatched = Json::array();  ///< other shapes
+  std::vector<Row> rows;            ///< all compared tensors, by name
 
   [[nodiscard]] bool identical() const {
     return only_a.empty() && only_b.empty() && mismatched.empty() &&
            std::all_of(rows.begin(), rows.end(),
-                       [](const Row& r) { return r.difference.changed == 0; });
+                       [](const Row& r) { return r.difference.changed == 0 && !r.cast(); });
   }
 };
 
@@ -49,12 +53,8 @@ Comparison compare(const ModelSource& a, const ModelSource& b) {
       out.mismatched.push_back(
           {{"name", tensor.name}, {"shape_a", tensor.shape}, {"shape_b", other->shape}});
     } else {
-      if (other->dtype != tensor.dtype) {
-        out.mismatched.push_back({{"name", tensor.name},
-                                  {"dtype_a", dtype_info(tensor.dtype).name},
-                                  {"dtype_b", dtype_info(other->dtype).name}});
-      }
-      out.rows.push_back({tensor.name, tensor_difference(a, tensor, b, *other)});
+      out.rows.push_back(
+          {tensor.name, tensor.dtype, other->dtype, tensor_difference(a, tensor, b, *other)});
     }
     progress.advance(tensor.bytes);
   }
@@ -70,10 +70,11 @@ HeatMap heat_map(const Comparison& comparison) {
   return layer_map("Relative change ||b - a|| / ||a||", "relative norm", values);
 }
 
+/// Those that differ in value or in dtype, most changed first.
 std::vector<Row> changed_rows(const Comparison& comparison) {
   std::vector<Row> rows;
   for (const auto& row : comparison.rows) {
-    if (row.difference.changed > 0) rows.push_back(row);
+    if (row.difference.changed > 0 || row.cast()) rows.push_back(row);
   }
   std::stable_sort(rows.begin(), rows.end(), [](const Row& x, const Row& y) {
     return x.difference.rel_norm > y.difference.rel_norm;
@@ -83,40 +84,78 @@ std::vector<Row> changed_rows(const Comparison& comparison) {
 
 Json json(const Comparison& comparison) {
   Json tensors = Json::array();
-  for (const auto& [name, d] : changed_rows(comparison)) {
-    tensors.push_back({{"name", name},
+  for (const auto& row : changed_rows(comparison)) {
+    const TensorDifference& d = row.difference;
+    tensors.push_back({{"name", row.name},
                        {"rel_norm", d.rel_norm},
                        {"cosine", d.cosine},
                        {"max_abs", d.max_abs},
                        {"changed", d.changed}});
+    if (!row.cast()) continue;
+    tensors.back()["dtype_a"] = dtype_info(row.dtype_a).name;
+    tensors.back()["dtype_b"] = dtype_info(row.dtype_b).name;
   }
   return {{"identical", comparison.identical()}, {"only_a", comparison.only_a},
           {"only_b", comparison.only_b},         {"mismatched", comparison.mismatched},
           {"compared", comparison.rows.size()},  {"tensors", tensors}};
 }
 
+/// At most `top` lines, and how many more there are.
+void add_lines(std::string& out, const std::vector<std::string>& lines, std::size_t top) {
+  for (std::size_t i = 0; i < std::min(top, lines.size()); ++i) out += lines[i] + "\n";
+  if (lines.size() > top) out += fmt::format("({} more; --top N shows them)\n", lines.size() - top);
+}
+
+/// "identical: 9 tensors", "1 of 9 tensors differ, 2 more in dtype alone".
+std::string summary(const Comparison& comparison, const std::vector<Row>& rows) {
+  const auto values = static_cast<std::size_t>(
+      std::ranges::count_if(rows, [](const Row& row) { return row.difference.changed > 0; }));
+  const std::size_t all = comparison.rows.size(), casts = rows.size() - values,
+                    alone = comparison.only_a.size() + comparison.only_b.size(),
+                    shapes = comparison.mismatched.size();
+  if (comparison.identical()) return fmt::format("identical: {} tensors\n", all);
+  std::string out = casts == all
+                        ? fmt::format("{} tensors of equal values, stored in other dtypes", all)
+                        : fmt::format("{} of {} tensors differ", values, all);
+  if (casts > 0 && casts < all) out += fmt::format(", {} more in dtype alone", casts);
+  if (shapes > 0) out += fmt::format(", {} in shape", shapes);
+  if (alone > 0) out += fmt::format(", {} in one model alone", alone);
+  return out + "\n";
+}
+
 std::string text(const Comparison& comparison, std::size_t top) {
   std::string out;
-  for (const auto& name : comparison.only_a) out += "only in A: " + name + "\n";
-  for (const auto& name : comparison.only_b) out += "only in B: " + name + "\n";
-  for (const auto& row : comparison.mismatched) out += "mismatched: " + row.dump() + "\n";
+  std::vector<std::string> lines;
+  for (const auto& name : comparison.only_a) lines.push_back("only in A: " + printable(name));
+  for (const auto& name : comparison.only_b) lines.push_back("only in B: " + printable(name));
+  for (const auto& row : comparison.mismatched)
+    lines.push_back(fmt::format("other shape: {}, {} in A, {} in B",
+                                printable(row["name"].get<std::string>()), row["shape_a"].dump(),
+                                row["shape_b"].dump()));
+  add_lines(out, lines, top);
   const auto rows = changed_rows(comparison);
-  Table table({{"tensor"},
-               {"rel norm", Table::Align::kRight},
-               {"cosine", Table::Align::kRight},
-               {"max abs", Table::Align::kRight},
-               {"changed", Table::Align::kRight}});
+  const bool casts = std::ranges::any_of(rows, &Row::cast);
+  std::vector<Table::Column> columns{{"tensor"},
+                                     {"rel norm", Table::Align::kRight},
+                                     {"cosine", Table::Align::kRight},
+                                     {"max abs", Table::Align::kRight},
+                                     {"changed", Table::Align::kRight}};
+  if (casts) columns.push_back({"dtype"});
+  Table table(columns);
   for (std::size_t i = 0; i < std::min(top, rows.size()); ++i) {
     const auto& d = rows[i].difference;
-    table.add({rows[i].name, fmt::format("{:.3g}", d.rel_norm), fmt::format("{:.6f}", d.cosine),
-               fmt::format("{:.3g}", d.max_abs), fmt::format("{:.1f} %", 100 * d.changed)});
+    std::vector<std::string> cells{
+        rows[i].name, fmt::format("{:.3g}", d.rel_norm), fmt::format("{:.6f}", d.cosine),
+        fmt::format("{:.3g}", d.max_abs), fmt::format("{:.1f} %", 100 * d.changed)};
+    if (casts)
+      cells.push_back(rows[i].cast() ? fmt::format("{} -> {}", dtype_info(rows[i].dtype_a).name,
+                                                   dtype_info(rows[i].dtype_b).name)
+                                     : std::string(dtype_info(rows[i].dtype_a).name));
+    table.add(std::move(cells));
   }
   out += table.text();
   if (rows.size() > top) out += fmt::format("({} more; --top N shows them)\n", rows.size() - top);
-  out += comparison.identical()
-             ? fmt::format("identical: {} tensors\n", comparison.rows.size())
-             : fmt::format("{} of {} tensors differ\n", rows.size(), comparison.rows.size());
-  return out;
+  return out + summary(comparison, rows);
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
@@ -147,7 +186,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
 extern const Command command_diff{
     .name = "diff",
     .group = "Checkpoints",
-    .summary = "How two models differ: names, shapes, and each tensor's relative change",
+    .summary = "How two models differ: names, shapes, dtypes, and each tensor's relative change",
     .examples =
         "  lancet diff model/ edited/\n  lancet diff model/ edited/ --html change.html --check",
     .declare = declare};

@@ -182,6 +182,23 @@ class Checkpoints(Shell):
         self.assertGreater(manifest["seconds"], 0)
         self.assertGreater(manifest["peak_memory"], 1 << 20)
 
+    def test_diff_compares_what_is_stored_in_other_dtypes(self):
+        self.run_lancet("convert", self.model, "half", "--dtype", "bfloat16")
+        found = self.json("diff", self.model, "half", "--check", code=7)
+        self.assertEqual(found["mismatched"], [])
+        row = next(t for t in found["tensors"] if t["name"] == "model.layers.1.mlp.down_proj.weight")
+        self.assertEqual((row["dtype_a"], row["dtype_b"]), ("F32", "BF16"))
+        self.assertTrue(0 < row["rel_norm"] < 0.01 and row["cosine"] > 0.999 and row["changed"] > 0.9)
+        text = self.run_lancet("diff", self.model, "half", "--top", "3").stdout
+        self.assertEqual(text.count("F32 -> BF16"), 3)
+        self.run_lancet("convert", "half", "back", "--dtype", "float32")
+        text = self.run_lancet("diff", "half", "back", "--check", code=7).stdout
+        self.assertRegex(text, r"\d+ tensors of equal values, stored in other dtypes\n$")
+        other = tiny_model.write_model(self.work / "wide", d_ff=96)
+        text = self.run_lancet("diff", self.model, other, "--top", "2").stdout
+        self.assertRegex(text, r"other shape: model\S+, \[64,32\] in A, \[96,32\] in B\n")
+        self.assertRegex(text, r", 6 in shape\n$")
+
     def test_verify_finds_a_changed_byte_by_its_hash(self):
         self.run_lancet("convert", self.model, "copy")
         with open(self.work / "copy" / "model.safetensors", "r+b") as f:
