@@ -81,6 +81,33 @@ std::string recipe_text(const MergeArguments& arguments) {
   return text;
 }
 
+/// Options that the rest of the line leaves without an effect.
+void check_used(const MergeArguments& arguments) {
+  const auto refuse = [](const std::string& message, std::string hint) {
+    fail(ErrorKind::kUsage, "merge", message, std::move(hint));
+  };
+  if (arguments.method.empty()) {
+    const std::pair<const char*, bool> given[] = {{"--set", !arguments.settings.empty()},
+                                                  {"--models", !arguments.models.empty()},
+                                                  {"--base", !arguments.base.empty()}};
+    for (const auto& [option, is_given] : given) {
+      if (is_given)
+        refuse(fmt::format("{}: expected --method with it, found none", option),
+               "a recipe says its models and parameters itself");
+    }
+  }
+  if (arguments.join && !arguments.part.empty())
+    refuse("expected one of --part and --join, found both",
+           "--part k/n for each part, then --join alone");
+  const Method* method = find_merge_method(arguments.method);
+  const bool merged = std::ranges::find(arguments.models, arguments.base) != arguments.models.end();
+  if (method != nullptr && method->base == BaseUse::kNone && !arguments.base.empty() && !merged)
+    refuse(fmt::format("--base: {} merges no base, and '{}' is none of its --models",
+                       arguments.method, printable(arguments.base)),
+           "leave it out; in a recipe base_model also says whose configuration and tokenizer the "
+           "result has");
+}
+
 /// `--method karcher --models A B OUT`: the option has taken OUT for a model.
 void settle(MergeArguments& arguments) {
   if (arguments.method.empty() && arguments.first.empty()) {
@@ -104,8 +131,11 @@ fs::path out_of(const MergeArguments& arguments) {
   const std::string& out = arguments.method.empty() ? arguments.second : arguments.first;
   if (!arguments.method.empty() && !arguments.second.empty()) {
     fail(ErrorKind::kUsage, "merge",
-         fmt::format("expected OUT alone beside --method, found '{}' too",
-                     printable(arguments.second)));
+         fmt::format("expected OUT alone beside --method, found '{}' and '{}'",
+                     printable(arguments.first), printable(arguments.second)),
+         arguments.first.find('=') == std::string::npos
+             ? ""
+             : "--set takes one name=value: --set a=1 --set b=2");
   }
   if (out.empty() && !arguments.check)
     fail(ErrorKind::kUsage, "merge", "expected OUT, found none", "lancet merge RECIPE.yml OUT");
@@ -198,9 +228,13 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--method", a->method, "Merge without a recipe; see lancet list methods");
   app.add_option("--models", a->models, "With --method: the models");
   app.add_option("--base", a->base,
-                 "With --method: the base (default: the first model, where one is needed)");
+                 "With --method: the base (default: the first model, where one is needed); of a "
+                 "method without a base one of --models");
   app.add_option("--set", a->settings,
-                 "With --method: name=value, or name=a,b,... with one value a model")
+                 "With --method: name=value, or name=a,b,... with one value a model; again for "
+                 "another parameter")
+      ->expected(1)
+      ->take_all()
       ->allow_extra_args(false);
   app.add_option("--semantics", a->semantics,
                  "fixed, mergekit (with its bugs) or paper (default fixed)")
@@ -222,6 +256,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                "Merge different architectures whose tensors happen to fit");
   return [a, &common] {
     settle(*a);
+    check_used(*a);
     return run(*a, common);
   };
 }

@@ -123,6 +123,21 @@ class Check(unittest.TestCase):
                 self.assertEqual(done.returncode, code, done.stderr)
                 self.assertRegex(done.stderr, pattern)
 
+    def test_options_that_would_have_no_effect_are_refused(self):
+        (self.root / "r.yml").write_text(GOOD["models"])
+        linear = ["--method", "linear", "--models", "a", "b", "--set", "weight=1"]
+        for line, pattern in [(["r.yml", "out", "--set", "weight=3"], "--set: expected --method"),
+                              (["r.yml", "out", "--models", "a"], "--models: expected --method"),
+                              (["r.yml", "out", "--base", "a"], "--base: expected --method"),
+                              (["r.yml", "out", "--part", "1/2", "--join"], "one of --part and --join"),
+                              ([*linear, "normalize=false", "out"], "'normalize=false' and 'out'\n.*--set a=1 --set b=2"),
+                              ([*linear, "--base", "base", "out"], "--base: linear merges no base")]:
+            with self.subTest(line):
+                done = subprocess.run([LANCET, "merge", *line], cwd=self.root, capture_output=True, text=True, timeout=60)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertRegex(done.stderr, pattern)
+        self.assertFalse((self.root / "out").exists())
+
     def test_what_has_no_effect_is_a_warning(self):
         for name, (text, pattern) in WARNED.items():
             with self.subTest(name):
