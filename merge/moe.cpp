@@ -169,6 +169,8 @@ void Moe::open_inputs() {
     experts_.push_back(open_input(expert.model, recipe_.directory));
   for (const MoeExpert& expert : recipe_.shared)
     shared_.push_back(open_input(expert.model, recipe_.directory));
+  for (std::size_t e = 0; e < experts_.size(); ++e) check_names(*experts_[e], recipe_.experts[e]);
+  for (std::size_t e = 0; e < shared_.size(); ++e) check_names(*shared_[e], recipe_.shared[e]);
   const InputTensor* embedding = base_->find("model.embed_tokens.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
     refuse_moe(
@@ -176,6 +178,18 @@ void Moe::open_inputs() {
         fmt::format("'{}' has no model.embed_tokens.weight", printable(recipe_.base.text, 200)));
   }
   width_ = embedding->shape[1];
+}
+
+/// Layers that the base does not have would be left out in silence.
+void Moe::check_names(const MergeInput& input, const MoeExpert& expert) const {
+  for (const InputTensor& tensor : input.tensors()) {
+    if (!is_dense_mlp(tensor.name) || base_->find(tensor.name) != nullptr) continue;
+    refuse_moe(recipe_, expert.place, ErrorKind::kMismatch,
+               fmt::format("tensor '{}' of '{}': expected it in the base '{}' too, found none",
+                           printable(tensor.name), printable(input.text(), 200),
+                           printable(base_->text(), 200)),
+               "experts are fine-tunes of one model: same layers, same sizes");
+  }
 }
 
 DType Moe::dtype_of(const InputTensor& tensor) const {

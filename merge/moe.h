@@ -99,6 +99,7 @@ class Moe {
   std::vector<OutputTensor> tensors_;
 
   void open_inputs();
+  void check_names(const MergeInput& input, const MoeExpert& expert) const;
   void add_base();
   void add_layer(std::int64_t layer);
   void add_mlps(const MergeInput& input, const MoeExpert& expert, std::int64_t layer,

@@ -75,6 +75,7 @@ class Parser {
     const Node* node = mapping.find(key);
     std::vector<std::string> out;
     if (node == nullptr || node->kind == Node::Kind::kNull) return out;
+    if (node->kind == Node::Kind::kSequence && node->items.empty()) return out;
     for (const Node& item : reader_.sequence(*node, key).items)
       out.push_back(reader_.text(item, key));
     return out;

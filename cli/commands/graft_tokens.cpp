@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "core/seconds.h"
 #include "core/text.h"
+#include "formats/replaceable.h"
 #include "merge/estimate.h"
 #include "merge/graft.h"
 
@@ -37,6 +38,19 @@ Value word_value(std::string_view option, const std::string& word,
        noise ? "rows of zeros or noise are tokens that the model cannot read before training: mean "
                "is the neutral choice"
              : did_you_mean(word, names));
+}
+
+/// Options of one method, given to another, have no effect.
+void check_methods(const CLI::App& app, const std::string& method) {
+  constexpr std::pair<const char*, std::string_view> kOwn[] = {
+      {"--k", "omp"}, {"--unit-atoms", "omp"}, {"--subword", "subword"}};
+  for (const auto& [option, owner] : kOwn) {
+    // What the pursuit cannot make (donor rows of zeros) is made from parts of words.
+    const bool used = method == owner || (owner == "subword" && method == "omp");
+    if (app.count(option) == 0 || used) continue;
+    fail(ErrorKind::kUsage, "graft-tokens",
+         fmt::format("{}: expected --method {}, found {}", option, owner, printable(method)));
+  }
 }
 
 GraftOptions options_of(const GraftArguments& arguments, const CommonOptions& common) {
@@ -90,6 +104,8 @@ std::string summary(const Json& result) {
 int run(const GraftArguments& arguments, const CommonOptions& common) {
   const bool keep = common.force || common.plan;
   check_output("graft-tokens", arguments.out, keep);
+  check_not_input("graft-tokens", arguments.out, {arguments.model, arguments.donor});
+  if (common.force) check_replaceable(arguments.out);
   if (!arguments.report.empty()) check_output("graft-tokens", arguments.report, keep);
   const Timer watch;
   Graft graft(arguments.model, arguments.donor, options_of(arguments, common));
@@ -165,7 +181,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--report", a->report, "JSON lines: what the row of each token was made of");
   app.add_option("--shard-size", a->shard_size, "Largest weight file of a directory (default 5GB)")
       ->check(size_validator());
-  return [a, &common] { return run(*a, common); };
+  return [a, &app, &common] {
+    check_methods(app, a->method);
+    return run(*a, common);
+  };
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "core/log.h"
+#include "formats/replaceable.h"
 #include "merge/estimate.h"
 #include "merge/moe_gates.h"
 
@@ -17,12 +18,16 @@ struct MoeArguments {
   std::string recipe, out, shard_size = "5GB";
 };
 
+bool needs_states(const Moe& moe) {
+  const GateMode gate = moe.recipe().gate;
+  return gate == GateMode::kHidden || gate == GateMode::kHiddenAverage;
+}
+
 /// Gates from prompts; those from hidden states run the base, which a plan does not.
 void make_gates(Moe& moe, const CommonOptions& common) {
   const GateMode gate = moe.recipe().gate;
   if (gate == GateMode::kCheapEmbed) moe.set_gates(cheap_embed_gates(moe.recipe(), moe.base()));
-  const bool hidden = gate == GateMode::kHidden || gate == GateMode::kHiddenAverage;
-  if (!hidden || common.plan) return;
+  if (!needs_states(moe) || common.plan) return;
   RuntimeOptions runtime = common.runtime;
   runtime.dtype = "auto";  // --dtype is that of the mixture
   Engine& engine = open_engine(runtime);
@@ -33,11 +38,18 @@ void make_gates(Moe& moe, const CommonOptions& common) {
                              }));
 }
 
+std::vector<fs::path> paths_of(const MoeRecipe& recipe) {
+  std::vector<fs::path> out{recipe.directory / recipe.base.text};
+  for (const auto* list : {&recipe.experts, &recipe.shared}) {
+    for (const MoeExpert& expert : *list) out.push_back(recipe.directory / expert.model.text);
+  }
+  return out;
+}
+
 /// Streams; gates from hidden states hold the base in float32, and LibTorch.
 std::uint64_t peak_memory(const Moe& moe) {
   constexpr std::uint64_t kStreaming = 128ULL << 20, kEngine = 256ULL << 20;
-  const GateMode gate = moe.recipe().gate;
-  if (gate != GateMode::kHidden && gate != GateMode::kHiddenAverage) return kStreaming;
+  if (!needs_states(moe)) return kStreaming;
   std::uint64_t held = 0;
   for (const InputTensor& tensor : moe.base().tensors()) {
     std::uint64_t elements = 1;
@@ -51,6 +63,8 @@ int run(const MoeArguments& arguments, const CommonOptions& common) {
   if (!common.plan) check_output("moe", arguments.out, common.force);
   MoeRecipe recipe = read_moe_recipe(arguments.recipe);
   if (common.runtime.dtype != "auto") recipe.dtype = parse_dtype(common.runtime.dtype);
+  check_not_input("moe", arguments.out, paths_of(recipe));
+  if (common.force) check_replaceable(arguments.out);
   Moe moe(std::move(recipe), common.runtime.seed);
   if (!common.plan) check_space(arguments.out, moe.bytes());
   make_gates(moe, common);
@@ -66,9 +80,12 @@ int run(const MoeArguments& arguments, const CommonOptions& common) {
     result["peak_memory"] = peak_memory(moe);
     result["seconds"] = writing_seconds(arguments.out, bytes);
     common.json ? print_json(result)
-                : print_text(fmt::format("would write {}: {} tensors, {}, to {}\n",
-                                         moe.family().architecture, moe.tensors(),
-                                         human_bytes(bytes), arguments.out));
+                : print_text(fmt::format(
+                      "would write {}: {} tensors, {}, to {}, peak memory {}, about {:.1f} s{}\n",
+                      moe.family().architecture, moe.tensors(), human_bytes(bytes), arguments.out,
+                      human_bytes(result["peak_memory"].get<std::uint64_t>()),
+                      result["seconds"].get<double>(),
+                      needs_states(moe) ? " and a run of the base over the prompts" : ""));
     return 0;
   }
   const auto start = std::chrono::steady_clock::now();
@@ -90,7 +107,8 @@ int run(const MoeArguments& arguments, const CommonOptions& common) {
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto arguments = std::make_shared<MoeArguments>();
   app.add_option("RECIPE", arguments->recipe, "A recipe in the YAML of mergekit-moe")->required();
-  app.add_option("OUT", arguments->out, "*.safetensors, else a Hugging Face directory")->required();
+  app.add_option("OUT", arguments->out, "*.gguf, *.safetensors, else a Hugging Face directory")
+      ->required();
   app.add_option("--shard-size", arguments->shard_size,
                  "Largest weight file of a directory (default 5GB)")
       ->check(size_validator());

@@ -242,7 +242,8 @@ class Grafts(Shell):
     def test_wrong_options_are_named(self):
         for arguments, pattern in [(["--method", "opm"], "did you mean 'omp'"), (["--method", "zero"], "mean is the neutral choice"),
                                    (["--k", "0"], "--k"), (["--map", "x"], "DONOR_TOKEN=MODEL_TOKEN"), (["--prefix-match", "maybe"], "embedding"),
-                                   (["--map", "nowhere=a"], "nowhere"), (["--report", "there.jsonl"], "there.jsonl")]:
+                                   (["--method", "mean", "--k", "4"], "--method omp"), (["--method", "subword", "--unit-atoms"], "--method omp"),
+                                   (["--method", "mean", "--subword", "sum"], "--method subword"), (["--map", "nowhere=a"], "nowhere"), (["--report", "there.jsonl"], "there.jsonl")]:
             (self.work / "there.jsonl").write_text("mine")
             done = self.run_lancet("graft-tokens", "../a", "../b", "-o", "out", *arguments, code=2)
             self.assertIn(pattern, done.stderr)
@@ -286,6 +287,15 @@ class Mixtures(Shell):
             plan = self.json("moe", self.recipe("base_model: ../base\n" + mode + self.EXPERTS), "out", "--plan")
             self.assertTrue(plan["plan"] and plan["bytes"] > 0 and plan["seconds"] > 0)
             self.assertEqual([p.name for p in self.work.iterdir()], ["r.yml"])
+
+    def test_an_expert_with_more_layers_is_refused_and_random_gates_take_empty_prompts(self):
+        tiny_model.write_model(self.work / "deep", layers=3, seed=5)
+        self.refused(4, r"model\.layers\.2\.mlp", "base_model: ../base\ngate_mode: random\nexperts: [{source_model: ../a}, {source_model: deep}]\n")
+        recipe = self.recipe("base_model: ../base\ngate_mode: random\nexperts:\n"
+                             "  - {source_model: ../a, positive_prompts: []}\n  - {source_model: ../b, positive_prompts: []}\n")
+        plan = self.run_lancet("moe", recipe, "out", "--plan")
+        self.assertRegex(plan.stdout, r"peak memory \d.*, about \d")
+        self.run_lancet("moe", recipe, "out")
 
     def test_gates_from_hidden_states_are_mergekits_default_and_warn_of_experts_that_look_alike(self):
         done = self.run_lancet("moe", self.recipe("base_model: ../base\n" + self.EXPERTS), "out", "--device", "cpu")
