@@ -23,13 +23,19 @@ bool needs_states(const Moe& moe) {
   return gate == GateMode::kHidden || gate == GateMode::kHiddenAverage;
 }
 
+/// The base runs as it is stored: --dtype is that of the mixture.
+RuntimeOptions runtime_of_gates(const CommonOptions& common) {
+  RuntimeOptions runtime = common.runtime;
+  runtime.dtype = "auto";
+  return runtime;
+}
+
 /// Gates from prompts; those from hidden states run the base, which a plan does not.
 void make_gates(Moe& moe, const CommonOptions& common) {
   const GateMode gate = moe.recipe().gate;
   if (gate == GateMode::kCheapEmbed) moe.set_gates(cheap_embed_gates(moe.recipe(), moe.base()));
   if (!needs_states(moe) || common.plan) return;
-  RuntimeOptions runtime = common.runtime;
-  runtime.dtype = "auto";  // --dtype is that of the mixture
+  const RuntimeOptions runtime = runtime_of_gates(common);
   Engine& engine = open_engine(runtime);
   moe.set_gates(hidden_gates(moe.recipe(), moe.layers(), moe.width(),
                              [&](const std::vector<std::string>& prompts, bool average) {
@@ -46,17 +52,13 @@ std::vector<fs::path> paths_of(const MoeRecipe& recipe) {
   return out;
 }
 
-/// Streams; gates from hidden states hold the base in float32, and LibTorch.
-std::uint64_t peak_memory(const Moe& moe) {
-  constexpr std::uint64_t kStreaming = 128ULL << 20, kEngine = 256ULL << 20;
+/// Streams; gates from hidden states hold the base and LibTorch before.
+std::uint64_t peak_memory(const Moe& moe, const CommonOptions& common) {
+  constexpr std::uint64_t kStreaming = 64ULL << 20, kEngine = 160ULL << 20;
   if (!needs_states(moe)) return kStreaming;
-  std::uint64_t held = 0;
-  for (const InputTensor& tensor : moe.base().tensors()) {
-    std::uint64_t elements = 1;
-    for (const std::int64_t dim : tensor.shape) elements *= static_cast<std::uint64_t>(dim);
-    held += elements * sizeof(float);
-  }
-  return kEngine + held;
+  const RuntimeOptions runtime = runtime_of_gates(common);
+  const Json plan = open_engine(runtime).plan_run(moe.base().path(), runtime);
+  return plan["weights_memory"].get<std::uint64_t>() + kEngine;
 }
 
 int run(const MoeArguments& arguments, const CommonOptions& common) {
@@ -77,7 +79,7 @@ int run(const MoeArguments& arguments, const CommonOptions& common) {
               {"warnings", moe.warnings()}};
   if (common.plan) {
     result["plan"] = true;
-    result["peak_memory"] = peak_memory(moe);
+    result["peak_memory"] = peak_memory(moe, common);
     result["seconds"] = writing_seconds(arguments.out, bytes);
     common.json ? print_json(result)
                 : print_text(fmt::format(
