@@ -6,6 +6,7 @@
 #include "cli/common_options.h"
 #include "cli/output.h"
 #include "formats/model_writer.h"
+#include "formats/replaceable.h"
 
 namespace lancet {
 namespace {
@@ -57,6 +58,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
            "--quantize q8_0 expects an OUT that ends in .gguf, found " + options->out);
     }
     check_output("convert", options->out, common.force || common.plan);
+    check_not_input("convert", options->out, {options->in});
     const auto source = ModelSource::open(options->in);
     auto tensors = output_tensors(source, asked_dtype(common));
     if (common.plan) {

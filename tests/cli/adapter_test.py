@@ -112,6 +112,7 @@ class Adapters(unittest.TestCase):
         self.assertIn("holds no adapter", self.lancet("adapter", "combine", "x", "../to_a", "-o", "model", "--force", code=2).stderr)
         for out in ("x", "model"):
             self.assertIn("read as an input", self.lancet("adapter", "merge", "model", "x", "-o", out, "--force", code=2).stderr)
+        self.assertIn("read as an input", self.lancet("convert", "model+x", "model", "--force", code=2).stderr)
         (self.work / "model" / "keepme").mkdir()
         error = self.lancet("convert", "../a", "model", "--force", code=2).stderr
         self.assertIn("'keepme', which is no part of a model", error)
