@@ -61,6 +61,22 @@ std::set<std::string> listed_outputs(const fs::path& out) {
   return names;
 }
 
+bool is_within(const fs::path& path, const fs::path& target) {
+  std::error_code error;
+  const fs::path own = fs::canonical(path, error);
+  return !error && std::ranges::mismatch(target, own).in1 == target.end();
+}
+
+/// True where `path`, or a file that a directory of this name links to, is `target` or within it.
+bool lies_in(const fs::path& path, const fs::path& target) {
+  if (is_within(path, target)) return true;
+  std::error_code error;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    if (is_within(it->path(), target)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void check_replaceable(const fs::path& out, DirectoryKind kind) {
@@ -79,7 +95,7 @@ void check_replaceable(const fs::path& out, DirectoryKind kind) {
   }
   const std::string_view what = kind == DirectoryKind::kModel ? "model" : "adapter";
   const std::string shown = printable(out.string(), 400);
-  if (!holds)
+  if (!holds || error)
     fail(ErrorKind::kUsage, "write",
          fmt::format("'{}' exists and holds no {}: it is not replaced", shown, what),
          "choose another name, or remove it yourself");
@@ -98,15 +114,11 @@ void check_not_input(std::string_view operation, const fs::path& out,
   for (const fs::path& input : inputs) {
     const ModelPath parts = split_model_path(input);
     for (const fs::path& part : {parts.model, parts.adapter}) {
-      if (part.empty()) continue;
-      const fs::path own = fs::canonical(part, error);
-      if (error ||
-          std::mismatch(target.begin(), target.end(), own.begin(), own.end()).first != target.end())
-        continue;
-      fail(ErrorKind::kUsage, operation,
-           fmt::format("'{}' is read as an input: it is not replaced",
-                       printable(part.string(), 400)),
-           "choose another name for the output");
+      if (part.empty() || !lies_in(part, target)) continue;
+      fail(
+          ErrorKind::kUsage, operation,
+          fmt::format("'{}' is read as an input: it is not replaced", printable(out.string(), 400)),
+          "choose another name for the output");
     }
   }
 }

@@ -16,7 +16,8 @@ enum class DirectoryKind { kModel, kAdapter };
 /// named by its lancet.json.
 void check_replaceable(const fs::path& out, DirectoryKind kind = DirectoryKind::kModel);
 
-/// kUsage when `out` is, or as a directory holds, one of `inputs`, each MODEL or MODEL+ADAPTER.
+/// kUsage when `out` is, or as a directory holds, one of `inputs` (each MODEL or MODEL+ADAPTER) or
+/// a file that one of them links to.
 void check_not_input(std::string_view operation, const fs::path& out,
                      const std::vector<fs::path>& inputs);
 

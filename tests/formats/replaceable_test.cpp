@@ -113,6 +113,11 @@ TEST_CASE_METHOD(Folders, "replaceable: an output that is an input, or holds one
   CHECK(refused(scratch / "model", scratch / "model/model.safetensors.index.json"));
   CHECK(refused(scratch / "adapter",
                 (scratch / "model").string() + "+" + (scratch / "adapter").string()));
+  make("linked", {"config.json"});
+  fs::create_symlink("../model/model-00001-of-00002.safetensors",
+                     scratch / "linked/model.safetensors");
+  CHECK(refused(scratch / "model", scratch / "linked"));
+  CHECK_FALSE(refused(scratch / "linked/model.safetensors", scratch / "other"));
   CHECK_FALSE(refused(scratch / "model/inside", scratch / "model"));
   CHECK_FALSE(refused(scratch / "mode", scratch / "model"));
 }
