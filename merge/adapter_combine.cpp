@@ -51,12 +51,19 @@ std::vector<float> floats_of(const Matrix& matrix, const std::string& module) {
 
 void check_inner(const CombineOptions& options, std::size_t adapters) {
   const Method& inner = *options.inner;
-  if (adapters < inner.min_models || adapters > inner.max_models)
-    refuse_options(
-        fmt::format("--inner {}: expected {}{} adapters, found {}", inner.name,
-                    adapters < inner.min_models ? "at least " : "at most ",
-                    adapters < inner.min_models ? inner.min_models : inner.max_models, adapters),
-        "task_arithmetic, ties, dare_ties, magmax, ... take any number");
+  if (adapters < inner.min_models || adapters > inner.max_models) {
+    const bool few = adapters < inner.min_models;
+    const std::size_t limit = few ? inner.min_models : inner.max_models;
+    refuse_options(fmt::format("--inner {}: expected at {} {} adapter{}, found {}", inner.name,
+                               few ? "least" : "most", limit, limit == 1 ? "" : "s", adapters),
+                   "task_arithmetic, ties, dare_ties, magmax, ... take any number");
+  }
+  const bool weighs = options.method == "factors" || find_parameter(inner, "weight") != nullptr;
+  if (!weighs && std::ranges::any_of(options.weights, [](double weight) { return weight != 1; }))
+    refuse_options(fmt::format("--weights: {} has none", inner.name));
+  if (std::ranges::any_of(options.settings,
+                          [](const auto& each) { return each.first == "weight"; }))
+    refuse_options("--set weight: expected the weights in --weights");
   for (const MergeParameter& parameter : inner.parameters) {
     if (!std::isnan(parameter.fallback) || parameter.name == "weight") continue;
     if (std::ranges::none_of(options.settings,

@@ -35,7 +35,7 @@ inline constexpr std::string_view kCombineMethods[] = {"linear",  "cat",        
 
 /// kUsage for options without a meaning, for `adapters` of them: weights that are missing or not
 /// finite, a rank that the method does not take (or lacks), an inner method that merges another
-/// number of models or whose required parameters are not set.
+/// number of models, has no weights to take or whose required parameters are not set.
 void check_combine(const CombineOptions& options, std::size_t adapters);
 /// True for methods that merge by an inner one.
 [[nodiscard]] bool takes_inner(std::string_view method) noexcept;

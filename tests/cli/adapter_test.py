@@ -97,7 +97,7 @@ class Adapters(unittest.TestCase):
         self.lancet("adapter", "combine", "x", "../to_a", "-o", "w", code=4)  # whole tensors
         self.assertFalse((self.work / "w").exists())
         error = self.lancet("adapter", "combine", "x", "y", *core, "nearswap", "-o", "w", code=2).stderr
-        self.assertIn("at most 1 adapters, found 2", error)
+        self.assertIn("at most 1 adapter, found 2", error)
 
     def test_force_replaces_an_adapter_and_never_papers_models_or_inputs(self):
         self.lancet("adapter", "extract", "../base", "../a", "--rank", "2", "-o", "x")

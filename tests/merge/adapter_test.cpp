@@ -406,7 +406,15 @@ TEST_CASE_METHOD(Fixture, "adapter combine: options and adapters without a resul
   options.weights = {1, 1};
   options.method = "core_space";
   options.inner = find_merge_method("slerp");
-  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("at most 1 adapters, found 2"));
+  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("at most 1 adapter, found 2"));
+  options.inner = find_merge_method("model_stock");
+  options.weights = {1, 0.5};
+  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("model_stock has none"));
+  options.inner = find_merge_method("ties");
+  options.settings = {{"weight", 2}};
+  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("in --weights"));
+  options.settings.clear();
+  options.weights = {1, 1};
   options.inner = find_merge_method("model_stock");
   CHECK_THAT(refusal(options, ErrorKind::kMismatch, "other"),
              Catch::Contains("at least 2 adapters, found 1"));
