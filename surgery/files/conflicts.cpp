@@ -61,7 +61,13 @@ void check_conflicts(const Ledger& ledger) {
   for (const EditRecord& edit : ledger.edits) {
     if (!edit.fact.is_object()) continue;
     const auto [at, fresh] = seen.try_emplace({text(edit, "subject"), text(edit, "prompt")}, &edit);
-    if (fresh || text(*at->second, "target") == text(edit, "target")) continue;
+    if (fresh) continue;
+    if (text(*at->second, "target") == text(edit, "target")) {
+      const bool follows = ledger.stages[static_cast<std::size_t>(edit.stage)].follows;
+      if (at->second->stage == edit.stage || follows) continue;
+      conflict(*at->second, edit,
+               fmt::format("both write '{}', which would count twice", text(edit, "subject")));
+    }
     conflict(*at->second, edit, fmt::format("give '{}' different targets", text(edit, "subject")));
   }
   for (const LedgerTensor& tensor : ledger.tensors) check_keys(ledger, tensor.name);

@@ -251,6 +251,25 @@ TEST_CASE("apply: another base, a conflict and an existing OUT are refused witho
         }) == ErrorKind::kMismatch);
 }
 
+TEST_CASE("apply: one edit twice is refused without --force, unless it was made on the first") {
+  const Scratch scratch;
+  tiny_edit::save(scratch / "m", tiny_edit::weights(1));
+  const fs::path once = scratch / "d.safetensors", again = scratch / "again.safetensors";
+  save_delta(once, make_delta(scratch / "m", {"a"}));
+  const auto apply = [&](const fs::path& second, const ApplyOptions& options) {
+    return apply_delta(scratch / "m", {once, second}, scratch / "e", options);
+  };
+  CHECK(kind_of([&] { (void)apply(once, {}); }) == ErrorKind::kMismatch);
+  CHECK_FALSE(fs::exists(scratch / "e"));
+  CHECK_NOTHROW(apply(once, forced()));
+  fs::remove_all(scratch / "e");
+  (void)apply_delta(scratch / "m", {once}, scratch / "first", {});
+  Delta more = make_delta(scratch / "first", {"a"});
+  more.ledger.stages[0].follows = true;
+  save_delta(again, more);
+  CHECK_NOTHROW(apply(again, {}));
+}
+
 TEST_CASE("apply: the same model in another precision is taken, another model is not") {
   const Scratch scratch;
   tiny_edit::save(scratch / "m", tiny_edit::weights(1));
