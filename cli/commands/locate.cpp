@@ -6,7 +6,7 @@
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "cli/run_plan.h"
-#include "core/log.h"
+#include "core/outputs.h"
 #include "core/table.h"
 #include "core/text.h"
 #include "surgery/files/facts.h"
@@ -26,10 +26,7 @@ using Body = std::function<int()>;
 /// The facts of a file are asked for their old answer: `target` is what an edit would put there.
 void read_batch(LocateArguments& a) {
   FactsFile file = read_facts(a.requests);
-  for (const auto& bad : file.bad) log::warn(a.requests + ": " + bad.message);
-  if (file.facts.empty())
-    fail(ErrorKind::kInput, "locate",
-         a.requests + ": expected at least one usable record, found none");
+  report_left_out(file, "locate", a.requests);
   a.request.facts = std::move(file.facts);
   a.request.batch = true;
   if (a.request.what == "sweep") return;
@@ -177,14 +174,15 @@ std::string result_text(const Json& d) {
 }
 
 int run(LocateArguments& a, const CommonOptions& common) {
-  if (common.plan) return print_run_plan(a.request.model, common);
   read_facts_of(a);
+  check_apart("locate", {{"--report", a.report}, {"--npz", a.npz}});
   for (const auto& [path, out] :
        {std::pair(&a.report, &a.request.report), std::pair(&a.npz, &a.request.npz)}) {
     if (path->empty()) continue;
     check_output("locate", *path, common.force);
     *out = *path;
   }
+  if (common.plan) return print_run_plan(a.request.model, common);
   const Json result = open_engine(common.runtime).locate(a.request, common.runtime);
   common.json ? print_json(result) : print_text(result_text(result));
   return 0;

@@ -57,12 +57,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       "ROME, for RS of CounterFact records");
   app.add_option("--report", o->report, "Write an HTML report");
   return [o, &common] {
-    if (common.plan) return print_run_plan(o->model, common);
     FactsFile file = read_facts(o->requests);
-    for (const auto& bad : file.bad) log::warn(o->requests + ": " + bad.message);
-    if (file.facts.empty())
-      fail(ErrorKind::kInput, "probe",
-           o->requests + ": expected at least one usable record, found none");
+    report_left_out(file, "probe", o->requests);
     ProbeRequest request{.model = o->model,
                          .base = {},
                          .facts = std::move(file.facts),
@@ -75,6 +71,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       check_output("probe", o->report, common.force);
       request.report = o->report;
     }
+    if (common.plan) return print_run_plan(o->model, common);
     const Json result = open_engine(common.runtime).probe(request, common.runtime);
     common.json ? print_json(result) : print_text(result_text(result));
     return 0;

@@ -15,6 +15,8 @@
 //   unrelated, checks, lang, relation, target_id
 // What follows from an edit (portability, questions of several hops, ripples) becomes checks:
 // fact_checks.cpp.
+#include <algorithm>
+#include <array>
 #include <cctype>
 
 #include <fmt/format.h>
@@ -87,8 +89,20 @@ std::string template_of(std::string prompt, const std::string& subject, std::str
   return prompt.replace(at, subject.size(), "{}");
 }
 
+constexpr std::array kIdKeys{"id", "case_id"};
+
+/// What ours() and read_checks() look for.
+const std::vector<std::string_view>& own_keys() {
+  static const std::vector<std::string_view> kKeys{
+      "id",          "case_id",   "subject",     "prompt",     "target",
+      "true",        "neighbors", "paraphrases", "generation", "leak",
+      "unrelated",   "checks",    "lang",        "relation",   "target_id",
+      "portability", "locality",  "questions",   "new_answer", "new_answer_alias"};
+  return kKeys;
+}
+
 std::string record_id(const Json& record, std::size_t index) {
-  for (const char* key : {"id", "case_id"}) {
+  for (const char* key : kIdKeys) {
     const Json* value = find(record, key);
     if (value == nullptr) continue;
     if (value->is_string()) return value->get<std::string>();
@@ -262,6 +276,37 @@ Fact ours(const Json& record) {
   return fact;
 }
 
+/// Puts the subject where "{}" stands.
+void fill_slots(std::string& prompt, const std::string& subject) {
+  for (std::size_t at = prompt.find("{}"); at != std::string::npos;
+       at = prompt.find("{}", at + subject.size()))
+    prompt.replace(at, 2, subject);
+}
+
+void fill_slots(Fact& fact) {
+  for (auto* prompts : {&fact.paraphrases, &fact.generation, &fact.unrelated}) {
+    for (std::string& prompt : *prompts) fill_slots(prompt, fact.subject);
+  }
+  for (Fact::Neighbor& neighbor : fact.neighbors) fill_slots(neighbor.prompt, fact.subject);
+  for (Fact::Check& check : fact.checks) {
+    fill_slots(check.prompt, fact.subject);
+    for (Fact::Check& condition : check.conditions) fill_slots(condition.prompt, fact.subject);
+  }
+  for (const std::string& prompt : fact.leak) {
+    if (prompt.find("{}") != std::string::npos)
+      bad("leak", "prompts about other subjects",
+          "'" + printable(prompt) + "', whose '{}' is the fact's own");
+  }
+}
+
+/// None of the keys that tell another kind.
+bool is_ours(const Json& record) {
+  for (const char* key : {"requested_rewrite", "edit", "src", "target_new"}) {
+    if (find(record, key) != nullptr) return false;
+  }
+  return find(record, "labels") == nullptr || find(record, "concept") == nullptr;
+}
+
 void check_utf8(const Fact& fact) {
   for (const std::string* text : {&fact.subject, &fact.prompt, &fact.target}) {
     if (find_invalid_utf8(*text))
@@ -315,6 +360,7 @@ Fact parse_fact(const Json& record, std::size_t index) {
   fact.id = record_id(record, index);
   fact.checks = read_checks(record);
   check_fact(fact);
+  fill_slots(fact);
   return fact;
 }
 
@@ -329,6 +375,22 @@ std::vector<Fact> parse_record(const Json& record, std::size_t index) {
   }
   return out;
 }
+
+bool has_id(const Json& record) {
+  return std::ranges::any_of(kIdKeys,
+                             [&](const char* key) { return find(record, key) != nullptr; });
+}
+
+std::vector<std::string> unread_keys(const Json& record) {
+  std::vector<std::string> out;
+  if (!is_ours(record)) return out;
+  for (const auto& [key, value] : record.items()) {
+    if (std::ranges::find(own_keys(), key) == own_keys().end()) out.push_back(key);
+  }
+  return out;
+}
+
+std::string nearest_key(std::string_view key) { return did_you_mean(key, own_keys()); }
 
 Json fact_to_json(const Fact& fact) {
   Json json{

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
 
 namespace lancet {
@@ -111,6 +113,37 @@ std::string key_of(const std::string& message) {
   return end == std::string::npos ? "" : message.substr(kMark.size(), end - kMark.size());
 }
 
+/// An id that was made up gives way to one that was given: "2" -> "2#2".
+void make_way(std::vector<Fact>& facts, const std::vector<bool>& given) {
+  std::set<std::string> taken;
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    if (given[i]) taken.insert(facts[i].id);
+  }
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    if (given[i]) continue;
+    const std::string wish = facts[i].id;
+    for (int n = 2; !taken.insert(facts[i].id).second; ++n)
+      facts[i].id = fmt::format("{}#{}", wish, n);
+  }
+}
+
+/// Where a key stands that nothing reads.
+struct Unread {
+  std::size_t line = 0, records = 0;
+};
+
+std::vector<std::string> unread_notes(const std::map<std::string, Unread>& unread) {
+  std::vector<std::string> out;
+  for (const auto& [key, where] : unread) {
+    const std::string more =
+        where.records > 1 ? fmt::format(" and {} more", where.records - 1) : std::string();
+    const std::string meant = nearest_key(key);
+    out.push_back(fmt::format("record at line {}{}: key '{}': nothing reads it{}{}", where.line,
+                              more, printable(key), meant.empty() ? "" : "; ", meant));
+  }
+  return out;
+}
+
 std::string fill_slot(std::string prompt, const std::string& subject) {
   return prompt.replace(prompt.find("{}"), 2, subject);
 }
@@ -122,11 +155,19 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   FactsFile file;
   const std::vector<Slice> slices = slice_records(text, source);
+  std::vector<bool> given;  // whether the id of each fact was
+  std::map<std::string, Unread> unread;
   for (std::size_t i = 0; i < slices.size(); ++i) {
     try {
-      for (Fact& fact : parse_record(parse_json(slices[i].text, source), i + 1)) {
+      const Json record = parse_json(slices[i].text, source);
+      for (Fact& fact : parse_record(record, i + 1)) {
         file.facts.push_back(std::move(fact));
         file.lines.push_back(slices[i].line);
+        given.push_back(has_id(record));
+      }
+      for (const std::string& key : unread_keys(record)) {
+        Unread& where = unread[key];
+        if (where.records++ == 0) where.line = slices[i].line;
       }
     } catch (const Error& error) {
       const std::string key = key_of(error.message());
@@ -139,7 +180,25 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
     fail(ErrorKind::kInput, "facts",
          fmt::format("expected at least one record, found none ({})", source));
   }
+  make_way(file.facts, given);
+  file.notes = unread_notes(unread);
   return file;
+}
+
+void report_left_out(const FactsFile& file, std::string_view operation, std::string_view source) {
+  for (const BadRecord& bad : file.bad) log::warn(fmt::format("{}: {}", source, bad.message));
+  for (const std::string& note : file.notes) log::warn(fmt::format("{}: {}", source, note));
+  if (file.facts.empty()) {
+    fail(ErrorKind::kInput, operation,
+         fmt::format("{}: expected at least one usable record, found none", source));
+  }
+}
+
+void check_new_answer(const Fact& fact) {
+  if (fact.truth != fact.target) return;
+  fail(ErrorKind::kUsage, "facts",
+       fmt::format("key 'target': expected another answer than 'true', found '{}' twice",
+                   printable(fact.target)));
 }
 
 void check_together(FactsFile& file, bool last_wins, std::string_view source) {
@@ -148,10 +207,10 @@ void check_together(FactsFile& file, bool last_wins, std::string_view source) {
   std::map<std::pair<std::string, std::string>, std::size_t> asked;
   for (std::size_t i = 0; i < file.facts.size(); ++i) {
     const Fact& fact = file.facts[i];
-    if (fact.truth == fact.target) {
-      problem[i] =
-          fmt::format("key 'target': expected another answer than 'true', found '{}' twice",
-                      printable(fact.target));
+    try {
+      check_new_answer(fact);
+    } catch (const Error& error) {
+      problem[i] = error.message();
       continue;
     }
     const auto [same_id, fresh_id] = ids.try_emplace(fact.id, i);
@@ -183,6 +242,7 @@ void check_together(FactsFile& file, bool last_wins, std::string_view source) {
   }
   FactsFile kept;
   kept.bad = std::move(file.bad);
+  kept.notes = std::move(file.notes);
   for (std::size_t i = 0; i < file.facts.size(); ++i) {
     if (problem[i].empty()) {
       kept.facts.push_back(std::move(file.facts[i]));

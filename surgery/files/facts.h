@@ -25,12 +25,19 @@ struct FactsFile {
   std::vector<Fact> facts;
   std::vector<std::size_t> lines;  ///< 1-based, where each of `facts` begins
   std::vector<BadRecord> bad;
+  std::vector<std::string> notes;  ///< keys of our own records that nothing reads, one each
 };
 
 /// Throws kInput only when the file is missing, is neither an array nor JSON lines, or holds no
 /// record at all.
 [[nodiscard]] FactsFile read_facts(const fs::path& path);
 [[nodiscard]] FactsFile parse_facts(std::string_view text, std::string_view source);
+
+/// Warns of what was left out. kInput of `operation` where no fact is left.
+void report_left_out(const FactsFile& file, std::string_view operation, std::string_view source);
+
+/// kUsage "key 'target': ..." for a target that is the fact's own `true`.
+void check_new_answer(const Fact& fact);
 
 /// What stands against editing the facts of one file together. A target that is the record's own
 /// `true`, or a record that says what an earlier one says, goes to `bad`. Two records with one id,
@@ -39,10 +46,17 @@ struct FactsFile {
 void check_together(FactsFile& file, bool last_wins, std::string_view source);
 
 /// One record of any known kind. Throws kUsage "key 'subject': expected ..., found ..." (`index`
-/// gives the id of a record without one: "1", "2", ...).
+/// gives the id of a record without one: "1", "2", ...). "{}" in prompts beside the fact's own
+/// stands for its subject; in `leak`, which asks about others, it is refused.
 [[nodiscard]] Fact parse_fact(const Json& record, std::size_t index);
 /// The facts of one record: MQuAKE's have several rewrites (ids ID, ID-2, ...), all others one.
 [[nodiscard]] std::vector<Fact> parse_record(const Json& record, std::size_t index);
+/// Whether a record has an id of its own.
+[[nodiscard]] bool has_id(const Json& record);
+/// Keys of a record of our own kind that nothing reads; none of another kind.
+[[nodiscard]] std::vector<std::string> unread_keys(const Json& record);
+/// "did you mean 'x'?" or "", for such a key.
+[[nodiscard]] std::string nearest_key(std::string_view key);
 /// Questions of a record whose answers follow from the edit or stay: KnowEdit's and EasyEdit's
 /// portability and locality, MQuAKE's questions, RippleEdits' tests, and `checks` of our own.
 [[nodiscard]] std::vector<Fact::Check> read_checks(const Json& record);

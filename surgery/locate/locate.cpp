@@ -47,6 +47,19 @@ void check_layers(const Verb& verb, const DecoderSpec& spec) {
   }
 }
 
+/// "{}" without a subject would be read as it stands.
+void check_slots(const Fact& fact) {
+  if (!fact.subject.empty()) return;
+  std::vector<std::string> prompts = fact.paraphrases;
+  prompts.push_back(fact.prompt);
+  for (const std::string& prompt : prompts) {
+    if (prompt.find("{}") == std::string::npos) continue;
+    fail(ErrorKind::kUsage, "locate",
+         fmt::format("expected a subject for the '{{}}' of '{}', found none", printable(prompt)),
+         "give --subject");
+  }
+}
+
 const Verb& find_verb(const std::string& name) {
   std::vector<std::string_view> known;
   for (const Verb& verb : kVerbs) {
@@ -65,6 +78,7 @@ Json run_locate(const LocateRequest& request, const RuntimeOptions& runtime) {
   for (const std::string& kind : request.kinds) (void)trace_kind(kind);
   if (request.facts.empty())
     fail(ErrorKind::kUsage, "locate", "expected at least one fact, found none");
+  for (const Fact& fact : request.facts) check_slots(fact);
   LapTimer watch;
   const SurgeryModel model = load_surgery_model(request.model, runtime);
   check_layers(verb, model.decoder.spec());

@@ -3,6 +3,7 @@
 #include "core/progress.h"
 #include "surgery/locate/corrupted.h"
 #include "surgery/locate/neurons.h"
+#include "surgery/subject.h"
 
 namespace lancet {
 namespace {
@@ -13,7 +14,7 @@ std::vector<LocatePrompt> same_fact(const SurgeryModel& model, const Fact& fact)
   answer_by_model(model.decoder, model.tokenizer, first);
   std::vector<LocatePrompt> out{first};
   for (const std::string& text : fact.paraphrases) {
-    Fact other{.id = fact.id, .prompt = text, .target = fact.target};
+    Fact other{.id = fact.id, .prompt = fill_template(text, fact.subject), .target = fact.target};
     out.push_back(read_prompt(model.tokenizer, other, false));
     if (out.back().target.empty()) {
       out.back().target = first.target;

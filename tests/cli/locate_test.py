@@ -116,7 +116,14 @@ class Locate(unittest.TestCase):
         self.assertIn("expected --prompt", refusal())
         self.assertIn("empty", refusal(*FACT, "--target", ""))
         self.assertIn("expected a model", self.lancet("locate", "trace", "../none", *FACT, code=3).stderr)
-        self.lancet("locate", "sweep", "../m", *FACT, "--target", "Rome", "--layers", "99", code=2)
+        sweep = self.lancet("locate", "sweep", "../m", *FACT, "--target", "Rome", "--layers", "99", code=2).stderr
+        self.assertIn("error: locate: --layers", sweep)
+        for verb in ("lens", "trace", "neurons"):
+            self.assertIn("subject", self.lancet("locate", verb, "../m", "--prompt", "The capital of {} is", code=2).stderr)
+        self.assertIn("--report and --npz", self.lancet("locate", "lens", "../m", "--prompt", "France is", "--report", "x",
+                                                        "--npz", "./x", code=2).stderr)
+        self.assertIn("error: covariance: --layers", self.lancet("covariance", "../m", "--layers", "99", "--self-generated", 10,
+                                                                "-o", "s", code=2).stderr)
         self.lancet("locate", "trace", "../m", *FACT, "--samples", 0, code=2)
         self.lancet("locate", code=2)
 

@@ -185,3 +185,44 @@ TEST_CASE("facts: duplicates, contradictions and targets that are true already a
   CHECK(true_already.facts.size() == 1);
   CHECK(true_already.bad[0].key == "target");
 }
+
+TEST_CASE("facts: {} in prompts beside the fact's own stands for the subject, and not in leak") {
+  const auto file = parse(
+      R"({"subject":"France","prompt":"The capital of {} is","target":"Rome","paraphrases":["In {}, {}'s capital is"],
+    "neighbors":[{"prompt":"{} lies in","answer":"Europe"}],"generation":["{} is"],"unrelated":["The king of {} is"],
+    "checks":[{"group":"g","prompt":"Go to {} and see","answers":["Rome"],"conditions":[{"prompt":"Is {}","answers":["x"]}]}]})");
+  REQUIRE(file.facts.size() == 1);
+  const Fact& fact = file.facts[0];
+  CHECK(fact.paraphrases.at(0) == "In France, France's capital is");
+  CHECK(fact.neighbors.at(0).prompt == "France lies in");
+  CHECK(fact.generation.at(0) == "France is");
+  CHECK(fact.unrelated.at(0) == "The king of France is");
+  CHECK(fact.checks.at(0).prompt == "Go to France and see");
+  CHECK(fact.checks.at(0).conditions.at(0).prompt == "Is France");
+  const auto leak = parse(
+      R"({"subject":"France","prompt":"The capital of {} is","target":"Rome","leak":["The capital of {} is"]})");
+  REQUIRE(leak.bad.size() == 1);
+  CHECK(leak.bad[0].key == "leak");
+}
+
+TEST_CASE("facts: an id that was made up gives way to one that was given") {
+  const auto file = parse(
+      "{\"id\":\"1\",\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"x\"}\n"
+      "{\"subject\":\"B\",\"prompt\":\"{} is\",\"target\":\"x\"}\n"
+      "{\"id\":2,\"subject\":\"C\",\"prompt\":\"{} is\",\"target\":\"x\"}\n");
+  REQUIRE(file.facts.size() == 3);
+  CHECK(file.facts[0].id == "1");
+  CHECK(file.facts[1].id == "2#2");
+  CHECK(file.facts[2].id == "2");
+}
+
+TEST_CASE("facts: a key of our own records that nothing reads is told once, with the nearest") {
+  const std::string record =
+      "{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"x\",\"neighbours\":[\"B is\"]}\n";
+  const auto file = parse("\n" + record + record);
+  CHECK(file.facts.size() == 2);
+  REQUIRE(file.notes.size() == 1);
+  CHECK_THAT(file.notes[0],
+             Catch::Contains("line 2 and 1 more") && Catch::Contains("did you mean 'neighbors'"));
+  CHECK(parse(R"({"subject":"A","prompt":"A is","target_new":"x","source":"y"})").notes.empty());
+}
