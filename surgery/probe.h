@@ -25,8 +25,10 @@
 namespace lancet {
 
 inline constexpr std::string_view kProbeConvention =
-    "nll = mean over target tokens, teacher-forced, leading blank; em/pem/na: greedy text begins "
-    "with it; "
+    "nll = mean over target tokens, teacher-forced, leading blank; em/pem: greedy text begins with "
+    "the target; ns/na: the neighbour's own answer is likelier than the target / begins the greedy "
+    "text (the record's answer; with a base, its text where the record has none, or repeats the "
+    "fact's true answer and the base says another); "
     "leak: other subjects that now say the target; ge: n-gram entropy in bits, 100 tokens, top-k "
     "5; "
     "free_*: greedy text up to its natural stop (end of text, line break, 24 tokens) holds the "
