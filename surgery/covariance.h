@@ -3,6 +3,7 @@
 // d_ff].
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -65,11 +66,18 @@ struct CovarianceText {
                                               const Tokenizer& tokenizer, std::int64_t layer,
                                               const CovarianceText& text);
 
+/// The layer that a name of a file or tensor tells: the number behind "layers", "layer", "h",
+/// "blocks" or "block" between dots ("transformer.h.17.mlp.c_proj_float32_mom2_100.npz").
+[[nodiscard]] std::optional<std::int64_t> layer_in_name(std::string_view name);
+
 /// A matrix of another tool: ROME's .npz (mom2.mom2 is a sum: divided by mom2.count), or a
-/// .safetensors with one square tensor, or several of which one is named as the layer (".LAYER."
-/// inside the name or "LAYER" at its end). kMismatch when the size is not `d_ff`, kInput when the
-/// file is damaged, kNumeric when it is not symmetric.
+/// .safetensors with one square tensor, or several of which one is named as the layer
+/// (layer_in_name, else ".LAYER." inside the name or "LAYER" at its end). kMismatch when names tell
+/// another layer or the size is not `d_ff`, kInput when the file is damaged, kNumeric when it is
+/// not symmetric.
 [[nodiscard]] Covariance read_covariance(const fs::path& path, std::int64_t layer,
                                          std::int64_t d_ff);
+/// What read_covariance refuses by headers alone.
+void check_covariance(const fs::path& path, std::int64_t layer, std::int64_t d_ff);
 
 }  // namespace lancet

@@ -7,15 +7,14 @@
 namespace lancet {
 namespace {
 
-bool has_experts(const Decoder& model, std::int64_t layer) {
-  return layer >= 0 && layer < model.spec().layers &&
-         model.spec().layer[static_cast<std::size_t>(layer)].moe;
+bool has_experts(const DecoderSpec& spec, std::int64_t layer) {
+  return layer >= 0 && layer < spec.layers && spec.layer[static_cast<std::size_t>(layer)].moe;
 }
 
 }  // namespace
 
 std::vector<DownPart> down_parts(const Decoder& model, std::int64_t layer) {
-  if (!has_experts(model, layer)) {
+  if (!has_experts(model.spec(), layer)) {
     MatrixRef down = model.mlp_down(layer);
     const std::int64_t width = down.d_in;
     return {{std::move(down), 0, width}};
@@ -34,17 +33,20 @@ std::vector<DownPart> down_parts(const Decoder& model, std::int64_t layer) {
   return out;
 }
 
+std::int64_t key_width(const DecoderSpec& spec, std::int64_t layer) {
+  return has_experts(spec, layer) ? spec.moe.experts * spec.moe.d_ff : spec.mlp.d_ff;
+}
+
 std::int64_t key_width(const Decoder& model, std::int64_t layer) {
-  if (!has_experts(model, layer)) return model.mlp_down(layer).d_in;
-  return model.spec().moe.experts * model.mlp_down(layer, 0).d_in;
+  return key_width(model.spec(), layer);
 }
 
 Place key_place(const Decoder& model, std::int64_t layer) {
-  return has_experts(model, layer) ? Place::kExpertInput : Place::kMlpKey;
+  return has_experts(model.spec(), layer) ? Place::kExpertInput : Place::kMlpKey;
 }
 
 at::Tensor keys_at(const Decoder& model, std::int64_t layer, const at::Tensor& rows) {
-  return has_experts(model, layer) ? model.expert_keys(layer, rows) : rows;
+  return has_experts(model.spec(), layer) ? model.expert_keys(layer, rows) : rows;
 }
 
 }  // namespace lancet

@@ -25,6 +25,7 @@ struct DownPart {
 [[nodiscard]] std::vector<DownPart> down_parts(const Decoder& model, std::int64_t layer);
 
 /// Columns of W: d_ff, or experts * d_ff.
+[[nodiscard]] std::int64_t key_width(const DecoderSpec& spec, std::int64_t layer);
 [[nodiscard]] std::int64_t key_width(const Decoder& model, std::int64_t layer);
 
 /// Where a hook finds what the layer's keys are made of, and the keys of rows taken there

@@ -1,13 +1,16 @@
 #include "surgery/edit.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/log.h"
 #include "surgery/baseline.h"
+#include "surgery/edit_checks.h"
 #include "surgery/edit_session.h"
-#include "surgery/files/facts.h"
 #include "surgery/files/lora.h"
 #include "surgery/subject.h"
 
@@ -16,43 +19,6 @@ namespace {
 
 constexpr std::int64_t kTextTokens = 8;     ///< of the greedy text that is shown
 constexpr std::int64_t kGuardTokens = 256;  ///< of the perplexity text that the guard reads
-
-void check_request(const EditRequest& request, const Editor& editor) {
-  if (!request.plan && !request.out && !request.delta && !request.lora) {
-    fail(ErrorKind::kUsage, "edit", "expected -o, --delta or --lora, found none",
-         "say where the edit shall go");
-  }
-  if (request.facts.empty())
-    fail(ErrorKind::kUsage, "edit", "expected at least one fact, found none");
-  if (editor.max_facts > 0 && static_cast<std::int64_t>(request.facts.size()) > editor.max_facts) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("{}: expected at most {} facts, found {}", editor.name, editor.max_facts,
-                     request.facts.size()));
-  }
-  if (!editor.batches && request.batch > 1) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("{}: expected facts one after another, found --batch {}", editor.name,
-                     request.batch),
-         "leave --batch out, or take memit, emmet or alphaedit");
-  }
-  if (!editor.stops && request.stop_at > 0) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("{}: expected no --stop-at, found {}", editor.name, request.stop_at),
-         "it is asked after each turn of rome, memit, emmet and alphaedit");
-  }
-  if (!editor.covariance && request.covariance != "auto" && request.covariance != "none") {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("{}: expected no second moments, found --covariance {}", editor.name,
-                     request.covariance),
-         "leave --covariance out");
-  }
-  for (const Fact& fact : request.facts) check_fact(fact);
-  if (request.plan) return;
-  for (const auto& path :
-       {request.out, request.delta, request.lora, request.report, request.dump}) {
-    if (path) check_output("edit", *path, request.force);
-  }
-}
 
 struct Side {
   std::vector<Answer> answers;
@@ -172,9 +138,11 @@ void note_metrics(Delta& delta, const std::vector<std::string>& ids, const Json&
   }
 }
 
-Json written(const fs::path& path, std::uint64_t bytes, const std::string& sha256) {
-  return {{"path", path.string()}, {"bytes", bytes}, {"sha256", sha256}};
+Json written(const fs::path& path) {
+  return {{"path", path.string()}, {"bytes", fs::file_size(path)}, {"sha256", sha256_file(path)}};
 }
+
+/// OUT first: what else was asked for may lie in it.
 
 Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
                    const SurgeryModel& model, EditedModel& edited, const Json& result) {
@@ -183,14 +151,6 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
   for (const Fact& fact : request.facts) own_ids.push_back(fact.id);
   note_metrics(edited.delta, own_ids, result["edits"]);
   note_metrics(edited.stack.delta, edited.ids, result["edits"]);
-  if (request.delta) {
-    save_delta(*request.delta, edited.delta);
-    outputs.push_back(written(*request.delta, fs::file_size(*request.delta), ""));
-  }
-  if (request.lora) {
-    save_lora(*request.lora, edited.delta, request.model.string(), request.force);
-    outputs.push_back(written(*request.lora, 0, ""));
-  }
   if (request.out) {
     std::vector<ChangedTensor> changed;
     for (auto& [name, tensor] : edited.stack.changed) changed.push_back(std::move(tensor));
@@ -203,8 +163,20 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
                         {"parameters", result["parameters"]}};
     for (const WrittenFile& file :
          write_edited(model.source, *request.out, changed, edited.stack.delta, options, manifest)) {
-      outputs.push_back(written(file.path, file.bytes, file.sha256));
+      outputs.push_back(
+          {{"path", file.path.string()}, {"bytes", file.bytes}, {"sha256", file.sha256}});
     }
+  }
+  if (request.delta) {
+    save_delta(*request.delta, edited.delta);
+    outputs.push_back(written(*request.delta));
+  }
+  if (request.lora) {
+    save_lora(*request.lora, edited.delta, request.model.string(), request.force);
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(*request.lora)) files.push_back(entry.path());
+    std::ranges::sort(files);
+    for (const fs::path& file : files) outputs.push_back(written(file));
   }
   return outputs;
 }
@@ -216,11 +188,9 @@ struct Planned {
 };
 
 /// Second moments, then the editor; the matrices are let go before the model is asked.
-Planned plan_facts(const EditRequest& request, const RuntimeOptions& runtime,
-                   const SurgeryModel& model, const std::vector<std::int64_t>& layers,
-                   Baseline& baseline, LapTimer& watch) {
-  const Editor& editor = editor_of(request);
-  const Parameters parameters(editor.numbers, editor.words, request.method_options);
+Planned plan_facts(const EditRequest& request, const Editor& editor, const Parameters& parameters,
+                   const RuntimeOptions& runtime, const SurgeryModel& model,
+                   const std::vector<std::int64_t>& layers, Baseline& baseline, LapTimer& watch) {
   CovarianceSource covariance(model.decoder, model.tokenizer, model.source.config(),
                               editor.covariance ? request.covariance : "none");
   for (const std::int64_t layer : layers) (void)covariance.matrix(layer);
@@ -262,19 +232,22 @@ Planned plan_facts(const EditRequest& request, const RuntimeOptions& runtime,
 
 }  // namespace
 
-Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& partial) {
-  const Editor& editor = editor_of(request);
-  check_request(request, editor);
-  if (request.plan) return plan_edit(request, runtime);
+Json run_edit(const EditRequest& wanted, const RuntimeOptions& runtime, Json& partial) {
+  if (wanted.plan) return plan_edit(wanted, runtime);
   LapTimer watch;
-  const SurgeryModel model = load_surgery_model(request.model, runtime);
+  PreparedEdit prepared = prepare_edit(wanted);
+  const EditRequest& request = prepared.request;
+  const Editor& editor = prepared.editor;
+  const SurgeryModel model =
+      load_surgery_model(std::move(prepared.source), std::move(prepared.tokenizer), runtime);
   watch.lap("load");
   const LayerChoice choice =
       layers_of(request.layers, editor, model, request.facts.front(), runtime.seed);
   log::verbose(fmt::format("layers {}: {}", fmt::join(choice.layers, ", "), choice.reason));
   watch.lap("layers");
   Baseline baseline(model.decoder, model.tokenizer, model.source.config());
-  Planned planned = plan_facts(request, runtime, model, choice.layers, baseline, watch);
+  Planned planned = plan_facts(request, editor, prepared.parameters, runtime, model, choice.layers,
+                               baseline, watch);
   EditRequest done = request;  // with the facts that --stop-at left
   done.facts.resize(planned.plan.traces.size());
   EditedModel edited =
@@ -303,11 +276,17 @@ Json run_edit(const EditRequest& request, const RuntimeOptions& runtime, Json& p
   if (good || !request.guards)
     result["outputs"] = write_outputs(done, runtime, model, edited, result);
   // What people look at to understand a failure is written in any case.
-  if (request.dump) save_dump(*request.dump, planned.plan);
+  if (request.dump) {
+    save_dump(*request.dump, planned.plan);
+    result["outputs"].push_back(written(*request.dump));
+  }
   watch.lap("write");
   result["seconds"] = watch.total();
   result["timings"] = watch.laps();
-  if (request.report) save_report(*request.report, result, planned.plan);
+  if (request.report) {
+    save_report(*request.report, result, planned.plan);
+    result["outputs"].push_back(written(*request.report));
+  }
   if (!proof.failed.empty() || planned.stopped || (!verdict.passed && request.guards)) {
     partial = result;
     std::vector<std::string> problems = verdict.problems;

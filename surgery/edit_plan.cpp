@@ -1,14 +1,9 @@
 // `lancet edit --plan`: what would be done, from headers only.
 #include <fmt/format.h>
 
-#include "core/hash.h"
-#include "formats/model_source.h"
-#include "model/architecture.h"
 #include "model/load_options.h"
 #include "surgery/edit.h"
-#include "surgery/edit_session.h"
-#include "surgery/editor.h"
-#include "surgery/layers.h"
+#include "surgery/edit_checks.h"
 #include "surgery/subject.h"
 
 namespace lancet {
@@ -23,9 +18,11 @@ std::uint64_t parameters_of(const ModelSource& source) {
   return sum;
 }
 
-Json plan_fact(const Tokenizer& tokenizer, const Fact& fact) {
-  const PromptRow row = locate_subject(tokenizer, "{}", fact.prompt, fact.subject);
+/// `subject_last` where the editor looks for it.
+Json plan_fact(const Tokenizer& tokenizer, const Fact& fact, bool finds_subject) {
   const std::string prompt = fill_template(fact.prompt, fact.subject);
+  const PromptRow row = finds_subject ? locate_subject(tokenizer, "{}", fact.prompt, fact.subject)
+                                      : PromptRow{tokenizer.encode(prompt).ids, 0};
   Json tokens = Json::array();
   for (const TokenId id : row.ids) tokens.push_back(tokenizer.token(id));
   return {{"id", fact.id},
@@ -33,7 +30,7 @@ Json plan_fact(const Tokenizer& tokenizer, const Fact& fact) {
           {"target", fact.target},
           {"ids", row.ids},
           {"tokens", tokens},
-          {"subject_last", row.lookup},
+          {"subject_last", finds_subject ? Json(row.lookup) : Json()},
           {"target_ids", target_tokens(tokenizer, prompt, fact.target)}};
 }
 
@@ -47,34 +44,24 @@ std::uint64_t written_bytes(const ModelSource& source) {
 
 }  // namespace
 
-Json plan_edit(const EditRequest& request, const RuntimeOptions& runtime) {
-  const Editor& editor = editor_of(request);
-  const Parameters parameters(editor.numbers, editor.words, request.method_options);
-  const ModelSource source = ModelSource::open(request.model);
-  const Tokenizer tokenizer = Tokenizer::open(source);
-  const DecoderSpec spec = describe_decoder(source.config());
+Json plan_edit(const EditRequest& wanted, const RuntimeOptions& runtime) {
+  const PreparedEdit prepared = prepare_edit(wanted);
+  const auto& [request, editor, parameters, source, tokenizer, spec, layers] = prepared;
   Json result{{"plan", true}, {"method", editor.name}, {"parameters", parameters.json()}};
-  const auto preset = request.layers == "auto" ? preset_layers(spec) : std::nullopt;
-  if (const auto fixed = fixed_layers(request.layers, editor, spec)) {
-    result["layers"] = fixed->layers;
-    result["layer_reason"] = fixed->reason;
-  } else if (request.layers == "auto" && !preset) {
+  if (layers) {
+    result["layers"] = layers->layers;
+    result["layer_reason"] = layers->reason;
+  } else {
     require_mlp(spec, sweep_candidates(spec.layers), "edit");
     result["layers"] = sweep_candidates(spec.layers);
     result["layer_reason"] = "sweep: the best of these";
-  } else {
-    if (!preset) require_mlp(spec, parse_layers(request.layers, spec.layers), "edit");
-    result["layers"] = !preset                         ? parse_layers(request.layers, spec.layers)
-                       : editor.reach == Reach::kRange ? spread_layers(*preset, spec).layers
-                                                       : preset->layers;
-    result["layer_reason"] = preset ? preset->reason : "given";
   }
   result["edits"] = Json::array();
   double tokens = 0;
   for (const Fact& fact : request.facts) {
-    Json entry = plan_fact(tokenizer, fact);
+    Json entry = plan_fact(tokenizer, fact, finds_subjects(editor));
     const auto tail = static_cast<double>(entry["ids"].size() + entry["target_ids"].size()) -
-                      entry["subject_last"].get<double>();
+                      (finds_subjects(editor) ? entry["subject_last"].get<double>() : 0);
     tokens += tail * (1 + parameters.json().value("context_count", 0.0));
     result["edits"].push_back(std::move(entry));
   }

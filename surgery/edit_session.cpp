@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/log.h"
 #include "formats/containers/safetensors.h"
 #include "model/load_options.h"
 #include "model/runtime.h"
@@ -46,11 +47,27 @@ OutputTensor output_of(std::string name, const at::Tensor& value, DType dtype) {
           }};
 }
 
+/// Layers chosen by hand, preset or sweep as this editor writes them.
+LayerChoice fitted(LayerChoice choice, const Editor& editor, const DecoderSpec& spec) {
+  if (editor.reach == Reach::kRange) return spread_layers(std::move(choice), spec);
+  if (choice.layers.size() != 1) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected one layer, found {}", editor.name, choice.layers.size()),
+         "give --layers N, or take an editor of several layers (lancet list editors)");
+  }
+  return choice;
+}
+
 }  // namespace
 
 SurgeryModel load_surgery_model(const fs::path& path, const RuntimeOptions& runtime) {
   ModelSource source = ModelSource::open(path);
   Tokenizer tokenizer = Tokenizer::open(source);
+  return load_surgery_model(std::move(source), std::move(tokenizer), runtime);
+}
+
+SurgeryModel load_surgery_model(ModelSource source, Tokenizer tokenizer,
+                                const RuntimeOptions& runtime) {
   Decoder decoder = Decoder::load(source, load_options(runtime));
   return {std::move(source), std::move(tokenizer), std::move(decoder)};
 }
@@ -154,10 +171,17 @@ at::Tensor CovarianceSource::matrix(std::int64_t layer) {
   if (wish_ == "none") return {};
   const auto found = matrices_.find(layer);
   if (found != matrices_.end()) return found->second;
+  const std::int64_t width = key_width(model_, layer);
   const Covariance covariance = wish_ == "auto"
                                     ? automatic_covariance(model_, config_sha256_, tokenizer_,
                                                            layer, shipped_covariance_text())
-                                    : read_covariance(wish_, layer, key_width(model_, layer));
+                                    : read_covariance(wish_, layer, width);
+  if (covariance.tokens > 0 && covariance.tokens < width) {
+    log::warn(fmt::format(
+        "the second moments of layer {} are singular: {} tokens for {} units (--covariance {}); "
+        "about {} tokens are enough",
+        layer, covariance.tokens, width, wish_, 10 * width));
+  }
   identities_[std::to_string(layer)] = covariance.identity;
   return matrices_[layer] = covariance.matrix;
 }
@@ -166,7 +190,7 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact
                      std::int64_t layer, std::uint64_t seed) {
   const bool has_contexts = std::ranges::any_of(
       wanted.numbers, [](const Parameter& each) { return each.name == "context_count"; });
-  const Editor& editor = has_contexts ? wanted : find_editor("rome");
+  const Editor& editor = has_contexts && !wanted.needs_covariance ? wanted : find_editor("rome");
   const Parameters parameters(editor.numbers, editor.words,
                               {{"steps", "12"}, {"context_count", "4"}, {"sink", "0"}});
   const EditPlan plan = editor.plan({model.decoder,
@@ -194,26 +218,22 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact
           std::exp(-answers.front().nll_target)};
 }
 
-std::optional<LayerChoice> fixed_layers(const std::string& wish, const Editor& editor,
+std::optional<LayerChoice> known_layers(const std::string& wish, const Editor& editor,
                                         const DecoderSpec& spec) {
   if (editor.reach == Reach::kAll) return every_layer(wish, spec.layers);
   if (editor.reach == Reach::kLate) return late_layer(wish, spec);
-  return std::nullopt;
+  auto told = told_layers(wish, spec);
+  if (!told) return std::nullopt;
+  return fitted(*std::move(told), editor, spec);
 }
 
 LayerChoice layers_of(const std::string& wish, const Editor& editor, const SurgeryModel& model,
                       const Fact& fact, std::uint64_t seed) {
   const DecoderSpec& spec = model.decoder.spec();
-  if (auto fixed = fixed_layers(wish, editor, spec)) return *std::move(fixed);
+  if (auto known = known_layers(wish, editor, spec)) return *std::move(known);
   LayerChoice choice = choose_layers(
       wish, spec, [&](std::int64_t layer) { return try_layer(model, editor, fact, layer, seed); });
-  if (editor.reach == Reach::kRange) return spread_layers(std::move(choice), spec);
-  if (choice.layers.size() != 1) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("{}: expected one layer, found {}", editor.name, choice.layers.size()),
-         "give --layers N, or take an editor of several layers (lancet list editors)");
-  }
-  return choice;
+  return fitted(std::move(choice), editor, spec);
 }
 
 void save_dump(const fs::path& path, const EditPlan& plan) {

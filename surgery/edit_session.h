@@ -28,6 +28,8 @@ struct SurgeryModel {
   Decoder decoder;
 };
 [[nodiscard]] SurgeryModel load_surgery_model(const fs::path& path, const RuntimeOptions& runtime);
+[[nodiscard]] SurgeryModel load_surgery_model(ModelSource source, Tokenizer tokenizer,
+                                              const RuntimeOptions& runtime);
 
 /// What an editor planned, and the model that it gives once rounded to the stored dtype.
 struct EditedModel {
@@ -57,7 +59,8 @@ struct EditedModel {
 [[nodiscard]] EditedModel realise(const SurgeryModel& model, const EditPlan& plan,
                                   const std::vector<Fact>& facts, StageRecord stage, bool force);
 
-/// Second moments by `--covariance`; each layer is collected once, `identities` tells them.
+/// Second moments by `--covariance`; each layer is collected once, `identities` tells them. Warns
+/// of those that come from fewer keys than a key has numbers: they are singular.
 class CovarianceSource {
  public:
   CovarianceSource(const Decoder& model, const Tokenizer& tokenizer, const Json& config,
@@ -85,17 +88,18 @@ class CovarianceSource {
 [[nodiscard]] LayerTrial try_layer(const SurgeryModel& model, const Editor& editor,
                                    const Fact& fact, std::int64_t layer, std::uint64_t seed);
 
-/// Of an editor whose layers no trial decides.
-[[nodiscard]] std::optional<LayerChoice> fixed_layers(const std::string& wish, const Editor& editor,
+/// The layers that `--layers` means for this editor as far as headers tell; nothing where a sweep
+/// has to choose. kUsage for several where it writes one.
+[[nodiscard]] std::optional<LayerChoice> known_layers(const std::string& wish, const Editor& editor,
                                                       const DecoderSpec& spec);
 
-/// The layers that `--layers` means for this editor. kUsage for several where it writes one.
+/// known_layers, or those of the sweep.
 [[nodiscard]] LayerChoice layers_of(const std::string& wish, const Editor& editor,
                                     const SurgeryModel& model, const Fact& fact,
                                     std::uint64_t seed);
 
-/// `--dump`: I.key.L, I.value, I.losses, I.left.L, I.right.L (of experts whose part of the key
-/// begins at column F > 0: I.left.L.F, I.right.L.F).
+/// `--dump`: I.key.L, I.value, I.losses, I.left.L, I.right.L of the edit at place I from 0 (of
+/// experts whose part of the key begins at column F > 0: I.left.L.F, I.right.L.F).
 void save_dump(const fs::path& path, const EditPlan& plan);
 
 /// `--report`: one HTML file with the table of facts, loss curves, guards.

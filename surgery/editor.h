@@ -127,9 +127,10 @@ struct Editor {
   std::span<const WordParameter> words;
   std::int64_t max_facts;  ///< per call; 0 = any number
   Reach reach = Reach::kOne;
-  bool batches = true;     ///< takes EditInput::batch
-  bool stops = true;       ///< asks EditInput::keeps after each turn
-  bool covariance = true;  ///< asks for second moments
+  bool batches = true;            ///< takes EditInput::batch
+  bool stops = true;              ///< asks EditInput::keeps after each turn
+  bool covariance = true;         ///< asks for second moments
+  bool needs_covariance = false;  ///< and does not take the identity for them
   EditPlan (*plan)(const EditInput& input);
 };
 

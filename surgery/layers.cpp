@@ -32,13 +32,14 @@ constexpr Preset kPresets[] = {
     {"gpt_neox", 44, 6144, 15, 6, 10, "GPT-NeoX 20B, published configuration"},
 };
 
-std::int64_t parse_layer(std::string_view text, const std::string& whole, std::int64_t layers) {
+std::int64_t parse_layer(std::string_view text, const std::string& whole, std::int64_t layers,
+                         std::string_view operation) {
   std::int64_t value = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || value < 0 || value >= layers) {
-    fail(ErrorKind::kUsage, "edit",
-         fmt::format("--layers: expected auto, N or N-M with layers 0 to {}, found '{}'",
-                     layers - 1, printable(whole)));
+    fail(ErrorKind::kUsage, operation,
+         fmt::format("--layers: expected {}N or N-M with layers 0 to {}, found '{}'",
+                     operation == "covariance" ? "" : "auto, ", layers - 1, printable(whole)));
   }
   return value;
 }
@@ -54,14 +55,16 @@ const Preset* find_preset(const DecoderSpec& spec) {
 
 }  // namespace
 
-std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t layers) {
+std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t layers,
+                                       std::string_view operation) {
   const std::size_t dash = text.find('-');
   const std::string_view view = text;
-  const std::int64_t first = parse_layer(view.substr(0, dash), text, layers);
-  const std::int64_t last =
-      dash == std::string::npos ? first : parse_layer(view.substr(dash + 1), text, layers);
+  const std::int64_t first = parse_layer(view.substr(0, dash), text, layers, operation);
+  const std::int64_t last = dash == std::string::npos
+                                ? first
+                                : parse_layer(view.substr(dash + 1), text, layers, operation);
   if (last < first)
-    fail(ErrorKind::kUsage, "edit",
+    fail(ErrorKind::kUsage, operation,
          fmt::format("--layers: expected N <= M, found '{}'", printable(text)));
   std::vector<std::int64_t> out;
   for (std::int64_t layer = first; layer <= last; ++layer) out.push_back(layer);
@@ -72,6 +75,13 @@ std::optional<LayerChoice> preset_layers(const DecoderSpec& spec) {
   const Preset* preset = find_preset(spec);
   if (preset == nullptr) return std::nullopt;
   return LayerChoice{{preset->layer}, fmt::format("preset: {}", preset->reason), {}};
+}
+
+std::optional<LayerChoice> told_layers(const std::string& wish, const DecoderSpec& spec) {
+  if (wish == "auto") return preset_layers(spec);
+  LayerChoice given{parse_layers(wish, spec.layers), "given", {}};
+  require_mlp(spec, given.layers, "edit");
+  return given;
 }
 
 LayerChoice spread_layers(LayerChoice one, const DecoderSpec& spec) {
@@ -141,12 +151,7 @@ std::size_t best_trial(const std::vector<LayerTrial>& trials) {
 
 LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
                           const std::function<LayerTrial(std::int64_t)>& trial) {
-  if (wish != "auto") {
-    LayerChoice given{parse_layers(wish, spec.layers), "given", {}};
-    require_mlp(spec, given.layers, "edit");
-    return given;
-  }
-  if (auto preset = preset_layers(spec)) return *preset;
+  if (auto told = told_layers(wish, spec)) return *std::move(told);
   const std::vector<std::int64_t> candidates = sweep_candidates(spec.layers);
   require_mlp(spec, candidates, "edit");
   Json tried = Json::array();

@@ -27,9 +27,14 @@ struct LayerTrial {
 };
 
 /// "5", "4-8" -> the layers (kUsage for another spelling or a layer the model does not have).
-[[nodiscard]] std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t layers);
+[[nodiscard]] std::vector<std::int64_t> parse_layers(const std::string& text, std::int64_t layers,
+                                                     std::string_view operation = "edit");
 /// The measured layer of a known (model_type, layers, d_model), with the reason.
 [[nodiscard]] std::optional<LayerChoice> preset_layers(const DecoderSpec& spec);
+/// The given layers, or those of `wish` "auto" for a known model; nothing where a sweep has to
+/// choose.
+[[nodiscard]] std::optional<LayerChoice> told_layers(const std::string& wish,
+                                                     const DecoderSpec& spec);
 /// Error(kMismatch) where one of the layers has no MLP whose down projection could be rewritten.
 void require_mlp(const DecoderSpec& spec, const std::vector<std::int64_t>& layers,
                  std::string_view operation);

@@ -64,16 +64,18 @@ PromptRow locate_subject(const Tokenizer& tokenizer, std::string_view context,
   }
   if (last < 0) {
     fail(ErrorKind::kUsage, "edit",
-         fmt::format("the subject '{}' has no token of its own", printable(subject)));
+         fmt::format("key 'subject': expected a token of its own, found none for '{}'",
+                     printable(subject)));
   }
   const auto [first, behind] = encoding.offsets[static_cast<std::size_t>(last)];
   if (behind > end) {
     fail(ErrorKind::kUsage, "edit",
-         fmt::format("expected a token border behind the subject '{}', found the token '{}' that "
-                     "reaches beyond it",
-                     printable(subject),
-                     printable(std::string_view(text).substr(first, behind - first))),
-         "put a blank or a punctuation mark behind {} in the prompt");
+         fmt::format(
+             "key 'subject': expected a token border behind '{}', found the token '{}' that "
+             "reaches beyond it",
+             printable(subject), printable(std::string_view(text).substr(first, behind - first))),
+         subject.ends_with(' ') ? "leave the blank at the end of the subject out"
+                                : "put a blank or a punctuation mark behind {} in the prompt");
   }
   return {encoding.ids, last};
 }
@@ -99,7 +101,7 @@ std::vector<TokenId> target_tokens(const Tokenizer& tokenizer, std::string_view 
   }
   if (ids.empty()) {
     fail(ErrorKind::kUsage, "edit",
-         fmt::format("the target '{}' gives no token", printable(target)));
+         fmt::format("key 'target': expected a token, found none for '{}'", printable(target)));
   }
   return ids;
 }

@@ -5,7 +5,6 @@
 #include "cli/engine.h"
 #include "cli/help.h"
 #include "cli/output.h"
-#include "core/log.h"
 #include "core/table.h"
 #include "core/text.h"
 #include "surgery/files/facts.h"
@@ -21,47 +20,54 @@ struct EditOptions {
   bool no_guards = false, sequential = false, last_wins = false;
 };
 
-std::vector<Fact> facts(const EditOptions& o) {
+/// As records are read: a blank before an answer is put there in any case.
+std::string without_blank(std::string text) {
+  if (text.starts_with(' ')) text.erase(0, 1);
+  return text;
+}
+
+void read_facts_of(const EditOptions& o, EditRequest& r) {
   if (o.requests.empty()) {
+    if (o.last_wins)
+      fail(ErrorKind::kUsage, "edit", "--last-wins: expected --requests, found one fact");
     if (o.subject.empty() || o.prompt.empty()) {
       fail(ErrorKind::kUsage, "edit", "expected --subject, --prompt and --target, or --requests",
            "lancet edit MODEL --subject France --prompt 'The capital of {} is' --target Rome -o "
            "OUT");
     }
-    Fact fact{.id = "1", .subject = o.subject, .prompt = o.prompt, .target = o.target};
-    if (!o.truth.empty()) fact.truth = o.truth;
+    Fact fact{
+        .id = "1", .subject = o.subject, .prompt = o.prompt, .target = without_blank(o.target)};
+    if (!o.truth.empty()) fact.truth = without_blank(o.truth);
     check_fact(fact);
-    return {fact};
+    check_new_answer(fact);
+    r.facts = {std::move(fact)};
+    return;
+  }
+  for (const auto& [option, value] :
+       {std::pair("--subject", &o.subject), std::pair("--prompt", &o.prompt),
+        std::pair("--target", &o.target), std::pair("--true", &o.truth)}) {
+    if (!value->empty())
+      fail(ErrorKind::kUsage, "edit",
+           fmt::format("expected --requests, or --subject, --prompt and --target, found "
+                       "--requests and {}",
+                       option));
   }
   FactsFile file = read_facts(o.requests);
   check_together(file, o.last_wins, o.requests);
-  for (const auto& bad : file.bad) log::warn(o.requests + ": " + bad.message);
-  if (file.facts.empty())
-    fail(ErrorKind::kInput, "edit",
-         o.requests + ": expected at least one usable record, found none");
-  return std::move(file.facts);
+  report_left_out(file, "edit", o.requests);
+  r.requests = o.requests;
+  r.facts = std::move(file.facts);
+  r.lines = std::move(file.lines);
 }
 
 std::optional<fs::path> path_or_none(const std::string& text) {
   return text.empty() ? std::nullopt : std::optional<fs::path>(text);
 }
 
-void check_outputs(const EditRequest& r, const CommonOptions& common) {
-  if (!r.out && !r.delta && !r.lora && !r.plan) {
-    fail(ErrorKind::kUsage, "edit",
-         "expected somewhere to write to, found neither -o, --delta nor --lora",
-         "-o OUT writes the edited model; --plan writes nothing");
-  }
-  if (r.plan) return;
-  for (const auto& path : {r.out, r.delta, r.lora, r.report, r.dump}) {
-    if (path) check_output("edit", *path, common.force);
-  }
-}
-
 EditRequest resolve(const EditOptions& o, const CommonOptions& common) {
   EditRequest r = o.request;
   r.model = o.model;
-  r.facts = facts(o);
+  read_facts_of(o, r);
   for (const auto& option : o.method_options) {
     const auto equals = option.find('=');
     if (equals == std::string::npos || equals == 0) {
@@ -84,7 +90,6 @@ EditRequest resolve(const EditOptions& o, const CommonOptions& common) {
   r.command["batch"] = r.batch;
   r.command["layers"] = r.layers;
   r.command["covariance"] = r.covariance;
-  check_outputs(r, common);
   return r;
 }
 

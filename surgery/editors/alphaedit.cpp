@@ -101,6 +101,7 @@ const Editor editor_alphaedit{.name = "alphaedit",
                               .words = mass_edit_words(),
                               .max_facts = 0,
                               .reach = Reach::kRange,
+                              .needs_covariance = true,
                               .plan = plan};
 
 }  // namespace lancet

@@ -13,7 +13,7 @@ namespace {
 
 std::vector<std::int64_t> wanted_layers(const std::string& wish, std::int64_t layers) {
   if (wish == "auto") return sweep_candidates(layers);
-  return parse_layers(wish == "all" ? fmt::format("0-{}", layers - 1) : wish, layers);
+  return parse_layers(wish == "all" ? fmt::format("0-{}", layers - 1) : wish, layers, "locate");
 }
 
 }  // namespace

@@ -162,7 +162,19 @@ TEST_CASE("covariance: files of the wrong size, asymmetric or damaged are refuse
   };
   CHECK(kind("good.safetensors", 4) == ErrorKind::kMismatch);
   CHECK(kind("skew.safetensors", 2) == ErrorKind::kNumeric);
+  CHECK(kind("good.safetensors", 2) == ErrorKind::kInternal);  // read
+  CHECK_THROWS_WITH(read_covariance(scratch / "good.safetensors", 4, 2),
+                    Catch::Contains("layer 4, found those of 3"));
   write_file(scratch / "text.npz", "PK nothing");
   CHECK(kind("text.npz", 2) == ErrorKind::kInput);
   CHECK(kind("missing.npz", 2) == ErrorKind::kInput);
+}
+
+TEST_CASE("covariance: a name tells its layer, a count behind it does not") {
+  CHECK(layer_in_name("model.layers.4.mlp.down_proj_float32_mom2_18.npz") == 4);
+  CHECK(layer_in_name("transformer.h.17.mlp.c_proj_float32_mom2_100000.npz") == 17);
+  CHECK(layer_in_name("h.3.mlp.c_proj") == 3);
+  CHECK_FALSE(layer_in_name("stats.3.npz"));
+  CHECK_FALSE(layer_in_name("layer4_mom2_18.npz"));
+  CHECK_FALSE(layer_in_name("second_moment"));
 }

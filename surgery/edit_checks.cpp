@@ -1,0 +1,142 @@
+#include "surgery/edit_checks.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/outputs.h"
+#include "surgery/contexts.h"
+#include "surgery/covariance.h"
+#include "surgery/down.h"
+#include "surgery/edit_session.h"
+#include "surgery/files/facts.h"
+#include "surgery/subject.h"
+
+namespace lancet {
+namespace {
+
+void check_outputs(const EditRequest& request) {
+  if (!request.plan && !request.out && !request.delta && !request.lora) {
+    fail(ErrorKind::kUsage, "edit",
+         "expected somewhere to write to, found neither -o, --delta nor --lora",
+         "-o OUT writes the edited model; --plan writes nothing");
+  }
+  std::vector<NamedOutput> outputs;
+  const auto add = [&](std::string_view option, const std::optional<fs::path>& path) {
+    if (path) outputs.emplace_back(option, *path);
+  };
+  add("-o", request.out);
+  add("--delta", request.delta);
+  add("--lora", request.lora);
+  add("--report", request.report);
+  add("--dump", request.dump);
+  check_apart("edit", outputs);
+  for (const auto& [option, path] : outputs) check_output("edit", path, request.force);
+}
+
+void check_request(const EditRequest& request, const Editor& editor) {
+  if (request.facts.empty())
+    fail(ErrorKind::kUsage, "edit", "expected at least one fact, found none");
+  if (editor.max_facts > 0 && static_cast<std::int64_t>(request.facts.size()) > editor.max_facts) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected at most {} facts, found {}", editor.name, editor.max_facts,
+                     request.facts.size()));
+  }
+  if (!editor.batches && request.batch > 1) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected facts one after another, found --batch {}", editor.name,
+                     request.batch),
+         "leave --batch out, or take memit, emmet or alphaedit");
+  }
+  if (!editor.stops && request.stop_at > 0) {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected no --stop-at, found {}", editor.name, request.stop_at),
+         "it is asked after each turn of rome, memit, emmet and alphaedit");
+  }
+  if (!editor.covariance && request.covariance != "auto" && request.covariance != "none") {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected no second moments, found --covariance {}", editor.name,
+                     request.covariance),
+         "leave --covariance out");
+  }
+  if (editor.needs_covariance && request.covariance == "none") {
+    fail(ErrorKind::kUsage, "edit",
+         fmt::format("{}: expected second moments, found --covariance none", editor.name),
+         "give --covariance auto or a file");
+  }
+  for (const Fact& fact : request.facts) check_fact(fact);
+}
+
+/// Contexts that stand for those of a run: what the model writes ends in ". " before the prompt.
+std::vector<std::string> contexts_like(const Parameters& parameters) {
+  if (is_sampled(parameters)) return {"{}", "The. {}"};
+  return read_contexts(parameters.word("contexts"));
+}
+
+void leave_out_unusable(EditRequest& request, const Parameters& parameters,
+                        const Tokenizer& tokenizer) {
+  const std::vector<std::string> contexts = contexts_like(parameters);
+  std::vector<Fact> facts;
+  std::vector<std::size_t> lines;
+  for (std::size_t i = 0; i < request.facts.size(); ++i) {
+    try {
+      (void)fact_rows(tokenizer, request.facts[i], contexts);
+    } catch (const Error& error) {
+      if (request.lines.empty() || error.kind() != ErrorKind::kUsage) throw;
+      log::warn(fmt::format("{}: record at line {}: {}", request.requests.string(),
+                            request.lines[i], error.message()));
+      continue;
+    }
+    facts.push_back(std::move(request.facts[i]));
+    if (!request.lines.empty()) lines.push_back(request.lines[i]);
+  }
+  if (facts.empty())
+    fail(ErrorKind::kInput, "edit",
+         request.requests.string() + ": expected at least one usable record, found none");
+  request.facts = std::move(facts);
+  request.lines = std::move(lines);
+}
+
+void check_moments(const EditRequest& request, const Editor& editor, const DecoderSpec& spec,
+                   const std::optional<LayerChoice>& choice) {
+  if (!editor.covariance || request.covariance == "auto" || request.covariance == "none") return;
+  if (choice) {
+    for (const std::int64_t layer : choice->layers)
+      check_covariance(request.covariance, layer, key_width(spec, layer));
+  } else {
+    const MappedFile there(request.covariance);
+  }
+}
+
+}  // namespace
+
+bool finds_subjects(const Editor& editor) {
+  return std::ranges::any_of(editor.words,
+                             [](const WordParameter& each) { return each.name == "contexts"; });
+}
+
+PreparedEdit prepare_edit(const EditRequest& wanted) {
+  const Editor& first = editor_of(wanted);
+  check_request(wanted, first);
+  check_outputs(wanted);
+  Parameters parameters(first.numbers, first.words, wanted.method_options);
+  ModelSource source = ModelSource::open(wanted.model);
+  Tokenizer tokenizer = Tokenizer::open(source);
+  DecoderSpec spec = describe_decoder(source.config());
+  EditRequest request = wanted;
+  if (finds_subjects(first)) leave_out_unusable(request, parameters, tokenizer);
+  // One fact that is left of several has another editor by default.
+  const Editor& editor = editor_of(request);
+  if (&editor != &first) {
+    check_request(request, editor);
+    parameters = Parameters(editor.numbers, editor.words, request.method_options);
+  }
+  auto layers = known_layers(request.layers, editor, spec);
+  check_moments(request, editor, spec, layers);
+  return {std::move(request),   editor,          std::move(parameters), std::move(source),
+          std::move(tokenizer), std::move(spec), std::move(layers)};
+}
+
+}  // namespace lancet
