@@ -18,7 +18,7 @@ struct CovarianceRequest {
   std::vector<fs::path>
       texts;  ///< .jsonl ("text" of each line), else documents between empty lines
   std::int64_t self_generated = 0;  ///< tokens that the model writes itself
-  std::vector<fs::path> imports;    ///< ROME's .npz, one for each layer
+  std::vector<fs::path> imports;    ///< ROME's .npz, one for each layer, in any order
 
   fs::path out;                 ///< .safetensors
   std::optional<fs::path> npz;  ///< folder for ROME's .npz files

@@ -4,11 +4,14 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/outputs.h"
 #include "formats/model_writer.h"
 #include "model/load_options.h"
 #include "model/runtime.h"
+#include "surgery/down.h"
 #include "surgery/edit_session.h"
 #include "surgery/statistics/checkpoint.h"
+#include "surgery/statistics/imports.h"
 
 namespace lancet {
 namespace {
@@ -19,7 +22,9 @@ void check_request(const CovarianceRequest& request) {
   if (sources != 1)
     fail(ErrorKind::kUsage, "covariance",
          fmt::format("expected one of --text, --self-generated and --import, found {}", sources));
-  if (!request.plan) check_output("covariance", request.out, request.force);
+  check_output("covariance", request.out, request.force);
+  check_apart("covariance",
+              {{"-o", request.out}, {"--export-npz", request.npz.value_or(fs::path())}});
 }
 
 /// "model.layers.5.mlp.down_proj".
@@ -33,26 +38,21 @@ std::vector<std::string> module_names(const Decoder& model,
   return out;
 }
 
-/// The files' means as sums; each must have been counted.
-Moments read_imports(const Decoder& model, const CovarianceRequest& request,
-                     const std::vector<std::int64_t>& layers, Json& identity) {
-  if (request.imports.size() != layers.size())
-    fail(ErrorKind::kUsage, "covariance",
-         fmt::format("expected one --import for each of {} layers, found {}", layers.size(),
-                     request.imports.size()));
-  Moments out{layers, {}};
-  identity = {{"imports", Json::array()}};
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    const Covariance one =
-        read_covariance(request.imports[i], layers[i], model.mlp_down(layers[i]).d_in);
-    if (one.tokens < 1 || (i > 0 && one.tokens != out.tokens))
-      fail(ErrorKind::kMismatch, "covariance",
-           fmt::format("expected files that count the same tokens, found {} and {} ({})",
-                       out.tokens, one.tokens, request.imports[i].string()));
-    out.tokens = one.tokens;
-    out.sums.push_back(one.matrix * static_cast<double>(one.tokens));
-    identity["imports"].push_back(one.identity);
-  }
+/// What a run collects, by headers.
+struct Wanted {
+  DecoderSpec spec;
+  std::vector<std::int64_t> layers;
+  std::vector<fs::path> imports;  ///< in the order of the layers, or none
+};
+
+Wanted read_headers(const CovarianceRequest& request, const ModelSource& source) {
+  Wanted out{describe_decoder(source.config()), {}, {}};
+  out.layers = parse_layers(request.layers, out.spec.layers, "covariance");
+  require_mlp(out.spec, out.layers, "covariance");
+  if (request.imports.empty()) return out;
+  out.imports = import_order(request.imports, out.layers);
+  for (std::size_t i = 0; i < out.layers.size(); ++i)
+    check_covariance(out.imports[i], out.layers[i], key_width(out.spec, out.layers[i]));
   return out;
 }
 
@@ -74,9 +74,7 @@ Json identity_of(const SurgeryModel& model, const CovarianceRequest& request,
 
 Json plan_covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) {
   const ModelSource source = ModelSource::open(request.model);
-  const DecoderSpec spec = describe_decoder(source.config());
-  const auto layers = parse_layers(request.layers, spec.layers);
-  require_mlp(spec, layers, "covariance");
+  const auto [spec, layers, imports] = read_headers(request, source);
   const auto bytes = static_cast<std::int64_t>(layers.size()) * spec.mlp.d_ff * spec.mlp.d_ff * 8;
   return {{"plan", true},
           {"output", request.out.string()},
@@ -108,8 +106,10 @@ Json run_covariance(const CovarianceRequest& request, const RuntimeOptions& runt
   check_request(request);
   if (request.plan) return plan_covariance(request, runtime);
   LapTimer watch;
-  const SurgeryModel model = load_surgery_model(request.model, runtime);
-  const auto layers = parse_layers(request.layers, model.decoder.spec().layers);
+  ModelSource source = ModelSource::open(request.model);
+  const auto [spec, layers, imports] = read_headers(request, source);
+  Tokenizer tokenizer = Tokenizer::open(source);
+  const SurgeryModel model = load_surgery_model(std::move(source), std::move(tokenizer), runtime);
   const auto names = module_names(model.decoder, layers);
   watch.lap("load");
   const FreedMemoryKept kept;
@@ -118,8 +118,8 @@ Json run_covariance(const CovarianceRequest& request, const RuntimeOptions& runt
   std::int64_t resumed = 0;
   fs::path partial = request.out;
   partial += ".partial";
-  if (!request.imports.empty()) {
-    moments = read_imports(model.decoder, request, layers, identity);
+  if (!imports.empty()) {
+    moments = read_imports(model.decoder, imports, layers, identity);
   } else {
     const auto corpus = request.texts.empty()
                             ? own_corpus(model.decoder, model.tokenizer, runtime.seed)

@@ -8,6 +8,7 @@
 #include "surgery/covariance.h"
 #include "surgery/key.h"
 #include "surgery/statistics/checkpoint.h"
+#include "surgery/statistics/imports.h"
 #include "tests/catch.h"
 #include "tests/surgery/locate/tiny_locate.h"
 #include "tests/surgery/tolerances.h"
@@ -174,6 +175,53 @@ TEST_CASE("statistics: files, limits, ROME's npz and back") {
                           .texts = {scratch / "empty.txt"},
                           .out = scratch / "e.safetensors"};
   CHECK_THROWS_WITH(run_covariance(empty, {}), Catch::Contains("found none"));
+}
+
+TEST_CASE("statistics: imported files go to the layers that their names tell") {
+  const Scratch scratch;
+  tiny_edit::save(scratch / "m", tiny_edit::weights(47));
+  write_file(scratch / "a.txt", sample_text());
+  const CovarianceRequest collect{.model = scratch / "m",
+                                  .layers = "0-2",
+                                  .texts = {scratch / "a.txt"},
+                                  .out = scratch / "s.safetensors",
+                                  .npz = scratch / "npz"};
+  const Json exported = run_covariance(collect, {})["exported"];
+  std::vector<fs::path> files;
+  for (const Json& path : exported) files.emplace_back(path.get<std::string>());
+  const auto import = [&](const char* layers, const std::vector<fs::path>& imports) {
+    CovarianceRequest request{.model = scratch / "m",
+                              .layers = layers,
+                              .imports = imports,
+                              .out = scratch / "back.safetensors"};
+    request.force = true;
+    (void)run_covariance(request, {});
+  };
+  const auto kind = [&](const char* layers, const std::vector<fs::path>& imports) {
+    try {
+      import(layers, imports);
+    } catch (const Error& error) {
+      return error.kind();
+    }
+    return ErrorKind::kInternal;
+  };
+  import("1-2", {files[2], files[1]});
+  for (const std::int64_t layer : {1, 2}) {
+    const at::Tensor own = read_covariance(collect.out, layer, tiny_edit::kFf).matrix;
+    const at::Tensor back =
+        read_covariance(scratch / "back.safetensors", layer, tiny_edit::kFf).matrix;
+    CHECK(((back - own).norm() / own.norm()).item<double>() < 1e-6);
+  }
+  CHECK(kind("1", {files[2]}) == ErrorKind::kMismatch);
+  CHECK(kind("1-2", {files[1]}) == ErrorKind::kMismatch);
+  CHECK(kind("1-2", {files[1], files[2], files[1]}) == ErrorKind::kMismatch);
+  fs::copy(files[2], scratch / "two.npz");
+  CHECK(import_order({scratch / "two.npz", files[1]}, {1, 2}) ==
+        std::vector<fs::path>{files[1], scratch / "two.npz"});
+  CHECK(kind("1-2", {files[1], scratch / "two.npz", scratch / "two.npz"}) == ErrorKind::kUsage);
+  CovarianceRequest same = collect;
+  same.npz = same.out = scratch / "both";
+  CHECK_THROWS_WITH(run_covariance(same, {}), Catch::Contains("-o and --export-npz"));
 }
 
 TEST_CASE("statistics: text that the model writes is the same for a seed and ends at the tokens") {
