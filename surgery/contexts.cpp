@@ -48,6 +48,8 @@ std::vector<std::string> sample_contexts(const Decoder& model, const Tokenizer& 
   return contexts;
 }
 
+std::vector<std::string> contexts_like_sampled() { return {"{}", "The. {}"}; }
+
 std::vector<std::string> read_contexts(const fs::path& path) {
   const std::string text = read_file(path, 1 << 20);
   std::vector<std::string> contexts;

@@ -20,6 +20,10 @@ namespace lancet {
                                                        const Tokenizer& tokenizer,
                                                        std::int64_t count, std::uint64_t seed);
 
+/// Contexts that cut a prompt into the tokens of any sampled ones, without a model: what these
+/// write ends in ". " before it.
+[[nodiscard]] std::vector<std::string> contexts_like_sampled();
+
 /// One literal template with "{}" a line, empty lines left out; "{}" itself is put first where it
 /// is missing. kUsage for a line without "{}" or with several; kInput when the file is missing.
 [[nodiscard]] std::vector<std::string> read_contexts(const fs::path& path);

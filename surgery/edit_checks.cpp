@@ -69,15 +69,10 @@ void check_request(const EditRequest& request, const Editor& editor) {
   for (const Fact& fact : request.facts) check_fact(fact);
 }
 
-/// Contexts that stand for those of a run: what the model writes ends in ". " before the prompt.
-std::vector<std::string> contexts_like(const Parameters& parameters) {
-  if (is_sampled(parameters)) return {"{}", "The. {}"};
-  return read_contexts(parameters.word("contexts"));
-}
-
 void leave_out_unusable(EditRequest& request, const Parameters& parameters,
                         const Tokenizer& tokenizer) {
-  const std::vector<std::string> contexts = contexts_like(parameters);
+  const std::vector<std::string> contexts =
+      is_sampled(parameters) ? contexts_like_sampled() : read_contexts(parameters.word("contexts"));
   std::vector<Fact> facts;
   std::vector<std::size_t> lines;
   for (std::size_t i = 0; i < request.facts.size(); ++i) {

@@ -4,9 +4,10 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
+#include "surgery/contexts.h"
 #include "surgery/editor.h"
-#include "surgery/files/facts.h"
 #include "surgery/locate/corrupted.h"
+#include "surgery/subject.h"
 
 namespace lancet {
 namespace {
@@ -16,21 +17,41 @@ std::vector<std::int64_t> wanted_layers(const std::string& wish, std::int64_t la
   return parse_layers(wish == "all" ? fmt::format("0-{}", layers - 1) : wish, layers, "locate");
 }
 
+/// The facts that an edit can write; of a file, the others go to `skipped`.
+std::vector<Fact> usable_facts(const Tokenizer& tokenizer, const LocateRequest& request,
+                               Json& skipped) {
+  std::vector<Fact> out;
+  for (const Fact& fact : request.facts) {
+    try {
+      (void)fact_rows(tokenizer, fact, contexts_like_sampled());
+      out.push_back(fact);
+    } catch (const Error& error) {
+      if (!request.batch || error.kind() != ErrorKind::kUsage) throw;
+      skipped.push_back({{"id", fact.id}, {"reason", error.message()}});
+    }
+  }
+  if (out.empty())
+    fail(ErrorKind::kInput, "locate", "sweep: expected a fact that can be written, found none");
+  return out;
+}
+
 }  // namespace
 
 Located locate_sweep(const SurgeryModel& model, const LocateRequest& request,
                      const RuntimeOptions& runtime) {
   const Editor& editor = find_editor(request.method);
-  for (const Fact& fact : request.facts) check_fact(fact);
   const auto layers = wanted_layers(request.layers, model.decoder.spec().layers);
-  const auto count = static_cast<double>(request.facts.size());
-  Progress progress("sweep", layers.size() * request.facts.size(), Progress::Unit::kItems);
   Located out;
+  Json skipped = Json::array();
+  const std::vector<Fact> facts = usable_facts(model.tokenizer, request, skipped);
+  if (request.batch) out.json["skipped"] = std::move(skipped);
+  const auto count = static_cast<double>(facts.size());
+  Progress progress("sweep", layers.size() * facts.size(), Progress::Unit::kItems);
   out.json["trials"] = Json::array();
   std::vector<LayerTrial> trials;
   for (const std::int64_t layer : layers) {
     double works = 0, probability = 0, drift = 0;
-    for (const Fact& fact : request.facts) {
+    for (const Fact& fact : facts) {
       check_interrupted();
       const LayerTrial trial = try_layer(model, editor, fact, layer, runtime.seed);
       works += trial.works ? 1 / count : 0;
@@ -45,7 +66,7 @@ Located locate_sweep(const SurgeryModel& model, const LocateRequest& request,
   progress.finish();
   const std::size_t best = best_trial(trials);
   out.json["method"] = request.method;
-  out.json["facts"] = request.facts.size();
+  out.json["facts"] = facts.size();
   out.json["best"] = layers[best];
   std::vector<double> p, d;
   for (const LayerTrial& trial : trials) {

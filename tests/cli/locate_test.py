@@ -138,6 +138,14 @@ class Locate(unittest.TestCase):
         self.assertTrue(0 < cjk["high"] < 1e-3)  # the product over six tokens
         self.assertEqual(len(cjk["tokens"]), 18)  # the target's own tokens are read, not restored
 
+    def test_a_sweep_over_a_file_leaves_out_a_subject_without_a_token_of_its_own(self):
+        (self.work / "f.jsonl").write_text(
+            '{"id":"cut","subject":"Fran","prompt":"The capital of {}ce is","target":"Rome"}\n'
+            '{"id":"whole","subject":"France","prompt":"The capital of {} is","target":"Rome"}\n')
+        d = self.found("sweep", "../m", "--requests", "f.jsonl", "--layers", 1)
+        self.assertEqual((d["facts"], [s["id"] for s in d["skipped"]]), (1, ["cut"]))
+        self.assertIn("key 'subject'", d["skipped"][0]["reason"])
+
     def test_patching_estimates_all_cells_and_is_compared_with_the_exact_ones(self):
         d = self.found("patch", "../m", *FACT, "--exact", "--samples", 4, "--steps", 4, "--report", "p.html")
         for m in d["maps"]:
