@@ -219,10 +219,8 @@ void Graft::solve_table(Table& table, const std::function<void(std::size_t)>& pr
 
 std::map<std::string, std::string> Graft::make_side_files() {
   auto files = model_.side_files();
-  std::vector<std::string> names = tokenizer_file_names();
-  names.insert(names.end(), {"chat_template.jinja", "chat_template.json"});
   const auto theirs = donor_.side_files();
-  for (const std::string& name : names) {
+  for (const std::string& name : tokenizer_file_names()) {
     files.erase(name);
     if (const auto file = theirs.find(name); file != theirs.end()) files.insert(*file);
   }

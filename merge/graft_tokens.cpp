@@ -1,33 +1,22 @@
 #include "merge/graft_tokens.h"
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/text.h"
+#include "merge/token_ids.h"
 
 namespace lancet {
 namespace {
 
-constexpr std::array<const char*, 4> kRoles{"bos_token", "eos_token", "pad_token", "unk_token"};
 constexpr std::int64_t kMostTokens = 8 << 20;  ///< what no vocabulary comes near
 
 /// "<0x0A>".
 bool is_byte_piece(std::string_view piece) {
   return piece.size() == 6 && piece.starts_with("<0x") && piece.ends_with('>');
-}
-
-/// "</s>" or {"content": "</s>"}.
-std::optional<std::string> content_of(const Json& object, const char* key) {
-  if (!object.is_object() || !object.contains(key)) return std::nullopt;
-  const Json& value = object[key];
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_object() && value.contains("content") && value["content"].is_string())
-    return value["content"].get<std::string>();
-  return std::nullopt;
 }
 
 }  // namespace
@@ -66,17 +55,11 @@ void TokenTable::read_tokens() {
 }
 
 void TokenTable::read_roles(const ModelSource& source) {
-  const auto files = source.side_files();
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
-    const auto file = files.find(name);
-    if (file == files.end()) continue;
-    const Json json = parse_json(file->second, label_ + "/" + name);
-    for (const char* role : kRoles) {
-      const auto content = content_of(json, role);
-      const auto id = content ? find_piece(*content) : std::nullopt;
-      if (id) roles_.emplace(role, *id);
-    }
-  }
+  const auto roles = token_roles(source.side_files(), label_, [&](const std::string& content) {
+    const auto id = find_piece(content);
+    return id ? std::optional<std::int64_t>(*id) : std::nullopt;
+  });
+  for (const auto& [role, id] : roles) roles_.emplace(role, static_cast<TokenId>(id));
 }
 
 std::optional<TokenId> TokenTable::find_piece(std::string_view piece) const {

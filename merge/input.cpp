@@ -64,6 +64,12 @@ class FileInput final : public MergeInput {
     for (std::size_t i = 0; i < files.size(); ++i) identity["files"][i]["sha256"] = hashes[i];
   }
 
+  std::vector<fs::path> files() const override {
+    std::vector<fs::path> out;
+    for (const MappedFile* file : all_files()) out.push_back(file->path());
+    return out;
+  }
+
   fs::path path() const override {
     return adapter_.empty() ? path_ : fs::path(path_.string() + "+" + adapter_.string());
   }

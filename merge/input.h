@@ -48,6 +48,9 @@ class MergeInput {
   /// The model card beside the weights, empty where there is none.
   [[nodiscard]] virtual std::string card() const { return {}; }
 
+  /// The files that its values come from.
+  [[nodiscard]] virtual std::vector<fs::path> files() const { return {}; }
+
   /// As a MODEL of the command line; empty where it is no checkpoint.
   [[nodiscard]] virtual fs::path path() const { return {}; }
 

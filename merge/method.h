@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "merge/ops/vector.h"
 
 namespace lancet {
@@ -61,6 +63,14 @@ struct Laws {
 /// Computes elements [block.begin, block.begin + out.size()) of the result. Thread-safe.
 using Emit = std::function<void(const Block& block, ops::Out out)>;
 
+/// Values of a parameter that do not go together on one tensor.
+struct ParameterFault {
+  ErrorKind kind = ErrorKind::kUsage;
+  std::string_view parameter;
+  std::optional<std::size_t> model;  ///< whose value it is; none: of all
+  std::string message, hint;
+};
+
 struct Method {
   enum class Unit {
     kElements,
@@ -83,6 +93,8 @@ struct Method {
   bool flat_spectrum = false;  ///< equal singular values: no single directions to post-process
   /// What must be known of the whole model before its first tensor; MergeTask::survey() gives it.
   std::vector<double> (*survey)(const MergeTasks& tasks) = nullptr;
+  /// What is wrong with the parameters of a tensor; reads no values. A plan asks for every tensor.
+  std::optional<ParameterFault> (*fault)(const MergeTask& task) = nullptr;
   Emit (*prepare)(const MergeTask& task) = nullptr;
 };
 

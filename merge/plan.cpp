@@ -1,6 +1,7 @@
 #include "merge/plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include <fmt/format.h>
@@ -81,6 +82,12 @@ class StageInput final : public MergeInput {
     const auto found = plan_->side_files.find("chat_template.jinja");
     return found == plan_->side_files.end() ? std::nullopt : std::optional(found->second);
   }
+  std::vector<fs::path> files() const override {
+    std::vector<fs::path> out;
+    for (const auto& input : plan_->inputs)
+      std::ranges::move(input->files(), std::back_inserter(out));
+    return out;
+  }
   Json identity() const override {
     Json inputs = Json::array();
     for (const auto& input : plan_->inputs) inputs.push_back(input->identity());
@@ -157,7 +164,9 @@ std::unique_ptr<TensorReader> open_rows(const MergePlan& plan, const PlannedSour
 }  // namespace
 
 std::vector<std::int64_t> PlannedSource::shape() const {
-  return rows ? std::vector<std::int64_t>{rows->rows(), tensor->shape[1]} : tensor->shape;
+  std::vector<std::int64_t> out = tensor->shape;
+  if (rows) out[0] = rows->rows();
+  return out;
 }
 
 std::uint64_t PlannedTensor::elements() const noexcept {
@@ -221,6 +230,28 @@ bool needs_linalg(const RecipeFile& file) {
   });
 }
 
+namespace {
+
+/// A tokenizer source that is no model may be meant for a word.
+std::unique_ptr<MergeInput> open_named(const RecipeFile& file, const Recipe& recipe,
+                                       const RecipeModel& model) {
+  try {
+    return open_input(model, file.directory);
+  } catch (const Error& error) {
+    const bool source =
+        recipe.tokenizer && recipe.tokenizer->model && recipe.tokenizer->model->text == model.text;
+    const std::string hint = source ? did_you_mean(model.text, {"union", "base"}) : "";
+    if (error.kind() != ErrorKind::kInput || hint.empty()) throw;
+    const RecipePlace place = recipe.tokenizer->model->place;
+    fail(ErrorKind::kUsage, "merge",
+         fmt::format("{}:{}:{}: tokenizer source: expected union, base or a model, found '{}'",
+                     printable(file.source, 400), place.line, place.column, printable(model.text)),
+         hint);
+  }
+}
+
+}  // namespace
+
 std::shared_ptr<const MergePlan> plan_merge(const RecipeFile& file, const MergeOptions& options) {
   std::map<std::string, std::shared_ptr<const MergeInput>, std::less<>> opened;
   std::shared_ptr<const MergePlan> plan;
@@ -228,8 +259,7 @@ std::shared_ptr<const MergePlan> plan_merge(const RecipeFile& file, const MergeO
   for (const std::size_t i : order) {
     const Recipe& recipe = file.documents[i];
     for_each_model(recipe, [&](const RecipeModel& model) {
-      if (!opened.contains(model.text))
-        opened.emplace(model.text, open_input(model, file.directory));
+      if (!opened.contains(model.text)) opened.emplace(model.text, open_named(file, recipe, model));
     });
     MergeOptions own = options;
     if (i != order.back()) own.dtype.reset();  // --dtype is of the result

@@ -43,6 +43,7 @@ class Planner final : TensorPlanner {
     std::ranges::sort(plan_->tensors, {}, &PlannedTensor::name);
     scale_layers();
     warn_of_stacked_matrices();
+    if (!tokens_) warn_of_rows();
     warn_idle_values(recipe_, plan_->tensors,
                      [&](RecipePlace place, const std::string& message) { warn(place, message); });
     finish_config();
@@ -247,9 +248,15 @@ class Planner final : TensorPlanner {
   // --- the whole ---
 
   void set_chat_template() {
-    const std::string text = choose_chat_template(recipe_.chat_template, plan_->inputs);
+    std::string text;
+    try {
+      text = choose_chat_template(recipe_.chat_template, plan_->inputs);
+    } catch (const Error& error) {
+      refuse(ErrorKind::kUsage, recipe_.chat_template_place, "chat_template: " + error.message(),
+             error.hint());
+    }
     if (text.empty()) {
-      refuse(ErrorKind::kUsage, recipe_.place,
+      refuse(ErrorKind::kUsage, recipe_.chat_template_place,
              fmt::format("chat_template: expected auto, Jinja text or one of {}, found '{}'",
                          fmt::join(known_chat_templates(), ", "), printable(recipe_.chat_template)),
              did_you_mean(recipe_.chat_template, known_chat_templates()));
@@ -274,7 +281,18 @@ class Planner final : TensorPlanner {
     const LayerFamilies& layers = families(first);
     plan_->config =
         merged_config(first.config(), stacked_, layers.count(layers.main()), plan_->tensors);
-    if (tokens_) plan_->config["vocab_size"] = tokens_->rows;
+    if (!tokens_) return;
+    plan_->config["vocab_size"] = tokens_->rows;
+    if (tokens_->ids) set_ids(*tokens_->ids);
+  }
+
+  void set_ids(const TokenIds& ids) {
+    constexpr const char* kGeneration = "generation_config.json";
+    Json generation = side_json(plan_->side_files, kGeneration, reference().text);
+    std::vector<std::string> warnings;
+    set_token_ids(plan_->config, generation, ids, warnings);
+    for (const std::string& warning : warnings) warn({}, warning);
+    if (generation.is_object()) plan_->side_files[kGeneration] = dump_json(generation, 2) + "\n";
   }
 };
 

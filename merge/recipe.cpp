@@ -112,8 +112,10 @@ class DocumentParser {
     if (const Node* node = given("name")) recipe_.name = reader_.text(*node, "name");
     if (const Node* node = given("dtype")) recipe_.dtype = dtype(*node);
     if (const Node* node = given("out_dtype")) recipe_.out_dtype = dtype(*node);
-    if (const Node* node = given("chat_template"))
+    if (const Node* node = given("chat_template")) {
       recipe_.chat_template = reader_.text(*node, "chat_template");
+      recipe_.chat_template_place = place_of(*node);
+    }
     parse_tokenizer();
   }
 

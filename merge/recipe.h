@@ -120,6 +120,7 @@ struct Recipe {
   std::string dtype, out_dtype;  ///< empty: kept
   std::optional<RecipeTokenizer> tokenizer;
   std::string chat_template;  ///< empty: the base's; "auto", a name, or Jinja
+  RecipePlace chat_template_place;
   RecipePlace place;
 };
 

@@ -77,6 +77,17 @@ std::int64_t RecipeReader::integer(const Node& node, std::string_view what,
                            kind_of(node)));
 }
 
+std::string RecipeReader::path(const Node& node, std::string_view what) const {
+  if (node.kind != Node::Kind::kMapping) return text(node, what);
+  if (node.find("model") != nullptr) return model(node).model;
+  keys(node, {"path", "revision"});
+  const Node* path = node.find("path");
+  if (path == nullptr) refuse(node, fmt::format("{}: expected a path, found none", what));
+  const std::string out = text(*path, what);
+  const Node* revision = given(node, "revision");
+  return revision == nullptr ? out : out + "@" + text(*revision, "revision");
+}
+
 RecipeModel RecipeReader::model(const Node& node) const {
   RecipeModel out;
   out.place = place_of(node);
@@ -84,13 +95,8 @@ RecipeModel RecipeReader::model(const Node& node) const {
     keys(node, {"model", "lora", "override_architecture"});
     const Node* model = node.find("model");
     if (model == nullptr) refuse(node, "expected a model, found none", "say model: PATH");
-    out.model =
-        model->kind == Node::Kind::kMapping ? this->model(*model).model : text(*model, "model");
-    if (const Node* lora = node.find("lora"); lora != nullptr && lora->kind != Node::Kind::kNull) {
-      out.adapter = lora->kind == Node::Kind::kMapping && lora->find("path") != nullptr
-                        ? text(*lora->find("path"), "lora")
-                        : text(*lora, "lora");
-    }
+    out.model = path(*model, "model");
+    if (const Node* lora = given(node, "lora")) out.adapter = path(*lora, "lora");
     out.text = out.adapter.empty() ? out.model : out.model + "+" + out.adapter;
     return out;
   }

@@ -39,6 +39,9 @@ class RecipeReader {
   std::string source_;
   std::vector<std::string>& warnings_;
 
+  /// PATH, or mergekit's {path: PATH, revision: NAME} as PATH@NAME (a repository of the local
+  /// cache).
+  [[nodiscard]] std::string path(const Node& node, std::string_view what) const;
   [[nodiscard]] RecipeToken token(const std::string& name, const Node& node) const;
   [[nodiscard]] RecipeValue value(const Node& node, const MergeParameter& parameter) const;
   void add_condition(RecipeValue& out, const Node& node, const MergeParameter& parameter) const;

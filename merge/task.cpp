@@ -119,6 +119,17 @@ std::vector<double> MergeTask::numbers(std::string_view parameter) const {
   return out;
 }
 
+std::optional<ParameterFault> MergeTask::fault() const {
+  if (method_.fault == nullptr) return std::nullopt;
+  auto fault = method_.fault(*this);
+  if (fault) fault->message = fmt::format("tensor '{}': {}", printable(name_), fault->message);
+  return fault;
+}
+
+void MergeTask::check_parameters() const {
+  if (const auto found = fault()) fail(found->kind, "merge", found->message, found->hint);
+}
+
 Random MergeTask::random(std::size_t model) const {
   return Random(seed_, name_ + '\n' + models_[model].key);
 }

@@ -79,6 +79,10 @@ class MergeTask {
   /// A per-model parameter.
   [[nodiscard]] double number(std::string_view parameter, std::size_t model) const;
   [[nodiscard]] std::vector<double> numbers(std::string_view parameter) const;
+  /// Method::fault of this tensor, with its name in the message.
+  [[nodiscard]] std::optional<ParameterFault> fault() const;
+  /// The same as an error.
+  void check_parameters() const;
   /// Uniform values for the elements of one model, by (seed, tensor, model).
   [[nodiscard]] Random random(std::size_t model) const;
 

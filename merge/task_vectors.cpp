@@ -119,25 +119,6 @@ Sparsify keep_bands(const MergeTask& task, const std::vector<ops::RankBand>& ban
   };
 }
 
-/// Keep probabilities density +- epsilon must be probabilities.
-void check_ranked(const MergeTask& task, double density, double epsilon) {
-  const bool strict = task.semantics() == Semantics::kMergekit;
-  const bool inside = strict ? density - epsilon > 0 && density + epsilon < 1
-                             : density - epsilon >= 0 && density + epsilon <= 1;
-  if (density < 1 && !inside) {
-    fail(ErrorKind::kUsage, "merge",
-         fmt::format("tensor '{}': expected density - epsilon and density + epsilon in [0, 1], "
-                     "found {} and {}",
-                     printable(task.name()), density - epsilon, density + epsilon));
-  }
-  if (strict && density < 1 && task.width() == 1) {
-    fail(ErrorKind::kNumeric, "merge",
-         fmt::format("tensor '{}': mergekit's della has no answer for rows of one element",
-                     printable(task.name())),
-         "leave out --semantics mergekit");
-  }
-}
-
 /// A scratch buffer as integers, two for each value.
 std::span<std::uint32_t> words_of(ops::Out scratch) {
   return {reinterpret_cast<std::uint32_t*>(scratch.data()), 2 * scratch.size()};
@@ -189,7 +170,37 @@ Sparsify keep_random(const MergeTask& task, bool unbiased) {
   };
 }
 
+std::optional<ParameterFault> ranked_fault(const MergeTask& task) {
+  const bool strict = task.semantics() == Semantics::kMergekit;
+  for (std::size_t i = 0; i < task.models(); ++i) {
+    const double density = task.number("density", i), epsilon = task.number("epsilon", i);
+    if (density >= 1) continue;
+    const bool inside = strict ? density - epsilon > 0 && density + epsilon < 1
+                               : density - epsilon >= 0 && density + epsilon <= 1;
+    if (!inside) {
+      return ParameterFault{
+          .parameter = "density",
+          .model = i,
+          .message =
+              fmt::format("expected density - epsilon and density + epsilon in {}, found {} "
+                          "and {}",
+                          strict ? "(0, 1)" : "[0, 1]", density - epsilon, density + epsilon),
+          .hint = fmt::format("they are probabilities: with density {} epsilon is at most {}",
+                              density, std::min(density, 1 - density))};
+    }
+    if (strict && task.width() == 1) {
+      return ParameterFault{.kind = ErrorKind::kNumeric,
+                            .parameter = "density",
+                            .model = i,
+                            .message = "mergekit's della has no answer for rows of one element",
+                            .hint = "leave out --semantics mergekit"};
+    }
+  }
+  return std::nullopt;
+}
+
 Sparsify keep_ranked(const MergeTask& task, bool unbiased) {
+  task.check_parameters();
   const std::vector<double> densities = task.numbers("density");
   if (keeps_everything(densities)) return {};
   const std::vector<double> epsilons = task.numbers("epsilon");
@@ -197,7 +208,6 @@ Sparsify keep_ranked(const MergeTask& task, bool unbiased) {
   std::vector<Random> randoms;
   for (std::size_t i = 0; i < task.models(); ++i) {
     randoms.push_back(task.random(i));
-    check_ranked(task, densities[i], epsilons[i]);
   }
   return [=](const Block& block, std::size_t model, ops::Out delta) {
     const double density = densities[model], epsilon = epsilons[model];

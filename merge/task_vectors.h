@@ -13,6 +13,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "merge/task.h"
 
@@ -41,6 +42,8 @@ struct TaskVectorRule {
 /// DELLA: keeps an element with probability density - epsilon + 2 epsilon r, r in [0, 1] the rank
 /// of |d| in its row; `unbiased` divides what is kept by its probability. Wants blocks of rows.
 [[nodiscard]] Sparsify keep_ranked(const MergeTask& task, bool unbiased);
+/// Method::fault of its methods: density - epsilon and density + epsilon are probabilities.
+[[nodiscard]] std::optional<ParameterFault> ranked_fault(const MergeTask& task);
 
 /// DARE and DELLA: what `mask` keeps, given the mass of the whole delta, or (paper semantics)
 /// divided by the probability of keeping it.

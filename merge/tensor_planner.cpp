@@ -68,6 +68,19 @@ void TensorPlanner::warn_of_stacked_matrices() {
                        printable(first->name), fmt::join(first->shape, ", ")));
 }
 
+void TensorPlanner::warn_of_rows() {
+  std::vector<std::size_t> merged;
+  const auto add = [&](const PlannedSource& source) {
+    if (std::ranges::find(merged, source.input) == merged.end()) merged.push_back(source.input);
+  };
+  for (const PlannedTensor& tensor : plan_->tensors) {
+    if (!tensor.embedding || tensor.models.size() + (tensor.base ? 1 : 0) < 2) continue;
+    if (tensor.base) add(*tensor.base);
+    for (const PlannedSource& source : tensor.models) add(source);
+  }
+  for (const std::string& warning : warnings_of_rows(plan_->inputs, merged)) warn({}, warning);
+}
+
 void TensorPlanner::scale_layers() {
   if (!recipe_.post.lines) return;
   std::vector<InputTensor> names;
@@ -178,23 +191,23 @@ PlannedSource TensorPlanner::source(const RecipeModel& model, const std::string&
                                     PlannedTensor& out, const Part& part) const {
   const MergeInput& from = input(model);
   PlannedSource planned{index_.find(model.text)->second, &need(from, name, out, part), {}, {}, {}};
-  if (tokens_ && is_embedding(from, *planned.tensor)) take_rows(planned, out, part);
+  if (tokens_ && is_embedding(from, *planned.tensor)) take_rows(planned, name, out, part);
   if (!out.base && out.models.empty()) out.shape = planned.shape();
   check_shape(out, from, planned.shape(), part);
   return planned;
 }
 
-/// Rows by token instead of by number.
-void TensorPlanner::take_rows(PlannedSource& planned, const PlannedTensor& out,
-                              const Part& part) const {
+/// Rows by token instead of by number, from the tensor `name` of every model: the head of one may
+/// be another's embedding.
+void TensorPlanner::take_rows(PlannedSource& planned, const std::string& name,
+                              const PlannedTensor& out, const Part& part) const {
   planned.rows = tokens_->maps[planned.input];
   planned.donors.resize(plan_->inputs.size());
   for (const RowMap::Row& row : planned.rows->sources) {
     const InputTensor*& donor = planned.donors[row.input];
     if (donor == nullptr) {
-      donor = row.input == planned.input
-                  ? planned.tensor
-                  : &need(*plan_->inputs[row.input], planned.tensor->name, out, part);
+      donor = row.input == planned.input ? planned.tensor
+                                         : &need(*plan_->inputs[row.input], name, out, part);
     }
   }
 }
@@ -217,6 +230,46 @@ void TensorPlanner::set_dtype(PlannedTensor& out) const {
   if (!recipe_.dtype.empty()) out.dtype = parse_dtype(recipe_.dtype);
   if (!recipe_.out_dtype.empty()) out.dtype = parse_dtype(recipe_.out_dtype);
   if (plan_->options.dtype) out.dtype = *plan_->options.dtype;
+}
+
+namespace {
+
+/// A tensor of a plan: no values yet.
+class ShapeReader final : public TensorReader {
+ public:
+  explicit ShapeReader(const PlannedTensor& tensor) : TensorReader(tensor.name, tensor.shape) {}
+  void read(std::uint64_t, std::span<double>) const override {
+    fail(ErrorKind::kInternal, "merge", label() + ": a check of parameters read values");
+  }
+};
+
+/// Where a part says a parameter: of one model, else the first place that there is.
+RecipePlace place_of(const Part& part, const ParameterFault& fault, std::string_view model) {
+  for (const RecipeSource* s : part.sources) {
+    const auto found = s->parameters.find(fault.parameter);
+    const bool asked = !fault.model || s->model.text == model;
+    if (asked && found != s->parameters.end()) return found->second.place;
+  }
+  for (const RecipeValues* level : part.outer) {
+    if (const auto found = level->find(fault.parameter); found != level->end())
+      return found->second.place;
+  }
+  return part.place;
+}
+
+}  // namespace
+
+void TensorPlanner::check_parameters(const Part& part, const PlannedTensor& out) const {
+  const ShapeReader reader(out);
+  std::vector<TaskModel> models;
+  for (const PlannedSource& source : out.models)
+    models.push_back({&reader, plan_->inputs[source.input]->text(), source.values});
+  const MergeTask task(*plan_->method, out.name, models, out.base ? &reader : nullptr, out.values,
+                       plan_->options.semantics, plan_->options.seed);
+  const auto fault = task.fault();
+  if (!fault) return;
+  const std::string_view model = fault->model ? std::string_view(models[*fault->model].key) : "";
+  refuse(fault->kind, place_of(part, *fault, model), fault->message, fault->hint);
 }
 
 void TensorPlanner::add_tensor(const Part& part, const std::string& name, double position,
@@ -242,6 +295,7 @@ void TensorPlanner::add_tensor(const Part& part, const std::string& name, double
   }
   out.values = values_of(false, part.outer, name, position, "", part.place);
   set_dtype(out);
+  if (method.fault != nullptr && !out.copied) check_parameters(part, out);
   const PlannedSource& first = out.base ? *out.base : out.models[0];
   out.embedding = is_embedding(*plan_->inputs[first.input], *first.tensor);
   plan_->tensors.push_back(std::move(out));

@@ -54,6 +54,8 @@ class TensorPlanner {
   void check_architectures() const;
   /// Fused experts [experts, d_out, d_in] are no matrix to a method of matrices.
   void warn_of_stacked_matrices();
+  /// Vocabularies that are merged row by row are the same.
+  void warn_of_rows();
   /// LiNeS over the layers of the result.
   void scale_layers();
 
@@ -80,7 +82,10 @@ class TensorPlanner {
                    const std::vector<std::int64_t>& shape, const Part& part) const;
   [[nodiscard]] PlannedSource source(const RecipeModel& model, const std::string& name,
                                      PlannedTensor& out, const Part& part) const;
-  void take_rows(PlannedSource& planned, const PlannedTensor& out, const Part& part) const;
+  /// Parameters that do not go together on this tensor.
+  void check_parameters(const Part& part, const PlannedTensor& out) const;
+  void take_rows(PlannedSource& planned, const std::string& name, const PlannedTensor& out,
+                 const Part& part) const;
 };
 
 }  // namespace lancet

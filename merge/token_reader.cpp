@@ -13,8 +13,8 @@ namespace {
 class TokenReader final : public TensorReader {
  public:
   TokenReader(std::vector<std::unique_ptr<TensorReader>> readers, std::shared_ptr<const RowMap> map,
-              std::uint64_t columns, std::string label)
-      : TensorReader(std::move(label), {map->rows(), static_cast<std::int64_t>(columns)}),
+              std::vector<std::int64_t> shape, std::uint64_t columns, std::string label)
+      : TensorReader(std::move(label), std::move(shape)),
         readers_(std::move(readers)),
         map_(std::move(map)),
         columns_(columns) {}
@@ -75,9 +75,11 @@ class TokenReader final : public TensorReader {
 std::unique_ptr<TensorReader> token_reader(std::vector<std::unique_ptr<TensorReader>> readers,
                                            std::shared_ptr<const RowMap> map, std::string label) {
   std::uint64_t columns = 0;
+  std::vector<std::int64_t> shape;
   for (const auto& reader : readers) {
     if (reader == nullptr) continue;
-    const auto own = static_cast<std::uint64_t>(reader->shape().at(1));
+    shape = reader->shape();
+    const std::uint64_t own = shape.size() < 2 ? 1 : static_cast<std::uint64_t>(shape[1]);
     if (columns != 0 && columns != own) {
       fail(ErrorKind::kMismatch, "merge",
            label + ": expected embeddings of one width, found " + std::to_string(columns) +
@@ -85,8 +87,9 @@ std::unique_ptr<TensorReader> token_reader(std::vector<std::unique_ptr<TensorRea
     }
     columns = own;
   }
-  return std::make_unique<TokenReader>(std::move(readers), std::move(map), columns,
-                                       std::move(label));
+  shape.at(0) = map->rows();
+  return std::make_unique<TokenReader>(std::move(readers), std::move(map), std::move(shape),
+                                       columns, std::move(label));
 }
 
 }  // namespace lancet

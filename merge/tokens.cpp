@@ -10,11 +10,12 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "formats/tokenizer/tokenizer.h"
+#include "merge/token_union.h"
 
 namespace lancet {
 namespace {
 
-constexpr std::array<std::string_view, 10> kTokenizerFiles{"tokenizer.json",
+constexpr std::array<std::string_view, 13> kTokenizerFiles{"tokenizer.json",
                                                            "tokenizer_config.json",
                                                            "special_tokens_map.json",
                                                            "added_tokens.json",
@@ -23,7 +24,16 @@ constexpr std::array<std::string_view, 10> kTokenizerFiles{"tokenizer.json",
                                                            "vocab.txt",
                                                            "tokenizer.model",
                                                            "sentencepiece.bpe.model",
-                                                           "spiece.model"};
+                                                           "spiece.model",
+                                                           "tiktoken.model",
+                                                           "chat_template.jinja",
+                                                           "chat_template.json"};
+
+/// These know the first model's tokens only.
+constexpr std::array<const char*, 8> kSlowFiles{"vocab.json",      "merges.txt",
+                                                "vocab.txt",       "added_tokens.json",
+                                                "tokenizer.model", "sentencepiece.bpe.model",
+                                                "spiece.model",    "tiktoken.model"};
 
 /// The tokens of one model by id, and back.
 struct Vocabulary {
@@ -51,7 +61,7 @@ Vocabulary read_vocabulary(const MergeInput& input) {
   out.json = parse_json(found->second, input.text() + "/tokenizer.json");
   const Tokenizer tokenizer = Tokenizer::from_json(out.json, input.text() + "/tokenizer.json");
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-    std::string token = tokenizer.token(id);
+    std::string token = tokenizer.spelling(id) ? tokenizer.token(id) : std::string();
     if (tokenizer.id(token) != id) token.clear();
     if (!token.empty()) out.ids.emplace(token, static_cast<std::uint32_t>(id));
     out.tokens.push_back(std::move(token));
@@ -74,10 +84,10 @@ class TokenPlanner {
     const std::size_t source = recipe_.model ? index_of(*recipe_.model) : reference_;
     tokens_ = vocabularies_[source].tokens;
     plan_.side_files = vocabularies_[source].files;
-    const std::size_t own = tokens_.size();
     if (recipe_.source == "union") add_others(source);
     plan_.tokens = static_cast<std::int64_t>(tokens_.size());
-    plan_.rows = rows_of_result(source, own == tokens_.size());
+    plan_.rows = rows_of_result(source);
+    if (source != reference_) plan_.ids = ids_of(source);
     for (const RecipeToken& token : recipe_.tokens) check_known(token);
     for (std::size_t i = 0; i < inputs_.size(); ++i) plan_.maps.push_back(map_of(i));
     return std::move(plan_);
@@ -100,55 +110,67 @@ class TokenPlanner {
     return static_cast<std::size_t>(found - inputs_.begin());
   }
 
-  /// Tokens of the other models, in their order, after those of the first; tokenizer.json learns
+  /// Tokens of the other models, in their order, after those of the first; the tokenizer learns
   /// them.
   void add_others(std::size_t source) {
-    std::unordered_map<std::string, std::uint32_t> known = vocabularies_[source].ids;
-    Json json = vocabularies_[source].json;
-    const std::size_t before = tokens_.size();
+    const Vocabulary& first = vocabularies_[source];
+    TokenUnion joined(first.json, first.tokens, inputs_[source]->text());
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      if (i == source) continue;
-      for (const std::string& token : vocabularies_[i].tokens) {
-        const auto id = static_cast<std::uint32_t>(tokens_.size());
-        if (token.empty() || !known.emplace(token, id).second) continue;
-        add_token(json, vocabularies_[i].json, token, id, *inputs_[i]);
-        tokens_.push_back(token);
-      }
+      if (i != source)
+        joined.add(vocabularies_[i].json, vocabularies_[i].tokens, inputs_[i]->text());
     }
-    if (tokens_.size() == before) return;
+    plan_.warnings = joined.warnings();
+    if (joined.tokens().size() == joined.own()) return;
+    tokens_ = joined.tokens();
+    const Json json = joined.finish();
     plan_.side_files["tokenizer.json"] = dump_json(json, 2) + "\n";
-    for (const char* slow :
-         {"vocab.json", "merges.txt", "vocab.txt", "added_tokens.json", "tokenizer.model"}) {
-      plan_.side_files.erase(slow);  // they know the first model's tokens only
-    }
+    for (const char* slow : kSlowFiles) plan_.side_files.erase(slow);
+    list_added(json.at("added_tokens"));
   }
 
-  static void add_token(Json& json, const Json& from, const std::string& token, std::uint32_t id,
-                        const MergeInput& input) {
-    for (const Json& added : from.value("added_tokens", Json::array())) {
-      if (added.value("content", "") != token) continue;
-      json["added_tokens"].push_back(added);
-      json["added_tokens"].back()["id"] = id;
-      return;
+  /// tokenizer_config.json may list the added tokens a second time.
+  void list_added(const Json& added) {
+    const auto file = plan_.side_files.find("tokenizer_config.json");
+    if (file == plan_.side_files.end()) return;
+    Json config = parse_json(file->second, "tokenizer_config.json");
+    if (!config.is_object() || !config.contains("added_tokens_decoder")) return;
+    Json list = Json::object();
+    for (Json token : added) {
+      const std::string id = std::to_string(token.at("id").get<std::int64_t>());
+      token.erase("id");
+      list[id] = std::move(token);
     }
-    Json& vocabulary = json["model"]["vocab"];
-    if (!vocabulary.is_object()) {
-      fail(ErrorKind::kMismatch, "merge",
-           fmt::format("expected tokenizers with a vocabulary that can grow, found a {} one ('{}')",
-                       json["model"].value("type", "Unigram"), printable(input.text(), 200)),
-           "say tokenizer_source: base, or name the model whose tokens are to be kept");
-    }
-    vocabulary[token] = id;
+    config["added_tokens_decoder"] = std::move(list);
+    file->second = dump_json(config, 2) + "\n";
   }
 
-  /// A padded vocabulary stays padded; mergekit cuts it to the tokens.
-  std::int64_t rows_of_result(std::size_t source, bool unchanged) const {
-    std::int64_t rows = plan_.tokens;
-    if (unchanged && semantics_ != Semantics::kMergekit && recipe_.pad_to_multiple_of == 1) {
-      rows = std::max(rows, vocabularies_[source].rows);
-    }
+  /// What config.json and generation_config.json say of tokens, moved to the tokenizer of `source`.
+  TokenIds ids_of(std::size_t source) const {
+    const Vocabulary& now = vocabularies_[source];
+    const std::string& label = inputs_[source]->text();
+    const auto find = [ids = now.ids](const std::string& token) {
+      const auto found = ids.find(token);
+      return found == ids.end() ? std::nullopt : std::optional<std::int64_t>(found->second);
+    };
+    return {.config = inputs_[source]->config(),
+            .generation = side_json(inputs_[source]->side_files(), "generation_config.json", label),
+            .roles = token_roles(now.files, label, find),
+            .label = label,
+            .moved = [find, before = vocabularies_[reference_].tokens](
+                         std::int64_t old) -> std::optional<std::int64_t> {
+              if (old < 0 || old >= static_cast<std::int64_t>(before.size())) return {};
+              const std::string& token = before[static_cast<std::size_t>(old)];
+              return token.empty() ? std::nullopt : find(token);
+            }};
+  }
+
+  /// A padded vocabulary stays padded, new tokens fill its rows first; mergekit cuts it to the
+  /// tokens. A multiple that the recipe names counts from the tokens.
+  std::int64_t rows_of_result(std::size_t source) const {
     const std::int64_t step = recipe_.pad_to_multiple_of;
-    return (rows + step - 1) / step * step;
+    if (step == 1 && semantics_ != Semantics::kMergekit)
+      return std::max(plan_.tokens, vocabularies_[source].rows);
+    return (plan_.tokens + step - 1) / step * step;
   }
 
   void check_known(const RecipeToken& token) {
@@ -244,7 +266,8 @@ std::vector<std::string> tokenizer_file_names() {
 bool is_embedding(const MergeInput& model, const InputTensor& tensor) {
   constexpr std::array<std::string_view, 6> kNames{
       "embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out", "tok_embeddings"};
-  if (tensor.shape.size() != 2 || !model.config().is_object()) return false;
+  const bool bias = tensor.shape.size() == 1 && tensor.name.ends_with(".bias");
+  if (!(tensor.shape.size() == 2 || bias) || !model.config().is_object()) return false;
   const bool named = std::ranges::any_of(
       kNames, [&](std::string_view name) { return tensor.name.find(name) != tensor.name.npos; });
   return named && tensor.shape[0] ==

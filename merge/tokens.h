@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "merge/input.h"
 #include "merge/method.h"
 #include "merge/recipe.h"
+#include "merge/token_ids.h"
 
 namespace lancet {
 
@@ -34,6 +36,7 @@ struct TokenPlan {
   std::int64_t rows = 0;                            ///< of embeddings and head
   std::vector<std::shared_ptr<const RowMap>> maps;  ///< one for each input
   std::map<std::string, std::string> side_files;    ///< the tokenizer of the result
+  std::optional<TokenIds> ids;                      ///< where it is not the reference's
   std::vector<std::string> warnings;
 };
 
@@ -43,11 +46,18 @@ struct TokenPlan {
                                     const std::vector<std::shared_ptr<const MergeInput>>& inputs,
                                     std::size_t reference, Semantics semantics);
 
-/// Names of the files that make up a tokenizer.
+/// Names of the files that make up a tokenizer, its chat template with them.
 [[nodiscard]] std::vector<std::string> tokenizer_file_names();
 
-/// True for the token embedding and the head of a model: [vocab, d_model].
+/// True for the token embedding and the head of a model: [vocab, d_model], the head's bias [vocab].
 [[nodiscard]] bool is_embedding(const MergeInput& model, const InputTensor& tensor);
+
+/// For models whose rows are merged by number (`merged`: into `inputs`): a warning for each that
+/// has another token than the first at some id, with the first such id. A model without a
+/// tokenizer.json that can be read is passed over.
+[[nodiscard]] std::vector<std::string> warnings_of_rows(
+    const std::vector<std::shared_ptr<const MergeInput>>& inputs,
+    const std::vector<std::size_t>& merged);
 
 /// Rows of `readers` (one for each input of the plan, null where the map does not ask for it) as
 /// the map says.

@@ -30,6 +30,7 @@ const Method merge_method_della_linear{
     .unit = Method::Unit::kRows,
     .view = Method::View::kDeltas,
     .laws = {.zero_is_absent = true, .random = true, .scales = true},
+    .fault = ranked_fault,
     .prepare = prepare};
 
 }  // namespace lancet

@@ -3,11 +3,10 @@
 // Precision: float64, one rounding at the end. With `normalize` the weights are divided first, so
 // that equal inputs give exactly that input.
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
 
-#include "core/error.h"
-#include "core/text.h"
 #include "merge/task_vectors.h"
 
 namespace lancet {
@@ -25,17 +24,25 @@ constexpr MergeParameter kParameters[] = {
 
 constexpr double kSmallestSum = 1e-12;  ///< of weights that are divided by
 
+double sum_of(const std::vector<double>& weights) {
+  return std::accumulate(weights.begin(), weights.end(), 0.0);
+}
+
+std::optional<ParameterFault> fault(const MergeTask& task) {
+  const double sum = sum_of(task.numbers("weight"));
+  if (!task.flag("normalize") || std::fabs(sum) > kSmallestSum) return std::nullopt;
+  return ParameterFault{
+      .parameter = "weight",
+      .model = {},
+      .message = fmt::format("expected weights with a sum to divide by, found {}", sum),
+      .hint = "set normalize: false to subtract models from one another"};
+}
+
 Emit prepare(const MergeTask& task) {
+  task.check_parameters();
   std::vector<double> weights = task.numbers("weight");
-  double sum = 0;
-  for (const double weight : weights) sum += weight;
   if (task.flag("normalize")) {
-    if (!(std::fabs(sum) > kSmallestSum)) {
-      fail(ErrorKind::kUsage, "merge",
-           fmt::format("tensor '{}': expected weights with a sum to divide by, found {}",
-                       printable(task.name()), sum),
-           "set normalize: false to subtract models from one another");
-    }
+    const double sum = sum_of(weights);
     for (double& weight : weights) weight /= sum;
   }
   return [weights](const Block& block, ops::Out out) { ops::weigh(out, block.models, weights); };
@@ -51,6 +58,7 @@ const Method merge_method_linear{.name = "linear",
                                  .parameters = kParameters,
                                  .one_pass = true,
                                  .laws = {.zero_is_absent = true, .scales = true},
+                                 .fault = fault,
                                  .prepare = prepare};
 
 }  // namespace lancet

@@ -7,6 +7,7 @@
 // the same is done to x_i - b, and b is added. Where the u_i cancel (|sum w u| < eps), two models
 // are interpolated along the line, more are refused. Precision: norms, dots and sums in float64.
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -37,16 +38,23 @@ constexpr MergeParameter kParameters[] = {
      .help = "smallest length that has a direction"},
 };
 
+double sum_of(const std::vector<double>& weights) {
+  return std::accumulate(weights.begin(), weights.end(), 0.0);
+}
+
+std::optional<ParameterFault> fault(const MergeTask& task) {
+  if (!task.flag("normalize_weights") || sum_of(task.numbers("weight")) != 0) return std::nullopt;
+  return ParameterFault{.parameter = "weight",
+                        .model = {},
+                        .message = "expected weights with a sum to divide by, found 0",
+                        .hint = "set normalize_weights: false, or change the weights"};
+}
+
 std::vector<double> weights_of(const MergeTask& task) {
+  task.check_parameters();
   std::vector<double> weights = task.numbers("weight");
   if (!task.flag("normalize_weights")) return weights;
-  double sum = 0;
-  for (const double w : weights) sum += w;
-  if (sum == 0) {
-    fail(ErrorKind::kUsage, "merge",
-         fmt::format("tensor '{}': expected weights with a sum to divide by, found 0",
-                     printable(task.name())));
-  }
+  const double sum = sum_of(weights);
   for (double& w : weights) w /= sum;
   return weights;
 }
@@ -92,6 +100,7 @@ const Method merge_method_multislerp{.name = "multislerp",
                                      .parameters = kParameters,
                                      .view = Method::View::kDeltas,
                                      .laws = {.zero_is_absent = true},
+                                     .fault = fault,
                                      .prepare = prepare};
 
 }  // namespace lancet

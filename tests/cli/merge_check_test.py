@@ -28,6 +28,8 @@ GOOD = {
                                  "        - {filter: /norm/, value: 0.1}\n        - {value: 0.5}\n      density: [0.2, 0.8]\n",
     "the same model twice": "merge_method: linear\nmodels: [{model: a, parameters: {weight: 0.2}}, {model: a, parameters: {weight: 0.8}}]\n",
     "a path with + and @": "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: x+y@z}, {model: a}]\n",
+    "mergekit's long form of a model": "merge_method: linear\nparameters: {weight: 1}\n"
+                                       "models: [{model: {model: {path: a, revision: null}, lora: null}}, {model: {model: {path: b}}}]\n",
     "slices": "merge_method: passthrough\n" + SLICES % "1, 2",
     "modules": "merge_method: linear\nmodules: {default: {models: [{model: a}, {model: b}]}}\nparameters: {weight: 1}\n",
     "several documents": "name: first\nmerge_method: linear\n" + TWO + "---\nmerge_method: slerp\nbase_model: first\nmodels: [{model: b}]\n"
@@ -60,7 +62,20 @@ BAD = {
     "models and slices": ("merge_method: linear\n" + TWO + SLICES % "0, 1", 2, "exactly one of models, slices and modules"),
     "both tokenizer keys": ("merge_method: linear\ntokenizer_source: union\ntokenizer: {source: base}\n" + TWO, 2, "found both"),
     "an unknown dtype": ("merge_method: linear\ndtype: float8\n" + TWO, 2, "dtype"),
-    "an unknown template": ("merge_method: linear\nchat_template: chatlm\n" + TWO, 2, "chat_template[\\s\\S]*chatml"),
+    "an unknown template": ("merge_method: linear\nchat_template: chatlm\n" + TWO, 2, r"r\.yml:2:16: chat_template[\s\S]*chatml"),
+    "a template that is no Jinja": ("merge_method: linear\nchat_template: '{% for m in messages %}{{ m.content }'\n" + TWO, 2,
+                                    r"r\.yml:2:16: chat_template: line 1"),
+    "a tokenizer source that is nearly a word": ("merge_method: linear\n" + TWO + "tokenizer_source: unionn\n", 2,
+                                                 r"r\.yml:3:19:.*'unionn'[\s\S]*did you mean 'union'"),
+    "weights that cancel in one layer": ("merge_method: linear\nmodels:\n  - {model: a, parameters: {weight: 1}}\n  - model: b\n    parameters:\n"
+                                         "      weight: [{filter: layers.1, value: -1}, {value: 1}]\n", 2,
+                                         r"r\.yml:3:37: tensor '.*layers\.1\..*': expected weights with a sum"),
+    "normalized weights of multislerp that cancel": ("merge_method: multislerp\nmodels: [{model: a, parameters: {weight: 1}}, "
+                                                     "{model: b, parameters: {weight: -1}}]\n", 2, r"r\.yml:2:\d+: tensor.*sum to divide by"),
+    "chances below 0": ("merge_method: della\nbase_model: base\nmodels: [{model: a}, {model: b, parameters: {density: 0.1}}]\n"
+                        "parameters: {weight: 1, density: 0.5, epsilon: 0.15}\n", 2,
+                        r"r\.yml:3:55: tensor.*density - epsilon[\s\S]*epsilon is at most 0\.1"),
+    "a path without one": ("merge_method: linear\nmodels: [{model: {model: {pth: a}}, parameters: {weight: 1}}]\n", 2, "'pth'[\\s\\S]*path"),
     "no model": ("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: nowhere}]\n", 3, "nowhere"),
     "other shapes": ("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: wide}]\n", 4, "'a'[\\s\\S]*'wide'|'wide'[\\s\\S]*'a'"),
     "another architecture": ("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: other}]\n", 4, "architecture"),
@@ -74,7 +89,7 @@ BAD = {
 WARNED = {
     "a filter that matches nothing": ("merge_method: linear\nmodels: [{model: a, parameters: {weight: [{filter: mpl, value: 1}, {value: 0.5}]}}]\n",
                                       "mpl"),
-    "a gradient on one layer": ("merge_method: linear\nslices: [{sources: [{model: a, layer_range: [0, 1], parameters: {weight: [0, 1]}}]}]\n",
+    "a gradient on one layer": ("merge_method: linear\nslices: [{sources: [{model: a, layer_range: [0, 1], parameters: {weight: [0.5, 1]}}]}]\n",
                                 "gradient|one layer"),
     "a key that never had an effect": ("merge_method: linear\nslices: [{residual_weight: 0.5, sources: [{model: a, layer_range: [0, 2], "
                                        "parameters: {weight: 1}}]}]\n", "residual_weight"),
