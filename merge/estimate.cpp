@@ -31,7 +31,6 @@ std::vector<const PlannedTensor*> tensors_to_try(const MergePlan& plan) {
   std::vector<const PlannedTensor*> out;
   for (const PlannedTensor& tensor : plan.tensors) {
     if (tensor.bytes() > std::max(kLargest, smallest == UINT64_MAX ? 0 : smallest)) continue;
-    if (leaves_out_linalg(plan) && !tensor.embedding && tensor.shape.size() > 1) continue;
     out.push_back(&tensor);
   }
   return out;

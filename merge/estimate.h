@@ -8,13 +8,13 @@
 
 namespace lancet {
 
-/// True where the method works on matrices and the plan has no linear algebra: what is told of the
-/// time leaves it out.
+/// True where the method works on matrices and the plan has no linear algebra to try.
 [[nodiscard]] bool leaves_out_linalg(const MergePlan& plan) noexcept;
 
-/// Seconds of the merge, from a trial: up to 200 MB of the result from two places of it, made from
-/// the inputs as they lie (on disk or in the page cache), hashed and written beside `out` (where
-/// nothing can be written there, the disk counts as infinitely fast).
+/// Seconds of the merge (not where leaves_out_linalg), from a trial: up to 200 MB of the result
+/// from two places of it, made from the inputs as they lie (on disk or in the page cache), hashed
+/// and written beside `out` (where nothing can be written there, the disk counts as infinitely
+/// fast).
 [[nodiscard]] double expected_seconds(const MergePlan& plan, const fs::path& out,
                                       const ShardLimits& limits);
 

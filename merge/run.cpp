@@ -95,19 +95,48 @@ Json manifest_of(const RecipeFile& recipe, const MergePlan& plan, const RunOptio
   return manifest;
 }
 
+/// OUT as a file or folder is named.
+fs::path named(const fs::path& out) { return out.has_filename() ? out : out.parent_path(); }
+
+/// Links followed as far as they lead anywhere.
+fs::path real_path(const fs::path& path) {
+  std::error_code failed;
+  fs::path out = fs::weakly_canonical(path, failed);
+  return failed ? path : out;
+}
+
+/// Replacing OUT, forced or not, must not take a file of an input away.
+void check_apart(const MergePlan& plan, const fs::path& out) {
+  const fs::path target = real_path(out);
+  for (const auto& input : plan.inputs) {
+    for (const fs::path& file : input->files()) {
+      for (const fs::path& at :
+           {real_path(file), real_path(file.parent_path()) / file.filename()}) {
+        if (std::ranges::mismatch(target, at).in1 != target.end()) continue;
+        fail(ErrorKind::kUsage, "merge",
+             fmt::format("OUT: expected a place of its own, found '{}', where the input '{}' lies "
+                         "(--force does not replace an input)",
+                         printable(out.string(), 400), printable(input->text(), 200)),
+             "choose another name");
+      }
+    }
+  }
+}
+
 class Runner {
  public:
   Runner(const RecipeFile& recipe, const MergePlan& plan, const fs::path& out,
          const RunOptions& options)
       : recipe_(recipe),
         plan_(plan),
-        out_(out.has_filename() ? out : out.parent_path()),
+        out_(named(out)),
         options_(options),
         progress_("merging", plan.bytes_written(), Progress::Unit::kBytes) {}
 
   Json run() {
     for (const std::string& warning : plan_.warnings) log::warn(warning);
     check_output("merge", out_, options_.force);
+    check_apart(plan_, out_);
     check_memory(plan_, limits());
     const bool single = out_.extension() == ".safetensors" || out_.extension() == ".gguf";
     if (single && (options_.parts > 0 || options_.join)) {
@@ -261,6 +290,8 @@ class Runner {
 
 Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions& options,
                     bool timed) {
+  if (!out.empty()) check_apart(plan, named(out));
+  check_memory(plan, {options.memory});
   Json models = Json::array();
   for (const auto& input : plan.inputs) models.push_back(input->text());
   Json document{{"plan", true},
@@ -274,10 +305,13 @@ Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions
                 {"peak_memory", expected_memory(plan, {options.memory})},
                 {"warnings", plan.warnings}};
   if (!timed) return document;
-  document["seconds"] = expected_seconds(plan, out, {options.memory});
-  if (leaves_out_linalg(plan))
+  const bool unknown = leaves_out_linalg(plan);
+  document["seconds"] = unknown ? Json() : Json(expected_seconds(plan, out, {options.memory}));
+  if (unknown)
     document["warnings"].push_back(fmt::format(
-        "the time leaves out the linear algebra of {}, most of the work", plan.method->name));
+        "the time is unknown: most of it is the linear algebra of {}, which a plan does "
+        "not try",
+        plan.method->name));
   return document;
 }
 

@@ -25,7 +25,9 @@ struct RunOptions {
 };
 
 /// What a run would do: {plan, method, tensors, bytes_read, bytes_written, shards, peak_memory,
-/// warnings}, from headers only; `timed` adds seconds (expected_seconds).
+/// warnings}, from headers only; `timed` adds seconds (expected_seconds, null where the plan has no
+/// linear algebra for a method that works by it). Refuses what the run refuses: OUT in the place of
+/// an input (kUsage), a bound of memory that is too small (kResource).
 [[nodiscard]] Json describe_merge(const MergePlan& plan, const fs::path& out,
                                   const RunOptions& options, bool timed);
 

@@ -33,6 +33,10 @@ void emit_tensor(const MergePlan& plan, const PlannedTensor& tensor, const Shard
 /// kResource, naming the tensor, where a method that holds whole matrices needs more than `limits`.
 void check_memory(const MergePlan& plan, const ShardLimits& limits);
 
+/// check_memory, and kResource where no run is as small as `limits`. The pipeline itself takes any
+/// bound and keeps to it as far as it can.
+void check_bound(const MergePlan& plan, const ShardLimits& limits);
+
 /// Peak memory that write_shard is expected to need for this plan.
 [[nodiscard]] std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits);
 

@@ -166,7 +166,9 @@ void print_plan(const Json& plan) {
   table.add({"writes", fmt::format("{} in {} files", human_bytes(plan["bytes_written"]),
                                    plan["shards"].dump())});
   table.add({"memory", human_bytes(plan["peak_memory"])});
-  table.add({"time", fmt::format("about {:.1f} s", plan["seconds"].get<double>())});
+  table.add({"time", plan["seconds"].is_null()
+                         ? "unknown"
+                         : fmt::format("about {:.1f} s", plan["seconds"].get<double>())});
   print_text(table.text());
 }
 
@@ -195,6 +197,7 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
   run.memory = parse_bytes(common.memory);
   run.command = command_json("merge", common);
   set_part(arguments.part, run);
+  check_bound(*plan, {run.memory});
   if (!writes) {
     const Json document = describe_merge(*plan, out, run, common.plan);
     if (!common.json) {

@@ -186,6 +186,32 @@ class Merging(Shell):
         self.assertAlmostEqual(plan["peak_memory"] / done["peak_memory"], 1, delta=0.05)
         self.assertEqual(plan["bytes_read"], done["bytes_read"])
 
+    def test_an_input_is_never_replaced_by_the_result(self):
+        shutil.copytree(self.root / "a", self.work / "a")
+        before = weights(self.work / "a")
+        self.recipe("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: ../b}]\n")
+        for out in ("a", "a/", "./x/../a", "a/model.safetensors"):
+            for more in ([], ["--plan"]):
+                error = self.run_lancet("merge", "r.yml", out, "--force", *more, code=2).stderr
+                self.assertIn("input 'a'", error)
+        self.assertEqual(weights(self.work / "a"), before)
+        self.run_lancet("merge", "r.yml", "b")
+
+    def test_a_bound_of_memory_that_no_run_keeps_is_refused_by_plan_and_run(self):
+        for more in ([], ["--plan"], ["--check"]):
+            error = self.run_lancet("merge", self.linear(), "out", "--memory", "1KiB", *more, code=6).stderr
+            self.assertRegex(error, r"hint: give --memory \d+MiB")
+        least = error.split("give --memory ")[1].strip()
+        done = self.json("merge", self.linear(), "out", "--memory", least)
+        self.assertLessEqual(done["peak_memory"], int(least[:-3]) << 20)
+
+    def test_a_plan_of_linear_algebra_does_not_know_the_time(self):
+        self.recipe("merge_method: tsv_m\nbase_model: ../base\nparameters: {weight: 1}\nmodels: [{model: ../a}, {model: ../b}]\n")
+        plan = self.json("merge", "r.yml", "out", "--plan")
+        self.assertIsNone(plan["seconds"])
+        self.assertGreater(plan["peak_memory"], 100 << 20)   # LibTorch alone
+        self.assertIn("unknown", self.run_lancet("merge", "r.yml", "out", "--plan").stdout)
+
     def test_hash_inputs_puts_the_hashes_of_all_inputs_into_the_manifest(self):
         self.run_lancet("merge", self.linear(), "out", "--hash-inputs")
         inputs = json.loads((self.work / "out" / "lancet.json").read_text())["inputs"]
