@@ -19,6 +19,9 @@ namespace lancet {
 struct CommonOptions {
   bool json = false, plan = false, force = false, quiet = false, verbose = false,
        no_progress = false;
+  /// For a stage whose data an earlier one has yet to make: settings and the files that they name
+  /// are checked, no data is read, nothing is written.
+  bool settings_only = false;
   std::string memory = "1GiB";
   RuntimeOptions runtime;
 };

@@ -1,5 +1,7 @@
 #include "distill/curate.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -12,6 +14,7 @@
 #include "distill/curate_report.h"
 #include "distill/curate_stage.h"
 #include "distill/licence.h"
+#include "distill/rows/apart.h"
 #include "distill/rows/spool.h"
 #include "formats/model_writer.h"
 
@@ -23,13 +26,14 @@ constexpr std::size_t kBadShown = 100;
 
 fs::path beside(const fs::path& out, const char* ending) { return out.string() + ending; }
 
-/// Duties that came with the inputs, and those the person names.
+/// Duties that came with the inputs that are there, and those the person names.
 LicenceDuties collect_duties(const CurateRequest& request) {
   LicenceDuties duties;
   for (const fs::path& input : request.inputs) duties.add_data(input);
   for (const std::string& teacher : request.teachers) duties.add_teacher(teacher);
   for (const std::string& licence : request.licences) duties.declare(licence);
   duties.check(request.model_name, request.accept_terms_risk);
+  if (request.settings_only) return duties;
   for (const std::string& teacher : duties.unknown_teachers())
     log::warn(fmt::format(
         "the licence of the teacher '{}' is not known: declare it with --teacher-licence",
@@ -37,18 +41,32 @@ LicenceDuties collect_duties(const CurateRequest& request) {
   return duties;
 }
 
+/// No file is written twice, nor over what is read.
+void check_files(const CurateRequest& request) {
+  std::vector<fs::path> read = request.inputs, written{request.output};
+  for (const FilterRequest& filter : request.filters) {
+    for (const auto& [key, value] : filter.settings) {
+      if (key == "set") read.emplace_back(value);
+    }
+  }
+  for (const char* ending : {".lancet.json", ".NOTICE"})
+    written.push_back(beside(request.output, ending));
+  if (!request.report.empty()) written.push_back(request.report);
+  check_apart(kOperation, read, written);
+}
+
 void check_request(const CurateRequest& request) {
   if (request.inputs.empty()) fail(ErrorKind::kUsage, kOperation, "expected an input, found none");
-  std::error_code ignored;
+  if (request.score && std::ranges::count(request.filters, "perplexity", &FilterRequest::name) == 0)
+    fail(ErrorKind::kUsage, kOperation,
+         "--student: expected the filter perplexity, which asks it, found others alone",
+         "e.g. --filter perplexity:max=1000");
+  check_files(request);
+  if (request.settings_only) return;
   for (const fs::path& input : request.inputs) {
     if (!fs::exists(input))
       fail(ErrorKind::kInput, kOperation,
            fmt::format("'{}' does not exist", printable(input.string())));
-    for (const fs::path& written : {request.output, request.report}) {
-      if (!written.empty() && fs::equivalent(input, written, ignored))
-        fail(ErrorKind::kUsage, kOperation,
-             fmt::format("'{}' is input and output", printable(input.string())));
-    }
   }
   if (request.plan) return;
   check_output(kOperation, request.output, request.force);
@@ -56,7 +74,7 @@ void check_request(const CurateRequest& request) {
 }
 
 std::vector<ActiveFilter> make_filters(const CurateRequest& request) {
-  const FilterContext context{.score = request.score};
+  const FilterContext context{.score = request.score, .silent = request.settings_only};
   std::vector<ActiveFilter> filters;
   for (const FilterRequest& wanted : request.filters) {
     const Filter& filter = find_filter(wanted.name);
@@ -262,6 +280,11 @@ class Curation {
 
 Json curate(const CurateRequest& request) {
   check_request(request);
+  if (request.settings_only) {
+    (void)collect_duties(request);
+    (void)make_filters(request);
+    return nullptr;
+  }
   Curation curation(request);
   return request.plan ? curation.plan() : curation.run();
 }

@@ -9,7 +9,8 @@
 namespace lancet {
 
 /// Writes OUT.jsonl, OUT.jsonl.lancet.json and the report; with request.plan nothing. Returns the
-/// JSON of `curate --json`. Errors: kUsage (filters, existing output, licence), kInput (a missing
+/// JSON of `curate --json`, of request.settings_only null. Errors: kUsage (filters, existing
+/// output, a file that would be read and written, or written twice, licence), kInput (a missing
 /// file; a bad row when request.strict), kResource.
 [[nodiscard]] Json curate(const CurateRequest& request);
 

@@ -120,6 +120,13 @@ RowPart FilterValues::part(std::string_view name) const {
   return static_cast<RowPart>(choice(name));
 }
 
+void FilterValues::check_range(std::string_view least, std::string_view most) const {
+  if (number(least) <= number(most)) return;
+  fail(ErrorKind::kUsage, "curate",
+       fmt::format("filter {}: expected {} to be at most {}, found {} and {}: no row would stay",
+                   filter_, least, most, number(least), number(most)));
+}
+
 Json FilterValues::json() const {
   Json out = Json::object();
   for (const FilterParameter& p : parameters_) {

@@ -49,6 +49,8 @@ class FilterValues {
   [[nodiscard]] const std::vector<std::string>& list(std::string_view name) const;
   /// The part named by a parameter of kPartChoices.
   [[nodiscard]] RowPart part(std::string_view name = "part") const;
+  /// Error(kUsage) where the least allowed is more than the most.
+  void check_range(std::string_view least, std::string_view most) const;
   /// Everything, resolved, for the manifest.
   [[nodiscard]] Json json() const;
 
@@ -73,7 +75,8 @@ inline constexpr std::string_view kPartChoices[] = {"all", "prompt", "response"}
 
 /// What filters may use of the outside.
 struct FilterContext {
-  ScoreTexts score;  ///< the student; may be empty
+  ScoreTexts score;     ///< the student; may be empty
+  bool silent = false;  ///< only checked: a run will say what is worth a warning
 };
 
 /// Why a row goes: a rule of a few names, by which drops are counted, and what broke it.

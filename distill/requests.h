@@ -50,6 +50,7 @@ struct CurateRequest {
   bool accept_terms_risk = false;
   bool strict = false;  ///< a bad row is an error
   bool plan = false, force = false;
+  bool settings_only = false;  ///< check filters and licences; the inputs need not be there
   std::uint64_t seed = 0;
 };
 

@@ -1,5 +1,7 @@
 // lancet curate: rows of training data in, rows that passed every filter out.
 
+#include <algorithm>
+
 #include <CLI/CLI.hpp>
 
 #include "cli/engine.h"
@@ -44,7 +46,9 @@ bool selects(const std::string& name) {
   return false;
 }
 
-/// --filter's in their order, --decontaminate, --dedup, then the selecting filters in their order.
+/// --filter's in their order, --decontaminate (in the place of a --filter decontaminate without a
+/// set, and with its settings, where there is one), --dedup, then the selecting filters in their
+/// order.
 std::vector<FilterRequest> ordered(const CurateArguments& a) {
   std::vector<FilterRequest> filters, last;
   for (const std::string& text : a.filters) {
@@ -52,16 +56,24 @@ std::vector<FilterRequest> ordered(const CurateArguments& a) {
     (selects(filter.name) ? last : filters).push_back(std::move(filter));
   }
   if (!a.decontaminate.empty()) {
-    filters.push_back({.name = "decontaminate", .settings = {}});
-    for (const std::string& set : a.decontaminate) filters.back().settings.emplace_back("set", set);
+    auto place = std::ranges::find_if(filters, [](const FilterRequest& filter) {
+      const bool own = std::ranges::count(filter.settings, "set",
+                                          &std::pair<std::string, std::string>::first) > 0;
+      return filter.name == "decontaminate" && !own;
+    });
+    if (place == filters.end())
+      place = filters.insert(place, {.name = "decontaminate", .settings = {}});
+    for (const std::string& set : a.decontaminate) place->settings.emplace_back("set", set);
   }
   if (!a.dedup.empty()) filters.push_back(parse_filter(a.dedup));
   filters.insert(filters.end(), last.begin(), last.end());
   return filters;
 }
 
+/// The student is opened (its headers) before the first row is read.
 ScoreTexts student_scores(const std::string& model, const RuntimeOptions& runtime) {
   if (model.empty()) return {};
+  (void)open_engine(runtime).plan_run(model, runtime);
   return [model, runtime](const std::vector<std::string>& texts) {
     return open_engine(runtime).score_texts(model, texts, runtime);
   };
@@ -140,8 +152,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     request.strict = a->strict;
     request.plan = common.plan;
     request.force = common.force;
+    request.settings_only = common.settings_only;
     request.seed = common.runtime.seed;
     const Json result = open_factory().curate(request);
+    if (common.settings_only) return 0;
     if (common.json) {
       print_json(result);
     } else {

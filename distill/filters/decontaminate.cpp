@@ -11,6 +11,8 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/log.h"
+#include "core/text.h"
 #include "distill/filter.h"
 #include "distill/rows/test_set.h"
 #include "distill/text/common_subsequence.h"
@@ -51,7 +53,7 @@ struct Item {
 
 class Decontaminate final : public RowFilter {
  public:
-  explicit Decontaminate(const FilterValues& values)
+  Decontaminate(const FilterValues& values, bool silent)
       : part_(values.part()),
         ngram_(values.integer("ngram")),
         shortest_(values.integer("shortest")),
@@ -61,6 +63,9 @@ class Decontaminate final : public RowFilter {
            "filter decontaminate: expected at least one set, found none",
            "--decontaminate FILE, or --filter decontaminate:set=FILE");
     for (const std::string& path : values.list("set")) add_set(path);
+    for (const Set& set : sets_) {
+      if (!silent && set.first == set.end) warn_of(set);
+    }
   }
 
   std::optional<Drop> inspect(const Row& row, Sketch& sketch) const override {
@@ -115,6 +120,15 @@ class Decontaminate final : public RowFilter {
   std::unordered_map<std::uint64_t, std::uint32_t> runs_;
   std::unordered_multimap<std::uint64_t, std::uint32_t> seeds_;
   std::unordered_map<std::uint32_t, std::size_t> hits_;
+
+  void warn_of(const Set& set) const {
+    log::warn(fmt::format("decontaminate: nothing is checked against '{}': {}", printable(set.name),
+                          set.short_items == 0
+                              ? "it has no items"
+                              : fmt::format("all of its {} items have fewer than {} words "
+                                            "(--filter decontaminate:shortest=N)",
+                                            set.short_items, shortest_)));
+  }
 
   void add_set(const std::string& path) {
     Set set{.name = path,
@@ -180,8 +194,8 @@ const Filter filter_decontaminate{
     .title = "No items of test sets: shared runs of words, or ROUGE-L recall",
     .source = "Brown et al. 2020, arXiv:2005.14165",
     .parameters = kParameters,
-    .make = [](const FilterValues& values, const FilterContext&) {
-      return std::unique_ptr<RowFilter>(std::make_unique<Decontaminate>(values));
+    .make = [](const FilterValues& values, const FilterContext& context) {
+      return std::unique_ptr<RowFilter>(std::make_unique<Decontaminate>(values, context.silent));
     }};
 
 }  // namespace lancet

@@ -51,6 +51,10 @@ class Length final : public RowFilter {
         words_{values.number("min_words"), values.number("max_words")},
         tokens_{values.number("min_tokens"), values.number("max_tokens")},
         ratio_{values.number("min_ratio"), values.number("max_ratio")} {
+    values.check_range("min_characters", "max_characters");
+    values.check_range("min_words", "max_words");
+    values.check_range("min_tokens", "max_tokens");
+    values.check_range("min_ratio", "max_ratio");
     const std::string model = values.text("tokenizer");
     if (tokens_.limits() != !model.empty())
       fail(ErrorKind::kUsage, "curate",

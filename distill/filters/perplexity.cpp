@@ -25,6 +25,7 @@ class Perplexity final : public RowFilter {
         low_(values.number("min")),
         high_(values.number("max")),
         score_(context.score) {
+    values.check_range("min", "max");
     if (!score_)
       fail(ErrorKind::kUsage, "curate", "filter perplexity: expected a student, found none",
            "--student MODEL");

@@ -51,6 +51,18 @@ class Curate(unittest.TestCase):
         self.assertEqual(result["filters"][1]["dropped"], 3)  # row 4, at 4, 11, 18
         self.assertNotIn("row 4 of some length", [row["text"] for row in self.read("out.jsonl")])
 
+    def test_a_test_set_that_nothing_is_checked_against_is_told(self):
+        self.rows("in.jsonl", [{"text": "one two three four"}])
+        self.rows("test.jsonl", [{"question": "one two three"}, {"question": "four"}])
+        done = self.lancet("in.jsonl", "-o", "a.jsonl", "--decontaminate", "test.jsonl")
+        self.assertIn("all of its 2 items have fewer than 6 words", done.stderr)
+        # Settings and sets given apart are one filter.
+        done = self.lancet("in.jsonl", "-o", "b.jsonl", "--decontaminate", "test.jsonl", "--filter", "decontaminate:shortest=3",
+                           "--json")
+        self.assertNotIn("warning", done.stderr)
+        filters = json.loads(done.stdout)["filters"]
+        self.assertEqual([(f["name"], f["settings"]["shortest"], f["dropped"]) for f in filters], [("decontaminate", 3, 1)])
+
     def test_dedup_takes_settings(self):
         self.rows("in.jsonl", [{"prompt": "same", "completion": str(i)} for i in range(5)])
         self.lancet("in.jsonl", "-o", "a.jsonl", "--dedup", "exact")
@@ -75,6 +87,12 @@ class Curate(unittest.TestCase):
                 (("in.jsonl", "-o", "o", "--filter", "perplexity:max=9"), 2, "--student MODEL"),
                 (("in.jsonl", "-o", "o", "--teacher", "Llama-3.1-405B", "--name", "student"), 2, "begins with \"Llama\""),
                 (("in.jsonl", "-o", "o", "--teacher", "gpt-4o"), 2, "--accept-terms-risk"),
+                (("in.jsonl", "-o", "o", "--filter", "length:min_words=10,max_words=5"), 2, "min_words to be at most max_words"),
+                (("in.jsonl", "-o", "o", "--student", "none", "--filter", "perplexity:max=9"), 3, "none"),
+                (("in.jsonl", "-o", "o", "--report", "o"), 2, "written twice"),
+                (("in.jsonl", "-o", "o", "--report", "o.lancet.json"), 2, "written twice"),
+                (("in.jsonl", "-o", "o", "--report", "./in.jsonl", "--force"), 2, "input and output"),
+                (("in.jsonl", "-o", "in.jsonl", "--force"), 2, "input and output"),
                 (("none.jsonl", "-o", "o"), 3, "none.jsonl")):
             done = self.lancet(*args, code=code)
             self.assertIn(words, done.stderr)
@@ -98,6 +116,11 @@ class Curate(unittest.TestCase):
             self.assertFalse((self.folder / "out.jsonl.lancet.json").exists())
         left = [p.name for p in self.folder.iterdir() if p.name != "in.jsonl"]
         self.assertTrue(all(name.startswith(".out.jsonl.lancet-") for name in left), left)
+
+    def test_a_student_that_no_filter_asks_is_refused(self):
+        model = tiny_model.write_model(self.folder / "model")
+        self.rows("in.jsonl", [{"text": "one"}])
+        self.assertIn("--student", self.lancet("in.jsonl", "-o", "o", "--student", model, code=2).stderr)
 
     def test_perplexity_is_that_of_score(self):
         tiny_model.write_model(self.folder / "student")
