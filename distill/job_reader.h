@@ -51,6 +51,7 @@ class JobReader {
   [[nodiscard]] Json sampling(const Node& node) const;
   void limits(const Node& node, TeacherBlock& out) const;
   [[nodiscard]] TokenPrices prices(const Node& node) const;
+  void check_priced(const Node& teacher, const BudgetCaps& caps) const;
   void url(const Node& node, TeacherBlock& out) const;
   void logprobs(const Node& node, TeacherBlock& out) const;
   [[nodiscard]] DataOptions options(const Node& node, const DataRecipe& recipe) const;

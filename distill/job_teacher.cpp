@@ -1,5 +1,6 @@
 // Block `teacher` of a job file.
 
+#include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
@@ -62,8 +63,8 @@ Json JobReader::sampling(const Node& node) const {
 
 void JobReader::limits(const Node& node, TeacherBlock& out) const {
   keys(node, {"concurrency", "requests_per_minute", "tokens_per_minute", "attempts", "timeout",
-              "idle_timeout", "latency_target", "give_up_after", "max_response_bytes",
-              "max_requests", "max_tokens", "max_usd"});
+              "idle_timeout", "latency_target", "give_up_after", "start_timeout",
+              "max_response_bytes", "max_requests", "max_tokens", "max_usd"});
   const auto count = [&](const char* name, auto& place, std::uint64_t least, std::uint64_t most) {
     if (const Node* found = node.find(name))
       place = static_cast<std::decay_t<decltype(place)>>(whole(*found, name, least, most));
@@ -79,6 +80,8 @@ void JobReader::limits(const Node& node, TeacherBlock& out) const {
   seconds("idle_timeout", out.limits.idle_timeout, 0.1);
   seconds("latency_target", out.limits.latency_target, 0);
   seconds("give_up_after", out.limits.give_up_after, 1);
+  out.limits.start_timeout = std::min(out.limits.start_timeout, out.limits.give_up_after);
+  seconds("start_timeout", out.limits.start_timeout, 1);
   count("max_response_bytes", out.limits.max_response_bytes, 1024, 1ULL << 32);
   count("max_requests", out.caps.requests, 1, kMuch);
   count("max_tokens", out.caps.tokens, 1, kMuch);
@@ -93,6 +96,22 @@ TokenPrices JobReader::prices(const Node& node) const {
   if (const Node* found = node.find("cached_input"))
     out.cached_input = number(*found, "cached_input", 0, 1e6);
   return out;
+}
+
+/// A cap on money without both prices would stop nothing.
+void JobReader::check_priced(const Node& node, const BudgetCaps& caps) const {
+  if (caps.usd == 0) return;
+  const Node* const given = node.find("prices");
+  const auto price = [&](const char* name) {
+    const Node* const found = given != nullptr ? given->find(name) : nullptr;
+    return found != nullptr ? found->number() : std::nullopt;
+  };
+  const auto input = price("input"), output = price("output");
+  if (input && output && *input + *output > 0) return;
+  refuse(*node.find("limits")->find("max_usd"),
+         "limits: max_usd needs prices: expected prices.input and prices.output, of one above 0",
+         "prices: {input: 3, output: 3}, in US dollars for a million tokens (--price-input, "
+         "--price-output)");
 }
 
 void JobReader::url(const Node& node, TeacherBlock& out) const {
@@ -156,6 +175,7 @@ TeacherBlock JobReader::teacher(const Node& node) const {
   }
   if (const Node* found = node.find("limits")) limits(*found, out);
   if (const Node* found = node.find("prices")) out.prices = prices(*found);
+  check_priced(node, out.caps);
   return out;
 }
 

@@ -36,7 +36,14 @@ std::string fill_prompt(std::string_view text, PromptValues values, std::string_
 }
 
 PromptLibrary::PromptLibrary(std::string recipe, fs::path own)
-    : recipe_(std::move(recipe)), own_(std::move(own)) {}
+    : recipe_(std::move(recipe)), own_(std::move(own)) {
+  std::error_code ignored;
+  if (own_.empty() || fs::is_directory(own_ / recipe_, ignored)) return;
+  fail(ErrorKind::kInput, "prompt",
+       fmt::format("expected a folder of edited prompts, found none at '{}'",
+                   printable((own_ / recipe_).string())),
+       "edited prompts lie in DIR/RECIPE/NAME.txt, as in share/prompts");
+}
 
 const std::string& PromptLibrary::text(const std::string& name) const {
   const auto known = texts_.find(name);

@@ -20,7 +20,7 @@ using PromptValues = std::initializer_list<std::pair<std::string_view, std::stri
 class PromptLibrary {
  public:
   /// Files RECIPE/NAME.txt under `own` (may be empty) where they stand there, else under
-  /// share/prompts.
+  /// share/prompts. kInput where `own` has no folder RECIPE.
   PromptLibrary(std::string recipe, std::filesystem::path own);
   /// The prompt NAME, filled. A trailing newline of the file is no part of it.
   [[nodiscard]] std::string fill(const std::string& name, PromptValues values) const;

@@ -15,6 +15,7 @@
 #include "distill/job.h"
 #include "distill/licence.h"
 #include "distill/production.h"
+#include "distill/rows/apart.h"
 #include "distill/synthesis_seeds.h"
 #include "distill/teacher/capabilities.h"
 #include "formats/model_writer.h"
@@ -133,6 +134,7 @@ class Synthesis {
   TurnContext context_;
   SynthesisSeeds seeds_;
 
+  void check_files() const;
   void note_models(TeacherClient& client) const;
   [[nodiscard]] Json abilities_of(TeacherClient& client, const Journal& journal, bool live);
   void produce(Production& production) const;
@@ -142,6 +144,24 @@ class Synthesis {
                              const TeacherCounts& wire, double seconds) const;
   void write_lancet_json(const Json& summary, const Json& capabilities) const;
 };
+
+/// Neither seeds nor the job are written over, and batch files alone lie in their folder.
+void Synthesis::check_files() const {
+  std::vector<fs::path> read = job_.data.seeds;
+  if (!request_.job.empty()) read.push_back(request_.job);
+  std::vector<fs::path> written{out_, beside(out_, ".lancet.json"), seeds_.own_journal(out_)};
+  if (!duties_.notice().empty()) written.push_back(beside(out_, ".NOTICE"));
+  check_apart("synthesize", read, written);
+  std::error_code ignored;
+  if (request_.batch_files.empty() ||
+      fs::weakly_canonical(fs::absolute(out_).parent_path(), ignored) !=
+          fs::weakly_canonical(fs::absolute(request_.batch_files), ignored))
+    return;
+  fail(ErrorKind::kUsage, "synthesize",
+       fmt::format("'{}' would lie among the batch files, and be read as one of answers",
+                   printable(out_.string())),
+       "give the dataset a place outside of --batch-files");
+}
 
 void Synthesis::note_models(TeacherClient& client) const {
   try {
@@ -256,6 +276,7 @@ Json Synthesis::run() {
   if (out_.empty())
     fail(ErrorKind::kUsage, "synthesize", "expected an output, found none",
          "give -o data.jsonl, or `output:` in the job");
+  check_files();
   if (seeds_.whole()) check_output("synthesize", out_, request_.force);
   const bool batch = !request_.batch_files.empty();
   const std::string secret = batch || request_.finish ? "" : secret_of(job_.teacher);

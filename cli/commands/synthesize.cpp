@@ -213,7 +213,8 @@ extern const Command command_synthesize{
     .examples =
         "  lancet synthesize job.yml\n"
         "  lancet synthesize --seeds prompts.jsonl --teacher http://node1:8000/v1 \\\n"
-        "      --model meta-llama/Llama-3.1-405B-Instruct-FP8 --max-usd 50 -o data.jsonl",
+        "      --model meta-llama/Llama-3.1-405B-Instruct-FP8 -o data.jsonl \\\n"
+        "      --max-usd 50 --price-input 3 --price-output 3",
     .declare = declare};
 
 }  // namespace lancet

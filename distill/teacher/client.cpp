@@ -1,5 +1,6 @@
 #include "distill/teacher/client.h"
 
+#include <algorithm>
 #include <ctime>
 #include <deque>
 #include <unordered_map>
@@ -16,6 +17,7 @@
 #include "distill/teacher/parse.h"
 #include "distill/teacher/request_queue.h"
 #include "distill/teacher/retry.h"
+#include "distill/teacher/silence.h"
 
 namespace lancet {
 namespace {
@@ -44,7 +46,7 @@ struct TeacherClient::State {
   std::unordered_map<std::string, OpenPtr> open;        ///< by key: in no list twice
   std::deque<std::pair<Done, TeacherAnswer>> answered;  ///< to be told
   std::exception_ptr fatal;
-  double last_sign = seconds_now();  ///< when a server last answered anything
+  Silence silence;
   std::uint32_t refused = 0;
   std::uint64_t draws = 0;
   LostSpending lost;
@@ -55,7 +57,9 @@ struct TeacherClient::State {
         budget(its_budget),
         http({.ca_file = options.ca_file,
               .connections = static_cast<long>(options.limits.concurrency *
-                                               std::max<std::size_t>(1, options.urls.size()))}) {
+                                               std::max<std::size_t>(1, options.urls.size()))}),
+        silence(options.limits.start_timeout, options.limits.give_up_after) {
+    silence.begin(seconds_now());
     for (const std::string& url : options.urls) endpoints.emplace_back(url, options.limits);
   }
 
@@ -99,7 +103,6 @@ struct TeacherClient::State {
   void finish(const OpenPtr& item, Endpoint& endpoint, std::uint64_t ticket, double sent,
               HttpResponse&& response) {
     const ResponseVerdict verdict = judge_response(response);
-    if (response.status != 0) last_sign = seconds_now();
     if (response.stale) endpoint.mark_closing();
     if (verdict == ResponseVerdict::kAnswer) return read(item, endpoint, ticket, sent, response);
     const std::string what = describe(response);
@@ -107,6 +110,7 @@ struct TeacherClient::State {
       case ResponseVerdict::kOverload:
         ++counts.overloads;
         endpoint.limiter().overload(ticket);
+        if (response.status == 429) silence.end(seconds_now());
         if (response.status == 429 || response.status == 503) {  // no fault of its own
           --item->attempt;
           ++item->put_off;
@@ -160,6 +164,7 @@ struct TeacherClient::State {
       endpoint.limiter().succeed(ticket);
     }
     endpoint.succeed();
+    silence.end(seconds_now());
     TeacherAnswer& answer = parsed.answer;
     endpoint.tokens().correct(sent, item->estimate, answer.usage.prompt + answer.usage.completion);
     answer.message = scrub(std::move(answer.message));
@@ -171,6 +176,7 @@ struct TeacherClient::State {
 
   void reject(const OpenPtr& item, const std::string& what) {
     TeacherAnswer answer{.ending = Ending::kRejected, .message = what};
+    silence.end(seconds_now());
     budget.settle(item->bound, {});
     if (++refused >= kRefusedAtFirst && counts.answered == 0)
       return set_fatal(ErrorKind::kUsage,
@@ -188,7 +194,12 @@ struct TeacherClient::State {
     const auto asked = server_wait(response, std::time(nullptr));
     if (asked) {
       endpoint.pause(now + std::min(*asked, kLongestWait));
-      last_sign = std::max(last_sign, now + std::min(*asked, kLongestWait));
+      silence.allow(std::min(*asked, kLongestWait));
+    }
+    if (response.status != 429 && !response.stale) {
+      silence.miss(now, what);
+      if (endpoint.miss())
+        log::warn(fmt::format("{} does not answer: {}; it is asked again", endpoint.url(), what));
     }
     if (its_fault && endpoint.fail_at(now)) {
       ++counts.set_aside;
@@ -227,12 +238,19 @@ struct TeacherClient::State {
          "--finish");
   }
 
-  void check_alive() const {
-    const double silence = seconds_now() - last_sign;
-    if (open.empty() || silence < options.limits.give_up_after) return;
-    fail(ErrorKind::kResource, "teacher",
-         fmt::format("no endpoint has answered for {:.0f} s", silence),
-         "what was answered is kept: run again when the server is back");
+  void check_alive() {
+    if (open.empty()) return;
+    const double now = seconds_now();
+    const bool all = std::ranges::all_of(endpoints, &Endpoint::is_silent);
+    const std::string text = fmt::format("no endpoint has answered for {:.0f} s: {}",
+                                         silence.seconds(now), silence.what());
+    if (silence.is_too_long(now, all))
+      fail(ErrorKind::kResource, "teacher", text,
+           silence.was_broken()
+               ? "what was answered is kept: run again when the server is back "
+                 "(limits.give_up_after waits longer)"
+               : "is the server up, and teacher.url right? limits.start_timeout waits longer");
+    if (silence.is_to_be_told(now)) log::warn(text);
   }
 
   /// What is in flight is paid for: a moment to arrive before a signal ends the run.
@@ -288,7 +306,7 @@ void TeacherClient::ask(TeacherRequest request, Done done) {
   item->estimate = estimate_prompt_tokens(request) + item->bound.completion;
   item->request = std::move(request);
   item->done.push_back(std::move(done));
-  if (state_->open.size() == 1) state_->last_sign = seconds_now();
+  if (state_->open.size() == 1) state_->silence.begin(seconds_now());
   state_->queue.push(item);
 }
 

@@ -26,6 +26,7 @@ struct TeacherLimits {
   double idle_timeout = 60;     ///< seconds of silence in the middle of a response
   double latency_target = 0;    ///< seconds; slower answers count as overload; 0 = none do
   double give_up_after = 1800;  ///< seconds in which no endpoint answered anything
+  double start_timeout = 120;   ///< the same, as long as none has answered in this run at all
   std::uint64_t max_response_bytes = 64ULL << 20;
 };
 

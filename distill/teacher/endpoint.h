@@ -41,7 +41,14 @@ class Endpoint {
   void mark_closing() noexcept { closing_ = true; }
   [[nodiscard]] bool is_closing() const noexcept { return closing_; }
 
-  void succeed() noexcept { failures_ = 0; }
+  void succeed() noexcept { failures_ = unanswered_ = 0; }
+  /// A response that is no sign of life: none at all, 5xx, or damaged. True for the first of all.
+  bool miss() noexcept {
+    ++unanswered_;
+    return !std::exchange(missed_, true);
+  }
+  /// It has missed so often in a row that nobody is taken to be there.
+  [[nodiscard]] bool is_silent() const noexcept { return unanswered_ >= kDead; }
   /// A failure that may mean that the server is gone: after three in a row it is set aside, each
   /// time for longer, and then tried with one request at a time. True when it is set aside now.
   bool fail_at(double now) noexcept {
@@ -62,8 +69,8 @@ class Endpoint {
   Limiter limiter_;
   MinuteWindow requests_, tokens_;
   double pause_until_ = 0, aside_until_ = 0;
-  std::uint32_t failures_ = 0;
-  bool closing_ = false;
+  std::uint32_t failures_ = 0, unanswered_ = 0;
+  bool closing_ = false, missed_ = false;
 };
 
 /// The endpoint that may take a request of so many tokens first, of equal ones the idlest, and in

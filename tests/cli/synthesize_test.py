@@ -239,6 +239,16 @@ class Endpoints(Shell):
         self.assertEqual(error["kind"], "resource")
         self.assertFalse((self.work / "out.jsonl").exists())
 
+    def test_endpoints_that_have_never_answered_are_given_up_soon_and_told_at_once(self):
+        with FaultServer(rate=1, faults=("500",), patience=1 << 30) as server:
+            for url in ("http://127.0.0.1:9/v1", server.url):
+                begin = time.monotonic()
+                done = self.run_lancet(self.job(url, "start_timeout: 2, attempts: 1000"), "-o", "out.jsonl", code=6, timeout=30)
+                self.assertLess(time.monotonic() - begin, 20)
+                self.assertIn("warning: " + url + " does not answer: ", done.stderr)
+                self.assertIn("no endpoint has answered", done.stderr)
+                self.assertIn("limits.start_timeout", done.stderr)
+
 
 class Secrets(Shell):
     KEY = "sk-test-9f8e7d6c5b4a"
@@ -439,6 +449,25 @@ class Use(Shell):
         self.assertGreaterEqual(plan["estimate"]["usd"], result["spent"]["usd"])
         self.assertEqual(sorted(p.name for p in self.work.iterdir()),
                          ["job.yml", "out.jsonl", "out.jsonl.journal", "out.jsonl.lancet.json", "seeds.jsonl"])
+
+    def test_a_cap_on_money_without_prices_is_refused(self):
+        for prices in ("", "--price-input 3", "--price-input 0 --price-output 0"):
+            done = self.run_lancet("--seeds", "seeds.jsonl", "--teacher", "http://127.0.0.1:9/v1", "--model", "m", "--max-usd", "1",
+                                   "-o", "out.jsonl", *prices.split(), code=2)
+            self.assertIn("max_usd needs prices", done.stderr)
+
+    def test_a_folder_of_prompts_that_is_not_there_is_refused(self):
+        job = self.job("http://127.0.0.1:9/v1", data="recipe: best_of_n, seeds: seeds.jsonl, prompts: nowhere")
+        self.assertIn("nowhere", self.run_lancet(job, "-o", "out.jsonl", "--plan", code=3).stderr)
+
+    def test_what_is_read_is_not_written_over(self):
+        job = self.job("http://127.0.0.1:9/v1")
+        before = self.seeds.read_bytes()
+        for out in ("seeds.jsonl", "job.yml"):
+            self.assertIn("input and output", self.run_lancet(job, "-o", out, "--force", code=2).stderr)
+        self.assertEqual(self.seeds.read_bytes(), before)
+        error = self.run_lancet(job, "-o", "batches/out.jsonl", "--batch-files", "batches", code=2).stderr
+        self.assertIn("among the batch files", error)
 
     def test_mistakes_in_a_job_are_named_by_line_and_column(self):
         for text, words in (("teacher: {url: http://x/v1, model: m}\ndata: {recipe: evol_instruct, seeds: seeds.jsonl, options: {round: 2}}\n",

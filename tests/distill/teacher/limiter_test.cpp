@@ -6,6 +6,7 @@
 #include "distill/teacher/budget.h"
 #include "distill/teacher/endpoint.h"
 #include "distill/teacher/retry.h"
+#include "distill/teacher/silence.h"
 #include "tests/catch.h"
 
 using namespace lancet;
@@ -223,4 +224,27 @@ TEST_CASE(
   const LostSpending lost = budget.lose({1000, 100}, true);
   CHECK(lost.tokens == 1100);
   CHECK(lost.usd == Approx((1000 * 2 + 100 * 10) * 1e-6));
+}
+
+TEST_CASE("silence: without any answer the start decides, after one the longer patience") {
+  Silence silence(120, 1800);
+  silence.begin(0);
+  CHECK_FALSE(silence.is_too_long(5000, true));  // nothing has failed: a slow server
+  CHECK_FALSE(silence.is_to_be_told(5000));
+  silence.miss(10, "boom");
+  silence.begin(40);  // the next request after the last one was given up
+  CHECK_FALSE(silence.is_too_long(129, true));
+  CHECK_FALSE(silence.is_too_long(131, false));  // another endpoint may be at work
+  CHECK(silence.is_too_long(131, true));
+  CHECK(silence.what() == "boom");
+  CHECK(silence.is_to_be_told(70));
+  CHECK_FALSE(silence.is_to_be_told(100));
+  CHECK(silence.is_to_be_told(130));
+  for (const double wait : {300.0, 5.0, 5.0}) silence.allow(wait);  // the longest, once
+  CHECK_FALSE(silence.is_too_long(429, true));
+  CHECK(silence.is_too_long(431, true));
+  silence.end(500);
+  silence.miss(510, "boom");
+  CHECK_FALSE(silence.is_too_long(2299, true));
+  CHECK(silence.is_too_long(2301, true));
 }
