@@ -107,7 +107,11 @@ std::vector<TeacherToken> logprobs_from_json(const Json& json) {
     if (used > width)
       fail(ErrorKind::kInput, "journal", "logprobs: more alternatives than columns");
     for (std::size_t k = 0; k < used; ++k) {
-      if (with_ids && top_ids[i * width + k] < 0) break;
+      if (with_ids && top_ids[i * width + k] < 0) {
+        if (top_values[i * width + k] > -std::numeric_limits<float>::infinity())
+          fail(ErrorKind::kInput, "journal", "logprobs: a probability of no token among the best");
+        break;
+      }
       Alternative each{.logprob = top_values[i * width + k]};
       if (with_ids) each.id = top_ids[i * width + k];
       if (!with_ids) each.bytes = text_from_json(json.at("top_texts").at(i).at(k));

@@ -217,6 +217,9 @@ Dataset Dataset::load(const std::vector<fs::path>& files, std::optional<ChatForm
   Problems problems(files, impl->report);
   impl->check(rows, problems);
   if (options.bad_rows == BadRows::kError) problems.settle(options.bad_rows);
+  const std::string& kind = impl->report.kind;
+  if (options.as_chat && (kind == "messages" || kind == "text"))
+    log::info(fmt::format("--as-chat: the rows are {}, nothing of it is for them", kind));
   const RowEncoder encoder(tokenizer, std::move(format), impl->options, date_of(files.front()));
   impl->encode(rows, encoder, problems);
   rows.check_unchanged();

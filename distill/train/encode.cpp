@@ -27,7 +27,8 @@ bool is_blank(std::string_view text) {
 struct RowEncoder::Tokens {
   std::vector<std::int32_t> ids;
   std::vector<std::uint8_t> target;
-  std::size_t taught = 0;  ///< first position that a teacher may have spoken of
+  std::vector<bool> masked;  ///< spoken, and not to be learnt; empty: none
+  std::size_t taught = 0;    ///< first position that a teacher may have spoken of
 };
 
 RowEncoder::RowEncoder(const Tokenizer& tokenizer, std::optional<ChatFormat> format,
@@ -74,9 +75,15 @@ RowEncoder::Tokens RowEncoder::encode_chat(const TrainingText& text) const {
     if (error.kind() != ErrorKind::kInput) throw;
     throw RowProblem{"template", error.message()};
   }
+  if (!text.masked.empty() && text.masked.size() != rendered.spans.size())
+    throw RowProblem{"template",
+                     fmt::format("weights of {} assistant's messages, the template marks {} turns",
+                                 text.masked.size(), rendered.spans.size())};
   const Encoding encoded = tokenizer_.encode(rendered.text, false);
-  Tokens out{.ids = encoded.ids, .target = std::vector<std::uint8_t>(encoded.ids.size(), 0)};
-  std::size_t first = 0;
+  Tokens out{.ids = encoded.ids,
+             .target = std::vector<std::uint8_t>(encoded.ids.size(), 0),
+             .masked = std::vector<bool>(text.masked.empty() ? 0 : encoded.ids.size(), false)};
+  std::size_t first = 0, turn = 0;
   for (const Span& span : rendered.spans) {
     while (first < encoded.ids.size() && encoded.offsets[first].second <= span.first) ++first;
     std::size_t end = first;
@@ -94,6 +101,9 @@ RowEncoder::Tokens RowEncoder::encode_chat(const TrainingText& text) const {
     }
     std::fill(out.target.begin() + static_cast<std::ptrdiff_t>(first),
               out.target.begin() + static_cast<std::ptrdiff_t>(end), 1);
+    if (!text.masked.empty() && text.masked[turn++])
+      std::fill(out.masked.begin() + static_cast<std::ptrdiff_t>(first),
+                out.masked.begin() + static_cast<std::ptrdiff_t>(end), true);
     out.taught = first;
     first = end;
   }
@@ -133,13 +143,16 @@ void RowEncoder::add_teacher(const TrainingRow& row, const Tokens& tokens, Examp
                                                  .whole_text = row.kind == RowKind::kText},
                                                 tokenizer_, pieces());
   for (std::size_t t = 0; t < tokens.ids.size(); ++t) {
-    if (tokens.target[t] == 0) continue;
+    if (tokens.target[t] == 0 || (!tokens.masked.empty() && tokens.masked[t])) continue;
     const bool spoken = t >= tokens.taught && t < end;
     out.teacher.push_back(spoken ? found[t - tokens.taught] : TopK{});
   }
 }
 
 Example RowEncoder::finish(Tokens tokens, bool& truncated) const {
+  for (std::size_t t = 0; t < tokens.masked.size(); ++t) {
+    if (tokens.masked[t]) tokens.target[t] = 0;
+  }
   const auto limit = static_cast<std::size_t>(options_.max_length);
   if (tokens.ids.size() > limit) {
     if (options_.overlong != Overlong::kTruncate)

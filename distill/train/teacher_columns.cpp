@@ -111,8 +111,21 @@ std::optional<std::int32_t> PieceTable::find(const std::string& bytes) const {
 }
 
 std::vector<TeacherToken> read_teacher(std::string_view json) {
+  constexpr std::string_view kColumns[] = {"tokens", "top",     "logprobs", "top_logprobs",
+                                           "ids",    "top_ids", "texts",    "top_texts"};
   try {
-    return logprobs_from_json(parse_json(json, "teacher"));
+    const Json columns = parse_json(json, "teacher");
+    for (const auto& [key, value] : columns.items()) {
+      if (std::ranges::find(kColumns, key) == std::end(kColumns))
+        throw RowProblem{"teacher", fmt::format("teacher: unknown key '{}'", printable(key, 40))};
+    }
+    std::vector<TeacherToken> out = logprobs_from_json(columns);
+    for (const TeacherToken& token : out) {
+      if (token.logprob > kMassSlack)
+        throw RowProblem{"teacher",
+                         fmt::format("teacher: {} is no log probability", token.logprob)};
+    }
+    return out;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kInput) throw;
     throw RowProblem{"teacher", error.message()};

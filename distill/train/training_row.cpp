@@ -25,6 +25,16 @@ constexpr std::string_view kNotes[] = {
     "source",    "system",    "task",        "tests",   "thought_tokens", "translated_from",
     "verified",  "waits",     "cut",         "question"};
 
+/// Members of a message that chat templates read, and OpenAI's "weight" (0: not learnt).
+constexpr std::string_view kMessageMembers[] = {
+    "role",          "content",           "name",      "tool_calls", "tool_call_id",
+    "function_call", "reasoning_content", "reasoning", "thinking",   "thought",
+    "tool_plan",     "tool_responses",    "citations", "prefix",     "refusal",
+    "weight"};
+constexpr std::string_view kRoles[] = {"system",      "developer",     "user",       "assistant",
+                                       "tool",        "function",      "ipython",    "tool_results",
+                                       "observation", "tool_response", "environment"};
+
 std::span<const std::string_view> keys_of(RowKind kind) {
   switch (kind) {
     case RowKind::kMessages:
@@ -94,6 +104,54 @@ void check_keys(const Row& row, const DatasetOptions& options) {
   }
 }
 
+[[noreturn]] void refuse_message(std::size_t number, const std::string& what) {
+  throw RowProblem{"keys", fmt::format("message {}: {}", number, what)};
+}
+
+/// "weight" is OpenAI's: of an assistant's message, 0 or 1.
+void check_weight(const Json& weight, std::string_view role, std::size_t number) {
+  if (role != "assistant")
+    refuse_message(number, fmt::format("weight: expected it in assistant's messages alone, found "
+                                       "it in one of {}",
+                                       printable(role, 40)));
+  if (!weight.is_number() || (weight != 0 && weight != 1))
+    refuse_message(
+        number, fmt::format("weight: expected 0 or 1, found {}", printable(dump_json(weight), 40)));
+}
+
+void check_message(const Json& message, std::size_t number, const DatasetOptions& options) {
+  const auto suggest = [](std::string_view word, std::span<const std::string_view> known) {
+    const std::string guess = did_you_mean(word, {known.begin(), known.end()});
+    return guess.empty() ? guess : ": " + guess;
+  };
+  const auto role = message.is_object() ? message.find("role") : message.end();
+  if (!message.is_object() || role == message.end() || !role->is_string())
+    refuse_message(number, "expected a string 'role'");
+  const auto& name = role->get_ref<const std::string&>();
+  if (!has(kRoles, name))
+    refuse_message(number,
+                   fmt::format("unknown role '{}'{}", printable(name, 40), suggest(name, kRoles)));
+  for (const auto& [key, value] : message.items()) {
+    if (key == "weight") check_weight(value, name, number);
+    if (has(kMessageMembers, key) || has(options.ignored_keys, key) ||
+        has(options.ignored_keys, "*"))
+      continue;
+    refuse_message(number, fmt::format("unknown key '{}'{}", printable(key, 40),
+                                       suggest(key, kMessageMembers)));
+  }
+}
+
+/// Of every list of messages in the row.
+void check_messages(const Row& row, const DatasetOptions& options) {
+  for (const char* key : {"messages", "prompt", "completion", "chosen", "rejected"}) {
+    const auto* member = row.find(key);
+    if (member == nullptr || !member->value.starts_with('[')) continue;
+    std::size_t number = 0;
+    for (const Json& message : parse_json(member->value, kOperation))
+      check_message(message, number++, options);
+  }
+}
+
 std::string string_of(const Row::Member& member) {
   return parse_json(member.value, kOperation).get<std::string>();
 }
@@ -113,13 +171,19 @@ void add_messages(const Row::Member* member, const char* role, Json& messages) {
   for (Json& message : list) messages.push_back(std::move(message));
 }
 
-/// The conversation of these messages with what else the template may want of the row.
-Json conversation_of(const Row& row, Json messages) {
-  Json out{{"messages", std::move(messages)}};
-  for (const char* key : {"tools", "documents"}) {
-    if (const auto* member = row.find(key)) out[key] = parse_json(member->value, kOperation);
+/// The conversation of these messages, without their weights, with what else the template may want
+/// of the row.
+void set_conversation(const Row& row, Json messages, TrainingText& out) {
+  for (Json& message : messages) {
+    if (message["role"] == "assistant") out.masked.push_back(message.value("weight", 1.0) == 0);
+    message.erase("weight");
   }
-  return out;
+  if (std::ranges::find(out.masked, true) == out.masked.end()) out.masked.clear();
+  out.conversation = {{"messages", std::move(messages)}};
+  for (const char* key : {"tools", "documents"}) {
+    if (const auto* member = row.find(key))
+      out.conversation[key] = parse_json(member->value, kOperation);
+  }
 }
 
 /// Prompt and one answer: plain where both are strings and not asked to be a chat.
@@ -130,7 +194,7 @@ TrainingText text_of(const Row& row, const char* answer, bool as_chat) {
     Json messages = Json::array();
     add_messages(prompt, "user", messages);
     add_messages(said, "assistant", messages);
-    out.conversation = conversation_of(row, std::move(messages));
+    set_conversation(row, std::move(messages), out);
     return out;
   }
   if (prompt != nullptr) out.prompt = string_of(*prompt);
@@ -156,6 +220,7 @@ TrainingRow read_training_row(std::string_view line, const DatasetOptions& optio
   const Row row = parse(line);
   check_kind(row, options);
   check_keys(row, options);
+  check_messages(row, options);
   TrainingRow out{.kind = row.kind};
   if (const auto* teacher = row.find("teacher")) out.teacher = teacher->value;
   if (options.need == DataNeed::kTeacher && out.teacher.empty())
@@ -163,8 +228,7 @@ TrainingRow read_training_row(std::string_view line, const DatasetOptions& optio
   if (!content) return out;
   try {
     if (row.kind == RowKind::kMessages) {
-      out.text.conversation =
-          conversation_of(row, parse_json(row.find("messages")->value, kOperation));
+      set_conversation(row, parse_json(row.find("messages")->value, kOperation), out.text);
     } else if (row.kind == RowKind::kText) {
       out.text.completion = row.turns.front().content;
     } else {

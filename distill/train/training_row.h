@@ -21,6 +21,8 @@ struct RowProblem {
 /// One text to be learnt: a conversation, or a prompt and what follows it.
 struct TrainingText {
   Json conversation;  ///< an array of messages or an object with them; null for plain text
+  /// Of each assistant's message: "weight": 0, nothing of it counts. Empty: all count.
+  std::vector<bool> masked;
   std::string prompt, completion;
 };
 
@@ -32,7 +34,8 @@ struct TrainingRow {
   std::string prompt;        ///< what the row answers: rows with equal ones are split together
 };
 
-/// Checks what needs no tokenizer: JSON, UTF-8, one kind that fits the need, known keys. Throws
+/// Checks what needs no tokenizer: JSON, UTF-8, one kind that fits the need, known keys of row and
+/// messages, known roles, weights of 0 or 1. Throws
 /// RowProblem. `line` outlives the row. With `content` false only the checks are made.
 [[nodiscard]] TrainingRow read_training_row(std::string_view line, const DatasetOptions& options,
                                             bool content);

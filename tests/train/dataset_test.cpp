@@ -81,6 +81,38 @@ TEST_CASE("dataset: of a conversation the assistant's turns count, with their en
   CHECK(all.data->sample(0, all.tokenizer).prompt.ends_with("<|im_start|>assistant\n"));
 }
 
+TEST_CASE("dataset: a turn of weight 0 is read and not learnt") {
+  Json row = chat({{"user", "u"}, {"assistant", "yes"}, {"user", "v"}, {"assistant", "no"}});
+  row["messages"][1]["weight"] = 0;
+  row["messages"][3]["weight"] = 1;
+  const Loaded all = load(line(row) + line(chat({{"user", "u"}, {"assistant", "yes"}})));
+  CHECK(counted(all, 0) == "no<|im_end|>");
+  CHECK(counted(all, 1) == "yes<|im_end|>");
+  row["messages"][3]["weight"] = 0;
+  CHECK_THAT(refusal(line(row)), Catch::Contains("1 empty"));
+  row["messages"][3]["weight"] = 0.5;
+  CHECK_THAT(refusal(line(row)),
+             Catch::Contains("rows.jsonl:1: message 3: weight: expected 0 or 1"));
+  row["messages"][3].erase("weight");
+  row["messages"][0]["weight"] = 1;
+  CHECK_THAT(refusal(line(row)), Catch::Contains("message 0: weight:"));
+}
+
+TEST_CASE("dataset: unknown roles, and members that no template reads, are refused by line") {
+  const Json good = chat({{"user", "u"}, {"assistant", "yes"}});
+  CHECK_THAT(refusal(line(good) + line(chat({{"usr", "u"}, {"assistant", "yes"}}))),
+             Catch::Contains("1 keys") && Catch::Contains("rows.jsonl:2: message 0: unknown role "
+                                                          "'usr': did you mean 'user'?"));
+  Json row = good;
+  row["messages"][1]["contnt"] = "x";
+  CHECK_THAT(refusal(line(row)), Catch::Contains("message 1: unknown key 'contnt'"));
+  CHECK(refusal(line(row), {.ignored_keys = {"contnt"}}).empty());
+  row = good;
+  row["messages"][1]["reasoning_content"] = "because";
+  row["messages"][0]["name"] = "Ann";
+  CHECK(refusal(line(row)).empty());
+}
+
 TEST_CASE("dataset: generation blocks of a template say what counts") {
   Scratch folder;
   const Tokenizer tokenizer = test::byte_tokenizer();
@@ -260,6 +292,33 @@ TEST_CASE("dataset: a teacher's columns are laid on the tokens that count") {
   }
   all = load(line(taught(texts)), with_teacher());
   CHECK(all.data->example(0).teacher[0].ids == std::vector<std::int32_t>{257, 259});
+}
+
+TEST_CASE("dataset: damaged columns of a teacher are refused by line") {
+  Json row = taught(columns({257, ',', ' ', 258}));
+  row["teacher"]["tpo"] = 1;
+  CHECK_THAT(refusal(line(row), with_teacher()), Catch::Contains("unknown key 'tpo'"));
+  auto tokens = columns({257, ',', ' ', 258});
+  tokens[1].logprob = 0.5;
+  CHECK_THAT(refusal(line(taught(tokens)), with_teacher()),
+             Catch::Contains("rows.jsonl:1: teacher: 0.5 is no log probability"));
+  row = taught(columns({257, ',', ' ', 258}));
+  std::vector<std::int32_t> ids(8, 65);
+  ids[1] = -1;
+  row["teacher"]["top_ids"] =
+      encode_base64({reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(ids[0])});
+  CHECK_THAT(refusal(line(row), with_teacher()), Catch::Contains("a probability of no token"));
+}
+
+TEST_CASE("dataset: a turn of weight 0 keeps a teacher's words from the loss") {
+  Json row = taught(columns({257, ',', ' ', 258}));
+  row["messages"].insert(row["messages"].begin() + 1,
+                         Json{{"role", "assistant"}, {"content", "no"}, {"weight", 0}});
+  row["messages"].insert(row["messages"].begin() + 2, Json{{"role", "user"}, {"content", "v"}});
+  const Loaded all = load(line(row), with_teacher());
+  CHECK(counted(all, 0) == "yes, no<|im_end|>");
+  REQUIRE(all.data->example(0).teacher.size() == 5);
+  CHECK(all.data->example(0).teacher[0].ids.front() == 257);
 }
 
 TEST_CASE("dataset: log probabilities of another vocabulary are refused by line") {
