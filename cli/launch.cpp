@@ -29,7 +29,8 @@ namespace lancet {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::seconds kToStop{30};  ///< for the others, after one has failed or a signal
+constexpr std::chrono::seconds kToStop{30};  ///< for the others, after one has failed
+constexpr std::chrono::seconds kToSave{10};  ///< after a signal, for a checkpoint
 constexpr std::chrono::seconds kToEnd{5};    ///< after SIGTERM
 constexpr std::chrono::milliseconds kPoll{50};
 
@@ -125,6 +126,7 @@ Child start(int rank, std::vector<std::string> words, std::vector<std::string> v
   if (child > 0) return {.id = child, .rank = rank, .said = said};
   // Nothing but system calls between fork and exec.
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  ::setpgid(0, 0);  // a signal reaches it once, from its parent: a second one would end it at once
   if (::getppid() != parent) ::_exit(static_cast<int>(ErrorKind::kInterrupted));
   if (rank > 0) {
     ::close(listener.socket);
@@ -141,24 +143,31 @@ class Children {
   explicit Children(std::vector<Child> running) : running_(std::move(running)) {}
 
   int wait() {
-    Clock::time_point deadline = Clock::time_point::max();
     while (!running_.empty()) {
       collect();
       if (running_.empty()) break;
-      if (deadline == Clock::time_point::max() && (result_ != 0 || interrupted()))
-        deadline = Clock::now() + kToStop;
-      if (Clock::now() > deadline) {
-        for (const Child& child : running_) ::kill(child.id, ended_ ? SIGKILL : SIGTERM);
-        ended_ = true;
-        deadline = Clock::now() + kToEnd;
+      if (interrupted() && !ended_) {
+        end(kToSave);
+      } else if (deadline_ == Clock::time_point::max() && result_ != 0) {
+        deadline_ = Clock::now() + kToStop;
+      } else if (Clock::now() > deadline_) {
+        end(kToEnd);
       }
       std::this_thread::sleep_for(kPoll);
     }
+    if (result_ != 0 && interrupted()) return static_cast<int>(ErrorKind::kInterrupted);
     if (result_ != 0 && !first_has_said_it_) tell();
     return result_;
   }
 
  private:
+  /// SIGTERM to all that run; the next time SIGKILL.
+  void end(std::chrono::seconds patience) {
+    for (const Child& child : running_) ::kill(child.id, ended_ ? SIGKILL : SIGTERM);
+    ended_ = true;
+    deadline_ = Clock::now() + patience;
+  }
+
   void collect() {
     std::erase_if(running_, [&](Child& child) {
       if (::waitpid(child.id, &child.status, WNOHANG) != child.id) return false;
@@ -187,6 +196,7 @@ class Children {
 
   std::vector<Child> running_, failed_;
   int result_ = 0;
+  Clock::time_point deadline_ = Clock::time_point::max();
   bool ended_ = false, first_has_said_it_ = false;
 };
 

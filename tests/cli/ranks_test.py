@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 LANCET = pathlib.Path(sys.argv[1]).resolve()
@@ -106,6 +107,19 @@ class Ranks(unittest.TestCase):
         _, error = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 6, error)
         self.assertEqual(error.count("lost the others"), 1, error)
+
+    def test_a_signal_to_the_launcher_alone_reaches_all_at_once(self):
+        command = self.command("out", *with_steps(100000), "--nproc", "2")
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.work)
+        for line in process.stdout:
+            if json.loads(line).get("step", 0) >= 2:
+                break
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+        self.assertLess(time.monotonic() - begin, 2 if "asan" not in str(LANCET) else 20)
+        self.assertEqual(process.returncode, 130, error)
+        self.assertTrue(list((self.work / "out" / "checkpoints").glob("step-*")))
 
     def test_a_signal_stops_all_and_the_same_command_goes_on(self):
         command = self.command("out", *with_steps(40), "--nproc", "2")
