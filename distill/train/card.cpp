@@ -20,6 +20,9 @@ std::string adapter_card(const TrainRequest& request, const LoraAdapter& adapter
   out += fmt::format("- loss {}, {} steps, {} tokens, last loss {:.4f}\n", request.loss,
                      result["steps"].dump(), result["tokens"].dump(),
                      result["final_loss"].get<double>());
+  if (result["saved_step"] != result["steps"])
+    out += fmt::format("- these are the values of step {}, the best of them\n",
+                       result["saved_step"].dump());
   if (result.contains("eval_loss"))
     out += fmt::format("- held-out loss {:.4f}\n", result["eval_loss"].get<double>());
   out += fmt::format("- rank {}, alpha {}, dropout {}, {} trained values\n",

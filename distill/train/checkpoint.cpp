@@ -4,10 +4,12 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
 #include "formats/checkpoint.h"
 
@@ -159,12 +161,31 @@ std::vector<std::int64_t> Checkpoints::steps() const {
   return out;
 }
 
-std::optional<std::int64_t> Checkpoints::newest() const {
-  const std::vector<std::int64_t> all = steps();
-  if (all.empty()) return std::nullopt;
-  const fs::path state = path_of(all.back()) / kState;
-  check_same_run(read_json(state).value("run", Json()), run_, folder_);
-  return all.back();
+std::optional<RunState> Checkpoints::resume(const LoraAdapter& adapter, Optimizer& optimizer) {
+  std::vector<std::pair<std::int64_t, std::string>> damaged;
+  std::vector<std::int64_t> all = steps();
+  std::ranges::reverse(all);
+  for (const std::int64_t step : all) {
+    try {
+      const RunState state = load(step, adapter, optimizer);
+      for (const auto& [newer, why] : damaged) {
+        log::warn(fmt::format("{} is damaged ({}): going on from {} instead, and making it anew",
+                              printable(path_of(newer).string(), 400), why,
+                              printable(path_of(step).string(), 400)));
+        fs::remove_all(path_of(newer));
+      }
+      return state;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kInput) throw;
+      damaged.emplace_back(step, error.message());
+    }
+  }
+  if (damaged.empty()) return std::nullopt;
+  fail(ErrorKind::kInput, "train",
+       fmt::format("expected a checkpoint to go on from, found {} damaged: {}", damaged.size(),
+                   damaged.front().second),
+       fmt::format("remove {}, or give --force: the run then begins anew",
+                   printable(folder_.string(), 400)));
 }
 
 bool Checkpoints::has(std::int64_t step) const { return fs::exists(path_of(step) / kState); }
@@ -207,11 +228,14 @@ void Checkpoints::load_values(std::int64_t step, const LoraAdapter& adapter) con
 }
 
 RunState Checkpoints::load(std::int64_t step, const LoraAdapter& adapter, Optimizer& optimizer) {
+  const fs::path path = path_of(step) / kState;
+  const Json json = read_json(path);
+  if (!json.is_object())
+    fail(ErrorKind::kInput, "train", fmt::format("{}: expected an object", path.string()));
+  check_same_run(json.value("run", Json()), run_, folder_);
   load_values(step, adapter);
   const auto file = ::lancet::Checkpoint::open(path_of(step) / kOptimizer);
   for (const auto& [name, tensor] : optimizer.state()) copy_into(*file, name, tensor);
-  const fs::path path = path_of(step) / kState;
-  const Json json = read_json(path);
   optimizer.set_steps(json_int(json, "optimizer_steps", path.string()));
   return RunState::from_json(json, path.string());
 }

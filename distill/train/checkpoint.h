@@ -36,14 +36,13 @@ class Checkpoints {
   /// `run`: everything that moves a bit of the run; only a run with the same may be taken up.
   Checkpoints(const fs::path& out, Json run);
 
-  /// The newest step that is there, or nothing. kUsage naming the first difference where it is of
-  /// another run.
-  [[nodiscard]] std::optional<std::int64_t> newest() const;
+  /// Puts the newest checkpoint that can be read into adapter and optimizer; damaged newer ones are
+  /// named in a warning and removed. Nothing where there is none. kInput where all are damaged;
+  /// kUsage naming the first difference where they are of another run.
+  [[nodiscard]] std::optional<RunState> resume(const LoraAdapter& adapter, Optimizer& optimizer);
   [[nodiscard]] bool has(std::int64_t step) const;
   void save(const RunState& state, const LoraAdapter& adapter, const fs::path& base,
             Optimizer& optimizer);
-  /// Puts the values of a step into adapter and optimizer. kInput for damaged files.
-  [[nodiscard]] RunState load(std::int64_t step, const LoraAdapter& adapter, Optimizer& optimizer);
   /// The adapter's values alone.
   void load_values(std::int64_t step, const LoraAdapter& adapter) const;
   /// Keeps the newest `keep` and the best one.
@@ -51,6 +50,8 @@ class Checkpoints {
   void remove_all() const;
 
  private:
+  /// kInput for damaged files.
+  [[nodiscard]] RunState load(std::int64_t step, const LoraAdapter& adapter, Optimizer& optimizer);
   [[nodiscard]] fs::path path_of(std::int64_t step) const;
   [[nodiscard]] std::vector<std::int64_t> steps() const;  ///< ascending
   fs::path folder_;

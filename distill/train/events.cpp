@@ -104,8 +104,8 @@ EventFile::EventFile(const std::filesystem::path& folder, std::int64_t resume_st
   std::string version = event(0);
   put_bytes(version, 3, "brain.Event:2");
   frame(version);
-  if (resume_step <= 0) return;
-  std::string start = event(resume_step + 1), session;
+  // At step 0, too: a run may have died before its first checkpoint, in this folder.
+  std::string start = event(resume_step > 0 ? resume_step + 1 : 0), session;
   put_field(session, 1, kVarint);
   put_varint(session, 1);  // SessionStatus START
   put_bytes(start, 7, session);

@@ -49,6 +49,7 @@ RunState Trainer::run(RunState begin) {
     throw;
   }
   progress.finish();
+  saved_step_ = state_.step;
   if (request.patience > 0) take_best();
   return state_;
 }
@@ -56,8 +57,9 @@ RunState Trainer::run(RunState begin) {
 void Trainer::take_best() {
   const Ranks& ranks = parts_.ranks;
   ranks.together([&] {
-    if (ranks.first() && parts_.checkpoints.has(state_.best_step))
-      parts_.checkpoints.load_values(state_.best_step, parts_.adapter);
+    if (!ranks.first() || !parts_.checkpoints.has(state_.best_step)) return;
+    parts_.checkpoints.load_values(state_.best_step, parts_.adapter);
+    saved_step_ = state_.best_step;
   });
   for (const at::Tensor& each : parts_.optimizer.parameters()) broadcast_tensor(ranks, each);
 }

@@ -41,6 +41,8 @@ class Trainer {
   /// The parameters are those of the last step, or with patience those of the best evaluation.
   [[nodiscard]] RunState run(RunState begin);
   [[nodiscard]] bool stopped_early() const noexcept { return stopped_early_; }
+  /// The step whose parameters they are; of the first rank.
+  [[nodiscard]] std::int64_t saved_step() const noexcept { return saved_step_; }
 
  private:
   void step();
@@ -69,6 +71,7 @@ class Trainer {
   Schedule schedule_;
   RunState state_;
   std::vector<Pack> eval_packs_;
+  std::int64_t saved_step_ = 0;
   bool stopped_early_ = false;
 };
 

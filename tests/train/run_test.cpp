@@ -200,6 +200,9 @@ TEST_CASE("train: evaluation, early stopping and what stands in the folder") {
   CHECK(result["stopped_early"] == true);
   CHECK(result["steps"].get<int>() < 40);
   CHECK(result["best_eval_loss"].get<double>() == *std::ranges::min_element(evals));
+  CHECK(result["eval_loss"] == result["best_eval_loss"]);
+  CHECK(result["last_eval_loss"].get<double>() == evals.back());
+  CHECK(result["saved_step"] == result["best_step"]);
   for (const char* name :
        {"adapter_config.json", "adapter_model.safetensors", "README.md", "lancet.json"})
     CHECK(fs::exists(request.out / name));
