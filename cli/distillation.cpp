@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -28,22 +29,23 @@ std::vector<fs::path> paths_of(const Json& list) {
 
 class Distillation {
  public:
-  Distillation(const fs::path& file, const CommonOptions& common)
+  Distillation(const fs::path& file, std::optional<std::uint64_t> seed, const CommonOptions& common)
       : common_(common),
         source_(file.string()),
-        job_(open_factory().describe_job(file)),
+        job_(open_factory().describe_job(file, seed)),
         out_(job_["output"].get<std::string>()),
         state_(out_) {
     prepare_curate();
     prepare_train();
   }
 
-  /// Every stage's checks are made before the first one runs.
+  /// Every stage's checks are made before the first one runs, or would.
   [[nodiscard]] Json run(const std::string& only) {
     Json stages = Json::array();
     bool earlier_runs = false;
+    only_ = only;
     for (const char* name : kStages) {
-      if (!has(name) || (!only.empty() && only != name)) continue;
+      if (!is_wanted(name)) continue;
       stages.push_back(stage(name, earlier_runs));
       earlier_runs = earlier_runs || stages.back()["status"] != "up to date";
     }
@@ -63,7 +65,12 @@ class Distillation {
   fs::path out_;
   StageState state_;
   std::optional<StageCommand> curate_, train_;
+  std::string only_;      ///< the one stage that is asked for, or ""
+  bool checked_ = false;  ///< check_settings() has been called
 
+  [[nodiscard]] bool is_wanted(const std::string& stage) const {
+    return has(stage) && (only_.empty() || only_ == stage);
+  }
   [[nodiscard]] bool has(std::string_view stage) const {
     return !job_[std::string(stage)].is_null();
   }
@@ -107,6 +114,52 @@ class Distillation {
     if (job_settings_lack("train", "seed")) train_->add("--seed=" + seed());
     if (job_settings_lack("train", "log-dir")) train_->add("--log-dir=" + (out_ / "log").string());
     train_->parse();
+  }
+
+  /// Settings, and the files that they name, of all stages that are asked for: before anybody is
+  /// paid.
+  void check_settings() {
+    if (std::exchange(checked_, true)) return;
+    if (common_.plan && is_wanted("synthesize"))
+      (void)open_factory().synthesize(synthesize_request());
+    if (is_wanted("curate")) (void)curate_->check();
+    if (is_wanted("train")) check_rows(train_->check());
+  }
+
+  /// `wanted`: {"chat", "pairs", "top"} of the student and its loss, against what the recipe makes.
+  void check_rows(const Json& wanted) const {
+    if (!has("synthesize")) return;
+    const Json& asked = job_["synthesize"];
+    const std::string kind = asked["rows"].get<std::string>();
+    const std::string loss = trained_with("loss", "sft");
+    const auto refuse = [&](ErrorKind why, const std::string& message, const char* hint) {
+      fail(why, "job", fmt::format("{}: train: {}", printable(source_), message), hint);
+    };
+    if (wanted["pairs"].get<bool>() != (kind == "preference"))
+      refuse(ErrorKind::kUsage,
+             fmt::format("the recipe makes rows of {}, which --loss {} does not take", kind, loss),
+             "--loss dpo and the recipe preference go together");
+    if (wanted["top"].get<bool>() && kind != "text" && asked["top_logprobs"] == 0)
+      refuse(
+          ErrorKind::kUsage,
+          fmt::format("--loss {} learns from log probabilities, and the teacher is asked for none",
+                      loss),
+          "teacher: {logprobs: 20}");
+    if (kind == "messages" && !wanted["chat"].get<bool>())
+      refuse(ErrorKind::kMismatch,
+             fmt::format("the recipe makes conversations, and '{}' has no chat template",
+                         printable(student())),
+             "start from a model that has one");
+  }
+
+  [[nodiscard]] SynthesizeRequest synthesize_request() const {
+    return {.job = source_,
+            .output = out_ / "data.jsonl",
+            .plan = common_.plan,
+            .force = true,
+            .seed = job_["seed"].get<std::uint64_t>(),
+            .model_name = student_name(),
+            .accept_terms_risk = job_["accept_terms_risk"].get<bool>()};
   }
 
   [[nodiscard]] bool job_settings_lack(const char* block, std::string_view name) const {
@@ -177,6 +230,7 @@ class Distillation {
     const std::string why = common_.force ? "asked for by --force" : state_.stale(name, key);
     if (why.empty())
       return {{"stage", name}, {"status", "up to date"}, {"result", state_.result(name)}};
+    check_settings();
     if (common_.plan) return {{"stage", name}, {"status", "would run"}, {"why", why}};
     log::info(fmt::format("{}: {}", name, why));
     const bool goes_on = state_.was_begun(name, key) && !common_.force;
@@ -194,13 +248,7 @@ class Distillation {
   }
 
   [[nodiscard]] Json perform(const std::string& name, bool goes_on) {
-    if (name == "synthesize")
-      return open_factory().synthesize(
-          {.job = source_,
-           .output = out_ / "data.jsonl",
-           .force = true,
-           .model_name = student_name(),
-           .accept_terms_risk = job_["accept_terms_risk"].get<bool>()});
+    if (name == "synthesize") return open_factory().synthesize(synthesize_request());
     if (name == "curate") return curate_->run(true, common_, [](const Json&) {});
     if (name == "train") {
       const bool whole = fs::exists(adapter() / "adapter_model.safetensors");
@@ -287,8 +335,9 @@ class Distillation {
 
 std::vector<std::string> distill_stages() { return {std::begin(kStages), std::end(kStages)}; }
 
-Json run_distillation(const fs::path& file, const std::string& only, const CommonOptions& common) {
-  return Distillation(file, common).run(only);
+Json run_distillation(const fs::path& file, const std::string& only,
+                      std::optional<std::uint64_t> seed, const CommonOptions& common) {
+  return Distillation(file, seed, common).run(only);
 }
 
 }  // namespace lancet

@@ -13,7 +13,8 @@ class Factory {
   /// The JSON of `synthesize --json`.
   [[nodiscard]] virtual Json synthesize(const SynthesizeRequest& request) = 0;
   /// A job of `distill` (distill/stages.h).
-  [[nodiscard]] virtual Json describe_job(const fs::path& path) = 0;
+  [[nodiscard]] virtual Json describe_job(const fs::path& path,
+                                          std::optional<std::uint64_t> seed) = 0;
   /// The data recipes, for `list`.
   [[nodiscard]] virtual Json recipes() = 0;
   /// The filters of curate, for `list`: name, title, paper, selects, parameters.

@@ -17,6 +17,13 @@ const Command& find_command(std::string_view name) {
   fail(ErrorKind::kInternal, "distill", fmt::format("no command {}", name));
 }
 
+/// The option that a key of the block means, without its dashes.
+std::string option_of(const Json& setting) {
+  std::string name = setting["key"].get<std::string>();
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
 }  // namespace
 
 struct StageCommand::Impl {
@@ -32,6 +39,32 @@ struct StageCommand::Impl {
       : source(std::move(from)), command(find_command(name)), body(command.declare(app, common)) {
     app.name(std::string(name));
     declare_common(app, command, common);
+  }
+
+  /// ":LINE:COLUMN" of the setting that a message speaks of: by its option, else by its value, or
+  /// the part of it before a colon (a filter), else by its key; "" where it speaks of none.
+  [[nodiscard]] std::string place_of(std::string_view message) const {
+    const auto holds = [&](const std::string& text) {
+      return message.find(text) != std::string_view::npos;
+    };
+    const auto has_value = [&](const Json& setting) {
+      for (const Json& each : setting["values"]) {
+        const std::string value = each.get<std::string>();
+        if (holds("'" + value + "'") || holds("filter " + value.substr(0, value.find(':')) + ":"))
+          return true;
+      }
+      return false;
+    };
+    const std::function<bool(const Json&)> kTests[] = {
+        [&](const Json& setting) { return holds("--" + option_of(setting)); }, has_value,
+        [&](const Json& setting) { return holds(" " + option_of(setting) + " "); }};
+    for (const auto& test : kTests) {
+      for (const Json& setting : block) {
+        if (test(setting))
+          return fmt::format(":{}:{}", setting["line"].dump(), setting["column"].dump());
+      }
+    }
+    return {};
   }
 
   [[noreturn]] void refuse(const Json& setting, const std::string& message,
@@ -54,8 +87,7 @@ void StageCommand::set(const Json& settings, const std::vector<std::string_view>
   impl_->block = settings;
   for (const Json& setting : settings) {
     const std::string written = setting["key"].get<std::string>();
-    std::string name = written;
-    std::replace(name.begin(), name.end(), '_', '-');
+    const std::string name = option_of(setting);
     const auto is_name = [&](std::string_view other) { return other == name; };
     if (std::any_of(taken.begin(), taken.end(), is_name) ||
         std::any_of(std::begin(kJobs), std::end(kJobs), is_name))
@@ -85,9 +117,8 @@ void StageCommand::parse() {
   } catch (const CLI::ParseError& error) {
     const std::string_view what = error.what();
     for (const Json& setting : impl_->block) {
-      std::string name = setting["key"].get<std::string>();
-      std::replace(name.begin(), name.end(), '_', '-');
-      if (what.find("--" + name) != std::string_view::npos) impl_->refuse(setting, error.what());
+      if (what.find("--" + option_of(setting)) != std::string_view::npos)
+        impl_->refuse(setting, error.what());
     }
     fail(ErrorKind::kUsage, "job",
          fmt::format("{}: {}: {}", printable(impl_->source), impl_->command.name, error.what()));
@@ -101,6 +132,21 @@ std::vector<std::string> StageCommand::values(std::string_view option) const {
 }
 
 const std::vector<std::string>& StageCommand::settings() const { return impl_->settings; }
+
+Json StageCommand::check() {
+  try {
+    impl_->common.settings_only = true;
+    Json out = run(true, impl_->common, [](const Json&) {});
+    impl_->common.settings_only = false;
+    return out;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kInterrupted || error.kind() == ErrorKind::kInternal) throw;
+    fail(error.kind(), "job",
+         fmt::format("{}{}: {}: {}", printable(impl_->source), impl_->place_of(error.message()),
+                     impl_->command.name, error.message()),
+         error.hint());
+  }
+}
 
 Json StageCommand::run(bool force, const CommonOptions& outer,
                        const std::function<void(const Json&)>& line) {

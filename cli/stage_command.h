@@ -27,6 +27,11 @@ class StageCommand {
   /// Checks all arguments as the command line would; kUsage with the place in the job file.
   void parse();
 
+  /// Has the command check its settings and the files that they name, without data
+  /// (CommonOptions::settings_only); what it refuses is told with the place in the job file.
+  /// Returns what the command prints.
+  Json check();
+
   /// Values given for an option, with or without a default of the command; empty when not given.
   [[nodiscard]] std::vector<std::string> values(std::string_view option) const;
   /// All of the block, for the key of the stage: ["--rank=8", ...].

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "distill/rows/row.h"
 
 namespace lancet {
 
@@ -59,8 +60,9 @@ struct DataRecipe {
   /// Whether a row, in the final order, joins those admitted before it. Null: all do.
   bool (*admit)(const Json& row, const std::vector<Json>& rows,
                 const DataOptions& options) = nullptr;
-  bool executes = false;     ///< runs generated programs in the sandbox
-  bool completions = false;  ///< has raw text continued (/v1/completions)
+  RowKind rows = RowKind::kMessages;  ///< what it makes
+  bool executes = false;              ///< runs generated programs in the sandbox
+  bool completions = false;           ///< has raw text continued (/v1/completions)
 };
 
 [[nodiscard]] std::span<const DataRecipe* const> data_recipe_registry();

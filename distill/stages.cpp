@@ -53,7 +53,10 @@ Json synthesize_json(const Job& job) {
   const PromptLibrary prompts(std::string(recipe.name), job.data.prompts);
   for (const std::string_view name : recipe.prompts)
     asks["prompts"][name] = prompts.text(std::string(name));
-  return {{"asks", std::move(asks)}, {"files", paths_json(seed_files(job))}};
+  return {{"asks", std::move(asks)},
+          {"files", paths_json(seed_files(job))},
+          {"rows", row_kind_name(recipe.rows)},
+          {"top_logprobs", job.teacher.top_logprobs}};
 }
 
 /// Whether the block of curate takes the risk of terms that forbid the use.
@@ -76,10 +79,28 @@ void check_licences(const Job& job) {
   duties.check(job.student->name, accepts_risk(job));
 }
 
+/// The files of `evaluate` are there, but for those that the job itself writes.
+void check_evaluated(const Job& job) {
+  const auto check = [&](const char* key, const std::vector<fs::path>& files) {
+    for (const fs::path& file : files) {
+      std::error_code ignored;
+      const auto inside =
+          std::mismatch(job.output.begin(), job.output.end(), file.begin(), file.end());
+      if (inside.first == job.output.end() || fs::is_regular_file(file, ignored)) continue;
+      fail(ErrorKind::kInput, "distill",
+           fmt::format("{}: evaluate: {}: expected a file, found none at '{}'",
+                       printable(job.source), key, printable(file.string())));
+    }
+  };
+  check("perplexity", job.evaluate->texts);
+  check("rows", job.evaluate->rows);
+}
+
 }  // namespace
 
-Json describe_job(const fs::path& path) {
-  const Job job = read_job(path);
+Json describe_job(const fs::path& path, std::optional<std::uint64_t> seed) {
+  Job job = read_job(path);
+  if (seed) job.seed = *seed;
   if (job.output.empty() || job.output.has_extension())
     fail(ErrorKind::kUsage, "distill",
          fmt::format("{}: output: expected a folder for what the stages write, found '{}'",
@@ -106,6 +127,7 @@ Json describe_job(const fs::path& path) {
         ErrorKind::kUsage, "distill",
         fmt::format("{}: 'student' is missing: which model is trained?", printable(path.string())));
   if (job.student) check_licences(job);
+  if (job.evaluate) check_evaluated(job);
   if (job.evaluate && !job.train)
     fail(ErrorKind::kUsage, "distill",
          fmt::format("{}: evaluate compares before and after, and 'train' is missing",

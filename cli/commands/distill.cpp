@@ -13,6 +13,7 @@ namespace {
 
 struct DistillArguments {
   std::string job, stage;
+  CLI::App* app = nullptr;
 };
 
 /// The job's folder as working folder while it lives: paths of the file are relative to it.
@@ -60,7 +61,9 @@ int run(const DistillArguments& a, const CommonOptions& common) {
   if (!fs::exists(file))
     fail(ErrorKind::kInput, "distill", fmt::format("'{}' does not exist", printable(a.job)));
   const InFolder folder(file.parent_path());
-  const Json result = run_distillation(file.filename(), a.stage, common);
+  const bool seeded = a.app->count("--seed") > 0;
+  const Json result = run_distillation(
+      file.filename(), a.stage, seeded ? std::optional(common.runtime.seed) : std::nullopt, common);
   if (common.json) {
     print_json(result);
   } else {
@@ -71,6 +74,7 @@ int run(const DistillArguments& a, const CommonOptions& common) {
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto a = std::make_shared<DistillArguments>();
+  a->app = &app;
   app.add_option("JOB", a->job,
                  "A job file with the blocks teacher, data, curate, student, train, "
                  "evaluate, output (docs/training.md)")

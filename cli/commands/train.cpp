@@ -122,19 +122,41 @@ void check_init(const TrainArguments& a) {
   }
 }
 
+/// Options that would move nothing beside the others.
+void check_unused(const TrainArguments& a) {
+  const TrainRequest& r = a.request;
+  const auto refuse = [&](const char* option, bool unused, const std::string& why,
+                          const char* hint) {
+    if (unused && a.app->count(option) > 0)
+      fail(ErrorKind::kUsage, "train", fmt::format("{}: {}", option, why), hint);
+  };
+  refuse("--rollout-tokens", r.loss != "on_policy",
+         fmt::format("--loss {} samples nothing", printable(r.loss)), "--loss on_policy does");
+  for (const char* option : {"--eval-every", "--patience"})
+    refuse(option, r.eval_fraction <= 0, "no rows are held out to evaluate on",
+           "--eval-fraction holds out some");
+  refuse("--decay", r.schedule.name != "wsd",
+         fmt::format("--schedule {} has no such part", printable(r.schedule.name)),
+         "--schedule wsd has");
+  refuse("--lr-floor", r.schedule.name == "constant", "--schedule constant falls to nothing",
+         "cosine, linear and wsd end there");
+  const bool by_rows = a.app->count("--batch-size") > 0 && r.batch_size > 0;
+  refuse("--batch-tokens", by_rows, "expected it or --batch-size, found both",
+         "a micro-batch is so many tokens, or so many rows");
+  refuse("--pack", by_rows && r.pack, "--batch-size takes the rows as they come",
+         "--batch-tokens packs");
+}
+
 TrainRequest request_of(const TrainArguments& a, const CommonOptions& common) {
   TrainRequest r = a.request;
   check_init(a);
+  check_unused(a);
   set_lora(a, r);
   r.model = a.model;
   r.out = a.out;
   r.data.assign(a.data.begin(), a.data.end());
   if (!a.init.empty()) r.init = a.init;
   if (!a.teacher.empty()) r.teacher = a.teacher;
-  if (a.app->count("--rollout-tokens") > 0 && r.loss != "on_policy")
-    fail(ErrorKind::kUsage, "train",
-         fmt::format("--rollout-tokens: --loss {} samples nothing", printable(r.loss)),
-         "--loss on_policy does");
   if (a.app->count("--dropout") > 0) r.init_dropout = r.lora.dropout;
   if (!a.log_dir.empty()) r.log_dir = a.log_dir;
   if (r.samples > 0 && a.log_dir.empty())
@@ -178,6 +200,8 @@ std::string result_text(const Json& d) {
       fmt::format("{}: {} steps, {} tokens in {:.1f} s, last loss {:.4f}",
                   d["adapter"].get<std::string>(), d["steps"].dump(), d["tokens"].dump(),
                   d["seconds"].get<double>(), d["final_loss"].get<double>());
+  if (d["saved_step"] != d["steps"])
+    out += fmt::format(", saved as it was after step {}", d["saved_step"].dump());
   if (d.contains("eval_loss"))
     out += fmt::format(", held-out loss {:.4f} (before: {:.4f})", d["eval_loss"].get<double>(),
                        d["eval_loss_before"].get<double>());
@@ -185,11 +209,13 @@ std::string result_text(const Json& d) {
 }
 
 int run(const TrainArguments& a, const CommonOptions& common) {
-  const TrainRequest request = request_of(a, common);
+  TrainRequest request = request_of(a, common);
+  request.settings_only = common.settings_only;
   const TrainSink sink = [&](const Json& line) {
     common.json ? print_json(line) : print_text(line_text(line));
   };
-  if (a.processes > 1 && !common.plan) return launch_ranks(a.processes, common.runtime.threads);
+  if (a.processes > 1 && !common.plan && !common.settings_only)
+    return launch_ranks(a.processes, common.runtime.threads);
   const Json result = open_engine(common.runtime).train(request, common.runtime, sink);
   if (result.value("rank", 0) > 0) return 0;  // the first one speaks for all
   if (common.json) {
@@ -263,7 +289,8 @@ void declare_optimizer(CLI::App& app, TrainArguments& a) {
   app.add_option("--loss-option", a.loss_options, "name=value of an option of the loss")
       ->allow_extra_args(false);
   app.add_option("--epochs", a.request.epochs, "Default 1");
-  app.add_option("--steps", a.request.steps, "Optimizer steps, instead of epochs");
+  app.add_option("--steps", a.request.steps, "Optimizer steps, instead of epochs")
+      ->check(CLI::Range(1, 1'000'000'000));
   app.add_option("--teacher", a.teacher,
                  "A model that runs beside the student (losses logits, uld, on_policy)");
   app.add_option("--rollout-tokens", a.request.rollout_tokens,

@@ -14,7 +14,9 @@ namespace {
 class FactoryInstance final : public Factory {
  public:
   Json synthesize(const SynthesizeRequest& request) override { return lancet::synthesize(request); }
-  Json describe_job(const fs::path& path) override { return lancet::describe_job(path); }
+  Json describe_job(const fs::path& path, std::optional<std::uint64_t> seed) override {
+    return lancet::describe_job(path, seed);
+  }
   Json recipes() override { return describe_data_recipes(); }
   Json curate(const CurateRequest& request) override { return lancet::curate(request); }
   Json filters() override { return filters_json(); }

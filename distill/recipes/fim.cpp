@@ -131,6 +131,7 @@ extern const DataRecipe data_recipe_fim{.name = "fim",
                                               return 2 *
                                                      static_cast<std::uint64_t>(options.numbers[0]);
                                             },
-                                        .run = run};
+                                        .run = run,
+                                        .rows = RowKind::kPromptCompletion};
 
 }  // namespace lancet

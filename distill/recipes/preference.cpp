@@ -96,6 +96,7 @@ extern const DataRecipe data_recipe_preference{
         [](const DataOptions& options) {
           return 2 * static_cast<std::uint64_t>(options.numbers[0]) + 2;
         },
-    .run = run};
+    .run = run,
+    .rows = RowKind::kPreference};
 
 }  // namespace lancet

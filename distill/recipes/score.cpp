@@ -56,6 +56,7 @@ extern const DataRecipe data_recipe_score{
     .parameters = kParameters,
     .requests = [](const DataOptions&) -> std::uint64_t { return 1; },
     .run = run,
+    .rows = RowKind::kText,
     .completions = true};
 
 }  // namespace lancet

@@ -26,12 +26,16 @@ std::vector<Pack> make_packs(const Dataset& data, std::span<const std::size_t> r
   return batch_tokens(rows, data.lengths(), request.batch_tokens);
 }
 
-Epochs::Epochs(const Dataset& data, const TrainRequest& request) : data_(data), request_(request) {
+void check_epochs(const TrainRequest& request) {
   check_range("--epochs", request.epochs, 1, 1'000'000);
   check_range("--steps", request.steps, 0, kMost);
   check_range("--accumulate", request.accumulate, 1, 1'000'000);
   check_range("--batch-size", request.batch_size, 0, 1'000'000);
   check_range("--batch-tokens", request.batch_tokens, 2, kMost);
+}
+
+Epochs::Epochs(const Dataset& data, const TrainRequest& request) : data_(data), request_(request) {
+  check_epochs(request);
   const std::int64_t wanted =
       request.steps > 0 ? request.steps * request.accumulate : std::int64_t{0};
   begins_.push_back(0);

@@ -16,9 +16,11 @@ namespace lancet {
 [[nodiscard]] std::vector<Pack> make_packs(const Dataset& data, std::span<const std::size_t> rows,
                                            const TrainRequest& request);
 
+/// kUsage where a setting of epochs, steps or micro-batches is out of range.
+void check_epochs(const TrainRequest& request);
+
 class Epochs {
  public:
-  /// kUsage where a setting is out of range.
   Epochs(const Dataset& data, const TrainRequest& request);
 
   [[nodiscard]] std::int64_t steps() const noexcept { return steps_; }

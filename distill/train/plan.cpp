@@ -185,12 +185,15 @@ Json TrainPlan::json() const {
           {"seconds", seconds}};
 }
 
+void check_checkpointing(std::string_view mode) {
+  if (mode == "auto" || mode == "on" || mode == "off") return;
+  fail(ErrorKind::kUsage, "train",
+       fmt::format("--checkpointing: expected auto, on or off, found '{}'", printable(mode)));
+}
+
 TrainPlan plan_training(const PlanInput& in) {
   const TrainRequest& request = in.request;
   const auto& mode = request.checkpointing;
-  if (mode != "auto" && mode != "on" && mode != "off")
-    fail(ErrorKind::kUsage, "train",
-         fmt::format("--checkpointing: expected auto, on or off, found '{}'", printable(mode)));
   const Sizes sizes = sizes_of(in);
   const Largest batch = largest_batch(in);
   const auto trained = static_cast<double>(in.adapter.parameter_count());

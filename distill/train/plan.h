@@ -2,6 +2,7 @@
 // What a run needs: memory, and from that whether states are kept or computed again; time.
 
 #include <cstdint>
+#include <string_view>
 
 #include "core/json.h"
 #include "distill/losses/loss.h"
@@ -43,8 +44,10 @@ struct PlanInput {
   std::int64_t tokens = 0;               ///< of the whole run, about
 };
 
-/// kUsage for a word of request.checkpointing that is none; kResource where even the least does not
-/// fit into request.memory.
+/// kUsage for a word that is none of request.checkpointing.
+void check_checkpointing(std::string_view mode);
+
+/// kResource where even the least does not fit into request.memory.
 [[nodiscard]] TrainPlan plan_training(const PlanInput& input);
 
 }  // namespace lancet

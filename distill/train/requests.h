@@ -71,6 +71,7 @@ struct TrainRequest {
   std::uint64_t memory = 0;  ///< bytes that the run may take; 0 = four fifths of what is free
 
   bool plan = false, force = false;
+  bool settings_only = false;  ///< check settings, model and teacher; the data need not be there
 };
 
 /// One JSON line of `train --json`.

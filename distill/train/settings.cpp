@@ -1,13 +1,20 @@
 #include "distill/train/settings.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "distill/rows/apart.h"
+#include "distill/train/epochs.h"
 #include "distill/train/identity.h"
+#include "distill/train/optimizer.h"
+#include "distill/train/plan.h"
+#include "distill/train/schedule.h"
 #include "formats/adapter/peft.h"
 #include "version.h"
 
@@ -47,8 +54,10 @@ void check_out(const TrainRequest& request) {
          "choose another name, or remove it yourself");
 }
 
+namespace {
+
 void check_loss(const TrainRequest& request) {
-  const Loss& loss = find_loss(request.loss);
+  const Loss& loss = *loss_options(request.loss, request.loss_options).loss;
   if (wants_teacher(loss) && !request.teacher)
     fail(ErrorKind::kUsage, "train",
          fmt::format("--loss {}: expected --teacher MODEL, which runs beside the student, found "
@@ -59,6 +68,45 @@ void check_loss(const TrainRequest& request) {
     fail(ErrorKind::kUsage, "train",
          fmt::format("--teacher: --loss {} asks no teacher that runs here", loss.name),
          "losses with one: logits, uld, on_policy");
+}
+
+/// The log writes over no data; --force clears OUT, so nothing that is read may lie in it.
+void check_files(const TrainRequest& request) {
+  if (request.log_dir)
+    check_apart("train", request.data,
+                {*request.log_dir / "steps.jsonl", *request.log_dir / "report.html"});
+  if (!request.force) return;
+  std::vector<fs::path> read = request.data;
+  if (request.init) read.push_back(*request.init);
+  for (const fs::path& model : {request.model, request.teacher.value_or(request.model)}) {
+    const ModelPath split = split_model_path(model);
+    read.push_back(split.model);
+    if (!split.adapter.empty()) read.push_back(split.adapter);
+  }
+  std::error_code ignored;
+  const fs::path out = fs::weakly_canonical(request.out, ignored);
+  for (const fs::path& each : read) {
+    const fs::path real = fs::weakly_canonical(each, ignored);
+    if (std::mismatch(out.begin(), out.end(), real.begin(), real.end()).first != out.end())
+      continue;
+    fail(ErrorKind::kUsage, "train",
+         fmt::format("--force clears '{}', and '{}' in it is read",
+                     printable(request.out.string(), 400), printable(each.string(), 400)),
+         "choose another name for the adapter");
+  }
+}
+
+}  // namespace
+
+void check_settings(const TrainRequest& request) {
+  check_loss(request);
+  check_epochs(request);
+  check_checkpointing(request.checkpointing);
+  (void)parse_overlong(request.overlong);
+  (void)parse_bad_rows(request.bad_rows);
+  (void)Schedule(request.schedule, 1);
+  (void)make_optimizer(request.optimizer, {});
+  check_files(request);
 }
 
 DatasetOptions data_options(const TrainRequest& request, const Loss& loss, std::uint64_t seed) {

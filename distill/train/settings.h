@@ -15,8 +15,10 @@ namespace lancet {
 
 /// A finished adapter is kept (kUsage without request.force); one in the making is gone on with.
 void check_out(const TrainRequest& request);
-/// kUsage for a loss that wants a teacher and has none, or has one and wants none.
-void check_loss(const TrainRequest& request);
+/// Words and numbers that need neither model nor data: kUsage for those that mean nothing, for a
+/// loss that wants a teacher and has none, or has one and wants none, and for files that would be
+/// read and written.
+void check_settings(const TrainRequest& request);
 
 [[nodiscard]] DatasetOptions data_options(const TrainRequest& request, const Loss& loss,
                                           std::uint64_t seed);

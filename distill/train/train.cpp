@@ -22,6 +22,7 @@
 #include "distill/train/trainer.h"
 #include "model/buffer_pool.h"
 #include "model/load_options.h"
+#include "model/names.h"
 #include "model/runtime.h"
 
 namespace lancet {
@@ -41,6 +42,35 @@ LoadOptions student_options(const TrainRequest& request, const RuntimeOptions& r
   return out;
 }
 
+/// kUsage where a file's own blocks are asked for and it has none.
+void check_stored(const LoadOptions& options, const ModelSource& source, const DecoderSpec& spec) {
+  if (options.quant != BaseQuant::kStored) return;
+  for (const LinearModule& module : linear_modules(spec)) {
+    const TensorInfo* const info = source.find(module.name + ".weight");
+    if (info != nullptr && dtype_info(info->dtype).quantized) return;
+  }
+  fail(ErrorKind::kUsage, "train",
+       "--base-quant stored: expected a model of quantised matrices, found none in it",
+       "nf4, int8, fp8 and q8_0 quantise it in memory");
+}
+
+/// All of a run but its data: {"chat": the model has a chat template, "pairs", "top": what the loss
+/// wants of the rows}.
+Json check_training(const TrainRequest& request, const RuntimeOptions& runtime) {
+  check_settings(request);
+  const LoadOptions options = student_options(request, runtime);
+  const Loss& loss = find_loss(request.loss);
+  const ModelSource source = ModelSource::open(request.model);
+  const Tokenizer tokenizer = Tokenizer::open(source);
+  const DecoderSpec spec = Decoder::describe(source);
+  check_stored(options, source, spec);
+  (void)open_teacher(request, tokenizer, loss);
+  (void)new_adapter(request, source, spec, runtime.seed);
+  return {{"chat", ChatFormat::of(source).has_value()},
+          {"pairs", loss.needs.pairs},
+          {"top", loss.needs.top}};
+}
+
 /// A run in its parts, from open files to the written adapter.
 class Run {
  public:
@@ -58,6 +88,7 @@ class Run {
                             data_options(request, *loss_.loss, runtime.seed))),
         epochs_(data_, request),
         adapter_(new_adapter(request, source_, spec_, runtime.seed)) {
+    check_stored(options_, source_, spec_);
     if (request.accumulate < ranks.size())
       fail(ErrorKind::kUsage, "train",
            fmt::format("expected --accumulate of at least {}, the number of processes, found {}",
@@ -95,7 +126,7 @@ class Run {
   }
   [[nodiscard]] RunState begin(Checkpoints& checkpoints, Optimizer& optimizer);
   [[nodiscard]] RunState begin_first(Checkpoints& checkpoints, Optimizer& optimizer);
-  [[nodiscard]] Json result_json(const RunState& state, bool early) const;
+  [[nodiscard]] Json result_json(const RunState& state, std::int64_t saved, bool early) const;
   void write(const Json& result);
 
   const TrainRequest& request_;
@@ -125,9 +156,9 @@ RunState Run::begin_first(Checkpoints& checkpoints, Optimizer& optimizer) {
   std::error_code ignored;
   if (request_.force) fs::remove_all(request_.out, ignored);
   fs::remove(request_.out / "failed_batch.jsonl", ignored);
-  if (const auto step = checkpoints.newest()) {
-    log::info(fmt::format("going on after step {} of {}", *step, epochs_.steps()));
-    return checkpoints.load(*step, adapter_, optimizer);
+  if (const auto state = checkpoints.resume(adapter_, optimizer)) {
+    log::info(fmt::format("going on after step {} of {}", state->step, epochs_.steps()));
+    return *state;
   }
   fs::create_directories(request_.out);
   return {};
@@ -179,7 +210,7 @@ Json Run::train(const TrainSink& sink) {
     const BuffersKept kept;
     return trainer.run(from);
   }();
-  Json result = result_json(state, trainer.stopped_early());
+  Json result = result_json(state, trainer.saved_step(), trainer.stopped_early());
   if (!speaks) return result;
   RunRecord record;
   if (request_.forgetting) {
@@ -199,12 +230,15 @@ Json Run::train(const TrainSink& sink) {
   return result;
 }
 
-Json Run::result_json(const RunState& state, bool early) const {
+/// `eval_loss` is that of the step that is saved.
+Json Run::result_json(const RunState& state, std::int64_t saved, bool early) const {
   Json out{
       {"done", true},           {"adapter", request_.out.string()}, {"steps", state.step},
       {"tokens", state.tokens}, {"seconds", state.seconds},         {"final_loss", state.loss}};
+  out["saved_step"] = saved;
   if (state.last_eval) {
-    out["eval_loss"] = *state.last_eval;
+    out["eval_loss"] = saved == state.best_step ? *state.best_eval : *state.last_eval;
+    out["last_eval_loss"] = *state.last_eval;
     if (state.first_eval) out["eval_loss_before"] = *state.first_eval;
     out["best_eval_loss"] = *state.best_eval;
     out["best_step"] = state.best_step;
@@ -233,6 +267,7 @@ void Run::write(const Json& result) {
 }  // namespace
 
 Json run_train(const TrainRequest& request, const RuntimeOptions& runtime, const TrainSink& sink) {
+  if (request.settings_only) return check_training(request, runtime);
   const RankPlace place = request.plan ? RankPlace() : rank_place(process_environment());
   if (place.rank > 0) {  // the first one speaks for all
     log::set_level(log::Level::kQuiet);
@@ -246,7 +281,7 @@ Json run_train(const TrainRequest& request, const RuntimeOptions& runtime, const
   std::optional<Run> run;
   ranks.together([&] {
     if (!request.plan && ranks.first()) check_out(request);
-    check_loss(request);
+    check_settings(request);
     run.emplace(request, own, ranks);
   });
   return request.plan ? run->plan() : run->train(sink);

@@ -178,6 +178,41 @@ class Distill(unittest.TestCase):
         text, _ = message("trian: {steps: 4}\n")
         self.assertIn("job.yml:6:1: unknown key 'trian'", text)
 
+    def test_every_stages_settings_are_checked_before_the_first_request(self):
+        (self.work / "seeds.jsonl").write_text(json.dumps({"prompt": "Question"}) + "\n")
+        train = "train: {steps: 4, rank: 2, batch_tokens: 256}\n"
+        cases = [({"curate": "curate: {dedup: exakt}\n"}, "job.yml:5:10: curate:.*exakt"),
+                 ({"curate": "curate: {filter: 'length:min_wrds=2'}\n"}, "job.yml:5:10: curate:.*min_wrds"),
+                 ({"curate": "curate: {decontaminate: nosuch.jsonl}\n"}, "nosuch.jsonl"),
+                 ({"evaluate": "evaluate: {perplexity: [nosuch.txt]}\n"}, "evaluate: perplexity:.*nosuch.txt")]
+        for setting, words in (("loss: nosuch", "7:.*nosuch"), ("loss: logits", "7:.*--teacher"), ("loss: dpo", "preference"),
+                               ("loss: kd", "logprobs"), ("schedule: foo", "7:.*foo"), ("optimizer: sgd", "7:.*sgd"),
+                               ("targets: nosuch", "7:.*nosuch"), ("base_quant: nf9", "7:.*nf9"), ("alpha: 0", "7:.*alpha"),
+                               ("overlong: cut", "7:.*cut")):
+            cases.append(({"train": train.replace("steps: 4", setting)}, words))
+        cases.append(({"train": train.replace("rank: 2", "rank: 0")}, "7:.*rank"))
+        cases.append(({"train": train.replace("rank: 2", "init: nosuch")}, "nosuch"))
+        with FaultServer() as server:
+            data = f"teacher: {{url: '{server.url}', model: toy}}\ndata: {{recipe: instruct, seeds: seeds.jsonl}}\n"
+            for parts, words in cases:
+                job = self.job(data=data, **parts)
+                for plan in ([], ["--plan"]):
+                    with self.subTest(parts=parts, plan=plan):
+                        done = subprocess.run([str(LANCET), "distill", str(job), *plan], capture_output=True, text=True)
+                        self.assertIn(done.returncode, (2, 3), done.stderr)
+                        self.assertRegex(done.stderr, words)
+            job = self.job(data=data)
+            job.write_text(job.read_text().replace(str(self.model), "nosuch"))
+            self.assertIn("nosuch", self.run_lancet(job, code=3).stderr)
+            self.assertEqual(server.seen, 0)
+
+    def test_the_seed_of_the_command_stands_instead_of_the_jobs(self):
+        job = self.job(evaluate="")
+        self.json(job, "--seed", "9")
+        self.assertEqual(json.loads((self.work / "run/adapter/lancet.json").read_text())["seed"], 9)
+        self.assertEqual(set(self.states(self.json(job, "--seed", "9")).values()), {"up to date"})
+        self.assertEqual(self.states(self.json(job, "--plan"))["train"], "would run")
+
     def test_what_a_job_may_not_say(self):
         def message(code=2, **parts):
             error = self.json(self.job(**parts), code=code)["error"]

@@ -85,6 +85,46 @@ class Train(unittest.TestCase):
         self.assertEqual(sorted(p.name for p in (self.work / "killed" / "checkpoints").iterdir())[-2:],
                          ["step-00000010", "step-00000012"])
 
+    def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(self):
+        self.train("straight", *STEPS)
+        options = [*STEPS, "--save-every", "4", "--keep", "3"]
+        self.train("out", *options)
+        for name in ("adapter_model.safetensors", "adapter_config.json", "lancet.json", "README.md"):
+            (self.work / "out" / name).unlink(missing_ok=True)
+        checkpoints = self.work / "out" / "checkpoints"
+        for step in (8, 12):
+            path = checkpoints / f"step-{step:08}" / "optimizer.safetensors"
+            path.write_bytes(path.read_bytes()[:100])
+        done = self.train("out", *options)
+        for step in (8, 12):
+            self.assertRegex(done.stderr, f"warning: .*step-{step:08} is damaged .* going on from .*step-00000004")
+        self.assertIn("going on after step 4 of 12", done.stderr)
+        self.assertEqual(self.weights("straight"), self.weights("out"))
+        self.assertGreater((checkpoints / "step-00000012" / "optimizer.safetensors").stat().st_size, 100)
+        # None is whole: what to remove is named.
+        (self.work / "out" / "adapter_model.safetensors").unlink()
+        (self.work / "out" / "adapter_config.json").unlink()
+        for path in checkpoints.iterdir():
+            (path / "state.json").write_text("{")
+        self.assertIn("remove out/checkpoints", self.train("out", *options, code=3).stderr)
+
+    def test_what_is_told_of_a_run_that_stopped_early_is_of_the_saved_step(self):
+        options = [*SMALL[:-1], "1", "--patience", "2", "--steps", "60", "--lr", "0.2", "--schedule", "constant"]
+        done = self.lines("out", *options)[-1]
+        self.assertTrue(done["stopped_early"])
+        self.assertEqual((done["saved_step"], done["eval_loss"]), (done["best_step"], done["best_eval_loss"]))
+        self.assertLess(done["saved_step"], done["steps"])
+        card = (self.work / "out" / "README.md").read_text()
+        self.assertIn(f"values of step {done['saved_step']}", card)
+        self.assertIn(f"held-out loss {done['eval_loss']:.4f}", card)
+
+    def test_a_log_or_an_adapter_does_not_lie_over_what_is_read(self):
+        shutil.copy(DATA / "sft.jsonl", self.work / "steps.jsonl")
+        self.assertIn("input and output", self.train("out", *STEPS, "--log-dir", ".", code=2, data="steps.jsonl").stderr)
+        self.train("first", *SMALL, "--steps", "1")
+        self.assertIn("--force clears", self.train("first", "--steps", "1", "--init", "first", "--force", code=2).stderr)
+        self.assertTrue((self.work / "first" / "adapter_model.safetensors").is_file())
+
     def test_a_signal_stops_it_within_two_seconds_and_it_goes_on(self):
         options = [*SMALL, "--steps", "3000"]
         process = subprocess.Popen(self.command("out", *options, "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -169,6 +209,11 @@ class Train(unittest.TestCase):
                            (["--loss-option", "beta=1"], "beta"), (["--checkpointing", "maybe"], "checkpointing"),
                            (["--init", "x", "--rank", "4"], "--rank"), (["--layers", "9"], "9"), (["--layers", "a"], "--layers"),
                            (["--rank-pattern", "q_proj"], "name=value"), (["--loss", "logits"], "logits"),
+                           (["--steps", "0"], "--steps"), (["--patience", "2"], "--eval-fraction"),
+                           (["--eval-every", "2"], "--eval-fraction"), (["--decay", "0.5"], "wsd"),
+                           (["--schedule", "constant", "--lr-floor", "0.5"], "--lr-floor"),
+                           (["--batch-size", "2", "--batch-tokens", "64"], "--batch-tokens"),
+                           (["--batch-size", "2", "--pack"], "--pack"), (["--base-quant", "stored"], "stored"),
                            (["--memory", "1MiB"], "memory")):
             with self.subTest(args=args):
                 done = self.train("out", *args, code=6 if "--memory" in args else 2)
