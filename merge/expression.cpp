@@ -170,6 +170,7 @@ class Parser : ExpressionText {
     stage.method = &method;
     stage.name = fmt::format("{}() number {} of the expressions", name, ++stages_);
     stage.dtype = "float64";
+    stage.call = true;
     stage.place = {place_at(place).line, place_at(place).column};
     const std::string base = set_sources(stage, arguments, place);
     if (take(';')) parse_parameters(stage, arguments.size());
@@ -210,6 +211,7 @@ class Parser : ExpressionText {
     stage.name =
         fmt::format("difference times {} number {} of the expressions", argument.factor, ++stages_);
     stage.dtype = "float64";
+    stage.call = true;
     stage.place = place;
     stage.base = named(argument.base);
     stage.parameters.emplace("normalize", value_of(0, place));

@@ -19,6 +19,7 @@ struct InputTensor {
   std::string name;
   std::vector<std::int64_t> shape;
   DType dtype = DType::kF32;  ///< as stored
+  std::optional<DType> kept;  ///< of a call's result: what is written of it where no recipe says
 };
 
 class MergeInput {

@@ -66,7 +66,7 @@ class StageInput final : public MergeInput {
   StageInput(std::string name, std::shared_ptr<const MergePlan> plan)
       : MergeInput(std::move(name)), plan_(std::move(plan)) {
     for (const PlannedTensor& tensor : plan_->tensors)
-      tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
+      tensors_.push_back({tensor.name, tensor.shape, tensor.dtype, tensor.kept});
   }
   const std::vector<InputTensor>& tensors() const noexcept override { return tensors_; }
   std::unique_ptr<TensorReader> reader(const InputTensor& tensor) const override {

@@ -45,6 +45,7 @@ struct PlannedTensor {
   std::string name;
   std::vector<std::int64_t> shape;
   DType dtype = DType::kF32;
+  std::optional<DType> kept;  ///< of a call of an expression: that of its inputs
   std::optional<PlannedSource> base;
   std::vector<PlannedSource> models;
   std::vector<double> values;  ///< of the tensor, in the order of Method::parameters

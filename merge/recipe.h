@@ -118,6 +118,7 @@ struct Recipe {
   RecipeValues parameters;
   RecipePost post;
   std::string dtype, out_dtype;  ///< empty: kept
+  bool call = false;  ///< of an expression: `dtype` is how it is computed, not what is written
   std::optional<RecipeTokenizer> tokenizer;
   std::string chat_template;  ///< empty: the base's; "auto", a name, or Jinja
   RecipePlace chat_template_place;

@@ -214,7 +214,7 @@ void TensorPlanner::take_rows(PlannedSource& planned, const std::string& name,
 
 void TensorPlanner::set_dtype(PlannedTensor& out) const {
   const auto stored = [](const PlannedSource& s) {
-    const DType d = s.tensor->dtype;
+    const DType d = s.tensor->kept.value_or(s.tensor->dtype);
     const bool plain =
         d == DType::kF64 || d == DType::kF32 || d == DType::kBF16 || d == DType::kF16;
     return plain || !dtype_info(d).floating ? d : DType::kF32;
@@ -227,6 +227,7 @@ void TensorPlanner::set_dtype(PlannedTensor& out) const {
     out.dtype = first.tensor->dtype;
     return;
   }
+  if (recipe_.call) out.kept = out.dtype;
   if (!recipe_.dtype.empty()) out.dtype = parse_dtype(recipe_.dtype);
   if (!recipe_.out_dtype.empty()) out.dtype = parse_dtype(recipe_.out_dtype);
   if (plan_->options.dtype) out.dtype = *plan_->options.dtype;

@@ -132,6 +132,23 @@ TEST_CASE_METHOD(Fixture, "expression: a factor of an argument scales its differ
   }
 }
 
+TEST_CASE_METHOD(Fixture,
+                 "expression: a call is computed in float64 and written as its inputs are") {
+  for (const auto& [name, tensors] : models)
+    save_model(scratch / name, tensors, name == "c" ? DType::kF32 : DType::kBF16,
+               {{"model_type", "llama"}, {"num_hidden_layers", 3}, {"vocab_size", 12}});
+  const auto dtype = [&](const std::string& text, const std::string& more = "") {
+    const RecipeFile file = parse_recipe(
+        "expression: " + text + "\nmodels: {a: a, b: b, c: c}\n" + more, "r.yml", scratch.path());
+    return plan_merge(file, {})->tensors.at(0).dtype;
+  };
+  CHECK(dtype("a + ties(b - a)") == DType::kBF16);
+  CHECK(dtype("a + 0.5*ties(0.5*(b - a); density=0.5)") == DType::kBF16);
+  CHECK(dtype("slerp(a + ties(b - a), b; t=0.5)") == DType::kBF16);
+  CHECK(dtype("a + ties(c - a)") == DType::kF32);
+  CHECK(dtype("a + ties(b - a)", "dtype: float64\n") == DType::kF64);
+}
+
 TEST_CASE_METHOD(Fixture, "expression: calls in calls, in one pass without files between") {
   const NamedTensors nested = expression("slerp(a + tsv_m(b - a, c - a; svd=exact), b; t=0.25)");
   const NamedTensors staged = run(
