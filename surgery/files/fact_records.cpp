@@ -292,6 +292,10 @@ void fill_slots(Fact& fact) {
     fill_slots(check.prompt, fact.subject);
     for (Fact::Check& condition : check.conditions) fill_slots(condition.prompt, fact.subject);
   }
+}
+
+/// Filled in, the edited prompt itself would count as a leak.
+void check_leak(const Fact& fact) {
   for (const std::string& prompt : fact.leak) {
     if (prompt.find("{}") != std::string::npos)
       bad("leak", "prompts about other subjects",
@@ -366,6 +370,7 @@ Fact parse_fact(const Json& record, std::size_t index) {
 
 std::vector<Fact> parse_record(const Json& record, std::size_t index) {
   std::vector<Fact> out{parse_fact(record, index)};
+  check_leak(out.front());
   const Json* rewrites = find(record, "requested_rewrite");
   if (rewrites == nullptr || !rewrites->is_array()) return out;
   for (std::size_t i = 1; i < rewrites->size(); ++i) {

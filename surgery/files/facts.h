@@ -47,9 +47,10 @@ void check_together(FactsFile& file, bool last_wins, std::string_view source);
 
 /// One record of any known kind. Throws kUsage "key 'subject': expected ..., found ..." (`index`
 /// gives the id of a record without one: "1", "2", ...). "{}" in prompts beside the fact's own
-/// stands for its subject; in `leak`, which asks about others, it is refused.
+/// stands for its subject.
 [[nodiscard]] Fact parse_fact(const Json& record, std::size_t index);
 /// The facts of one record: MQuAKE's have several rewrites (ids ID, ID-2, ...), all others one.
+/// kUsage for "{}" in `leak`, which asks about other subjects.
 [[nodiscard]] std::vector<Fact> parse_record(const Json& record, std::size_t index);
 /// Whether a record has an id of its own.
 [[nodiscard]] bool has_id(const Json& record);
