@@ -214,8 +214,10 @@ int run(const TrainArguments& a, const CommonOptions& common) {
   const TrainSink sink = [&](const Json& line) {
     common.json ? print_json(line) : print_text(line_text(line));
   };
-  if (a.processes > 1 && !common.plan && !common.settings_only)
-    return launch_ranks(a.processes, common.runtime.threads);
+  if (common.settings_only && a.processes > 1)
+    fail(ErrorKind::kUsage, "train", "--nproc: a job trains in one process",
+         "lancet train --nproc N with the rows that the job has curated");
+  if (a.processes > 1 && !common.plan) return launch_ranks(a.processes, common.runtime.threads);
   const Json result = open_engine(common.runtime).train(request, common.runtime, sink);
   if (result.value("rank", 0) > 0) return 0;  // the first one speaks for all
   if (common.json) {

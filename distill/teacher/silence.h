@@ -34,8 +34,8 @@ class Silence {
 
   [[nodiscard]] bool was_broken() const noexcept { return ever_; }
   [[nodiscard]] double seconds(double now) const noexcept { return now - since_; }
-  /// What failed last.
-  [[nodiscard]] const std::string& what() const noexcept { return what_; }
+  /// What failed last in it.
+  [[nodiscard]] std::string what() const { return first_miss_ ? what_ : "nothing came back"; }
   /// `all`: every endpoint has failed several times in a row.
   [[nodiscard]] bool is_too_long(double now, bool all) const noexcept {
     if (ever_) return seconds(now) >= later_ + named_;

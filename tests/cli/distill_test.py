@@ -188,7 +188,7 @@ class Distill(unittest.TestCase):
         for setting, words in (("loss: nosuch", "7:.*nosuch"), ("loss: logits", "7:.*--teacher"), ("loss: dpo", "preference"),
                                ("loss: kd", "logprobs"), ("schedule: foo", "7:.*foo"), ("optimizer: sgd", "7:.*sgd"),
                                ("targets: nosuch", "7:.*nosuch"), ("base_quant: nf9", "7:.*nf9"), ("alpha: 0", "7:.*alpha"),
-                               ("overlong: cut", "7:.*cut")):
+                               ("overlong: cut", "7:.*cut"), ("nproc: 2", "7:.*one process")):
             cases.append(({"train": train.replace("steps: 4", setting)}, words))
         cases.append(({"train": train.replace("rank: 2", "rank: 0")}, "7:.*rank"))
         cases.append(({"train": train.replace("rank: 2", "init: nosuch")}, "nosuch"))
