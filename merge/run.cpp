@@ -98,29 +98,9 @@ Json manifest_of(const RecipeFile& recipe, const MergePlan& plan, const RunOptio
 /// OUT as a file or folder is named.
 fs::path named(const fs::path& out) { return out.has_filename() ? out : out.parent_path(); }
 
-/// Links followed as far as they lead anywhere.
-fs::path real_path(const fs::path& path) {
-  std::error_code failed;
-  fs::path out = fs::weakly_canonical(path, failed);
-  return failed ? path : out;
-}
-
 /// Replacing OUT, forced or not, must not take a file of an input away.
-void check_apart(const MergePlan& plan, const fs::path& out) {
-  const fs::path target = real_path(out);
-  for (const auto& input : plan.inputs) {
-    for (const fs::path& file : input->files()) {
-      for (const fs::path& at :
-           {real_path(file), real_path(file.parent_path()) / file.filename()}) {
-        if (std::ranges::mismatch(target, at).in1 != target.end()) continue;
-        fail(ErrorKind::kUsage, "merge",
-             fmt::format("OUT: expected a place of its own, found '{}', where the input '{}' lies "
-                         "(--force does not replace an input)",
-                         printable(out.string(), 400), printable(input->text(), 200)),
-             "choose another name");
-      }
-    }
-  }
+void check_no_input(const MergePlan& plan, const fs::path& out) {
+  for (const auto& input : plan.inputs) check_not_input("merge", out, input->files());
 }
 
 class Runner {
@@ -136,7 +116,7 @@ class Runner {
   Json run() {
     for (const std::string& warning : plan_.warnings) log::warn(warning);
     check_output("merge", out_, options_.force);
-    check_apart(plan_, out_);
+    check_no_input(plan_, out_);
     check_memory(plan_, limits());
     const bool single = out_.extension() == ".safetensors" || out_.extension() == ".gguf";
     if (single && (options_.parts > 0 || options_.join)) {
@@ -290,7 +270,7 @@ class Runner {
 
 Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions& options,
                     bool timed) {
-  if (!out.empty()) check_apart(plan, named(out));
+  if (!out.empty()) check_no_input(plan, named(out));
   check_memory(plan, {options.memory});
   Json models = Json::array();
   for (const auto& input : plan.inputs) models.push_back(input->text());

@@ -73,7 +73,7 @@ void check_memory(const MergePlan& plan, const ShardLimits& limits) {
 namespace {
 
 constexpr std::uint64_t kFixed = 12ULL << 20;    // program, libraries, headers
-constexpr std::uint64_t kLeast = 17ULL << 20;    // a merge of nothing
+constexpr std::uint64_t kLeast = 20ULL << 20;    // a merge of nothing
 constexpr std::uint64_t kLinalg = 122ULL << 20;  // LibTorch, opened
 constexpr std::uint64_t kFolios = 9ULL << 20;    // what faults map around the chunks under way
 constexpr std::uint64_t kChunk = 1ULL << 19;

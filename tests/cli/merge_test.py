@@ -193,7 +193,11 @@ class Merging(Shell):
         for out in ("a", "a/", "./x/../a", "a/model.safetensors"):
             for more in ([], ["--plan"]):
                 error = self.run_lancet("merge", "r.yml", out, "--force", *more, code=2).stderr
-                self.assertIn("input 'a'", error)
+                self.assertIn("read as an input", error)
+        self.recipe("base_model: a\nexperts: [{source_model: ../b, positive_prompts: [x]}, {source_model: a, positive_prompts: [y]}]\n"
+                    "gate_mode: random\n", "m.yml")
+        for command in (["graft-tokens", "a", "../b", "-o", "a"], ["graft-tokens", "../b", "a", "-o", "a"], ["moe", "m.yml", "a"]):
+            self.assertIn("read as an input", self.run_lancet(*command, "--force", code=2).stderr)
         self.assertEqual(weights(self.work / "a"), before)
         self.run_lancet("merge", "r.yml", "b")
 
