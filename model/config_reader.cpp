@@ -20,6 +20,17 @@ const Json* find(const Json& object, std::string_view key) {
   return at == object.end() || at->is_null() ? nullptr : &*at;
 }
 
+/// The family's own value of a key that the config leaves out: sizes of a small model may not have
+/// the room for it.
+std::int64_t checked_default(std::string_view key, std::int64_t least, std::int64_t limit,
+                             std::int64_t value) {
+  if (value >= least && value <= limit) return value;
+  fail(ErrorKind::kMismatch, "model",
+       "expected a whole number from " + std::to_string(least) + " to " + std::to_string(limit) +
+           " for '" + std::string(key) + "', found none, which means " + std::to_string(value) +
+           " (config.json)");
+}
+
 }  // namespace
 
 void fail_config(std::string_view key, const Json& value, std::string_view expected) {
@@ -40,7 +51,8 @@ std::int64_t read_size(const Json& config, std::string_view key, std::int64_t li
 
 std::int64_t read_size(const Json& config, std::string_view key, std::int64_t limit,
                        std::int64_t fallback) {
-  return find(config, key) == nullptr ? fallback : read_size(config, key, limit);
+  return find(config, key) == nullptr ? checked_default(key, 1, limit, fallback)
+                                      : read_size(config, key, limit);
 }
 
 std::int64_t read_optional_size(const Json& config, std::string_view key, std::int64_t limit) {
@@ -50,8 +62,14 @@ std::int64_t read_optional_size(const Json& config, std::string_view key, std::i
 std::int64_t read_count(const Json& config, std::string_view key, std::int64_t limit,
                         std::int64_t fallback) {
   const Json* value = find(config, key);
-  if (value == nullptr) return fallback;
+  if (value == nullptr) return checked_default(key, 0, limit, fallback);
   return *value == 0 ? 0 : read_size(config, key, limit);
+}
+
+std::int64_t read_window(const Json& config, std::int64_t fallback) {
+  return config.contains("sliding_window")
+             ? read_optional_size(config, "sliding_window", kMaxPositions)
+             : fallback;
 }
 
 double read_softcap(const Json& config, std::string_view key, double fallback) {

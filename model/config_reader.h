@@ -13,7 +13,8 @@
 
 namespace lancet {
 
-/// Values with the defaults of transformers; null counts as absent. Sizes must lie in [1, limit].
+/// Values with the defaults of transformers; null counts as absent. Sizes must lie in [1, limit],
+/// the defaults, too.
 [[nodiscard]] std::int64_t read_size(const Json& config, std::string_view key, std::int64_t limit);
 [[nodiscard]] std::int64_t read_size(const Json& config, std::string_view key, std::int64_t limit,
                                      std::int64_t fallback);
@@ -23,6 +24,8 @@ namespace lancet {
 /// A whole number in [0, limit].
 [[nodiscard]] std::int64_t read_count(const Json& config, std::string_view key, std::int64_t limit,
                                       std::int64_t fallback);
+/// sliding_window: 0 = none, where it is null; `fallback` where it is absent.
+[[nodiscard]] std::int64_t read_window(const Json& config, std::int64_t fallback);
 /// A bound of a soft cap: above 0, or 0 where it is null. `fallback` where it is absent.
 [[nodiscard]] double read_softcap(const Json& config, std::string_view key, double fallback);
 [[nodiscard]] double read_number(const Json& config, std::string_view key, double fallback);

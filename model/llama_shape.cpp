@@ -88,8 +88,8 @@ void set_windows(DecoderSpec& spec, const std::vector<bool>& sliding, std::int64
 
 void read_qwen_windows(const Json& config, DecoderSpec& spec) {
   const bool used = read_flag(config, "use_sliding_window", false);
-  const std::int64_t window = used ? read_size(config, "sliding_window", kMaxPositions, 4096) : 0;
-  const std::int64_t full = used ? read_optional_size(config, "max_window_layers", kMaxLayers) : 0;
+  const std::int64_t window = used ? read_window(config, 4096) : 0;
+  const std::int64_t full = read_count(config, "max_window_layers", kMaxLayers, 28);
   set_windows(spec,
               read_layer_types(config, spec.layers, "sliding_attention",
                                [&](std::int64_t layer) { return used && layer >= full; }),

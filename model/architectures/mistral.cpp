@@ -10,7 +10,7 @@ namespace {
 
 DecoderSpec describe(const Json& config) {
   DecoderSpec spec = read_llama_shape(config, "mistral", {.max_positions = 131072, .kv_heads = 8});
-  const std::int64_t window = read_optional_size(config, "sliding_window", kMaxPositions);
+  const std::int64_t window = read_window(config, 4096);
   set_windows(spec, std::vector<bool>(spec.layer.size(), true), window);
   return spec;
 }

@@ -17,7 +17,7 @@ DecoderSpec describe(const Json& config) {
   spec.names.k_norm = "model.layers.{}.self_attn.k_norm";
   const bool used = read_flag(config, "use_sliding_window", false);
   set_windows(spec, std::vector<bool>(spec.layer.size(), used),
-              used ? read_size(config, "sliding_window", kMaxPositions, 4096) : 0);
+              used ? read_window(config, 4096) : 0);
   spec.moe = read_moe(config, {.experts = "num_experts", .d_ff = "moe_intermediate_size"});
   spec.moe.normalize = read_flag(config, "norm_topk_prob", false);
   read_qwen_mixtures(config, spec);

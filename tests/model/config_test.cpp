@@ -102,6 +102,49 @@ TEST_CASE("config: what cannot be honoured is refused with key and value") {
              Catch::Contains("short_factor") && Catch::Contains("8 numbers"));
 }
 
+TEST_CASE("config: a default that a model has no room for is refused like a value") {
+  const Json gptj{{"model_type", "gptj"}, {"n_layer", 1}, {"n_embd", 32}, {"n_head", 4}};
+  const auto told = [](Json config, const std::string& key, const Json& value) {
+    config[key] = value;
+    return error_of([&] { static_cast<void>(describe_decoder(config)); });
+  };
+  CHECK_THAT(told(gptj, "rotary_dim", nullptr),
+             Catch::Contains("from 1 to 8 for 'rotary_dim', found none, which means 64"));
+  CHECK(told(gptj, "rotary_dim", 8).empty());
+  CHECK_THAT(refusal({{"model_type", "jamba"}, {"num_experts", 1}, {"attn_layer_period", 3}}),
+             Catch::Contains("from 0 to 2 for 'attn_layer_offset'") && Catch::Contains("means 4"));
+  CHECK_THAT(
+      refusal({{"model_type", "mamba2"}, {"num_heads", 4}, {"head_dim", 32}, {"state_size", 16}}),
+      Catch::Contains("from 1 to 4 for 'n_groups'") && Catch::Contains("means 8"));
+}
+
+TEST_CASE("config: windows are transformers' where the config leaves some of it out") {
+  const auto windows = [](Json changes) {
+    std::vector<std::int64_t> out;
+    changes["num_hidden_layers"] = 30;
+    for (const LayerSpec& layer : describe_decoder(with(changes)).layer)
+      out.push_back(layer.window);
+    return out;
+  };
+  const std::vector<std::int64_t> none(30, 0), all(30, 512);
+  for (const char* type : {"qwen2", "qwen3"}) {
+    const Json used{{"model_type", type}, {"use_sliding_window", true}, {"sliding_window", 512}};
+    const auto changed = [&](const std::string& key, const Json& value) {
+      Json config = used;
+      config[key] = value;
+      return windows(config);
+    };
+    std::vector<std::int64_t> last = none;
+    last[28] = last[29] = 512;
+    CHECK(windows(used) == last);
+    CHECK(changed("max_window_layers", 0) == all);
+    CHECK(changed("max_window_layers", 30) == none);
+    CHECK(changed("sliding_window", nullptr) == none);
+  }
+  CHECK(windows({{"model_type", "mistral"}})[29] == 4096);
+  CHECK(windows({{"model_type", "mistral"}, {"sliding_window", nullptr}}) == none);
+}
+
 TEST_CASE("config: an unknown model_type is refused with the nearest known one") {
   try {
     static_cast<void>(describe_decoder(with({{"model_type", "lama"}})));
