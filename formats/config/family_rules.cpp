@@ -1,5 +1,6 @@
 #include "formats/config/family_rules.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
@@ -37,6 +38,48 @@ void check_fixed(const Json& config, const NameFamily& family) {
     if (is_nothing(*found) && is_nothing(expected)) continue;
     unexpected(key, expected, *found);
   }
+}
+
+/// Members that config.json leaves out, as the family means them.
+void fill_defaults(const NameFamily& family, Json& config) {
+  constexpr std::string_view kMistral =
+      R"({"max_position_embeddings": 131072, "num_key_value_heads": 8})";
+  const bool mistral = config.value("model_type", Json()) == "mistral";
+  const Json defaults = parse_json(mistral ? kMistral : family.defaults, "family");
+  for (const auto& [key, value] : defaults.items()) {
+    if (config.value(key, Json()).is_null()) config[key] = value;
+  }
+}
+
+/// Whether some layer of a family without windows in its GGUF has one.
+bool has_window(const Json& config, std::string_view type) {
+  if (type == "mistral") return true;
+  if (type == "mixtral") return config.contains("sliding_window");
+  if (!type.starts_with("qwen") || !json_bool(config, "use_sliding_window", kConfig, false))
+    return false;
+  if (type == "qwen3_moe") return true;
+  const Json types = config.value("layer_types", Json());
+  if (types.is_array()) return std::ranges::find(types, "sliding_attention") != types.end();
+  const std::int64_t edge = json_int(config, "max_window_layers", kConfig, 28);
+  return type == "qwen2_moe" ? edge > 0 : edge < json_int(config, "num_hidden_layers", kConfig, 0);
+}
+
+/// What layers do not see within the length that the file is for would be lost: the GGUF of these
+/// families has no windows.
+void check_lost_window(const Json& config) {
+  constexpr std::int64_t kUsual = 4096;
+  const std::string type = json_string(config, "model_type", kConfig);
+  const Json said = config.value("sliding_window", Json(kUsual));
+  if (!has_window(config, type) || !said.is_number_integer()) return;
+  const std::int64_t context = json_int(config, "max_position_embeddings", kConfig, 0);
+  if (said.get<std::int64_t>() >= context) return;
+  fail(ErrorKind::kMismatch, "gguf",
+       fmt::format("config.json: expected a sliding_window of at least max_position_embeddings {} "
+                   "as this architecture's GGUF has it, found {}",
+                   context, said.get<std::int64_t>()),
+       fmt::format("up to {0} tokens the window hides nothing: a copy with max_position_embeddings "
+                   "{0} can be written",
+                   said.get<std::int64_t>()));
 }
 
 /// Layers see a window but for every `period`-th one; 0 = no pattern.
@@ -79,6 +122,12 @@ void check_query_scale(const Json& config, std::string_view architecture) {
       largest && heads > 0 ? json_int(config, "hidden_size", kConfig, 0) / heads : head;
   const double found = json_number(config, "query_pre_attn_scalar", kConfig, kHead);
   if (found != static_cast<double>(expected)) unexpected("query_pre_attn_scalar", expected, found);
+}
+
+/// hidden_act of the first Gemma says "gelu" and means the tanh form, as hidden_activation does.
+Json gemma_activation(const Json& config) {
+  const Json said = config.value("hidden_activation", Json());
+  return said.is_null() ? Json("gelu_pytorch_tanh") : said;
 }
 
 /// Gemma 3 turns its local layers by another base, which llama.cpp knows.
@@ -177,12 +226,17 @@ void complete_router(const GgufHeader& header, Json& config) {
 }  // namespace
 
 Json config_for_gguf(const Json& config, const NameFamily& family) {
-  check_fixed(config, family);
   Json out = config;
+  fill_defaults(family, out);
+  check_fixed(out, family);
+  check_lost_window(out);
   const std::string_view architecture = family.gguf_architecture;
   if (const std::int64_t period = window_period(architecture); period > 0)
     check_windows(config, period);
-  if (architecture == "gemma2" || architecture == "gemma3") check_query_scale(config, architecture);
+  if (architecture == "gemma2" || architecture == "gemma3") check_query_scale(out, architecture);
+  if (architecture == "gemma") out["hidden_act"] = gemma_activation(config);
+  if (architecture == "gptneox" && config.value("rotary_emb_base", Json()).is_number())
+    out["rope_theta"] = Json(config["rotary_emb_base"]);
   if (architecture == "gemma3") flatten_ropes(out);
   if (architecture == "falcon") out["num_kv_heads"] = falcon_kv_heads(config);
   if (architecture == "phi3") name_longrope(out);

@@ -304,7 +304,13 @@ Json config_from_gguf(const Checkpoint& checkpoint, const NameFamily& family) {
   config["model_type"] = family.hf_types.front();
   const GgufSizes sizes = sizes_from_gguf(checkpoint, family);
   put_sizes(checkpoint, family, sizes, config);
-  put(config, family.keys.activation, family.activations.front());
+  const std::string act =
+      header.string(arch + ".hidden_activation", std::string(family.activations.front()));
+  if (std::ranges::find(family.activations, act) == family.activations.end())
+    refuse(checkpoint, ErrorKind::kMismatch,
+           fmt::format("metadata '{}.hidden_activation': expected {}, found '{}'", arch,
+                       family.activations.front(), printable(act)));
+  put(config, family.keys.activation, act);
   const std::string epsilon = arch + ".attention.layer_norm_";
   put(config, family.keys.eps,
       family.layer_norm ? gguf_decimal(header, epsilon + "epsilon", 1e-5)

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numbers>
 
 #include <fmt/format.h>
 
@@ -13,8 +12,6 @@
 
 namespace lancet {
 namespace {
-
-constexpr std::int64_t kLlama3Context = 8192;
 
 [[noreturn]] void unknown(const std::string& message) {
   fail(ErrorKind::kMismatch, "config", message,
@@ -105,11 +102,6 @@ void read_longrope(const Json& config, const Json& scaling, RopeSettings& rope) 
                                       longrope_attention(factor * original, original));
 }
 
-bool is_close(std::span<const float> a, std::span<const float> b) {
-  return std::ranges::equal(
-      a, b, [](float x, float y) { return std::abs(x - y) <= 1e-4F * std::abs(x) + 1e-6F; });
-}
-
 }  // namespace
 
 double longrope_attention(double context, double original) {
@@ -130,7 +122,9 @@ RopeSettings rope_from_config(const Json& config) {
     read_scaling(*found, rope);
     if (rope.type == "longrope") read_longrope(config, *found, rope);
   }
-  if (rope.type == "llama3" && rope.original_context == 0) rope.original_context = kLlama3Context;
+  // Where the lengths are not said, the model was trained on all of its positions.
+  if (rope.type == "llama3" && rope.original_context == 0)
+    rope.original_context = json_int(config, "max_position_embeddings", "config.json", 2048);
   return rope;
 }
 
@@ -154,13 +148,9 @@ RopeSettings rope_from_gguf(const GgufHeader& header, const std::string& archite
           static_cast<float>(10 * gguf_decimal(header, key + "scaling.yarn_log_multiplier", 0.1)));
   }
   if (divisors.empty()) return rope;
-  rope.type = "llama3";
-  rope.factor = *std::ranges::max_element(divisors);
-  rope.original_context = kLlama3Context;
-  if (!is_close(llama3_divisors(rope, static_cast<std::int64_t>(divisors.size()) * 2), divisors)) {
-    unknown("rope_freqs.weight: expected the divisors of llama3 scaling, found others");
-  }
-  return rope;
+  const auto llama3 = llama3_of_divisors(rope.theta, divisors);
+  if (!llama3) unknown("rope_freqs.weight: expected the divisors of llama3 scaling, found others");
+  return *llama3;
 }
 
 namespace {
@@ -209,23 +199,6 @@ void put_rope(const RopeSettings& rope, Json& config) {
   scaling["rope_theta"] = rope.theta;
   config["rope_parameters"] = scaling;
   config["rope_theta"] = rope.theta;
-}
-
-std::vector<float> llama3_divisors(const RopeSettings& rope, std::int64_t head_dim) {
-  std::vector<float> out;
-  const auto context = static_cast<double>(rope.original_context);
-  for (std::int64_t i = 0; i < head_dim / 2; ++i) {
-    const double frequency =
-        std::pow(rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
-    const double wavelength = 2.0 * std::numbers::pi / frequency;
-    const double s = (context / wavelength - rope.low_freq_factor) /
-                     (rope.high_freq_factor - rope.low_freq_factor);
-    double divisor = 1.0 / ((1.0 - s) / rope.factor + s);
-    if (wavelength < context / rope.high_freq_factor) divisor = 1.0;
-    if (wavelength > context / rope.low_freq_factor) divisor = rope.factor;
-    out.push_back(static_cast<float>(divisor));
-  }
-  return out;
 }
 
 }  // namespace lancet

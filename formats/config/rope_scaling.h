@@ -4,6 +4,7 @@
 // rope_freqs.weight for llama3, in rope_factors_{short,long}.weight for longrope).
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,5 +50,10 @@ void put_rope(const RopeSettings& rope, Json& config);
 /// Divisors of the llama3 scaling for each frequency theta^(-2i/d), i < head_dim / 2:
 /// 1 for short wavelengths, `factor` for long ones, 1 / ((1 - s) / factor + s) between.
 [[nodiscard]] std::vector<float> llama3_divisors(const RopeSettings& rope, std::int64_t head_dim);
+
+/// llama3 settings with these divisors, one at least: those of Llama 3 where they fit, else others
+/// that turn alike; nothing where none do.
+[[nodiscard]] std::optional<RopeSettings> llama3_of_divisors(double theta,
+                                                             std::span<const float> divisors);
 
 }  // namespace lancet

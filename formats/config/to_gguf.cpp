@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "core/log.h"
 #include "core/text.h"
 #include "formats/config/family_rules.h"
 
@@ -35,6 +34,11 @@ std::int64_t size_of(const Json& config, std::string_view key) {
 std::int64_t size_or(const Json& config, std::string_view key, std::int64_t fallback) {
   const auto found = config.find(key);
   return found == config.end() || found->is_null() ? fallback : size_of(config, key);
+}
+
+std::string activation_of(const Json& config, const NameFamily& family) {
+  return json_string(config, family.keys.activation, kConfig,
+                     std::string(family.activations.front()));
 }
 
 void put_scaling(const RopeSettings& rope, const std::string& arch, GgufMetadata& out) {
@@ -76,6 +80,12 @@ void check_scaling(const DecoderSizes& sizes, const NameFamily& family) {
   if (sizes.rope.type == "yarn" && (sizes.rope.mscale != 0) != family.latent)
     unsupported(fmt::format("expected {}mscale_all_dim of yarn in this architecture's GGUF",
                             family.latent ? "" : "no "));
+  if (sizes.rope.type == "llama3" &&
+      !llama3_of_divisors(sizes.rope.theta, llama3_divisors(sizes.rope, sizes.head_dim)))
+    unsupported(fmt::format(
+        "expected llama3 scaling with 0 < low_freq_factor < high_freq_factor and a factor above 1, "
+        "found {}, {} and {}",
+        sizes.rope.low_freq_factor, sizes.rope.high_freq_factor, sizes.rope.factor));
   if (sizes.rope.type != "longrope") return;
   if (family.gguf_architecture != "phi3")
     unsupported("longrope scaling has no place in the GGUF architecture " +
@@ -101,20 +111,10 @@ GgufValue gguf_bool(bool value) { return {GgufType::kBool, GgufType::kU32, value
 
 DecoderSizes decoder_sizes(const Json& config, const NameFamily& family) {
   const ConfigKeys& keys = family.keys;
-  const std::string act =
-      json_string(config, keys.activation, kConfig, std::string(family.activations.front()));
+  const std::string act = activation_of(config, family);
   if (std::ranges::find(family.activations, act) == family.activations.end()) {
     unsupported(fmt::format("expected {} {}, found '{}'", keys.activation,
                             family.activations.front(), printable(act)));
-  }
-  const bool says_window = std::ranges::any_of(
-      family.extra, [](const ExtraKey& key) { return key.hf == "sliding_window"; });
-  if (const auto window = config.find("sliding_window");
-      !says_window && window != config.end() && window->is_number() && *window != 0 &&
-      json_bool(config, "use_sliding_window", kConfig, true)) {
-    log::warn(
-        "gguf: the sliding attention window of config.json has no place in this architecture's "
-        "GGUF");
   }
   DecoderSizes sizes;
   sizes.vocab = size_of(config, "vocab_size");
@@ -218,6 +218,8 @@ GgufMetadata metadata_from_config(const Json& config, const NameFamily& family,
     out.emplace_back(arch + ".rope.dimension_count", gguf_u32(sizes.rotated));
   }
   put_extra(config, family, out);
+  if (const std::string act = activation_of(config, family); act != family.activations.front())
+    out.emplace_back(arch + ".hidden_activation", gguf_string(act));
   if (family.latent)
     out.emplace_back(arch + ".expert_gating_func",
                      gguf_u32(family.hf_types.front() == "deepseek_v3" ? 2 : 1));

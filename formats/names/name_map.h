@@ -83,10 +83,14 @@ struct NameFamily {
   bool attention = true;  ///< false: a state space in every layer, no heads, no MLP
   bool latent = false;    ///< keys and values from a latent vector (DeepSeek)
   double partial = 1;     ///< part of a head that is rotated, where config.json does not say
-  std::span<const std::string_view> activations = {};  ///< those of llama.cpp; the first is given
+  /// Those of llama.cpp; the first goes without saying, others are hidden_activation's.
+  std::span<const std::string_view> activations = {};
   std::span<const ExtraKey> extra = {};
   /// Members that the GGUF implies, as JSON: other values have no GGUF form.
   std::string_view fixed = "{}";
+  /// What absent members of config.json mean, as JSON, where the writer of metadata would take
+  /// other values. Those of transformers.
+  std::string_view defaults = "{}";
 };
 
 /// Null when the family is not known. `experts`: one of a Llama's namesakes has them; `sigmoid`:

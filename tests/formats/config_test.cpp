@@ -140,6 +140,34 @@ TEST_CASE(
         }) == ErrorKind::kMismatch);
 }
 
+TEST_CASE("config: divisors of any llama3 scaling are read as one that turns alike", "[config]") {
+  struct Case {
+    double theta, factor, low, high;
+    std::int64_t context, head_dim;
+  };
+  for (const Case& c : {Case{500000, 16, 2, 8, 4096, 64}, Case{500000, 32, 1, 4, 8192, 64},
+                        Case{500000, 8, 1, 4, 2048, 128}, Case{10000, 4, 1, 3, 64, 8},
+                        Case{10000, 4, 1.5, 2, 64, 16}, Case{10000, 4, 1, 2, 4, 16},
+                        Case{10000, 4, 1, 2, 1 << 30, 16}, Case{1e6, 3.3, 0.7, 5.9, 5000, 2},
+                        Case{10000, 2, 1, 40, 300, 12}, Case{1e4, 1.1, 1, 4, 8192, 80}}) {
+    RopeSettings rope;
+    rope.theta = c.theta;
+    rope.type = "llama3";
+    rope.factor = c.factor;
+    rope.low_freq_factor = c.low;
+    rope.high_freq_factor = c.high;
+    rope.original_context = c.context;
+    INFO(c.factor << " " << c.low << " " << c.high << " " << c.context << " " << c.head_dim);
+    const std::vector<float> divisors = llama3_divisors(rope, c.head_dim);
+    const auto back = llama3_of_divisors(c.theta, divisors);
+    REQUIRE(back);
+    CHECK(back->low_freq_factor > 0);
+    CHECK(back->low_freq_factor < back->high_freq_factor);
+    const std::vector<float> again = llama3_divisors(*back, c.head_dim);
+    for (std::size_t i = 0; i < divisors.size(); ++i) CHECK(again[i] == Approx(divisors[i]));
+  }
+}
+
 TEST_CASE("config: Python's Infinity is read as transformers 5 spells it, in no string",
           "[config]") {
   const Json infinity{{"__float__", "Infinity"}};

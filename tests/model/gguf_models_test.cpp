@@ -2,11 +2,13 @@
 // same logits.
 
 #include <algorithm>
+#include <optional>
 
 #include "core/error.h"
 #include "formats/gguf_model.h"
 #include "formats/model_writer.h"
 #include "formats/names/name_map.h"
+#include "model/architecture.h"
 #include "tests/catch.h"
 #include "tests/model/model_copy.h"
 #include "tests/model/tiny.h"
@@ -18,13 +20,54 @@ using namespace lancet::test;
 namespace {
 
 /// A stored model as GGUF.
-fs::path as_gguf(const ModelSource& source, const fs::path& path, bool quantize) {
+fs::path as_gguf(const ModelSource& source, const fs::path& path, bool quantize,
+                 const std::optional<Json>& config = std::nullopt) {
   std::vector<OutputTensor> tensors;
   for (const TensorInfo& tensor : source.tensors())
     tensors.push_back(copy_tensor(source, tensor, std::nullopt));
-  const GgufModel model = make_gguf_model(std::move(tensors), source.side_files(), quantize);
+  auto files = source.side_files();
+  if (config) files["config.json"] = dump_json(*config);
+  const GgufModel model = make_gguf_model(std::move(tensors), files, quantize);
   save_gguf(path, model.metadata, model.tensors);
   return path;
+}
+
+/// What both descriptions take from config.json, and from metadata.
+void check_same_description(const DecoderSpec& found, const DecoderSpec& expected) {
+  CHECK(found.max_positions == expected.max_positions);
+  CHECK(found.tied_head == expected.tied_head);
+  CHECK(found.parallel == expected.parallel);
+  CHECK(found.norm.eps == expected.norm.eps);
+  CHECK(found.embed_scale == expected.embed_scale);
+  CHECK(found.residual_scale == expected.residual_scale);
+  CHECK(found.logit_scale == Approx(expected.logit_scale));
+  CHECK(found.logit_softcap == expected.logit_softcap);
+  CHECK(found.attention.heads == expected.attention.heads);
+  CHECK(found.attention.kv_heads == expected.attention.kv_heads);
+  CHECK(found.attention.d_head == expected.attention.d_head);
+  CHECK(found.attention.scale == Approx(expected.attention.scale));
+  CHECK(found.attention.softcap == expected.attention.softcap);
+  CHECK(found.mlp.activation == expected.mlp.activation);
+  CHECK(found.moe.normalize == expected.moe.normalize);
+  CHECK(found.moe.shared_d_ff == expected.moe.shared_d_ff);
+  CHECK(found.moe.scale == expected.moe.scale);
+  REQUIRE(found.ropes.size() == expected.ropes.size());
+  for (std::size_t i = 0; i < found.ropes.size(); ++i) {
+    CHECK(found.ropes[i].kind == expected.ropes[i].kind);
+    CHECK(found.ropes[i].theta == expected.ropes[i].theta);
+    CHECK(found.ropes[i].dims == expected.ropes[i].dims);
+    CHECK(found.ropes[i].attention_factor == Approx(expected.ropes[i].attention_factor));
+    if (found.ropes[i].kind != RopeKind::kLongRope)  // whose factor says no more than that
+      CHECK(found.ropes[i].factor == expected.ropes[i].factor);
+  }
+  REQUIRE(found.layer.size() == expected.layer.size());
+  for (std::size_t i = 0; i < found.layer.size(); ++i) {
+    // A window that hides nothing is as good as none.
+    const auto hides = [&](std::int64_t window) {
+      return window < expected.max_positions ? window : 0;
+    };
+    CHECK(hides(found.layer[i].window) == hides(expected.layer[i].window));
+  }
 }
 
 /// Stored models that have a GGUF form.
@@ -121,6 +164,60 @@ TEST_CASE("gguf models: stacked experts and transposed matrices survive blocks o
   }
 }
 
+TEST_CASE("gguf models: what a config leaves out comes back as its family means it", "[slow]") {
+  auto names = representable();
+  for (const char* more : {"mistral-window", "mixtral-window", "qwen2-window", "qwen3-window"})
+    names.emplace_back(more);
+  std::size_t written = 0;
+  for (const std::string& name : names) {
+    const ModelSource source = ModelSource::open(folder_of(name));
+    const Json config = source.config();
+    for (const auto& [key, value] : config.items()) {
+      INFO(name << " without " << key);
+      Json less = config;
+      less.erase(key);
+      const ScratchFolder folder("gguf-models");
+      DecoderSpec before, after;
+      if (!error_of([&] { before = describe_decoder(less); }).empty()) continue;
+      // Not a config of these tensors then.
+      if (before.tied_head != describe_decoder(config).tied_head) continue;
+      fs::path file;
+      if (!error_of([&] { file = as_gguf(source, folder.path() / "m.gguf", false, less); }).empty())
+        continue;
+      ++written;
+      after = describe_decoder(ModelSource::open(file).config());
+      if (before.model_type != "mistral") CHECK(after.model_type == before.model_type);
+      check_same_description(after, before);
+    }
+  }
+  CHECK(written > 600);
+}
+
+TEST_CASE("gguf models: older spellings of a config come back as they are meant") {
+  const auto back = [](const std::string& name, const Json& changes) {
+    const ScratchFolder folder("gguf-models");
+    const ModelSource source = ModelSource::open(folder_of(name));
+    Json config = source.config();
+    config.erase("rope_parameters");
+    config.update(changes);
+    return describe_decoder(
+        ModelSource::open(as_gguf(source, folder.path() / "m.gguf", false, config)).config());
+  };
+  CHECK(back("gpt_neox", {{"rotary_emb_base", 25000}}).ropes[0].theta == 25000);
+  CHECK(back("gpt_neox", {{"hidden_act", "gelu_fast"}}).mlp.activation == Activation::kGeluTanh);
+  CHECK(back("gpt_neox", {{"hidden_act", "gelu"}}).mlp.activation == Activation::kGelu);
+  CHECK(back("gemma", {{"hidden_act", "gelu"}}).mlp.activation == Activation::kGeluTanh);
+  CHECK(back("llama3", {{"rope_theta", 5e5},
+                        {"rope_scaling",
+                         {{"rope_type", "llama3"},
+                          {"factor", 16.0},
+                          {"low_freq_factor", 2.0},
+                          {"high_freq_factor", 8.0},
+                          {"original_max_position_embeddings", 64}}}})
+            .ropes[0]
+            .factor == 16);
+}
+
 TEST_CASE("gguf models: what a family's GGUF cannot say is refused with both values") {
   const auto refused = [](const std::string& name, const std::string& key, const Json& value,
                           const std::string& told) {
@@ -143,6 +240,14 @@ TEST_CASE("gguf models: what a family's GGUF cannot say is refused with both val
   refused("qwen3_moe-every", "mlp_only_layers", Json::array({0}), "mlp_only_layers");
   refused("falcon-7b", "alibi", true, "alibi false");
   refused("starcoder2", "hidden_act", "relu", "gelu_pytorch_tanh");
+  refused("starcoder2", "hidden_act", "gelu", "gelu_pytorch_tanh, found 'gelu'");
+  refused("phi", "hidden_act", "gelu", "gelu_new, found 'gelu'");
+  refused("gemma", "hidden_activation", "gelu", "gelu_pytorch_tanh, found 'gelu'");
+  const std::string window = "expected a sliding_window of at least max_position_embeddings 64";
+  refused("mistral-window", "max_position_embeddings", 64, window);
+  refused("mixtral-window", "max_position_embeddings", 64, window);
+  refused("qwen2-window", "max_position_embeddings", 64, window);
+  refused("qwen3-window", "max_position_embeddings", 64, window);
   refused("gpt2", "scale_attn_by_inverse_layer_idx", true, "scale_attn_by_inverse_layer_idx");
   refused("stablelm", "qk_layernorm", true, "qk_layernorm");
   refused("deepseek_v2", "topk_method", "group_limited_greedy", "topk_method");
