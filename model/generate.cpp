@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/seconds.h"
+#include "core/text.h"
 #include "model/growing_text.h"
 #include "model/intraop.h"
 #include "model/lookup.h"
@@ -47,6 +48,7 @@ struct Run {
   const TextSink& sink;
   std::int64_t positions;  ///< of the model
   bool looks_up;
+  bool ends;  ///< behind the last position nothing can be read, not even by a row that has ended
 
   void emit(Sequence& sequence, bool all) const {
     const std::string text = sequence.text.take(all);
@@ -143,7 +145,7 @@ void run_batch(Session& session, const Run& run, std::span<Sequence> sequences,
       }
     }
     if (going.empty()) return;
-    if (going.size() * 2 <= active.size()) {
+    if (going.size() * 2 <= active.size() || (run.ends && going.size() < active.size())) {
       session.keep(going);
       for (std::size_t i = 0; i < going.size(); ++i) {
         active[i] = active[static_cast<std::size_t>(going[i])];
@@ -165,6 +167,20 @@ void name_tokens(TokenLogprob& token, const Tokenizer& tokenizer) {
   for (LikelyToken& each : token.top) each.text = tokenizer.decode({each.id}, false);
 }
 
+/// Whether a position beyond the last has no vector: no text goes on behind it.
+bool learns_positions(const Decoder& model) { return !model.spec().names.positions.empty(); }
+
+/// A prompt that the model cannot read, before any is.
+void check_prompt(const Decoder& model, const Prompt& prompt,
+                  const std::vector<std::int32_t>& ids) {
+  const std::int64_t most = model.spec().max_positions;
+  if (!learns_positions(model) || std::ssize(ids) <= most) return;
+  fail(ErrorKind::kInput, "generate",
+       "expected a prompt of at most " + std::to_string(most) +
+           " tokens, the learned positions of this model, found " + std::to_string(ids.size()) +
+           (prompt.id.empty() ? "" : " (prompt '" + printable(prompt.id) + "')"));
+}
+
 void warn_length(const Decoder& model, std::int64_t prompt_tokens, std::int64_t max_tokens) {
   const std::int64_t trained = model.spec().max_positions;
   if (prompt_tokens + max_tokens > trained) {
@@ -178,12 +194,23 @@ std::vector<std::int32_t> ids_of(const Tokenizer& tokenizer, const Prompt& promp
   return prompt.ids.empty() ? tokenizer.encode(prompt.text, prompt.special).ids : prompt.ids;
 }
 
-Sequence make_sequence(const Tokenizer& tokenizer, const Prompt& prompt,
+/// Tokens that a text may have: what is asked for, and where positions are learned no more than the
+/// last of them says.
+std::int64_t room_of(const Decoder& model, const Prompt& prompt, std::int64_t prompt_tokens,
+                     const SamplingOptions& options) {
+  std::int64_t most = options.max_tokens;
+  if (prompt.max_tokens > 0) most = std::min(most, prompt.max_tokens);
+  if (learns_positions(model))
+    most = std::min(most, model.spec().max_positions - prompt_tokens + 1);
+  return most;
+}
+
+Sequence make_sequence(const Decoder& model, const Tokenizer& tokenizer, const Prompt& prompt,
                        const std::vector<std::int32_t>& ids, const SamplingOptions& options,
                        std::uint64_t seed, std::size_t index) {
-  const std::int64_t own = prompt.max_tokens;
+  check_prompt(model, prompt, ids);
   Sequence sequence{index,
-                    own > 0 ? std::min(own, options.max_tokens) : options.max_tokens,
+                    room_of(model, prompt, std::ssize(ids), options),
                     Sampler(options, seed, static_cast<std::uint32_t>(index)),
                     GrowingText(tokenizer, options.stop),
                     ids,
@@ -196,8 +223,12 @@ Sequence make_sequence(const Tokenizer& tokenizer, const Prompt& prompt,
 
 Run make_run(const Decoder& model, const Tokenizer& tokenizer, const SamplingOptions& options,
              const TextSink& sink) {
-  Run run{options, options.end_ids, sink, model.spec().max_positions,
-          options.lookup && feeds_ahead(model)};
+  Run run{options,
+          options.end_ids,
+          sink,
+          model.spec().max_positions,
+          options.lookup && feeds_ahead(model),
+          learns_positions(model)};
   if (run.end_ids.empty() && tokenizer.eos()) run.end_ids.push_back(*tokenizer.eos());
   return run;
 }
@@ -226,7 +257,7 @@ std::vector<Generation> generate(const Decoder& whole, const Tokenizer& tokenize
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     ids.push_back(ids_of(tokenizer, prompts[i]));
     longest = std::max(longest, ids[i].size());
-    sequences.push_back(make_sequence(tokenizer, prompts[i], ids[i], options, seed, i));
+    sequences.push_back(make_sequence(model, tokenizer, prompts[i], ids[i], options, seed, i));
   }
   warn_length(model, static_cast<std::int64_t>(longest), options.max_tokens);
   for (std::size_t first = 0; first < prompts.size(); first += kBatch) {
@@ -297,7 +328,7 @@ Generation Conversation::answer(const Tokenizer& tokenizer, const Prompt& prompt
   warn_length(state_->model, std::ssize(ids), options_.max_tokens);
   const Timer timer;
   const Run run = make_run(state_->model, tokenizer, options_, sink);
-  Sequence sequence = make_sequence(tokenizer, prompt, ids, options_, seed, 0);
+  Sequence sequence = make_sequence(state_->model, tokenizer, prompt, ids, options_, seed, 0);
   sequence.out.read_tokens = state_->read_on(ids, options_.max_tokens);
   run_batch(*state_->session, run, {&sequence, 1},
             [&](const std::vector<std::int32_t>& next) { state_->read.push_back(next[0]); });

@@ -11,7 +11,8 @@
 namespace lancet {
 
 /// Prompts of any length in one batch (no left padding); the same seed gives the same text,
-/// whatever else is in the batch: prompt i draws from Random(seed, "generate", i).
+/// whatever else is in the batch: prompt i draws from Random(seed, "generate", i). Where positions
+/// are learned a text ends with the last of them ("length"); kInput for a prompt that has more.
 [[nodiscard]] std::vector<Generation> generate(const Decoder& model, const Tokenizer& tokenizer,
                                                const std::vector<Prompt>& prompts,
                                                const SamplingOptions& options, std::uint64_t seed,

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "formats/checkpoint.h"
 #include "formats/containers/safetensors.h"
+#include "model/load_options.h"
 
 namespace lancet {
 namespace {
@@ -29,12 +30,12 @@ at::Tensor read_ids_file(const fs::path& path) {
   return ids.to(at::kLong).view({-1, info->shape.back()});
 }
 
-at::Tensor read_ids(const ForwardRequest& request, const Tokenizer& tokenizer) {
+at::Tensor read_ids(const ForwardRequest& request, const ModelSource& source) {
   at::Tensor ids;
   if (request.ids_file) {
     ids = read_ids_file(*request.ids_file);
   } else if (request.prompt) {
-    const auto encoded = tokenizer.encode(*request.prompt).ids;
+    const auto encoded = Tokenizer::open(source).encode(*request.prompt).ids;
     ids = at::tensor(at::ArrayRef<std::int32_t>(encoded), at::kInt).to(at::kLong).unsqueeze(0);
   } else {
     ids = at::tensor(at::ArrayRef<std::int64_t>(request.ids), at::kLong).unsqueeze(0);
@@ -55,11 +56,13 @@ OutputTensor output(const std::string& name, const at::Tensor& value) {
 
 Json EngineImpl::forward(const ForwardRequest& request, const RuntimeOptions& runtime) {
   check_output("forward", request.out, request.force);
-  const LoadedModel loaded = load_model(request.model, runtime);
-  const at::Tensor ids = read_ids(request, loaded.tokenizer);
+  prepare_runtime(runtime);
+  const LoadOptions options = load_options(runtime);
+  const ModelSource source = ModelSource::open(request.model);
+  const at::Tensor ids = read_ids(request, source);
+  const Decoder model = Decoder::load(source, options);
   const c10::InferenceMode inference;
   const auto begin = std::chrono::steady_clock::now();
-  const Decoder& model = loaded.decoder;
   std::vector<OutputTensor> out;
   Pass pass;
   if (request.hidden) {

@@ -33,7 +33,7 @@ class Generate(unittest.TestCase):
     def setUpClass(cls):
         cls.root = pathlib.Path(tempfile.mkdtemp(prefix="lancet-generate-"))
         cls.model = tiny_model.write_model(cls.root / "model")
-        for name in ("chameleon", "mamba", "jamba", "llava"):
+        for name in ("chameleon", "mamba", "jamba", "llava", "gpt2", "opt"):
             shutil.copytree(FAMILIES / name, cls.root / name)
             words(cls.root / name)
 
@@ -62,6 +62,27 @@ class Generate(unittest.TestCase):
         for wrong in ('{"ids": []}', '{"ids": 5}', '{"ids": [1.5]}', '{"ids": [-1]}'):
             (self.root / "wrong.jsonl").write_text(wrong + "\n")
             self.assertIn("wrong.jsonl:1", self.run_lancet("generate", "mamba", "--file", "wrong.jsonl", code=3).stderr)
+
+    def test_text_ends_with_the_last_learned_position(self):
+        for name, key in (("gpt2", "n_positions"), ("opt", "max_position_embeddings")):
+            most = json.loads((self.root / name / "config.json").read_text())[key]
+            said = self.json("generate", name, "--ids", "5,9,33", "--max-tokens", str(most), "--no-lookup")
+            self.assertEqual((said["finish_reason"], said["tokens"]), ("length", most - 2))
+            rows = [{"ids": [5] * most}, {"ids": [5, 9, 33]}, {"ids": [7] * (most - 3)}]
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            done = self.run_lancet("generate", name, "--file", "-", "--max-tokens", str(most), input=lines).stdout
+            answers = [json.loads(line) for line in done.splitlines()]
+            self.assertEqual([answer["tokens"] for answer in answers], [1, most - 2, 4])
+            self.assertEqual(answers[1]["ids"], said["ids"])
+            longer = lines + json.dumps({"ids": [5] * (most + 1)}) + "\n"
+            done = self.run_lancet("generate", name, "--file", "-", code=3, input=longer)
+            self.assertRegex(done.stderr, f"at most {most} tokens.*found {most + 1} .prompt '4'")
+            self.assertEqual(done.stdout, "")
+
+    def test_forward_of_ids_needs_no_tokenizer(self):
+        shutil.copytree(FAMILIES / "mamba", self.root / "bare")
+        self.run_lancet("forward", "bare", "--ids", "5, 9", "--out", "bare.safetensors")
+        self.run_lancet("forward", "bare", "--prompt", "t5", "--out", "bare2.safetensors", code=3)
 
     def test_only_allowed_ids_and_tokens_of_images_are_said(self):
         said = self.json("generate", "mamba", "--ids", "5", "--allow-ids", "7,30-31", "--max-tokens", "9")["ids"]
