@@ -6,6 +6,8 @@
 
 namespace lancet {
 
+fs::path input_path(const fs::path& named) { return named == "-" ? "/dev/stdin" : named; }
+
 void for_each_json_line(const fs::path& path,
                         const std::function<void(const Json&, std::size_t)>& each) {
   const std::string text = read_file(path, 4ULL << 30);

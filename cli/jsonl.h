@@ -8,6 +8,9 @@
 
 namespace lancet {
 
+/// The file that an option names: "-" is standard input.
+[[nodiscard]] fs::path input_path(const fs::path& named);
+
 /// Calls `each(value, line number)` for every non-empty line. Errors: kInput "FILE:LINE: ...".
 void for_each_json_line(const fs::path& path,
                         const std::function<void(const Json&, std::size_t)>& each);

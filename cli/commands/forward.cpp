@@ -5,21 +5,21 @@
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "cli/run_plan.h"
+#include "cli/token_ids.h"
+#include "core/text.h"
 
 namespace lancet {
 namespace {
 
 struct ForwardOptions {
-  std::string model, ids_file, prompt, out;
-  std::vector<std::int64_t> ids;
+  std::string model, ids, ids_file, prompt, out;
   bool hidden = false;
 };
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<ForwardOptions>();
   app.add_option("MODEL", options->model, "Any readable model")->required();
-  auto* ids =
-      app.add_option("--ids", options->ids, "Token ids, separated by commas")->delimiter(',');
+  auto* ids = app.add_option("--ids", options->ids, "Token ids, separated by commas");
   auto* file =
       app.add_option("--ids-file", options->ids_file, "safetensors with \"ids\" [batch, tokens]");
   auto* prompt = app.add_option("--prompt", options->prompt, "Text, tokenised as the model does");
@@ -33,15 +33,25 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     if (given != 1) {
       fail(ErrorKind::kUsage, "forward", "expected one of --ids, --ids-file and --prompt");
     }
+    if (prompt->count() > 0 && options->prompt.empty())
+      fail(ErrorKind::kUsage, "forward", "expected --prompt with a text, found an empty one");
+    if (fs::path(options->out).extension() == ".gguf")
+      fail(ErrorKind::kUsage, "forward",
+           fmt::format("expected --out with the name of a safetensors file, found {}",
+                       printable(options->out)));
     if (common.plan) return print_run_plan(options->model, common);
     check_output("forward", options->out, common.force);
     ForwardRequest request{.model = options->model,
-                           .ids = options->ids,
+                           .ids = {},
                            .ids_file = {},
                            .prompt = {},
                            .out = options->out,
                            .hidden = options->hidden,
                            .force = common.force};
+    if (ids->count() > 0) {
+      for (const auto id : parse_token_ids("forward", "--ids like 1,2,3", options->ids))
+        request.ids.push_back(id);
+    }
     if (file->count() > 0) request.ids_file = options->ids_file;
     if (prompt->count() > 0) request.prompt = options->prompt;
     const Json result = open_engine(common.runtime).forward(request, common.runtime);

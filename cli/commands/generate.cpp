@@ -1,7 +1,5 @@
 // lancet generate: text from a model.
 
-#include <charconv>
-
 #include <CLI/CLI.hpp>
 
 #include "cli/chat.h"
@@ -10,6 +8,7 @@
 #include "cli/jsonl.h"
 #include "cli/output.h"
 #include "cli/run_plan.h"
+#include "cli/token_ids.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "formats/tokenizer/tokenizer.h"
@@ -17,27 +16,16 @@
 namespace lancet {
 namespace {
 
-constexpr std::int64_t kMostIds = 1LL << 26;
-
 struct GenerateOptions {
-  std::string model, prompt, chat, messages, file;
+  std::string model, prompt, ids_text, chat, messages, file;
   std::vector<std::int32_t> ids;
   std::vector<fs::path> images;
   std::vector<std::string> allowed;
-  bool converse = false;  ///< --chat without a message
+  bool empty_prompt = false;  ///< --prompt ""
+  bool converse = false;      ///< --chat without a message
   bool no_lookup = false;
   SamplingOptions sampling;
 };
-
-std::int64_t parse_id(std::string_view digits, std::string_view whole) {
-  std::int64_t id = -1;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
-  if (error != std::errc{} || end != digits.data() + digits.size() || id < 0 || id >= kMostIds) {
-    fail(ErrorKind::kUsage, "generate",
-         fmt::format("expected --allow-ids like 5,10-19, found '{}'", printable(whole)));
-  }
-  return id;
-}
 
 /// "5" and "10-19" as [5, 6) and [10, 20).
 std::vector<std::pair<std::int64_t, std::int64_t>> parse_ids(
@@ -45,9 +33,11 @@ std::vector<std::pair<std::int64_t, std::int64_t>> parse_ids(
   std::vector<std::pair<std::int64_t, std::int64_t>> out;
   for (const std::string_view word : words) {
     const std::size_t dash = word.find('-');
-    const std::int64_t first = parse_id(word.substr(0, dash), word);
-    const std::int64_t last =
-        dash == std::string_view::npos ? first : parse_id(word.substr(dash + 1), word);
+    const auto parse = [word](std::string_view digits) {
+      return parse_token_id("generate", "--allow-ids like 5,10-19", digits, word);
+    };
+    const std::int64_t first = parse(word.substr(0, dash));
+    const std::int64_t last = dash == std::string_view::npos ? first : parse(word.substr(dash + 1));
     if (last < first) {
       fail(ErrorKind::kUsage, "generate",
            fmt::format("expected --allow-ids with a range that rises, found '{}'", word));
@@ -123,8 +113,9 @@ std::vector<Prompt> prompts(const GenerateOptions& options, const RuntimeOptions
   } else if (options.prompt.empty()) {
     const auto source = ModelSource::open(options.model);
     if (!options.file.empty()) {
-      for_each_json_line(options.file, [&](const Json& line, std::size_t number) {
-        out.push_back(prompt_of_line(line, number, source, options.file));
+      const fs::path file = input_path(options.file);
+      for_each_json_line(file, [&](const Json& line, std::size_t number) {
+        out.push_back(prompt_of_line(line, number, source, file.string()));
       });
     } else if (!options.messages.empty()) {
       out.push_back(
@@ -163,6 +154,8 @@ Json result_json(const Generation& g, bool logprobs) {
 
 /// The options that only make sense together.
 void check_options(const GenerateOptions& options, const CommonOptions& common) {
+  if (options.empty_prompt)
+    fail(ErrorKind::kUsage, "generate", "expected --prompt with a text, found an empty one");
   const int given = !options.prompt.empty() + !options.chat.empty() + options.converse +
                     !options.messages.empty() + !options.file.empty() + !options.ids.empty();
   if (given != 1)
@@ -208,13 +201,21 @@ int run(const GenerateOptions& options, const CommonOptions& common) {
   return 0;
 }
 
+/// A number above 0 and at most 1.
+CLI::Validator share() {
+  return {[](std::string& text) -> std::string {
+            double value = 0;
+            if (CLI::detail::lexical_cast(text, value) && value > 0 && value <= 1) return {};
+            return "expected a number above 0 and at most 1, found " + printable(text);
+          },
+          "FLOAT in (0 - 1]"};
+}
+
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto o = std::make_shared<GenerateOptions>();
   app.add_option("MODEL", o->model, "Any readable model")->required();
-  app.add_option("--prompt", o->prompt, "Text to continue");
-  app.add_option("--ids", o->ids, "Token ids to continue, separated by commas")
-      ->delimiter(',')
-      ->check(CLI::Range(0, static_cast<int>(kMostIds) - 1));
+  auto* prompt = app.add_option("--prompt", o->prompt, "Text to continue");
+  auto* ids = app.add_option("--ids", o->ids_text, "Token ids to continue, separated by commas");
   app.add_option(
          "--image", o->images,
          "PNG or JPEG picture for an <image> of --prompt, in order (Chameleon); may be given "
@@ -228,7 +229,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--file", o->file,
                  "JSON lines of {\"prompt\"}, {\"ids\"}, {\"chat\"} or {\"messages\"}: many at "
                  "once; answers JSON "
-                 "lines");
+                 "lines; - reads standard input");
   app.add_option("--max-tokens", o->sampling.max_tokens,
                  "At most this many new tokens (default 256)")
       ->check(CLI::Range(1, 1'000'000));
@@ -238,7 +239,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       ->check(CLI::Range(0, 10'000'000));
   app.add_option("--top-p", o->sampling.top_p,
                  "Keep the smallest set with this probability (default 1)")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(share());
   app.add_option("--min-p", o->sampling.min_p,
                  "Drop tokens below this share of the likeliest (default 0)")
       ->check(CLI::Range(0.0, 1.0));
@@ -262,7 +263,9 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--logprobs", o->sampling.logprobs,
                  "In JSON, log probabilities of the tokens and of the N likeliest beside each")
       ->check(CLI::Range(0, 1000));
-  return [o, chat, &common] {
+  return [o, prompt, ids, chat, &common] {
+    if (ids->count() > 0) o->ids = parse_token_ids("generate", "--ids like 1,2,3", o->ids_text);
+    o->empty_prompt = prompt->count() > 0 && o->prompt.empty();
     o->converse = chat->count() > 0 && o->chat.empty();
     o->sampling.lookup = !o->no_lookup;
     return run(*o, common);

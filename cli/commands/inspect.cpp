@@ -137,6 +137,12 @@ std::string tensor_table(const Json& tensors, bool stats) {
   return table.text();
 }
 
+/// In millions, where there are some.
+std::string count_text(std::uint64_t count) {
+  if (count < 1'000'000) return std::to_string(count);
+  return fmt::format("{:.1f} M", static_cast<double>(count) / 1e6);
+}
+
 std::string text(const Json& d, const InspectOptions& options) {
   std::string dtypes;
   for (const auto& [name, count] : d["dtypes"].items())
@@ -147,8 +153,7 @@ std::string text(const Json& d, const InspectOptions& options) {
   };
   line("format", d["format"]);
   line("architecture", d["architecture"].is_null() ? "-" : d["architecture"].get<std::string>());
-  line("parameters",
-       fmt::format("{:.1f} M", static_cast<double>(d["parameters"].get<std::uint64_t>()) / 1e6));
+  line("parameters", count_text(d["parameters"].get<std::uint64_t>()));
   line("weights",
        fmt::format("{} in {} tensors, {} file{}", human_bytes(d["bytes"]), d["tensors"].size(),
                    d["files"].size(), d["files"].size() == 1 ? "" : "s"));

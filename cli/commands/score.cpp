@@ -47,7 +47,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("MODEL", options->model, "Any readable model")->required();
   auto* text = app.add_option("--text", options->text, "The text itself");
   auto* file =
-      app.add_option("--file", options->file, "A text file, or JSON lines of {\"text\":...}");
+      app.add_option("--file", options->file,
+                     "A text file (- reads standard input), or JSON lines of {\"text\":...}");
   text->excludes(file);
   app.add_option("--window", options->window,
                  "Tokens seen at once (default: the model's maximum, at most 2048)")
@@ -64,7 +65,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                          .window = options->window,
                          .stride = options->stride,
                          .per_token = options->per_token};
-    request.texts = text->count() > 0 ? std::vector{options->text} : read_texts(options->file);
+    request.texts =
+        text->count() > 0 ? std::vector{options->text} : read_texts(input_path(options->file));
     const auto result = open_engine(common.runtime).score(request, common.runtime);
     common.json ? print_json(result_json(result, options->per_token))
                 : print_text(result_text(result));

@@ -4,6 +4,8 @@
 
 #include "cli/chat.h"
 #include "cli/output.h"
+#include "core/log.h"
+#include "formats/template/chat_format.h"
 
 namespace lancet {
 namespace {
@@ -30,6 +32,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     if (!options->tools.empty()) tools = read_json(options->tools);
     const auto rendered =
         render_chat(source, read_json(options->messages), tools, options->add_generation_prompt);
+    if (options->spans && !ChatFormat::of(source)->marks_turns())
+      log::warn("template: it has no {% generation %} blocks, which --spans tells of: no spans");
     Json spans = Json::array();
     for (const auto& [begin, end] : rendered.spans) spans.push_back({begin, end});
     if (common.json) {

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/engine.h"
+#include "cli/jsonl.h"
 #include "cli/output.h"
 #include "core/parallel.h"
 #include "core/table.h"
@@ -30,6 +31,8 @@ class Tokenize {
       : options_(options), common_(common), tokenizer_(Tokenizer::open(fs::path(options.model))) {}
 
   int run() {
+    if (!options_.file.empty() && !options_.texts.empty())
+      fail(ErrorKind::kUsage, "tokenize", "expected TEXT or --file, found both");
     if (!options_.file.empty()) return run_file();
     if (options_.texts.empty())
       fail(ErrorKind::kUsage, "tokenize", "expected TEXT, --file or --image, found none");
@@ -101,7 +104,7 @@ class Tokenize {
 
   /// Lines are answered in their order, some thousand at once on all threads.
   int run_file() const {
-    const std::string text = read_file(options_.file, 4ULL << 30);
+    const std::string text = read_file(input_path(options_.file), 4ULL << 30);
     if (fs::path(options_.file).extension() != ".jsonl") {
       const Encoding encoding = encode(text);
       Json answer = {{"ids", encoding.ids}};
@@ -179,7 +182,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                  "Texts (or ids with --decode); with --json one document a text");
   app.add_option("--file", options->file,
                  "JSON lines of {\"text\":...} or {\"ids\":[...]}, answered one line each; any "
-                 "other file is one text");
+                 "other file, and standard input by -, is one text");
   app.add_option(
          "--image", options->images,
          "PNG or JPEG picture, as ids of a model that has an image tokenizer (Chameleon); may "

@@ -34,6 +34,9 @@ class ChatFormat {
   /// let them be told (it writes earlier messages otherwise once later ones are there).
   [[nodiscard]] Rendered render_turns(const Json& conversation, std::int64_t now) const;
 
+  /// Whether the template has {% generation %} blocks.
+  [[nodiscard]] bool marks_turns() const noexcept { return marks_turns_; }
+
  private:
   ChatTemplate template_;
   Json special_;

@@ -226,6 +226,8 @@ class Checkpoints(Shell):
         (self.work / "chat.json").write_text(json.dumps([{"role": "user", "content": "hé"}]))
         d = self.json("template", self.model, "--messages", "chat.json", "--add-generation-prompt")
         self.assertEqual(d["text"], "[user] hé\n[assistant]")
+        spans = self.run_lancet("template", self.model, "--messages", "chat.json", "--spans")
+        self.assertIn("no {% generation %} blocks", spans.stderr)
         (self.work / "lines.jsonl").write_text('{"text":"France"}\n{"ids":[1,2]}\n')
         lines = [json.loads(x) for x in self.run_lancet("tokenize", self.model, "--file", "lines.jsonl").stdout.splitlines()]
         self.assertEqual(len(lines), 2)
@@ -253,6 +255,13 @@ class BadInput(Shell):
             ("--requests and --target", *edit, "--requests", "facts.jsonl"),
             ("-o and --dump", *edit, "--subject", "France", "--prompt", "{} is", "--dump", "./out/", "--plan"),
             ("expected one of --prompt", "generate", m),
+            ("found an empty one", "generate", m, "--prompt", ""),
+            ("found an empty one", "forward", m, "--prompt", "", "--out", "x.safetensors"),
+            ("found '1,,2'", "generate", m, "--ids", "1,,2"),
+            ("found '1,,2'", "forward", m, "--ids", "1,,2", "--out", "x.safetensors"),
+            ("safetensors file", "forward", m, "--ids", "1", "--out", "x.gguf"),
+            ("above 0 and at most 1", "generate", m, "--prompt", "text", "--top-p", "0"),
+            ("TEXT or --file", "tokenize", m, "text", "--file", "lines.jsonl"),
             ("expected one of --text", "score", m),
             ("q8_0", "convert", m, "out", "--quantize", "q8_0"),
             ("expected ids", "tokenize", m, "--decode", "999999"),
