@@ -1,5 +1,6 @@
 #include "core/outputs.h"
 
+#include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
@@ -31,6 +32,23 @@ void check_apart(std::string_view operation, const std::vector<NamedOutput>& out
          fmt::format("expected a place each, found {} and {} both at {}", at->second, option,
                      printable(path.string())),
          "the later of them would replace the earlier");
+  }
+}
+
+void check_apart(std::string_view operation, const std::vector<fs::path>& read,
+                 const std::vector<fs::path>& written) {
+  const auto same = [](const fs::path& a, const fs::path& b) {
+    std::error_code ignored;
+    return place_of(a) == place_of(b) || fs::equivalent(a, b, ignored);
+  };
+  for (auto file = written.begin(); file != written.end(); ++file) {
+    const auto is_it = [&](const fs::path& other) { return same(other, *file); };
+    const bool input = std::ranges::any_of(read, is_it);
+    if (!input && std::none_of(file + 1, written.end(), is_it)) continue;
+    fail(ErrorKind::kUsage, operation,
+         fmt::format("'{}' {}", printable(file->string(), 400),
+                     input ? "is input and output" : "would be written twice"),
+         "give every file a name of its own");
   }
 }
 

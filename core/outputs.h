@@ -1,5 +1,5 @@
 #pragma once
-// The places that one command writes to.
+// The places that one command reads and writes.
 
 #include <string_view>
 #include <utility>
@@ -15,5 +15,10 @@ using NamedOutput = std::pair<std::string_view, fs::path>;
 /// kUsage where two of them are one place, however it is spelt: the later would replace the
 /// earlier.
 void check_apart(std::string_view operation, const std::vector<NamedOutput>& outputs);
+
+/// kUsage where one of the files `written` is among those `read`, or stands there twice, whatever
+/// names and links lead to it. Files need not exist.
+void check_apart(std::string_view operation, const std::vector<fs::path>& read,
+                 const std::vector<fs::path>& written);
 
 }  // namespace lancet

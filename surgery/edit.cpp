@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "formats/model_writer.h"
 #include "surgery/baseline.h"
 #include "surgery/edit_checks.h"
 #include "surgery/edit_session.h"
@@ -143,7 +144,6 @@ Json written(const fs::path& path) {
 }
 
 /// OUT first: what else was asked for may lie in it.
-
 Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
                    const SurgeryModel& model, EditedModel& edited, const Json& result) {
   Json outputs = Json::array();
@@ -151,16 +151,19 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
   for (const Fact& fact : request.facts) own_ids.push_back(fact.id);
   note_metrics(edited.delta, own_ids, result["edits"]);
   note_metrics(edited.stack.delta, edited.ids, result["edits"]);
+  const Json manifest{
+      {"command", request.command},
+      {"seed", runtime.seed},
+      {"method", result["method"]},
+      {"layers", result["layers"]},
+      {"parameters", result["parameters"]},
+      {"inputs", Json::array({{{"path", request.model.string()},
+                               {"files", hashed_files(model.source.checkpoint())}}})}};
   if (request.out) {
     std::vector<ChangedTensor> changed;
     for (auto& [name, tensor] : edited.stack.changed) changed.push_back(std::move(tensor));
     ApplyOptions options;
     options.force = request.force;
-    const Json manifest{{"command", request.command},
-                        {"seed", runtime.seed},
-                        {"method", result["method"]},
-                        {"layers", result["layers"]},
-                        {"parameters", result["parameters"]}};
     for (const WrittenFile& file :
          write_edited(model.source, *request.out, changed, edited.stack.delta, options, manifest)) {
       outputs.push_back(
@@ -170,9 +173,12 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
   if (request.delta) {
     save_delta(*request.delta, edited.delta);
     outputs.push_back(written(*request.delta));
+    write_manifest(request.delta->string() + ".lancet.json", manifest,
+                   {{*request.delta, outputs.back()["bytes"].get<std::uint64_t>(),
+                     outputs.back()["sha256"].get<std::string>()}});
   }
   if (request.lora) {
-    save_lora(*request.lora, edited.delta, request.model.string(), request.force);
+    save_lora(*request.lora, edited.delta, request.model.string(), request.force, manifest);
     std::vector<fs::path> files;
     for (const auto& entry : fs::directory_iterator(*request.lora)) files.push_back(entry.path());
     std::ranges::sort(files);

@@ -8,8 +8,8 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/outputs.h"
 #include "core/text.h"
-#include "distill/rows/apart.h"
 #include "distill/train/epochs.h"
 #include "distill/train/identity.h"
 #include "distill/train/optimizer.h"

@@ -154,7 +154,11 @@ RunState Run::begin(Checkpoints& checkpoints, Optimizer& optimizer) {
 
 RunState Run::begin_first(Checkpoints& checkpoints, Optimizer& optimizer) {
   std::error_code ignored;
-  if (request_.force) fs::remove_all(request_.out, ignored);
+  // What a run leaves, and nothing else that may lie there.
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "README.md",
+                           "NOTICE", "lancet.json", "checkpoints"}) {
+    if (request_.force) fs::remove_all(request_.out / name, ignored);
+  }
   fs::remove(request_.out / "failed_batch.jsonl", ignored);
   if (const auto state = checkpoints.resume(adapter_, optimizer)) {
     log::info(fmt::format("going on after step {} of {}", state->step, epochs_.steps()));

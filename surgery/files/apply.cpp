@@ -288,7 +288,8 @@ std::vector<WrittenFile> write_edited(const ModelSource& source, const fs::path&
   WriteOptions write;
   write.force = options.force;
   write.manifest = manifest;
-  write.manifest["inputs"] = Json::array({{{"files", hashed_files(source.checkpoint())}}});
+  if (!manifest.contains("inputs"))
+    write.manifest["inputs"] = Json::array({{{"files", hashed_files(source.checkpoint())}}});
   std::map<std::string, std::function<void(const fs::path&)>> extra;
   if (!delta.ledger.edits.empty()) {
     extra[std::string(kDeltaFile)] = [&](const fs::path& path) { save_delta(path, delta); };

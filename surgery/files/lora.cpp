@@ -32,9 +32,11 @@ std::vector<float> transposed(const std::vector<float>& values, std::int64_t row
 
 }  // namespace
 
-void save_lora(const fs::path& directory, const Delta& delta, const std::string& base, bool force) {
+void save_lora(const fs::path& directory, const Delta& delta, const std::string& base, bool force,
+               const Json& manifest) {
   AdapterFile file;
   file.base = base;
+  file.manifest = manifest;
   for (std::size_t i = 0; i < delta.tensors.size(); ++i) {
     const DeltaTensor& factors = delta.tensors[i];
     const LedgerTensor& info = delta.ledger.tensors[i];

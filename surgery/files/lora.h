@@ -10,7 +10,9 @@
 namespace lancet {
 
 /// Writes DIR/adapter_config.json and DIR/adapter_model.safetensors (atomic). `base` is what
-/// base_model_name_or_path says. kUsage when DIR exists and `force` is false.
-void save_lora(const fs::path& directory, const Delta& delta, const std::string& base, bool force);
+/// base_model_name_or_path says; `manifest`, where it is an object, goes into lancet.json. kUsage
+/// when DIR exists and `force` is false.
+void save_lora(const fs::path& directory, const Delta& delta, const std::string& base, bool force,
+               const Json& manifest = {});
 
 }  // namespace lancet

@@ -86,6 +86,19 @@ Json plan_covariance(const CovarianceRequest& request, const RuntimeOptions& run
           {"offload", runtime.offload}};
 }
 
+/// Weights, texts and imported statistics, with sizes and hashes.
+Json inputs_of(const CovarianceRequest& request) {
+  Json out = Json::array(
+      {{{"path", request.model.string()},
+        {"files", hashed_files(*Checkpoint::open(split_model_path(request.model).model))}}});
+  for (const auto* paths : {&request.texts, &request.imports}) {
+    for (const fs::path& path : *paths)
+      out.push_back(
+          {{"path", path.string()}, {"bytes", fs::file_size(path)}, {"sha256", sha256_file(path)}});
+  }
+  return out;
+}
+
 /// The statistics, and OUT.lancet.json beside them.
 void write_outputs(const CovarianceRequest& request, const RuntimeOptions& runtime,
                    const Moments& moments, const std::vector<std::string>& names,
@@ -94,7 +107,7 @@ void write_outputs(const CovarianceRequest& request, const RuntimeOptions& runti
   write_manifest(request.out.string() + ".lancet.json",
                  {{"command", {{"command", "covariance"}, {"layers", request.layers}}},
                   {"seed", runtime.seed},
-                  {"inputs", Json::array({{{"path", request.model.string()}}})},
+                  {"inputs", inputs_of(request)},
                   {"tokens", moments.tokens},
                   {"identity", identity}},
                  {{request.out, fs::file_size(request.out), sha256}});

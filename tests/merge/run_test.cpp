@@ -1,85 +1,12 @@
-// From recipe to files: what is written, refused, resumed and repeated bit for bit.
-#include "merge/run.h"
-
-#include "merge/estimate.h"
-
-#include "core/hash.h"
+// From recipe to files: what is written and refused. Resuming: resume_test.cpp.
 #include "core/parallel.h"
+#include "merge/estimate.h"
 #include "merge/journal.h"
 #include "tests/catch.h"
-#include "tests/merge/memory.h"
+#include "tests/merge/run_fixture.h"
 
 using namespace lancet;
 using namespace lancet::test;
-
-namespace {
-
-/// Two layers, an embedding, norms and a head; values by `seed`.
-NamedTensors tiny(unsigned seed, std::int64_t vocab = 12, int layers = 2) {
-  NamedTensors out;
-  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
-    std::size_t n = 1;
-    for (const auto d : shape) n *= static_cast<std::size_t>(d);
-    out[name] = {shape, random_values(n, seed + static_cast<unsigned>(out.size()), 0.02)};
-  };
-  add("model.embed_tokens.weight", {vocab, 8});
-  for (int l = 0; l < layers; ++l) {
-    const std::string prefix = "model.layers." + std::to_string(l) + ".";
-    add(prefix + "self_attn.q_proj.weight", {8, 8});
-    add(prefix + "mlp.up_proj.weight", {16, 8});
-    add(prefix + "input_layernorm.weight", {8});
-  }
-  add("model.norm.weight", {8});
-  add("lm_head.weight", {vocab, 8});
-  return out;
-}
-
-const Json kConfig{{"model_type", "llama"},
-                   {"num_hidden_layers", 2},
-                   {"vocab_size", 12},
-                   {"tie_word_embeddings", false},
-                   {"torch_dtype", "float32"}};
-
-Json merge(const std::string& recipe, const fs::path& directory, const fs::path& out,
-           RunOptions run = {}, MergeOptions options = {}) {
-  const RecipeFile file = parse_recipe(recipe, "r.yml", directory);
-  return run_merge(file, *plan_merge(file, options), out, run);
-}
-
-Values values_of(const fs::path& model, const std::string& name) {
-  const ModelSource source = ModelSource::open(model);
-  const TensorInfo& tensor = source.at(name);
-  std::vector<float> values(tensor.elements());
-  source.read_f32(tensor, 0, tensor.shape[0], values);
-  return {values.begin(), values.end()};
-}
-
-std::string weights_hash(const fs::path& model) {
-  std::string all;
-  for (const auto& entry : fs::directory_iterator(model)) {
-    if (entry.path().extension() == ".safetensors")
-      all += entry.path().filename().string() + sha256_file(entry.path());
-  }
-  return all;
-}
-
-struct Fixture {
-  Scratch scratch;
-  Fixture() {
-    save_model(scratch / "a", tiny(1), DType::kF32, kConfig);
-    save_model(scratch / "b", tiny(100), DType::kF32, kConfig);
-    save_model(scratch / "c", tiny(200), DType::kF32, kConfig);
-  }
-};
-
-const std::string kLinear =
-    "merge_method: linear\nmodels:\n  - {model: a, parameters: {weight: 0.75}}\n  - {model: b, "
-    "parameters: {weight: 0.25}}\n";
-const std::string kTies =
-    "merge_method: ties\nbase_model: a\nparameters: {density: 0.5, weight: 1}\nmodels: [{model: "
-    "a}, {model: b}, {model: c}]\n";
-
-}  // namespace
 
 TEST_CASE_METHOD(Fixture, "merge: a linear recipe writes a model whose tensors are the means") {
   const Json result = merge(kLinear, scratch.path(), scratch / "out");
@@ -114,105 +41,6 @@ TEST_CASE_METHOD(Fixture, "merge: shards, single file and threads hold the same 
     CHECK(weights_hash(out) == weights_hash(scratch / "sharded1"));
   }
   parallel::set_threads(0);
-}
-
-TEST_CASE_METHOD(
-    Fixture, "merge: an interrupted merge resumes with the same bytes, a changed one is refused") {
-  const RunOptions small{.shard_size = 700};
-  merge(kLinear, scratch.path(), scratch / "reference", small);
-  // The first of two parts alone is what an interrupted run leaves.
-  RunOptions part = small;
-  part.part = 1;
-  part.parts = 2;
-  const Json first = merge(kLinear, scratch.path(), scratch / "out", part);
-  CHECK(first["complete"] == false);
-  CHECK_FALSE(fs::exists(scratch / "out"));
-  const std::string other =
-      "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n";
-  const auto error = error_of([&] { merge(other, scratch.path(), scratch / "out", small); });
-  REQUIRE(error);
-  CHECK(error->kind() == ErrorKind::kMismatch);
-  CHECK_THAT(error->message(), Catch::Contains("begun with another recipe"));
-  const Json rest = merge(kLinear, scratch.path(), scratch / "out", small);
-  CHECK(rest["resumed"] == first["bytes_written"]);
-  CHECK(rest["bytes_written"].get<std::uint64_t>() > 0);
-  CHECK(weights_hash(scratch / "out") == weights_hash(scratch / "reference"));
-  CHECK_FALSE(fs::exists(MergeJournal::place(scratch / "out")));
-}
-
-TEST_CASE_METHOD(Fixture, "merge: a finished shard that was damaged since is made again") {
-  const RunOptions small{.shard_size = 700};
-  merge(kLinear, scratch.path(), scratch / "reference", small);
-  RunOptions part = small;
-  part.part = 1;
-  part.parts = 2;
-  const Json first = merge(kLinear, scratch.path(), scratch / "out", part);
-  fs::path damaged;
-  for (const auto& entry : fs::directory_iterator(MergeJournal::place(scratch / "out"))) {
-    if (entry.path().extension() == ".safetensors") damaged = std::max(damaged, entry.path());
-  }
-  std::string bytes = read_file(damaged);
-  bytes.back() = static_cast<char>(bytes.back() ^ 1);
-  write_file(damaged, bytes);
-  RunOptions join = small;
-  join.join = true;
-  part.part = 2;
-  merge(kLinear, scratch.path(), scratch / "out", part);
-  const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out", join); });
-  REQUIRE(error);
-  CHECK(error->kind() == ErrorKind::kInput);
-  CHECK_THAT(error->message(), Catch::Contains("other bytes than its part wrote"));
-  const Json rest = merge(kLinear, scratch.path(), scratch / "out", small);
-  CHECK(rest["bytes_written"] == bytes.size());
-  CHECK(weights_hash(scratch / "out") == weights_hash(scratch / "reference"));
-}
-
-TEST_CASE_METHOD(Fixture,
-                 "merge: a changed input refuses to resume and names it; --restart begins anew") {
-  RunOptions part{.shard_size = 700};
-  part.part = 1;
-  part.parts = 2;
-  merge(kLinear, scratch.path(), scratch / "out", part);
-  save_model(scratch / "b", tiny(300), DType::kF32, kConfig);
-  RunOptions whole{.shard_size = 700};
-  const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out", whole); });
-  REQUIRE(error);
-  CHECK(error->kind() == ErrorKind::kMismatch);
-  CHECK_THAT(error->message(), Catch::Contains("input \"b\""));
-  whole.restart = true;
-  CHECK(merge(kLinear, scratch.path(), scratch / "out", whole)["resumed"] == 0);
-}
-
-TEST_CASE_METHOD(Fixture,
-                 "merge: parts made apart and joined are the single run, and join refuses gaps") {
-  const RunOptions single{.shard_size = 700};
-  merge(kTies, scratch.path(), scratch / "single", single);
-  RunOptions join = single;
-  join.join = true;
-  for (std::uint32_t k = 1; k <= 3; ++k) {
-    RunOptions part = single;
-    part.part = 4 - k;  // in any order
-    part.parts = 3;
-    merge(kTies, scratch.path(), scratch / "out", part);
-    if (k == 2) {
-      const auto error = error_of([&] { merge(kTies, scratch.path(), scratch / "out", join); });
-      REQUIRE(error);
-      CHECK(error->kind() == ErrorKind::kInput);
-    }
-  }
-  CHECK(merge(kTies, scratch.path(), scratch / "out", join)["bytes_written"] == 0);
-  CHECK(weights_hash(scratch / "out") == weights_hash(scratch / "single"));
-}
-
-TEST_CASE_METHOD(Fixture,
-                 "merge: an existing output is refused without force and replaced whole with it") {
-  merge(kLinear, scratch.path(), scratch / "out", {.shard_size = 700});
-  const auto error = error_of([&] { merge(kLinear, scratch.path(), scratch / "out"); });
-  REQUIRE(error);
-  CHECK(error->kind() == ErrorKind::kUsage);
-  merge(kLinear, scratch.path(), scratch / "out", {.force = true});
-  CHECK(fs::exists(scratch / "out" / "model.safetensors"));
-  CHECK_FALSE(fs::exists(scratch / "out" / "model.safetensors.index.json"));  // no stale shards
 }
 
 TEST_CASE_METHOD(Fixture,

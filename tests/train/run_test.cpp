@@ -209,7 +209,9 @@ TEST_CASE("train: evaluation, early stopping and what stands in the folder") {
   CHECK_THROWS_WITH(losses_of(request), Catch::Contains("exists already"));
   request.force = true;
   request.steps = 2;
+  write_file(request.out / "notes.txt", "mine");
   CHECK(losses_of(request).size() == 2);
+  CHECK(fs::exists(request.out / "notes.txt"));
 }
 
 TEST_CASE("train: a loss that is not finite stops the run and leaves the rows") {
