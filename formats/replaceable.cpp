@@ -109,8 +109,8 @@ void check_replaceable(const fs::path& out, DirectoryKind kind) {
 void check_not_input(std::string_view operation, const fs::path& out,
                      const std::vector<fs::path>& inputs) {
   std::error_code error;
-  const fs::path target = fs::canonical(out, error);
-  if (error) return;
+  const fs::path target = fs::weakly_canonical(out, error);  // "new/../model" is found as well
+  if (error || !fs::exists(target, error)) return;
   for (const fs::path& input : inputs) {
     const ModelPath parts = split_model_path(input);
     for (const fs::path& part : {parts.model, parts.adapter}) {

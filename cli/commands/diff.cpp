@@ -83,21 +83,27 @@ std::vector<Row> changed_rows(const Comparison& comparison) {
 }
 
 Json json(const Comparison& comparison) {
-  Json tensors = Json::array();
+  Json tensors = Json::array(), dtypes = Json::array();
   for (const auto& row : changed_rows(comparison)) {
     const TensorDifference& d = row.difference;
+    if (row.cast())
+      dtypes.push_back({{"name", row.name},
+                        {"dtype_a", dtype_info(row.dtype_a).name},
+                        {"dtype_b", dtype_info(row.dtype_b).name}});
+    if (d.changed == 0) continue;
     tensors.push_back({{"name", row.name},
                        {"rel_norm", d.rel_norm},
                        {"cosine", d.cosine},
                        {"max_abs", d.max_abs},
                        {"changed", d.changed}});
-    if (!row.cast()) continue;
-    tensors.back()["dtype_a"] = dtype_info(row.dtype_a).name;
-    tensors.back()["dtype_b"] = dtype_info(row.dtype_b).name;
   }
-  return {{"identical", comparison.identical()}, {"only_a", comparison.only_a},
-          {"only_b", comparison.only_b},         {"mismatched", comparison.mismatched},
-          {"compared", comparison.rows.size()},  {"tensors", tensors}};
+  return {{"identical", comparison.identical()},
+          {"only_a", comparison.only_a},
+          {"only_b", comparison.only_b},
+          {"mismatched", comparison.mismatched},
+          {"compared", comparison.rows.size()},
+          {"dtypes", dtypes},
+          {"tensors", tensors}};
 }
 
 /// At most `top` lines, and how many more there are.

@@ -41,6 +41,7 @@ Located locate_sweep(const SurgeryModel& model, const LocateRequest& request,
                      const RuntimeOptions& runtime) {
   const Editor& editor = find_editor(request.method);
   const auto layers = wanted_layers(request.layers, model.decoder.spec().layers);
+  require_mlp(model.decoder.spec(), layers, "locate");
   Located out;
   Json skipped = Json::array();
   const std::vector<Fact> facts = usable_facts(model.tokenizer, request, skipped);

@@ -187,7 +187,8 @@ class Checkpoints(Shell):
         found = self.json("diff", self.model, "half", "--check", code=7)
         self.assertEqual(found["mismatched"], [])
         row = next(t for t in found["tensors"] if t["name"] == "model.layers.1.mlp.down_proj.weight")
-        self.assertEqual((row["dtype_a"], row["dtype_b"]), ("F32", "BF16"))
+        cast = next(t for t in found["dtypes"] if t["name"] == row["name"])
+        self.assertEqual((cast["dtype_a"], cast["dtype_b"]), ("F32", "BF16"))
         self.assertTrue(0 < row["rel_norm"] < 0.01 and row["cosine"] > 0.999 and row["changed"] > 0.9)
         text = self.run_lancet("diff", self.model, "half", "--top", "3").stdout
         self.assertEqual(text.count("F32 -> BF16"), 3)
