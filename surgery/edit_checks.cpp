@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/outputs.h"
+#include "formats/replaceable.h"
 #include "surgery/contexts.h"
 #include "surgery/covariance.h"
 #include "surgery/down.h"
@@ -33,7 +34,14 @@ void check_outputs(const EditRequest& request) {
   add("--report", request.report);
   add("--dump", request.dump);
   check_apart("edit", outputs);
-  for (const auto& [option, path] : outputs) check_output("edit", path, request.force);
+  for (const auto& [option, path] : outputs) {
+    check_output("edit", path, request.force);
+    // -o may be the model itself: it is replaced whole, and undo gives it back.
+    if (option != "-o") check_not_input("edit", path, {request.model, request.requests});
+  }
+  // Now, not when the work is done.
+  if (request.out) check_replaceable(*request.out);
+  if (request.lora) check_replaceable(*request.lora, DirectoryKind::kAdapter);
 }
 
 void check_request(const EditRequest& request, const Editor& editor) {

@@ -16,6 +16,7 @@
 #include "distill/train/plan.h"
 #include "distill/train/schedule.h"
 #include "formats/adapter/peft.h"
+#include "formats/replaceable.h"
 #include "version.h"
 
 namespace lancet {
@@ -70,30 +71,17 @@ void check_loss(const TrainRequest& request) {
          "losses with one: logits, uld, on_policy");
 }
 
-/// The log writes over no data; --force clears OUT, so nothing that is read may lie in it.
+/// Neither the log nor --force takes away what is read.
 void check_files(const TrainRequest& request) {
   if (request.log_dir)
     check_apart("train", request.data,
                 {*request.log_dir / "steps.jsonl", *request.log_dir / "report.html"});
   if (!request.force) return;
   std::vector<fs::path> read = request.data;
-  if (request.init) read.push_back(*request.init);
-  for (const fs::path& model : {request.model, request.teacher.value_or(request.model)}) {
-    const ModelPath split = split_model_path(model);
-    read.push_back(split.model);
-    if (!split.adapter.empty()) read.push_back(split.adapter);
-  }
-  std::error_code ignored;
-  const fs::path out = fs::weakly_canonical(request.out, ignored);
-  for (const fs::path& each : read) {
-    const fs::path real = fs::weakly_canonical(each, ignored);
-    if (std::mismatch(out.begin(), out.end(), real.begin(), real.end()).first != out.end())
-      continue;
-    fail(ErrorKind::kUsage, "train",
-         fmt::format("--force clears '{}', and '{}' in it is read",
-                     printable(request.out.string(), 400), printable(each.string(), 400)),
-         "choose another name for the adapter");
-  }
+  read.push_back(request.model);
+  for (const auto& more : {request.init, request.teacher})
+    if (more) read.push_back(*more);
+  check_not_input("train", request.out, read);
 }
 
 }  // namespace

@@ -239,6 +239,8 @@ class BadInput(Shell):
     def test_usage_errors_are_exit_2(self):
         m = self.model
         edit = ["edit", m, "-o", "out", "--target", "Rome"]
+        (self.work / "papers").mkdir()
+        (self.work / "papers" / "notes.txt").write_text("mine")
         for pattern, *args in [
             ("did you mean '--json'", "inspect", m, "--jsno"),
             ("did you mean '--subject'", "edit", "--subjetc", "France"),  # before what is missing
@@ -285,6 +287,8 @@ class BadInput(Shell):
             ("cuda:N, found 'cuda:x'", "tokenize", m, "text", "--device", "cuda:x"),
             ("float16, found 'banana'", "diff", m, m, "--dtype", "banana"),
             ("--shard-size: expected a size", "convert", m, "out", "--shard-size", "0", "--plan"),
+            ("read as an input", *edit, "--subject", "France", "--prompt", "{} is", "--dump", pathlib.Path(m) / "model.safetensors", "--force"),
+            ("holds no model", "edit", m, "-o", "papers", "--target", "Rome", "--subject", "France", "--prompt", "{} is", "--force", "--plan"),
         ]:
             with self.subTest(args=args):
                 self.refused(2, pattern, *args)

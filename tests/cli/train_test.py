@@ -122,7 +122,7 @@ class Train(unittest.TestCase):
         shutil.copy(DATA / "sft.jsonl", self.work / "steps.jsonl")
         self.assertIn("input and output", self.train("out", *STEPS, "--log-dir", ".", code=2, data="steps.jsonl").stderr)
         self.train("first", *SMALL, "--steps", "1")
-        self.assertIn("--force clears", self.train("first", "--steps", "1", "--init", "first", "--force", code=2).stderr)
+        self.assertIn("read as an input", self.train("first", "--steps", "1", "--init", "first", "--force", code=2).stderr)
         self.assertTrue((self.work / "first" / "adapter_model.safetensors").is_file())
 
     def test_a_signal_stops_it_within_two_seconds_and_it_goes_on(self):

@@ -2,14 +2,13 @@
 // input error. Seeds: tests/data/fuzz/fuzz_gguf, the attacks of tests/attacks and what they grew
 // into, minimised.
 
-#include <cstdio>
-#include <cstdlib>
 #include <span>
 #include <vector>
 
 #include "core/error.h"
 #include "formats/containers/gguf.h"
 #include "formats/quant/decode.h"
+#include "tests/fuzz/broken.h"
 
 namespace {
 
@@ -18,10 +17,7 @@ using lancet::Error;
 using lancet::ErrorKind;
 using lancet::GgufHeader;
 
-[[noreturn]] void broken(const char* rule) {
-  std::fprintf(stderr, "broken rule: %s\n", rule);
-  std::abort();
-}
+using lancet::fuzz::broken;
 
 /// Runs `call`; only an input error may leave it.
 template <typename Call>

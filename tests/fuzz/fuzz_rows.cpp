@@ -3,8 +3,6 @@
 // input error; as log probabilities in columns, or as a response of a teacher (whole, or as a
 // stream), they parse or are refused, and what was parsed survives the journal's form.
 
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
@@ -12,15 +10,13 @@
 #include "core/text.h"
 #include "distill/rows/row.h"
 #include "distill/teacher/parse.h"
+#include "tests/fuzz/broken.h"
 
 namespace {
 
 using lancet::Json;
 
-[[noreturn]] void broken(const char* rule) {
-  std::fprintf(stderr, "broken rule: %s\n", rule);
-  std::abort();
-}
+using lancet::fuzz::broken;
 
 /// Runs `call`; only an input error may leave it.
 template <typename Call>

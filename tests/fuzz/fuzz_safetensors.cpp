@@ -2,7 +2,6 @@
 // none touching another, or are an input error; the same bytes as a shard index parse or are an
 // input error. `fuzz_safetensors -lancet_seeds=DIR` writes the stored attacks as a corpus and ends.
 
-#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
@@ -11,6 +10,7 @@
 #include "formats/containers/safetensors.h"
 #include "formats/containers/sharded.h"
 #include "tests/attacks/safetensors_attacks.h"
+#include "tests/fuzz/broken.h"
 
 namespace {
 
@@ -18,10 +18,7 @@ using lancet::Bytes;
 using lancet::Error;
 using lancet::ErrorKind;
 
-[[noreturn]] void broken(const char* rule) {
-  std::fprintf(stderr, "broken rule: %s\n", rule);
-  std::abort();
-}
+using lancet::fuzz::broken;
 
 /// Runs `call`; only an input error may leave it.
 template <typename Call>

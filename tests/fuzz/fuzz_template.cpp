@@ -2,23 +2,19 @@
 // bounded size with ordered spans inside it, the same each time, or are an input error.
 // Seeds: tests/data/templates/*.jinja.
 
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
 #include "core/error.h"
 #include "core/text.h"
 #include "formats/template/chat_template.h"
+#include "tests/fuzz/broken.h"
 
 namespace {
 
 using lancet::Json;
 
-[[noreturn]] void broken(const char* rule) {
-  std::fprintf(stderr, "broken rule: %s\n", rule);
-  std::abort();
-}
+using lancet::fuzz::broken;
 
 const Json& conversation() {
   static const Json context = {

@@ -2,12 +2,10 @@
 // input error (or one about strides); the same bytes as a pickle list tensors or are an input
 // error.
 
-#include <cstdio>
-#include <cstdlib>
-
 #include "core/error.h"
 #include "formats/containers/pickle.h"
 #include "formats/containers/torch_zip.h"
+#include "tests/fuzz/broken.h"
 
 namespace {
 
@@ -15,10 +13,7 @@ using lancet::Bytes;
 using lancet::Error;
 using lancet::ErrorKind;
 
-[[noreturn]] void broken(const char* rule) {
-  std::fprintf(stderr, "broken rule: %s\n", rule);
-  std::abort();
-}
+using lancet::fuzz::broken;
 
 }  // namespace
 

@@ -1,25 +1,19 @@
 #pragma once
 // What must hold for every tokenizer that a hostile file became; shared by the fuzz targets.
 
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
 #include "core/error.h"
 #include "core/text.h"
 #include "formats/tokenizer/tokenizer.h"
+#include "tests/fuzz/broken.h"
 
 namespace lancet::fuzz {
 
 inline constexpr std::string_view kText =
     "Hello  wor\xC3\xA9ld's <s></s> 123 \xE4\xB8\xAD\xF0\x9F\x98\x80\r\n \xE2\x96\x81"
     "ab";
-
-[[noreturn]] inline void broken(const char* rule) {
-  std::fprintf(stderr, "broken rule: %s\n", rule);
-  std::abort();
-}
 
 /// Encodes a text into ids of the vocabulary with spans inside the text, decodes them, streams
 /// them.
