@@ -102,6 +102,23 @@ void leave_out_unusable(EditRequest& request, const Parameters& parameters,
   request.lines = std::move(lines);
 }
 
+/// Where a sweep has to choose, some layer may be one of a single MLP.
+void check_experts(const Editor& editor, const DecoderSpec& spec,
+                   const std::optional<LayerChoice>& choice) {
+  if (editor.experts) return;
+  const auto is_mixture = [&](std::int64_t layer) {
+    return spec.layer[static_cast<std::size_t>(layer)].moe;
+  };
+  const std::vector<std::int64_t> layers =
+      choice ? choice->layers : every_layer("auto", spec.layers).layers;
+  const auto found = std::ranges::find_if(layers, is_mixture);
+  if (found == layers.end() || (!choice && !std::ranges::all_of(layers, is_mixture))) return;
+  fail(ErrorKind::kMismatch, "edit",
+       fmt::format("{}: expected layers with one MLP, found {} experts in layer {}", editor.name,
+                   spec.moe.experts, *found),
+       "--method rome edits the experts that the subject is routed to");
+}
+
 void check_moments(const EditRequest& request, const Editor& editor, const DecoderSpec& spec,
                    const std::optional<LayerChoice>& choice) {
   if (!editor.covariance || request.covariance == "auto" || request.covariance == "none") return;
@@ -137,6 +154,7 @@ PreparedEdit prepare_edit(const EditRequest& wanted) {
     parameters = Parameters(editor.numbers, editor.words, request.method_options);
   }
   auto layers = known_layers(request.layers, editor, spec);
+  check_experts(editor, spec, layers);
   check_moments(request, editor, spec, layers);
   return {std::move(request),   editor,          std::move(parameters), std::move(source),
           std::move(tokenizer), std::move(spec), std::move(layers)};

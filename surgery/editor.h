@@ -131,6 +131,7 @@ struct Editor {
   bool stops = true;              ///< asks EditInput::keeps after each turn
   bool covariance = true;         ///< asks for second moments
   bool needs_covariance = false;  ///< and does not take the identity for them
+  bool experts = false;           ///< writes layers of experts too
   EditPlan (*plan)(const EditInput& input);
 };
 

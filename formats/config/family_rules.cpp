@@ -8,7 +8,9 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
+#include "formats/config/rope_scaling.h"
 
 namespace lancet {
 namespace {
@@ -64,22 +66,28 @@ bool has_window(const Json& config, std::string_view type) {
   return type == "qwen2_moe" ? edge > 0 : edge < json_int(config, "num_hidden_layers", kConfig, 0);
 }
 
-/// What layers do not see within the length that the file is for would be lost: the GGUF of these
-/// families has no windows.
-void check_lost_window(const Json& config) {
+/// The GGUF of these families has no windows. Up to the window's length none is needed: the file
+/// is for that many tokens then, unless the length is part of the rotation.
+void limit_to_window(Json& config) {
   constexpr std::int64_t kUsual = 4096;
   const std::string type = json_string(config, "model_type", kConfig);
   const Json said = config.value("sliding_window", Json(kUsual));
   if (!has_window(config, type) || !said.is_number_integer()) return;
+  const std::int64_t window = said.get<std::int64_t>();
   const std::int64_t context = json_int(config, "max_position_embeddings", kConfig, 0);
-  if (said.get<std::int64_t>() >= context) return;
-  fail(ErrorKind::kMismatch, "gguf",
-       fmt::format("config.json: expected a sliding_window of at least max_position_embeddings {} "
-                   "as this architecture's GGUF has it, found {}",
-                   context, said.get<std::int64_t>()),
-       fmt::format("up to {0} tokens the window hides nothing: a copy with max_position_embeddings "
-                   "{0} can be written",
-                   said.get<std::int64_t>()));
+  if (window >= context) return;
+  if (window < 1 || rope_from_config(config).type != "default") {
+    fail(ErrorKind::kMismatch, "gguf",
+         fmt::format("config.json: expected a sliding_window of at least max_position_embeddings "
+                     "{} as this architecture's GGUF has it, found {}",
+                     context, window),
+         "write a Hugging Face directory instead");
+  }
+  log::warn(
+      fmt::format("gguf: this architecture's GGUF has no sliding windows: written for {} "
+                  "tokens, the window's length, not for {}",
+                  window, context));
+  config["max_position_embeddings"] = window;
 }
 
 /// Layers see a window but for every `period`-th one; 0 = no pattern.
@@ -229,7 +237,7 @@ Json config_for_gguf(const Json& config, const NameFamily& family) {
   Json out = config;
   fill_defaults(family, out);
   check_fixed(out, family);
-  check_lost_window(out);
+  limit_to_window(out);
   const std::string_view architecture = family.gguf_architecture;
   if (const std::int64_t period = window_period(architecture); period > 0)
     check_windows(config, period);

@@ -7,9 +7,10 @@
 
 namespace lancet {
 
-/// config.json as the writer of metadata reads it: sizes under their keys, one RoPE for all layers.
-/// kMismatch for what the family's GGUF cannot say: other values than the implied ones, another
-/// pattern of windows, another scale of queries.
+/// config.json as the writer of metadata reads it: sizes under their keys, one RoPE for all layers,
+/// no more positions than windows hide nothing of (with a warning). kMismatch for what the family's
+/// GGUF cannot say: other values than the implied ones, another pattern of windows, another scale
+/// of queries.
 [[nodiscard]] Json config_for_gguf(const Json& config, const NameFamily& family);
 
 /// The part of a head that is rotated.

@@ -256,6 +256,7 @@ const Editor editor_rome{.name = "rome",
                          .words = words(),
                          .max_facts = 0,
                          .batches = false,
+                         .experts = true,
                          .plan = plan};
 
 }  // namespace lancet

@@ -164,6 +164,23 @@ TEST_CASE("gguf models: stacked experts and transposed matrices survive blocks o
   }
 }
 
+TEST_CASE("gguf models: a window shorter than the context makes a file for as many tokens") {
+  const at::NoGradGuard no_grad;
+  for (const std::string name :
+       {"mistral-window", "mixtral-window", "qwen2-window", "qwen3-window"}) {
+    INFO(name);
+    const ScratchFolder folder("gguf-models");
+    const ModelSource before = ModelSource::open(folder_of(name));
+    const auto window = before.config()["sliding_window"].get<std::int64_t>();
+    REQUIRE(window < before.config()["max_position_embeddings"].get<std::int64_t>());
+    const ModelSource after = ModelSource::open(as_gguf(before, folder.path() / "m.gguf", false));
+    const Decoder model = Decoder::load(before), back = Decoder::load(after);
+    CHECK(back.spec().max_positions == window);
+    const at::Tensor ids = random_ids(2, window);
+    CHECK(max_abs(back.forward(ids), model.forward(ids)) < tolerance::kSameModel);
+  }
+}
+
 TEST_CASE("gguf models: what a config leaves out comes back as its family means it", "[slow]") {
   auto names = representable();
   for (const char* more : {"mistral-window", "mixtral-window", "qwen2-window", "qwen3-window"})
@@ -187,6 +204,10 @@ TEST_CASE("gguf models: what a config leaves out comes back as its family means 
       ++written;
       after = describe_decoder(ModelSource::open(file).config());
       if (before.model_type != "mistral") CHECK(after.model_type == before.model_type);
+      for (const auto& layer : before.layer) {  // a window limits the file's length
+        if (layer.window > 0 && layer.window == after.max_positions)
+          before.max_positions = after.max_positions;
+      }
       check_same_description(after, before);
     }
   }
@@ -243,11 +264,12 @@ TEST_CASE("gguf models: what a family's GGUF cannot say is refused with both val
   refused("starcoder2", "hidden_act", "gelu", "gelu_pytorch_tanh, found 'gelu'");
   refused("phi", "hidden_act", "gelu", "gelu_new, found 'gelu'");
   refused("gemma", "hidden_activation", "gelu", "gelu_pytorch_tanh, found 'gelu'");
+  // A window without tokens, and one of a rotation that the length is part of.
   const std::string window = "expected a sliding_window of at least max_position_embeddings 64";
-  refused("mistral-window", "max_position_embeddings", 64, window);
-  refused("mixtral-window", "max_position_embeddings", 64, window);
-  refused("qwen2-window", "max_position_embeddings", 64, window);
-  refused("qwen3-window", "max_position_embeddings", 64, window);
+  refused("mistral-window", "sliding_window", 0, window);
+  refused("qwen2-window", "rope_parameters",
+          {{"rope_type", "yarn"}, {"factor", 2.0}, {"original_max_position_embeddings", 32}},
+          window);
   refused("gpt2", "scale_attn_by_inverse_layer_idx", true, "scale_attn_by_inverse_layer_idx");
   refused("stablelm", "qk_layernorm", true, "qk_layernorm");
   refused("deepseek_v2", "topk_method", "group_limited_greedy", "topk_method");

@@ -76,6 +76,26 @@ TEST_CASE("outputs: two at one place are refused, however it is spelt") {
   CHECK_NOTHROW(check_apart("edit", {{"-o", ""}, {"--lora", ""}, {"--dump", scratch / "a"}}));
 }
 
+TEST_CASE("edit: a plan refuses layers of experts but for the editor that writes them") {
+  const Scratch scratch;
+  tiny_edit::save(scratch / "m", tiny_edit::weights(21, true));
+  EditRequest request = plan_of(scratch);
+  for (const char* layers : {"1", "auto"}) {
+    request.layers = layers;
+    for (const Editor* editor : editor_registry()) {
+      INFO(editor->name << ", layers " << layers);
+      if (editor->needs_covariance) continue;
+      request.method = editor->name;
+      if (editor->experts) {
+        CHECK_NOTHROW(plan_edit(request, {}));
+        continue;
+      }
+      CHECK_THROWS_WITH(plan_edit(request, {}), Catch::Contains("expected layers with one MLP"));
+      CHECK(kind_of(request) == ErrorKind::kMismatch);
+    }
+  }
+}
+
 TEST_CASE("edit: a plan refuses what the run would refuse") {
   const Scratch scratch;
   const EditRequest good = plan_of(scratch);
