@@ -6,6 +6,7 @@
 
 #include "core/hash.h"
 #include "core/text.h"
+#include "formats/adapter/peft.h"
 #include "formats/model_source.h"
 #include "formats/model_writer.h"
 
@@ -54,7 +55,7 @@ Json input_json(const fs::path& model) {
   const ModelPath path = split_model_path(model);
   Json out{{"path", model.string()}, {"files", hashed_files(*Checkpoint::open(path.model))}};
   if (path.adapter.empty()) return out;
-  const fs::path weights = path.adapter / "adapter_model.safetensors";
+  const fs::path weights = adapter_weights(path.adapter);
   out["adapter"] = {{"file", weights.string()}, {"sha256", sha256_file(weights)}};
   return out;
 }

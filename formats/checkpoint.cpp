@@ -44,7 +44,7 @@ std::string directory_hint(const fs::path& directory) {
   std::error_code error;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    if (name == "adapter_model.safetensors")
+    if (name == "adapter_model.safetensors" || name == "adapter_model.bin")
       return "this is an adapter: name the base model it belongs to";
     if (name.ends_with(".gguf") || name.ends_with(".safetensors")) {
       return fmt::format("name the file itself: {}", shown(it->path()));
@@ -175,7 +175,7 @@ class CheckpointOpener {
                        shown(checkpoint_.files_[(*std::next(twice))->file].path().filename())));
   }
 
-  /// A file of a directory: PyTorch's by its name.
+  /// PyTorch's by its name.
   void add_weights(const fs::path& path) {
     if (path.extension() != ".bin") return add_safetensors(path);
     MappedFile file(path);
@@ -207,14 +207,13 @@ class CheckpointOpener {
       return;
     }
     const bool object = file.size() > 8 && file.bytes()[8] == std::byte{'{'};
-    if (path.extension() != ".safetensors" && !object) {
-      refuse(path, "expected a safetensors or GGUF file, found another kind at byte 0",
-             path.extension() == ".bin"
-                 ? "name the directory that holds pytorch_model.bin and config.json"
-                 : "a model is a directory with model.safetensors, a .safetensors or a .gguf file");
+    const bool torch = path.extension() == ".bin" && !object;
+    if (path.extension() != ".safetensors" && !torch && !object) {
+      refuse(path, "expected a safetensors, GGUF or PyTorch .bin file, found another kind",
+             "a model is a directory with model.safetensors, a .safetensors or a .gguf file");
     }
-    checkpoint_.form_ = CheckpointForm::kSafetensors;
-    add_safetensors(path);
+    checkpoint_.form_ = torch ? CheckpointForm::kPyTorch : CheckpointForm::kSafetensors;
+    torch ? add_weights(path) : add_safetensors(path);
   }
 
   void open_gguf(MappedFile file) {

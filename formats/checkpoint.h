@@ -17,7 +17,8 @@
 
 namespace lancet {
 
-enum class CheckpointForm { kHuggingFace, kSafetensors, kGguf };
+/// A directory, or a file by itself.
+enum class CheckpointForm { kHuggingFace, kSafetensors, kPyTorch, kGguf };
 
 class Checkpoint {
  public:
@@ -26,6 +27,10 @@ class Checkpoint {
   [[nodiscard]] static std::shared_ptr<const Checkpoint> open(const fs::path& model);
 
   [[nodiscard]] CheckpointForm form() const noexcept { return form_; }
+  /// Without configuration and tokenizer.
+  [[nodiscard]] bool weights_alone() const noexcept {
+    return form_ == CheckpointForm::kSafetensors || form_ == CheckpointForm::kPyTorch;
+  }
   [[nodiscard]] const fs::path& path() const noexcept { return path_; }
   [[nodiscard]] const std::vector<MappedFile>& files() const noexcept { return files_; }
   [[nodiscard]] const std::vector<TensorInfo>& tensors() const noexcept { return tensors_; }

@@ -157,7 +157,7 @@ void TokenUnion::write_merges() {
       });
   list = Json::array();
   for (const auto& [left, right] : merges_)
-    list.push_back(lines ? Json(left + ' ' + right) : Json::array({left, right}));
+    list.push_back(lines ? Json(fmt::format("{} {}", left, right)) : Json::array({left, right}));
 }
 
 Json TokenUnion::finish() {

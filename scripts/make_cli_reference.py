@@ -19,7 +19,7 @@ Made by `scripts/make_cli_reference.py` from the commands themselves; a test com
 
 ## What holds for every command
 
-- **MODEL** is a Hugging Face directory (single file or sharded safetensors, or `pytorch_model*.bin`), one `.safetensors`, one `.gguf` (also split), or an index `.json`.
+- **MODEL** is a Hugging Face directory (single file or sharded safetensors, or `pytorch_model*.bin`), one `.safetensors`, one `.bin`, one `.gguf` (also split), or an index `.json`.
   `MODEL+ADAPTER` is the model with a PEFT adapter folded in.
   Weights stored in a quantised form are decoded on read.
 - **OUT** decides the form by its name: `*.gguf`, `*.safetensors`, anything else a Hugging Face directory. An existing OUT is refused without `--force`.

@@ -32,7 +32,7 @@ using Arguments = std::shared_ptr<AdapterArguments>;
 using Body = std::function<int()>;
 
 Json adapter_json(const std::string& path) {
-  return {{"path", path}, {"sha256", sha256_file(fs::path(path) / "adapter_model.safetensors")}};
+  return {{"path", path}, {"sha256", sha256_file(adapter_weights(path))}};
 }
 
 /// Before the work: what stands at OUT may be replaced.

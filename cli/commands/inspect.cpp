@@ -24,6 +24,8 @@ std::string_view form_name(CheckpointForm form) {
       return "huggingface";
     case CheckpointForm::kSafetensors:
       return "safetensors";
+    case CheckpointForm::kPyTorch:
+      return "pytorch";
     case CheckpointForm::kGguf:
       return "gguf";
   }
@@ -60,9 +62,9 @@ Json metadata_json(const Checkpoint& checkpoint) {
   return out;
 }
 
-/// config.json for any form; an empty object for a lone .safetensors.
+/// config.json for any form; an empty object for weights alone.
 Json config_or_empty(const Checkpoint& checkpoint) {
-  if (checkpoint.form() == CheckpointForm::kSafetensors) return Json::object();
+  if (checkpoint.weights_alone()) return Json::object();
   if (checkpoint.gguf() != nullptr) return ModelSource::open(checkpoint.path()).config();
   const auto text = checkpoint.side_file("config.json");
   return text ? parse_json(*text, "config.json") : Json::object();

@@ -23,7 +23,8 @@ Json formats_json() {
       {row("huggingface", "Directory of safetensors with config and tokenizer, single or sharded",
            true, true),
        row("safetensors", "One .safetensors file", true, true),
-       row("torch", "pytorch_model.bin of a directory, single or sharded (torch 1.6 and later)",
+       row("torch",
+           "pytorch_model.bin, single or sharded, and adapter_model.bin (torch 1.6 and later)",
            true, false),
        row("gguf", "GGUF v2/v3; writes F32, F16, BF16 and Q8_0", true, true)});
 }

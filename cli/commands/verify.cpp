@@ -74,8 +74,7 @@ void check(const fs::path& model, std::vector<Problem>& problems) {
     return check_hashes(model, problems);
   }
   const auto source = ModelSource::open(model);
-  if (source.checkpoint().form() != CheckpointForm::kSafetensors)
-    static_cast<void>(source.config());
+  if (!source.checkpoint().weights_alone()) static_cast<void>(source.config());
   const ModelPath path = split_model_path(model);
   check_hashes(path.model, problems);
   if (!path.adapter.empty()) check_hashes(path.adapter, problems);

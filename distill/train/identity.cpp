@@ -23,8 +23,8 @@ Json model_identity(const ModelSource& source, const Tokenizer& tokenizer) {
 
 std::string adapter_hash(const fs::path& adapter) {
   Sha256 sum;
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
-    sum.update(sha256_file(adapter / name));
+  sum.update(sha256_file(adapter / "adapter_config.json"));
+  sum.update(sha256_file(adapter_weights(adapter)));
   return sum.hex();
 }
 

@@ -53,6 +53,13 @@ std::optional<double> in_pattern(const Json& config, std::string_view key,
 
 }  // namespace
 
+fs::path adapter_weights(const fs::path& directory) {
+  const fs::path usual = directory / "adapter_model.safetensors";
+  const fs::path torch = directory / "adapter_model.bin";
+  std::error_code ignored;
+  return !fs::exists(usual, ignored) && fs::exists(torch, ignored) ? torch : usual;
+}
+
 bool is_adapter(const fs::path& path) {
   std::error_code ignored;
   return fs::is_regular_file(path / kConfig, ignored);
@@ -68,11 +75,10 @@ std::shared_ptr<const Adapter> Adapter::open(const fs::path& path) {
                                                                 ? "no adapter_config.json in it"
                                                                 : "no such directory"));
   }
-  const fs::path weights = path / "adapter_model.safetensors";
-  if (!fs::is_regular_file(weights, ignored)) {
-    refuse(ErrorKind::kInput, path, "expected adapter_model.safetensors, found none",
-           "adapters stored as adapter_model.bin: save them again with safe_serialization");
-  }
+  const fs::path weights = adapter_weights(path);
+  if (!fs::is_regular_file(weights, ignored))
+    refuse(ErrorKind::kInput, path,
+           "expected adapter_model.safetensors or adapter_model.bin, found none");
   out->config_ = read_json(path / kConfig, 64ULL << 20);
   out->check_config();
   out->checkpoint_ = Checkpoint::open(weights);

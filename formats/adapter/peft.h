@@ -1,5 +1,6 @@
 #pragma once
-// A PEFT LoRA adapter on disk: adapter_config.json and adapter_model.safetensors, read strictly.
+// A PEFT LoRA adapter on disk: adapter_config.json and adapter_model.safetensors, or PyTorch's
+// adapter_model.bin, read strictly.
 // What an adapter could ask for and lancet does not do is kMismatch, never left out in silence.
 //   W' = W + s B A       A [r, d_in], B [d_out, r];  s = alpha / r, or alpha / sqrt(r) with rslora
 //   W' = W + s (B A)^T   with fan_in_fan_out (weights [d_in, d_out]), and for embeddings
@@ -65,6 +66,10 @@ class Adapter {
   void finish(LoraModule& module) const;
   [[nodiscard]] LoraModule& module(const std::string& name, LoraModule::Kind kind);
 };
+
+/// The file of weights of an adapter's directory: adapter_model.safetensors where both or neither
+/// are there.
+[[nodiscard]] fs::path adapter_weights(const fs::path& directory);
 
 /// True for a directory that holds an adapter_config.json.
 [[nodiscard]] bool is_adapter(const fs::path& path);

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "formats/adapter/peft.h"
 #include "formats/checkpoint.h"
 #include "formats/containers/pickle.h"
 #include "tests/catch.h"
@@ -56,6 +57,27 @@ TEST_CASE("torch: a module's state dict", "[torch]") {
   REQUIRE(checkpoint->tensors().size() == 2);
   CHECK(checkpoint->find("weight")->shape == std::vector<std::int64_t>{4, 3});
   CHECK(checkpoint->find("bias")->dtype == DType::kF32);
+  const auto alone = Checkpoint::open(stored("linear"));
+  CHECK(alone->form() == CheckpointForm::kPyTorch);
+  CHECK(alone->weights_alone());
+  CHECK(values<float>(*alone, "bias") == values<float>(*checkpoint, "bias"));
+}
+
+TEST_CASE("torch: an adapter's weights, unless there are safetensors", "[torch]") {
+  const Scratch scratch;
+  write_file(scratch / "adapter_config.json",
+             R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q"]})");
+  CHECK_THROWS_WITH(Adapter::open(scratch.path()), Catch::Contains("or adapter_model.bin"));
+  fs::copy_file(stored("adapter"), scratch / "adapter_model.bin");
+  const auto adapter = Adapter::open(scratch.path());
+  REQUIRE(adapter->modules().size() == 1);
+  const LoraModule& own = adapter->modules().front();
+  CHECK(own.name == "model.layers.0.q");
+  CHECK(own.rank == 2);
+  CHECK(adapter->values(*own.a) == std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(adapter->values(*own.b) == std::vector<float>{0, 1, 4, 5, 8, 9});
+  write_file(scratch / "adapter_model.safetensors", "damaged");
+  CHECK_THROWS_AS(Adapter::open(scratch.path()), Error);
 }
 
 TEST_CASE("torch: tensors of every kind have their values", "[torch]") {

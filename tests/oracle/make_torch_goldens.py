@@ -25,6 +25,7 @@ def state_dicts():
     return {
         "linear": torch.nn.Linear(3, 4).state_dict(),  # an OrderedDict with _metadata
         "views": {"whole": GRID, "row": GRID[1], "rows": GRID[1:], "thin": GRID[:, :1].contiguous()},  # one storage
+        "adapter": {"base_model.model.model.layers.0.q.lora_A.weight": GRID[:2], "base_model.model.model.layers.0.q.lora_B.weight": GRID[:, :2].contiguous()},
         "kinds": {"parameter": torch.nn.Parameter(GRID.clone()), "f64": GRID.double(), "f16": GRID.half(), "bf16": GRID.bfloat16(),
                   "f8": GRID.to(torch.float8_e4m3fn), "i64": torch.arange(3) - 1, "i32": torch.arange(3, dtype=torch.int32),
                   "i16": torch.arange(3, dtype=torch.int16), "i8": torch.arange(3, dtype=torch.int8), "u8": torch.arange(3, dtype=torch.uint8),
