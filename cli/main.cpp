@@ -129,6 +129,7 @@ int run(int argc, char** argv) {
 int guarded_run(int argc, char** argv) {
   bool json = false;
   for (int i = 1; i < argc; ++i) json = json || std::strcmp(argv[i], "--json") == 0;
+  install_shrunk_file_handler(json);
   const auto report = [json](const Error& error) {
     print_error(error);
     try {
@@ -147,6 +148,9 @@ int guarded_run(int argc, char** argv) {
     return report(Error(ErrorKind::kResource, "memory",
                         "expected more memory than this machine gives",
                         "close other programs or lower --memory"));
+  } catch (const fs::filesystem_error& error) {
+    return report(Error(ErrorKind::kResource, "files", error.what(),
+                        "a directory went away or may not be read, or a name is too long"));
   } catch (const std::exception& error) {
     return report(Error(ErrorKind::kInternal, "lancet", error.what(),
                         "this is a defect of lancet: please report it"));

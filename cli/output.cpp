@@ -43,8 +43,10 @@ Json error_json(const Error& error) {
 }
 
 void print_error(const Error& error) {
-  fmt::print(stderr, "error: {}\n", error.what());
-  if (!error.hint().empty()) fmt::print(stderr, "hint: {}\n", error.hint());
+  std::string text = fmt::format("error: {}\n", error.what());
+  if (!error.hint().empty()) text += fmt::format("hint: {}\n", error.hint());
+  // Where standard error is closed or full, the exit code is what is left to tell it.
+  (void)std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
 Json command_json(std::string_view name, const CommonOptions& common) {

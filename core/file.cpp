@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/temporary.h"
 
 namespace lancet {
@@ -129,6 +130,7 @@ void MappedFile::check_unchanged() const {
 
 std::string read_file(const fs::path& path, std::uint64_t limit) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
+  if (file.fd < 0 && errno == EINTR) check_interrupted();  // a named pipe without a writer
   struct stat info {};
   if (file.fd < 0 || ::fstat(file.fd, &info) != 0) fail_input("read", path, std::strerror(errno));
   if (S_ISDIR(info.st_mode)) fail_input("read", path, "it is a directory");
@@ -143,7 +145,10 @@ std::string read_file(const fs::path& path, std::uint64_t limit) {
   while (true) {
     text.resize(std::max(expected + 1, size + (regular ? 1 : kReadBlock)));
     const ssize_t got = ::read(file.fd, text.data() + size, text.size() - size);
-    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EINTR) {
+      check_interrupted();
+      continue;
+    }
     if (got < 0) fail_input("read", path, std::strerror(errno));
     if (got == 0) break;
     size += static_cast<std::uint64_t>(got);

@@ -23,6 +23,7 @@ using namespace temporary;
 namespace {
 
 constexpr std::size_t kBufferSize = 1U << 20;
+constexpr std::size_t kLongestName = 230;  ///< of 255: files beside an output add to its name
 
 [[noreturn]] void fail_exists(std::string_view operation, const fs::path& path) {
   fail(ErrorKind::kUsage, operation, fmt::format("{} exists already", shown(path)),
@@ -142,7 +143,7 @@ void AtomicFile::commit() {
   if (::fsync(fd_) != 0) fail_write(path_, errno, "sync");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_write(path_, errno, "rename");
   ::close(std::exchange(fd_, -1));
-  sync_path(path_.parent_path());
+  sync_parent(path_);
 }
 
 AtomicDirectory::AtomicDirectory(fs::path final_path) : final_(named_path(std::move(final_path))) {
@@ -188,7 +189,7 @@ void temporary::commit_directory(const fs::path& from, const fs::path& to, bool 
     if (errno != EINVAL && errno != ENOSYS) fail_write(to, errno, "rename");
     if (::rename(from.c_str(), to.c_str()) != 0) fail_write(to, errno, "rename");
   }
-  sync_path(to.parent_path());
+  sync_parent(to);
   fs::remove_all(from, ignored);  // what exchange() left there
 }
 
@@ -200,6 +201,10 @@ void write_file(const fs::path& path, std::string_view text) {
 
 void check_output(std::string_view operation, const fs::path& out, bool force) {
   const fs::path path = named_path(out);
+  if (const auto size = path.filename().string().size(); size > kLongestName) {
+    fail(ErrorKind::kUsage, operation,
+         fmt::format("expected a name of at most {} bytes, found {}", kLongestName, size));
+  }
   std::error_code ignored;
   const fs::file_status status = fs::symlink_status(path, ignored);
   if (fs::exists(status)) {

@@ -158,7 +158,7 @@ void StreamFile::commit() {
   if (::fsync(s.fd) != 0) fail_write(s.path, errno, "sync");
   if (::rename(s.temporary.c_str(), s.path.c_str()) != 0) fail_write(s.path, errno, "rename");
   ::close(std::exchange(s.fd, -1));
-  sync_path(s.path.parent_path());
+  sync_parent(s.path);
 }
 
 }  // namespace lancet

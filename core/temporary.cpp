@@ -96,8 +96,10 @@ bool lock(int fd) noexcept {
   return ::fstat(fd, &info) == 0 && info.st_nlink > 0;
 }
 
-void sync_path(const fs::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+namespace {
+
+void sync(const fs::path& path, int flags) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
   if (fd < 0) fail_write(path, errno, "open");
   const int error = ::fsync(fd) == 0 ? 0 : errno;
   ::close(fd);
@@ -105,16 +107,32 @@ void sync_path(const fs::path& path) {
   if (error != 0 && error != EINVAL && error != ENOTSUP) fail_write(path, error, "sync");
 }
 
+}  // namespace
+
+void sync_parent(const fs::path& path) { sync(path.parent_path(), O_DIRECTORY); }
+
 void sync_tree(const fs::path& dir) {
   std::error_code error;
   for (fs::recursive_directory_iterator entry(dir, error), end; !error && entry != end;
        entry.increment(error)) {
     std::error_code ignored;
     const fs::file_status status = entry->symlink_status(ignored);
-    if (fs::is_regular_file(status) || fs::is_directory(status)) sync_path(entry->path());
+    if (fs::is_regular_file(status) || fs::is_directory(status)) sync(entry->path(), O_NOFOLLOW);
   }
   if (error) fail_write(dir, error.value(), "read");
-  sync_path(dir);
+  sync(dir, O_NOFOLLOW);
 }
+
+DirectoryLock::DirectoryLock(const fs::path& dir, std::string_view operation)
+    : fd_(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (fd_ < 0) fail_write(dir, errno, "open");
+  if (::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(fd_);
+  fail(ErrorKind::kResource, operation,
+       fmt::format("another process is writing into {}", shown(dir)),
+       "wait for it, or give another output");
+}
+
+DirectoryLock::~DirectoryLock() { ::close(fd_); }
 
 }  // namespace lancet::temporary

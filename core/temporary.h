@@ -30,9 +30,22 @@ void remove_leftovers(const fs::path& path);
 /// when `replace`, else kUsage. Afterwards nothing is left of `from`.
 void commit_directory(const fs::path& from, const fs::path& to, bool replace);
 
-/// fsync of a file or directory.
-void sync_path(const fs::path& path);
-/// fsync of everything below a directory, and of itself.
+/// fsync of the directory that holds `path`, which may be named by a link.
+void sync_parent(const fs::path& path);
+/// fsync of everything below a directory, and of itself; links are left alone.
 void sync_tree(const fs::path& dir);
+
+/// Keeps other processes that ask for it out of a directory while it lives; where locks are
+/// unknown, nobody. kResource when another process holds it.
+class DirectoryLock {
+ public:
+  DirectoryLock(const fs::path& dir, std::string_view operation);
+  ~DirectoryLock();
+  DirectoryLock(const DirectoryLock&) = delete;
+  DirectoryLock& operator=(const DirectoryLock&) = delete;
+
+ private:
+  int fd_;
+};
 
 }  // namespace lancet::temporary

@@ -132,6 +132,7 @@ class Curation {
       first = end + 1;
     }
     inputs_.check_unchanged();
+    hash_inputs();  // before there is an output that lacks its manifest
     out.commit();
     return finish(timer.seconds());
   }
@@ -145,6 +146,7 @@ class Curation {
   std::vector<std::string> bad_messages_;
   LengthHistogram lengths_read_, lengths_written_;
   Sha256 hash_;
+  Json hashed_inputs_ = Json::array();
   std::uint64_t bytes_ = 0;
 
   [[nodiscard]] std::string source_name(std::uint32_t source) const {
@@ -255,15 +257,17 @@ class Curation {
     return result;
   }
 
-  [[nodiscard]] Json manifest(const Json& result) const {
-    Json inputs = Json::array();
+  void hash_inputs() {
     for (const fs::path& input : request_.inputs)
-      inputs.push_back({{"path", input.string()},
-                        {"bytes", fs::file_size(input)},
-                        {"sha256", sha256_file(input)}});
+      hashed_inputs_.push_back({{"path", input.string()},
+                                {"bytes", fs::file_size(input)},
+                                {"sha256", sha256_file(input)}});
+  }
+
+  [[nodiscard]] Json manifest(const Json& result) const {
     Json json{{"command", "curate"},
               {"seed", request_.seed},
-              {"inputs", std::move(inputs)},
+              {"inputs", hashed_inputs_},
               {"rows_read", result["rows_read"]},
               {"rows_written", result["rows_written"]},
               {"bad_rows", result["bad_rows"]},

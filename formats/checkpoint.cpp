@@ -298,7 +298,11 @@ std::optional<std::string> Checkpoint::side_file(std::string_view name) const {
 
 std::optional<std::string> read_side_file(const fs::path& directory, std::string_view name) {
   if (!is_present(directory / name)) return std::nullopt;
-  return read_file(resolve_in_directory(directory, name), kMaxSideFile);
+  const fs::path path = resolve_in_directory(directory, name);
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored))  // a named pipe would be waited for
+    refuse(path, "expected a regular file, found another kind");
+  return read_file(path, kMaxSideFile);
 }
 
 }  // namespace lancet

@@ -197,12 +197,12 @@ std::vector<WrittenFile> write_single(const fs::path& out, const Extra& extra,
       files.push_back(hashed(beside(out, name)));
     }
     files[0] = write_main();
+    write_manifest(beside(out, "lancet.json"), options.manifest, files);
   } catch (...) {
     std::error_code ignored;
     for (const WrittenFile& file : files) fs::remove(file.path, ignored);
     throw;
   }
-  write_manifest(beside(out, "lancet.json"), options.manifest, files);
   return files;
 }
 
@@ -220,8 +220,8 @@ std::vector<WrittenFile> write_model(const fs::path& out, std::vector<OutputTens
     const GgufModel model = make_gguf_model(std::move(tensors), side_files, options.quantize_q8_0);
     check_space(path, total_bytes(model.tensors));
     files = write_single(path, extra, options, [&] {
-      save_gguf(path, model.metadata, model.tensors);
-      return hashed(path);
+      std::string hash = save_gguf(path, model.metadata, model.tensors);
+      return WrittenFile{path, fs::file_size(path), std::move(hash)};
     });
   } else {
     check_space(path, total_bytes(tensors));

@@ -244,9 +244,11 @@ class Runner {
     check_space(out_, plan_.bytes_written());
     Shard all;
     for (const PlannedTensor& tensor : plan_.tensors) all.push_back(&tensor);
+    const Json manifest = manifest_of(recipe_, plan_, options_);  // hashes the inputs: before there
+                                                                  // is a result that lacks it
     const WrittenFile file = write_shard(plan_, all, out_, limits(), progress_);
     written_ = file.bytes;
-    write_manifest(out_.string() + ".lancet.json", manifest_of(recipe_, plan_, options_), {file});
+    write_manifest(out_.string() + ".lancet.json", manifest, {file});
   }
 
   Json result() const {

@@ -116,7 +116,7 @@ std::string result_text(const Json& d) {
                      d.value("layers", Json()).dump(), d.value("seconds", 0.0));
   for (const auto& output : d.value("outputs", Json::array()))
     out += "wrote " +
-           (output.is_string() ? output.get<std::string>() : output.value("path", output.dump())) +
+           (output.is_string() ? output.get<std::string>() : output.value("path", std::string())) +
            "\n";
   return out;
 }

@@ -4,6 +4,7 @@
 
 #include "cli/output.h"
 #include "core/table.h"
+#include "formats/config/hf_config.h"
 #include "formats/model_source.h"
 #include "formats/quant/scaled_weights.h"
 #include "formats/statistics.h"
@@ -67,7 +68,12 @@ Json config_or_empty(const Checkpoint& checkpoint) {
   if (checkpoint.weights_alone()) return Json::object();
   if (checkpoint.gguf() != nullptr) return ModelSource::open(checkpoint.path()).config();
   const auto text = checkpoint.side_file("config.json");
-  return text ? parse_json(*text, "config.json") : Json::object();
+  if (!text) return Json::object();
+  Json config = parse_hf_config(*text, "config.json");
+  if (!config.is_object())
+    fail(ErrorKind::kInput, "inspect", "config.json: expected an object, found another kind");
+  (void)json_string(config, "model_type", "config.json", "");  // a string where it is given
+  return config;
 }
 
 Json describe(const Checkpoint& checkpoint, bool stats) {

@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/progress.h"
+#include "core/temporary.h"
 #include "distill/train/before_after.h"
 #include "distill/train/card.h"
 #include "distill/train/identity.h"
@@ -141,6 +142,7 @@ class Run {
   Dataset data_;
   Epochs epochs_;
   LoraAdapter adapter_;
+  std::optional<temporary::DirectoryLock> lock_;  ///< of the output, by the first rank
 };
 
 RunState Run::begin(Checkpoints& checkpoints, Optimizer& optimizer) {
@@ -153,6 +155,8 @@ RunState Run::begin(Checkpoints& checkpoints, Optimizer& optimizer) {
 }
 
 RunState Run::begin_first(Checkpoints& checkpoints, Optimizer& optimizer) {
+  fs::create_directories(request_.out);
+  lock_.emplace(request_.out, "train");
   std::error_code ignored;
   // What a run leaves, and nothing else that may lie there.
   for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "README.md",
@@ -164,7 +168,6 @@ RunState Run::begin_first(Checkpoints& checkpoints, Optimizer& optimizer) {
     log::info(fmt::format("going on after step {} of {}", state->step, epochs_.steps()));
     return *state;
   }
-  fs::create_directories(request_.out);
   return {};
 }
 

@@ -72,11 +72,12 @@ class GgufHeader {
 /// not overlap.
 [[nodiscard]] GgufHeader parse_gguf(Bytes file, std::uint64_t file_size, std::string_view source);
 
-/// Writes a v3 file atomically, tensors in the given order, aligned to `general.alignment` (32
-/// where absent). Errors: kMismatch for what GGUF cannot hold (name of 64 bytes or more, five
-/// dimensions, rows that do not fill whole blocks, a type without a ggml id); kInternal where
-/// `write` emits another number of bytes.
-void save_gguf(const fs::path& path, const std::vector<std::pair<std::string, GgufValue>>& metadata,
-               const std::vector<OutputTensor>& tensors);
+/// Writes a v3 file atomically and returns its SHA-256, tensors in the given order, aligned to
+/// `general.alignment` (32 where absent). Errors: kMismatch for what GGUF cannot hold (name of 64
+/// bytes or more, five dimensions, rows that do not fill whole blocks, a type without a ggml id);
+/// kInternal where `write` emits another number of bytes.
+std::string save_gguf(const fs::path& path,
+                      const std::vector<std::pair<std::string, GgufValue>>& metadata,
+                      const std::vector<OutputTensor>& tensors);
 
 }  // namespace lancet

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/text.h"
 
 namespace lancet {
@@ -158,12 +159,30 @@ void check_readable(const std::string& header, std::uint64_t data_bytes, const f
   }
 }
 
-void write_padding(AtomicFile& file, std::uint64_t alignment) {
-  const std::uint64_t missing = *checked_align(file.written(), alignment) - file.written();
-  file.write(std::string(missing, '\0'));
-}
+/// A file and the hash of what is written.
+class HashedFile {
+ public:
+  explicit HashedFile(const fs::path& path) : file_(path) {}
+  void reserve(std::uint64_t size) { file_.reserve(size); }
+  void write(Bytes bytes) {
+    file_.write(bytes);
+    hash_.update(bytes);
+  }
+  void pad(std::uint64_t alignment) {
+    const std::string zeros(*checked_align(file_.written(), alignment) - file_.written(), '\0');
+    write(std::as_bytes(std::span(zeros)));
+  }
+  [[nodiscard]] std::string commit() {
+    file_.commit();
+    return hash_.hex();
+  }
 
-void write_tensor(AtomicFile& file, const OutputTensor& tensor) {
+ private:
+  AtomicFile file_;
+  Sha256 hash_;
+};
+
+void write_tensor(HashedFile& file, const OutputTensor& tensor) {
   const std::uint64_t expected = size_of(tensor);
   std::uint64_t emitted = 0;
   const auto check = [&](bool good) {
@@ -182,8 +201,9 @@ void write_tensor(AtomicFile& file, const OutputTensor& tensor) {
 
 }  // namespace
 
-void save_gguf(const fs::path& path, const std::vector<std::pair<std::string, GgufValue>>& metadata,
-               const std::vector<OutputTensor>& tensors) {
+std::string save_gguf(const fs::path& path,
+                      const std::vector<std::pair<std::string, GgufValue>>& metadata,
+                      const std::vector<OutputTensor>& tensors) {
   const std::uint64_t alignment = alignment_of(metadata);
   HeaderText header;
   header.number(std::uint32_t{0x46554747});  // "GGUF"
@@ -195,14 +215,14 @@ void save_gguf(const fs::path& path, const std::vector<std::pair<std::string, Gg
   if (!tensors.empty()) header.pad(alignment);
   check_readable(header.text(), data_bytes, path);
 
-  AtomicFile file(path);
+  HashedFile file(path);
   file.reserve(header.text().size() + data_bytes);
-  file.write(header.text());
+  file.write(std::as_bytes(std::span(header.text())));
   for (const OutputTensor& tensor : tensors) {
     write_tensor(file, tensor);
-    write_padding(file, alignment);
+    file.pad(alignment);
   }
-  file.commit();
+  return file.commit();
 }
 
 }  // namespace lancet

@@ -103,11 +103,12 @@ Json inputs_of(const CovarianceRequest& request) {
 void write_outputs(const CovarianceRequest& request, const RuntimeOptions& runtime,
                    const Moments& moments, const std::vector<std::string>& names,
                    const Json& identity) {
+  Json inputs = inputs_of(request);  // hashed before there is a result that lacks its manifest
   const std::string sha256 = save_covariances(request.out, moments, names, identity);
   write_manifest(request.out.string() + ".lancet.json",
                  {{"command", {{"command", "covariance"}, {"layers", request.layers}}},
                   {"seed", runtime.seed},
-                  {"inputs", inputs_of(request)},
+                  {"inputs", std::move(inputs)},
                   {"tokens", moments.tokens},
                   {"identity", identity}},
                  {{request.out, fs::file_size(request.out), sha256}});

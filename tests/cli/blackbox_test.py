@@ -370,6 +370,22 @@ class BadInput(Shell):
                 self.assertEqual(done.returncode, 3 if "none" in args else 6, done.stderr)
                 self.assertRegex(done.stderr, r"^error: ")
 
+    def test_an_error_keeps_its_exit_code_where_standard_error_is_full_or_closed(self):
+        for redirect in ("2>/dev/full", "2>&-", ">&- 2>&-"):
+            done = subprocess.run(f"'{LANCET}' inspect nothing {redirect}", shell=True, cwd=self.work, env=self.env, timeout=60)
+            self.assertEqual(done.returncode, 3, redirect)
+
+    def test_a_pipe_or_a_list_in_the_place_of_a_config_is_exit_3(self):
+        shutil.copytree(self.model, self.work / "m")
+        config = self.work / "m" / "config.json"
+        config.unlink()
+        os.mkfifo(config)
+        self.refused(3, "expected a regular file", "inspect", "m")
+        config.unlink()
+        for text in ("[]", '{"model_type": 3}'):
+            config.write_text(text)
+            self.refused(3, "expected", "inspect", "m")
+
     def test_an_empty_message_of_a_chat_is_none_given(self):
         done = self.run_lancet("generate", self.model, "--chat", "", "--max-tokens", "1", stdin=subprocess.DEVNULL)
         self.assertEqual(done.stdout, "")  # a conversation in which nobody spoke

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/stream_file.h"
+#include "core/temporary.h"
 #include "tests/catch.h"
 #include "tests/core/scratch.h"
 
@@ -184,6 +186,41 @@ TEST_CASE("AtomicDirectory: an existing name is refused without replace and swap
   CHECK(fs::exists(scratch / "out" / "new"));
   CHECK_FALSE(fs::exists(scratch / "out" / "old"));
   CHECK(scratch.entries() == 1);
+}
+
+TEST_CASE("outputs: a parent that is a link to a directory is as good as the directory") {
+  const Scratch scratch;
+  fs::create_directory(scratch / "disk");
+  fs::create_directory_symlink(scratch / "disk", scratch / "link");
+  write_file(scratch / "link" / "file", "x");
+  AtomicDirectory dir(scratch / "link" / "out");
+  write_file(dir.path() / "new", "y");
+  dir.commit();
+  StreamFile stream(scratch / "link" / "stream");
+  stream.commit();
+  CHECK(read_file(scratch / "disk" / "file") == "x");
+  CHECK(read_file(scratch / "disk" / "out" / "new") == "y");
+  CHECK(fs::exists(scratch / "disk" / "stream"));
+}
+
+TEST_CASE("outputs: a name that files beside it could not add to is refused before the work") {
+  const Scratch scratch;
+  CHECK_NOTHROW(check_output("write", scratch / std::string(230, 'a'), false));
+  const auto error =
+      error_of([&] { check_output("write", scratch / std::string(231, 'a'), false); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kUsage);
+}
+
+TEST_CASE("DirectoryLock: a directory is one's own as long as it lives") {
+  const Scratch scratch;
+  {
+    const temporary::DirectoryLock own(scratch.path(), "train");
+    const auto error = error_of([&] { temporary::DirectoryLock other(scratch.path(), "train"); });
+    REQUIRE(error);
+    CHECK(error->kind() == ErrorKind::kResource);
+  }
+  CHECK_NOTHROW(temporary::DirectoryLock(scratch.path(), "train"));
 }
 
 TEST_CASE("AtomicDirectory: a link to a directory stays a link") {
