@@ -25,9 +25,11 @@
 namespace lancet {
 
 inline constexpr std::string_view kProbeConvention =
-    "nll = mean over target tokens, teacher-forced, leading blank; em/pem: greedy text begins with "
-    "the target; ns/na: the neighbour's own answer is likelier than the target / begins the greedy "
-    "text (the record's answer; with a base, its text where the record has none, or repeats the "
+    "nll = mean over target tokens, teacher-forced, leading blank; em/pem: greedy tokens begin "
+    "with "
+    "the target's; ns/na: the neighbour's own answer is likelier than the target / begins the "
+    "greedy tokens (the record's answer; with a base, its text where the record has none, or "
+    "repeats the "
     "fact's true answer and the base says another); "
     "leak: other subjects that now say the target; ge: n-gram entropy in bits, 100 tokens, top-k "
     "5; "

@@ -37,9 +37,10 @@ struct Fact {
   struct Check {
     std::string group;  ///< "portability.Reasoning", "multi_hop", "locality.Forgetfulness", ...
     std::string prompt;
-    std::vector<std::string> answers;  ///< any of them is right; none: what the base model says
-    std::string set;                   ///< checks of one set pass together; "" = a set of its own
-    bool all = false;                  ///< every check of the set has to pass, not any of them
+    std::vector<std::vector<std::string>> answers;  ///< each has to be said, in one of its forms
+    bool keeps = false;  ///< right is what the base model says; `answers` only says where to look
+    std::string set;     ///< checks of one set pass together; "" = a set of its own
+    bool all = false;    ///< every check of the set has to pass, not any of them
     std::vector<Check> conditions;  ///< counts only where the unedited model answers these rightly
   };
   std::vector<Check> checks;

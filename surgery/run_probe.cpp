@@ -84,9 +84,7 @@ void measure_free(const Fact& fact, const std::string& own, const std::vector<st
                   FactMetrics& metrics) {
   const auto holds = [&](const std::string& text) { return holds_answer(text, fact.target); };
   metrics.free_em = holds(own) ? 1 : 0;
-  std::string bare = own;
-  while (bare.ends_with('.') || bare.ends_with(' ')) bare.pop_back();
-  metrics.free_exact = bare == fact.target ? 1 : 0;
+  metrics.free_exact = is_answer(own, fact.target) ? 1 : 0;
   if (others.empty()) return;
   metrics.free_pem = static_cast<double>(std::ranges::count_if(others, holds)) /
                      static_cast<double>(others.size());

@@ -38,6 +38,7 @@ void read_facts_of(const EditOptions& o, EditRequest& r) {
     Fact fact{
         .id = "1", .subject = o.subject, .prompt = o.prompt, .target = without_blank(o.target)};
     if (!o.truth.empty()) fact.truth = without_blank(o.truth);
+    drop_end_blanks(fact);
     check_fact(fact);
     check_new_answer(fact);
     r.facts = {std::move(fact)};
@@ -149,7 +150,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                  "Facts: JSON array or lines (ours, CounterFact, zsRE, EasyEdit, KnowEdit, MQuAKE, "
                  "RippleEdits)");
   app.add_flag("--last-wins", o->last_wins,
-               "Of records that give one subject and prompt different targets take the last");
+               "Of records that give one prompt different targets take the last");
   app.add_option("-o,--out", o->out, "Write the edited model");
   app.add_option("--delta", o->delta, "Write only the low-rank change (safetensors)");
   app.add_option("--lora", o->lora, "Write the change as a PEFT adapter");

@@ -24,6 +24,13 @@ std::string text(const EditRecord& edit, const char* key) {
        "take one of them out with `lancet undo --edit ID`, or give --force");
 }
 
+/// The edit's prompt with its subject in it.
+std::string asked(const EditRecord& edit) {
+  std::string prompt = text(edit, "prompt");
+  const std::size_t slot = prompt.find("{}");
+  return slot == std::string::npos ? prompt : prompt.replace(slot, 2, text(edit, "subject"));
+}
+
 double dot(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0;
   for (std::size_t i = 0; i < a.size() && i < b.size(); ++i)
@@ -57,18 +64,21 @@ void check_keys(const Ledger& ledger, const std::string& tensor) {
 }  // namespace
 
 void check_conflicts(const Ledger& ledger) {
-  std::map<std::pair<std::string, std::string>, const EditRecord*> seen;
+  std::map<std::string, std::vector<const EditRecord*>> seen;  // by filled prompt
   for (const EditRecord& edit : ledger.edits) {
     if (!edit.fact.is_object()) continue;
-    const auto [at, fresh] = seen.try_emplace({text(edit, "subject"), text(edit, "prompt")}, &edit);
-    if (fresh) continue;
-    if (text(*at->second, "target") == text(edit, "target")) {
+    std::vector<const EditRecord*>& same = seen[asked(edit)];
+    for (const EditRecord* before : same) {
+      if (text(*before, "target") != text(edit, "target"))
+        conflict(*before, edit, fmt::format("give '{}' different targets", asked(edit)));
       const bool follows = ledger.stages[static_cast<std::size_t>(edit.stage)].follows;
-      if (at->second->stage == edit.stage || follows) continue;
-      conflict(*at->second, edit,
+      if (text(*before, "subject") != text(edit, "subject") || before->stage == edit.stage ||
+          follows)
+        continue;
+      conflict(*before, edit,
                fmt::format("both write '{}', which would count twice", text(edit, "subject")));
     }
-    conflict(*at->second, edit, fmt::format("give '{}' different targets", text(edit, "subject")));
+    same.push_back(&edit);
   }
   for (const LedgerTensor& tensor : ledger.tensors) check_keys(ledger, tensor.name);
 }

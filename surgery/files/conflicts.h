@@ -5,11 +5,10 @@
 
 namespace lancet {
 
-/// kMismatch naming both where two edits give one subject and prompt different targets, where a
-/// stage writes what an earlier one has written and was computed without it, or where edits of
-/// different stages write different targets under nearly the same key (cosine above
-/// kSameKey) of one matrix: the later one would undo the earlier. Edits of one stage were solved
-/// together.
+/// kMismatch naming both where two edits give one prompt (subject filled in) different targets,
+/// where a stage writes what an earlier one has written and was computed without it, or where edits
+/// of different stages write different targets under nearly the same key (cosine above kSameKey) of
+/// one matrix: the later one would undo the earlier. Edits of one stage were solved together.
 void check_conflicts(const Ledger& ledger);
 
 inline constexpr double kSameKey = 0.995;

@@ -1,38 +1,43 @@
 // Checks of the known kinds of records (facts.h):
 //   KnowEdit, EasyEdit  portability / locality {name: {prompt, ground_truth}} or {name: [{...}]};
-//                       ground_truth may be a text, a list of aliases, or a list of such lists
+//                       ground_truth may be a text, a list of aliases, or a list of such lists;
+//                       prompt and ground_truth may be lists of the same length. Flat:
+//                       locality_prompt, locality_ground_truth; portability {New Question, New
+//                       Answer}
 //   MQuAKE              questions (three ways to ask one thing), new_answer, new_answer_alias
-//   RippleEdits         Logical_Generalization, Subject_Aliasing, Compositionality_I, _II: lists of
-//                       tests, each with test_queries [{prompt | phrase, answers [{value,
-//                       aliases}]}] of which one (OR) is enough; Relation_Specifity and
-//                       Forgetfulness stay
-//   ours                checks [{group, prompt, answers, set}]
+//   RippleEdits         Logical_Generalization, Subject_Aliasing, Compositionality_I, _II,
+//                       Relation_Specifity, Forgetfulness: lists of tests, each with test_queries
+//                       [{prompt | phrase, answers [{value, aliases}]}], of which one (OR) or all
+//                       (AND) have to hold. A query holds when each of its answers is said, by its
+//                       value or an alias, as in the published queryexecutor.py.
+//   ours                checks [{group, prompt, answers, keeps, set, all, conditions}]
 #include <array>
+#include <functional>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "surgery/files/facts.h"
+#include "surgery/files/record_json.h"
 
 namespace lancet {
 namespace {
 
-[[noreturn]] void bad(std::string_view key, std::string_view expected, std::string_view found) {
-  fail(ErrorKind::kUsage, "facts",
-       fmt::format("key '{}': expected {}, found {}", key, expected, found));
-}
+using Answers = std::vector<std::vector<std::string>>;
 
-const Json* find(const Json& object, std::string_view key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
+/// What `read` throws is noted, and costs what it would have read.
+void attempt(std::vector<std::string>& notes, const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const Error& error) {
+    notes.push_back(error.message() + ": the check is left out");
+  }
 }
 
 /// Every text in nested lists, blanks before it left out.
 void gather(const Json& value, std::vector<std::string>& out) {
   if (value.is_string()) {
-    std::string text = value.get<std::string>();
-    if (text.starts_with(' ')) text.erase(0, 1);
+    std::string text = target_text(value.get<std::string>());
     if (!text.empty()) out.push_back(std::move(text));
   }
   if (!value.is_array()) return;
@@ -42,129 +47,213 @@ void gather(const Json& value, std::vector<std::string>& out) {
 std::vector<std::string> texts(const Json& object, std::initializer_list<const char*> keys) {
   std::vector<std::string> out;
   for (const char* key : keys) {
-    if (const Json* value = find(object, key)) gather(*value, out);
+    if (const Json* value = find_key(object, key)) gather(*value, out);
   }
   return out;
 }
 
+/// One answer in these forms; none without any.
+Answers one_answer(std::vector<std::string> forms) {
+  return forms.empty() ? Answers{} : Answers{std::move(forms)};
+}
+
 std::string prompt_of(const Json& object, std::string_view where) {
   for (const char* key : {"prompt", "phrase", "question"}) {
-    const Json* value = find(object, key);
+    const Json* value = find_key(object, key);
     if (value != nullptr && value->is_string()) return value->get<std::string>();
   }
-  bad(where, "objects with 'prompt'", object.type_name());
+  bad_key(where, "objects with 'prompt'", object.type_name());
 }
 
-Json list_of(const Json& value) { return value.is_array() ? value : Json::array({value}); }
+/// One question of portability or locality. Of what stays the first form says where to look.
+Fact::Check named(std::string_view key, std::string_view name, std::string prompt,
+                  std::vector<std::string> forms) {
+  const bool keeps = key == "locality";
+  if (!keeps && forms.empty()) bad_key(key, "an answer to '" + prompt + "'", "none");
+  if (keeps && forms.size() > 1) forms.resize(1);
+  return {.group = fmt::format("{}.{}", key, name),
+          .prompt = std::move(prompt),
+          .answers = one_answer(std::move(forms)),
+          .keeps = keeps};
+}
 
-/// {name: {prompt, ground_truth}} and {name: [{...}]}; prompts of which one entry has several are a
-/// check each.
-void add_named(const Json& record, const char* key, bool keeps, std::vector<Fact::Check>& out) {
-  const Json* groups = find(record, key);
-  if (groups == nullptr) return;
-  if (!groups->is_object()) bad(key, "an object", groups->type_name());
-  for (const auto& [name, entries] : groups->items()) {
-    for (const Json& entry : list_of(entries)) {
-      if (!entry.is_object()) bad(key, "objects with 'prompt'", entry.type_name());
-      const Json* prompts = find(entry, "prompt");
-      if (prompts != nullptr && prompts->is_array()) {
-        const Json* answers = find(entry, "ground_truth");
-        for (std::size_t i = 0; i < prompts->size(); ++i) {
-          if (!(*prompts)[i].is_string()) bad(key, "texts in 'prompt'", (*prompts)[i].type_name());
-          std::vector<std::string> right;
-          if (!keeps && answers != nullptr && answers->is_array() && i < answers->size())
-            gather((*answers)[i], right);
-          out.push_back({.group = fmt::format("{}.{}", key, name),
-                         .prompt = (*prompts)[i].get<std::string>(),
-                         .answers = std::move(right)});
-        }
-        continue;
-      }
-      out.push_back({.group = fmt::format("{}.{}", key, name),
-                     .prompt = prompt_of(entry, key),
-                     .answers = keeps ? std::vector<std::string>{}
-                                      : texts(entry, {"ground_truth", "target", "answer"})});
-    }
+/// {prompt, ground_truth}, or lists of them: a check each.
+std::vector<Fact::Check> named_entry(std::string_view key, std::string_view name,
+                                     const Json& entry) {
+  if (!entry.is_object()) bad_key(key, "objects with 'prompt'", entry.type_name());
+  const Json* prompts = find_key(entry, "prompt");
+  if (prompts == nullptr || !prompts->is_array() || prompts->size() == 1) {
+    std::string prompt = prompts != nullptr && prompts->is_array() ? text_at(entry, "prompt")
+                                                                   : prompt_of(entry, key);
+    return {
+        named(key, name, std::move(prompt), texts(entry, {"ground_truth", "target", "answer"}))};
   }
+  const Json* answers = find_key(entry, "ground_truth");
+  const std::size_t count = answers == nullptr ? 0 : list_of(*answers).size();
+  if (count != 0 && count != prompts->size()) {
+    bad_key(key, fmt::format("as many answers as prompts, {}", prompts->size()),
+            std::to_string(count));
+  }
+  std::vector<Fact::Check> out;
+  for (std::size_t i = 0; i < prompts->size(); ++i) {
+    if (!(*prompts)[i].is_string()) bad_key(key, "texts in 'prompt'", (*prompts)[i].type_name());
+    std::vector<std::string> forms;
+    if (count != 0) gather((*answers)[i], forms);
+    out.push_back(named(key, name, (*prompts)[i].get<std::string>(), std::move(forms)));
+  }
+  return out;
 }
 
-void add_hops(const Json& record, std::vector<Fact::Check>& out) {
-  const Json* questions = find(record, "questions");
-  if (questions == nullptr || find(record, "new_answer") == nullptr) return;
-  const std::vector<std::string> answers = texts(record, {"new_answer", "new_answer_alias"});
+void add_named(const Json& record, const char* key, std::vector<Fact::Check>& out,
+               std::vector<std::string>& notes) {
+  const Json* groups = find_key(record, key);
+  if (groups == nullptr) return;
+  attempt(notes, [&] {
+    if (!groups->is_object()) bad_key(key, "an object", groups->type_name());
+    if (find_key(*groups, "New Question") != nullptr) {
+      out.push_back(
+          named(key, "one_hop", text_at(*groups, "New Question"), texts(*groups, {"New Answer"})));
+      return;
+    }
+    for (const auto& [name, entries] : groups->items()) {
+      for (const Json& entry : list_of(entries)) {
+        attempt(notes, [&, &name = name] {
+          for (Fact::Check& check : named_entry(key, name, entry)) out.push_back(std::move(check));
+        });
+      }
+    }
+  });
+}
+
+void add_flat(const Json& record, std::vector<Fact::Check>& out, std::vector<std::string>& notes) {
+  const Json* prompt = find_key(record, "locality_prompt");
+  if (prompt == nullptr) return;
+  attempt(notes, [&] {
+    Json entry{{"prompt", *prompt}};
+    if (const Json* answer = find_key(record, "locality_ground_truth"))
+      entry["ground_truth"] = *answer;
+    for (Fact::Check& check : named_entry("locality", "neighborhood", entry))
+      out.push_back(std::move(check));
+  });
+}
+
+void add_hops(const Json& record, std::vector<Fact::Check>& out, std::vector<std::string>& notes) {
+  const Json* questions = find_key(record, "questions");
+  if (questions == nullptr || find_key(record, "new_answer") == nullptr) return;
+  const Answers answers = one_answer(texts(record, {"new_answer", "new_answer_alias"}));
   for (const Json& question : list_of(*questions)) {
-    if (!question.is_string()) bad("questions", "texts", question.type_name());
-    out.push_back({.group = "multi_hop",
-                   .prompt = question.get<std::string>(),
-                   .answers = answers,
-                   .set = "questions"});
+    attempt(notes, [&] {
+      if (!question.is_string()) bad_key("questions", "texts", question.type_name());
+      if (answers.empty()) bad_key("new_answer", "text", "none");
+      out.push_back({.group = "multi_hop",
+                     .prompt = question.get<std::string>(),
+                     .answers = answers,
+                     .set = "questions"});
+    });
   }
 }
 
 Fact::Check ripple_query(const Json& query, const char* kind) {
   Fact::Check out{.group = fmt::format("ripple.{}", kind), .prompt = prompt_of(query, kind)};
-  for (const Json& answer : list_of(query.value("answers", Json::array()))) {
-    const auto more = texts(answer, {"value", "aliases"});
-    out.answers.insert(out.answers.end(), more.begin(), more.end());
-    gather(answer, out.answers);
+  const Json* answers = find_key(query, "answers");
+  for (const Json& answer : answers == nullptr ? Json::array() : list_of(*answers)) {
+    std::vector<std::string> forms = texts(answer, {"value", "aliases"});
+    gather(answer, forms);
+    if (!forms.empty()) out.answers.push_back(std::move(forms));
+  }
+  if (out.answers.empty()) bad_key(kind, "an answer to '" + out.prompt + "'", "none");
+  return out;
+}
+
+/// One test of a kind, whose queries are a set.
+std::vector<Fact::Check> ripple_test(const Json& test, const char* kind, std::size_t place) {
+  const Json* queries = find_key(test, "test_queries");
+  if (queries == nullptr) bad_key(kind, "tests with 'test_queries'", test.type_name());
+  const Json* condition = find_key(test, "test_condition");
+  std::vector<Fact::Check> conditions;
+  if (const Json* asked = find_key(test, "condition_queries")) {
+    for (const Json& query : list_of(*asked)) conditions.push_back(ripple_query(query, kind));
+  }
+  std::vector<Fact::Check> out;
+  for (const Json& query : list_of(*queries)) {
+    out.push_back(ripple_query(query, kind));
+    out.back().set = fmt::format("{}-{}", kind, place);
+    out.back().all = condition != nullptr && *condition == "AND";
+    out.back().conditions = conditions;
   }
   return out;
 }
 
-void add_ripples(const Json& record, std::vector<Fact::Check>& out) {
+void add_ripples(const Json& record, std::vector<Fact::Check>& out,
+                 std::vector<std::string>& notes) {
   constexpr std::array kKinds{"Logical_Generalization", "Subject_Aliasing",   "Compositionality_I",
                               "Compositionality_II",    "Relation_Specifity", "Forgetfulness"};
-  if (find(record, "edit") == nullptr) return;
+  if (find_key(record, "edit") == nullptr) return;
   for (const char* kind : kKinds) {
-    const Json* tests = find(record, kind);
+    const Json* tests = find_key(record, kind);
     if (tests == nullptr) continue;
-    for (std::size_t t = 0; t < list_of(*tests).size(); ++t) {
-      const Json test = list_of(*tests)[t];
-      const Json* queries = find(test, "test_queries");
-      if (queries == nullptr) bad(kind, "tests with 'test_queries'", test.type_name());
-      const Json* condition = find(test, "test_condition");
-      const bool all = condition != nullptr && *condition == "AND";
-      std::vector<Fact::Check> conditions;
-      if (const Json* asked = find(test, "condition_queries")) {
-        for (const Json& query : list_of(*asked)) conditions.push_back(ripple_query(query, kind));
-      }
-      for (const Json& query : list_of(*queries)) {
-        out.push_back(ripple_query(query, kind));
-        out.back().set = fmt::format("{}-{}", kind, t);
-        out.back().all = all;
-        out.back().conditions = conditions;
-      }
+    const Json list = list_of(*tests);
+    for (std::size_t t = 0; t < list.size(); ++t) {
+      attempt(notes, [&] {
+        for (Fact::Check& check : ripple_test(list[t], kind, t)) out.push_back(std::move(check));
+      });
     }
   }
 }
 
-}  // namespace
+/// A list of texts is one answer in several forms; lists in it are an answer each.
+Answers own_answers(const Json& entry) {
+  const Json* value = find_key(entry, "answers");
+  if (value == nullptr) return {};
+  Answers out;
+  std::vector<std::string> forms;
+  for (const Json& item : list_of(*value)) {
+    std::vector<std::string> one;
+    gather(item, one);
+    if (item.is_array() && !one.empty()) out.push_back(std::move(one));
+    if (item.is_string()) forms.insert(forms.end(), one.begin(), one.end());
+  }
+  if (!forms.empty()) out.push_back(std::move(forms));
+  return out;
+}
 
-std::vector<Fact::Check> read_checks(const Json& record) {
-  std::vector<Fact::Check> out;
-  add_named(record, "portability", false, out);
-  add_named(record, "locality", true, out);
-  add_hops(record, out);
-  add_ripples(record, out);
-  const Json* own = find(record, "checks");
-  if (own == nullptr) return out;
-  if (!own->is_array()) bad("checks", "a list", own->type_name());
-  for (const Json& entry : *own) {
-    const auto group = texts(entry, {"group"}), set = texts(entry, {"set"});
-    if (group.empty()) bad("checks", "objects with 'group' and 'prompt'", entry.type_name());
-    out.push_back({.group = group.front(),
-                   .prompt = prompt_of(entry, "checks"),
-                   .answers = texts(entry, {"answers"}),
-                   .set = set.empty() ? "" : set.front(),
-                   .all = json_bool(entry, "all", "checks", false)});
-    if (const Json* conditions = find(entry, "conditions")) {
-      for (const Json& condition : list_of(*conditions)) {
-        out.back().conditions.push_back({.group = "condition",
-                                         .prompt = prompt_of(condition, "conditions"),
-                                         .answers = texts(condition, {"answers"})});
-      }
+Fact::Check own_check(const Json& entry) {
+  const auto group = texts(entry, {"group"}), set = texts(entry, {"set"});
+  if (group.empty()) bad_key("checks", "objects with 'group' and 'prompt'", entry.type_name());
+  Answers answers = own_answers(entry);
+  const bool keeps = json_bool(entry, "keeps", "checks", answers.empty());
+  Fact::Check out{.group = group.front(),
+                  .prompt = prompt_of(entry, "checks"),
+                  .answers = std::move(answers),
+                  .keeps = keeps,
+                  .set = set.empty() ? "" : set.front(),
+                  .all = json_bool(entry, "all", "checks", false)};
+  if (!keeps && out.answers.empty()) bad_key("checks", "answers, or 'keeps'", "neither");
+  if (const Json* conditions = find_key(entry, "conditions")) {
+    for (const Json& condition : list_of(*conditions)) {
+      out.conditions.push_back({.group = "condition",
+                                .prompt = prompt_of(condition, "conditions"),
+                                .answers = own_answers(condition)});
     }
   }
+  return out;
+}
+
+}  // namespace
+
+std::vector<Fact::Check> read_checks(const Json& record, std::vector<std::string>& notes) {
+  std::vector<Fact::Check> out;
+  add_named(record, "portability", out, notes);
+  add_named(record, "locality", out, notes);
+  add_flat(record, out, notes);
+  add_hops(record, out, notes);
+  add_ripples(record, out, notes);
+  const Json* own = find_key(record, "checks");
+  if (own == nullptr) return out;
+  attempt(notes, [&] {
+    if (!own->is_array()) bad_key("checks", "a list", own->type_name());
+    for (const Json& entry : *own) attempt(notes, [&] { out.push_back(own_check(entry)); });
+  });
   return out;
 }
 

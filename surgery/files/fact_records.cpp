@@ -7,107 +7,40 @@
 //   EasyEdit has it;
 //                ROME takes answers[0], so published numbers of the two differ.
 //   EasyEdit,    prompt, target_new, subject, ground_truth, rephrase_prompt, locality / portability
-//   KnowEdit     {name: {prompt, ground_truth}} or {name: [{...}]}; WikiBio: text, labels, concept
+//   KnowEdit     {name: {prompt, ground_truth}} or {name: [{...}]}, or flat (locality_prompt);
+//                WikiBio: text, labels, concept
 //   MQuAKE       requested_rewrite as a list, questions, new_answer, new_answer_alias: one fact a
 //   rewrite, the questions are checks of the first
-//   RippleEdits  edit {prompt, ...} with the whole sentence, and lists of tests by kind
+//   RippleEdits  edit {prompt, ...} with the whole sentence (ripple_sentence.cpp), and lists of
+//   tests by kind
 //   ours         subject, prompt with {}, target, true, paraphrases, neighbors, generation, leak,
 //   unrelated, checks, lang, relation, target_id
 // What follows from an edit (portability, questions of several hops, ripples) becomes checks:
 // fact_checks.cpp.
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <functional>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/text.h"
 #include "surgery/files/facts.h"
+#include "surgery/files/record_json.h"
+#include "surgery/files/ripple_sentence.h"
 
 namespace lancet {
 namespace {
 
-[[noreturn]] void bad(std::string_view key, std::string_view expected, std::string_view found) {
-  fail(ErrorKind::kUsage, "facts",
-       fmt::format("key '{}': expected {}, found {}", key, expected, found));
-}
-
-const Json* find(const Json& object, std::string_view key) {
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
-/// Text, or the first text inside nested lists (KnowEdit writes [["Paris"]]).
-const Json* first_text(const Json& value) {
-  const Json* at = &value;
-  while (at->is_array() && !at->empty()) at = &at->front();
-  return at->is_string() ? at : nullptr;
-}
-
-std::string text_at(const Json& object, std::string_view key) {
-  const Json* value = find(object, key);
-  if (value == nullptr) bad(key, "text", "nothing");
-  const Json* text = first_text(*value);
-  if (text == nullptr) bad(key, "text", value->type_name());
-  return text->get<std::string>();
-}
-
-std::optional<std::string> optional_text(const Json& object, std::string_view key) {
-  const Json* value = find(object, key);
-  if (value == nullptr) return std::nullopt;
-  if (value->is_array() && value->empty()) return std::nullopt;
-  return text_at(object, key);
-}
-
-std::vector<std::string> texts_at(const Json& object, std::string_view key) {
-  const Json* value = find(object, key);
-  if (value == nullptr) return {};
-  if (value->is_string()) return {value->get<std::string>()};
-  if (!value->is_array()) bad(key, "a list of texts", value->type_name());
-  std::vector<std::string> out;
-  for (const Json& item : *value) {
-    if (!item.is_string()) bad(key, "a list of texts", item.type_name());
-    out.push_back(item.get<std::string>());
-  }
-  return out;
-}
-
-/// A target without its leading blank; empty texts are refused later by check_fact.
-std::string target_text(std::string text) {
-  if (text.starts_with(' ')) text.erase(0, 1);
-  return text;
-}
-
-/// Puts "{}" where the subject stands.
-std::string template_of(std::string prompt, const std::string& subject, std::string_view key) {
-  const std::size_t at = subject.empty() ? std::string::npos : prompt.find(subject);
-  if (at == std::string::npos) {
-    bad(key, fmt::format("a prompt that contains the subject '{}'", printable(subject)),
-        "'" + printable(prompt) + "'");
-  }
-  return prompt.replace(at, subject.size(), "{}");
-}
-
 constexpr std::array kIdKeys{"id", "case_id"};
-
-/// What ours() and read_checks() look for.
-const std::vector<std::string_view>& own_keys() {
-  static const std::vector<std::string_view> kKeys{
-      "id",          "case_id",   "subject",     "prompt",     "target",
-      "true",        "neighbors", "paraphrases", "generation", "leak",
-      "unrelated",   "checks",    "lang",        "relation",   "target_id",
-      "portability", "locality",  "questions",   "new_answer", "new_answer_alias"};
-  return kKeys;
-}
 
 std::string record_id(const Json& record, std::size_t index) {
   for (const char* key : kIdKeys) {
-    const Json* value = find(record, key);
+    const Json* value = find_key(record, key);
     if (value == nullptr) continue;
     if (value->is_string()) return value->get<std::string>();
     if (value->is_number_integer()) return std::to_string(value->get<std::int64_t>());
-    bad(key, "text or an integer", value->type_name());
+    bad_key(key, "text or an integer", value->type_name());
   }
   return std::to_string(index);
 }
@@ -116,18 +49,18 @@ std::string record_id(const Json& record, std::size_t index) {
 std::vector<Fact::Neighbor> neighbors_at(const Json& record, std::string_view key,
                                          const std::optional<std::string>& answer) {
   std::vector<Fact::Neighbor> out;
-  const Json* value = find(record, key);
+  const Json* value = find_key(record, key);
   if (value == nullptr) return out;
-  if (!value->is_array()) bad(key, "a list", value->type_name());
+  if (!value->is_array()) bad_key(key, "a list", value->type_name());
   for (const Json& item : *value) {
     if (item.is_string()) {
       out.push_back({item.get<std::string>(), answer});
       continue;
     }
-    if (!item.is_object()) bad(key, "texts or objects", item.type_name());
+    if (!item.is_object()) bad_key(key, "texts or objects", item.type_name());
     Fact::Neighbor neighbor{text_at(item, "prompt"), answer};
     for (const char* name : {"answer", "target", "ground_truth"}) {
-      if (find(item, name) == nullptr) continue;
+      if (find_key(item, name) == nullptr) continue;
       neighbor.answer = optional_text(item, name);
       break;
     }
@@ -137,26 +70,10 @@ std::vector<Fact::Neighbor> neighbors_at(const Json& record, std::string_view ke
   return out;
 }
 
-/// {name: {prompt, ground_truth}} and {name: [{prompt, ground_truth}]}.
-void add_locality(const Json& record, std::vector<Fact::Neighbor>& out) {
-  const Json* locality = find(record, "locality");
-  if (locality == nullptr) return;
-  if (!locality->is_object()) bad("locality", "an object", locality->type_name());
-  for (const auto& [name, entry] : locality->items()) {
-    const Json list = entry.is_array() ? entry : Json::array({entry});
-    for (const Json& item : list) {
-      if (!item.is_object()) bad("locality", "objects with 'prompt'", item.type_name());
-      auto answer = optional_text(item, "ground_truth");
-      if (answer) answer = target_text(*answer);
-      out.push_back({text_at(item, "prompt"), std::move(answer)});
-    }
-  }
-}
-
 Fact counterfact(const Json& record, const Json& rewrite) {
-  if (!rewrite.is_object()) bad("requested_rewrite", "an object", rewrite.type_name());
+  if (!rewrite.is_object()) bad_key("requested_rewrite", "an object", rewrite.type_name());
   const auto object_text = [&](const char* key) -> std::optional<std::string> {
-    const Json* value = find(rewrite, key);
+    const Json* value = find_key(rewrite, key);
     if (value == nullptr) return std::nullopt;
     return target_text(value->is_object() ? text_at(*value, "str") : text_at(rewrite, key));
   };
@@ -164,11 +81,11 @@ Fact counterfact(const Json& record, const Json& rewrite) {
   fact.subject = text_at(rewrite, "subject");
   fact.prompt = text_at(rewrite, "prompt");
   const auto target = object_text("target_new");
-  if (!target) bad("target_new", "an object with 'str'", "nothing");
+  if (!target) bad_key("target_new", "an object with 'str'", "nothing");
   fact.target = *target;
   fact.truth = object_text("target_true");
   fact.relation = optional_text(rewrite, "relation_id").value_or("");
-  if (const Json* object = find(rewrite, "target_new"); object->is_object())
+  if (const Json* object = find_key(rewrite, "target_new"); object->is_object())
     fact.target_id = optional_text(*object, "id").value_or("");
   fact.paraphrases = texts_at(record, "paraphrase_prompts");
   fact.neighbors = neighbors_at(record, "neighborhood_prompts", fact.truth);
@@ -184,7 +101,7 @@ Fact zsre(const Json& record) {
   fact.prompt = template_of(text_at(record, "src"), fact.subject, "src");
   const auto alt = optional_text(record, "alt");
   const auto answer = optional_text(record, "answers");
-  if (!alt && !answer) bad("alt", "text", "nothing");
+  if (!alt && !answer) bad_key("alt", "text", "nothing");
   fact.target = target_text(alt ? *alt : *answer);
   if (alt && answer) fact.truth = target_text(*answer);
   fact.paraphrases = texts_at(record, "rephrase");
@@ -209,7 +126,6 @@ Fact easyedit(const Json& record) {
   for (const char* key : {"rephrase_prompt", "rephrase"}) {
     for (std::string& text : texts_at(record, key)) fact.paraphrases.push_back(std::move(text));
   }
-  add_locality(record, fact.neighbors);
   if (auto loc = optional_text(record, "loc"))
     fact.neighbors.push_back({*loc, optional_text(record, "loc_ans")});
   return fact;
@@ -220,41 +136,6 @@ Fact wikibio(const Json& record) {
   fact.subject = text_at(record, "concept");
   fact.prompt = template_of(text_at(record, "text"), fact.subject, "text");
   fact.target = target_text(text_at(record, "labels"));
-  add_locality(record, fact.neighbors);
-  return fact;
-}
-
-/// "The name of the country of citizenship of Leonardo DiCaprio is Syria." The subject stands
-/// between the relation's own words and " is", unless the record has it.
-Fact ripple(const Json& record) {
-  const Json& edit = record["edit"];
-  if (!edit.is_object()) bad("edit", "an object", edit.type_name());
-  std::string sentence = text_at(edit, "prompt");
-  while (!sentence.empty() && (sentence.back() == '.' || sentence.back() == ' '))
-    sentence.pop_back();
-  const std::size_t is = sentence.rfind(" is ");
-  if (is == std::string::npos) bad("edit.prompt", "a sentence with ' is '", "'" + sentence + "'");
-  Fact fact;
-  fact.target = sentence.substr(is + 4);
-  const std::string asked = sentence.substr(0, is + 3);
-  if (const auto subject = optional_text(edit, "subject")) {
-    fact.subject = *subject;
-  } else {
-    std::string relation = optional_text(edit, "relation").value_or("");
-    for (char& c : relation)
-      c = c == '_' ? ' ' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    const std::size_t at = asked.find(relation + " of ");
-    if (relation.empty() || at == std::string::npos)
-      bad("edit", "'subject', or the relation's words in 'prompt'", "neither");
-    const std::size_t from = at + relation.size() + 4;
-    fact.subject = asked.substr(from, asked.size() - 3 - from);
-  }
-  fact.prompt = template_of(asked, fact.subject, "edit.prompt");
-  if (const Json* original = find(edit, "original_fact"); original != nullptr) {
-    std::string before = optional_text(*original, "prompt").value_or("");
-    while (before.ends_with('.') || before.ends_with(' ')) before.pop_back();
-    if (before.starts_with(asked + " ")) fact.truth = before.substr(asked.size() + 1);
-  }
   return fact;
 }
 
@@ -283,14 +164,27 @@ void fill_slots(std::string& prompt, const std::string& subject) {
     prompt.replace(at, 2, subject);
 }
 
-void fill_slots(Fact& fact) {
-  for (auto* prompts : {&fact.paraphrases, &fact.generation, &fact.unrelated}) {
-    for (std::string& prompt : *prompts) fill_slots(prompt, fact.subject);
-  }
-  for (Fact::Neighbor& neighbor : fact.neighbors) fill_slots(neighbor.prompt, fact.subject);
+/// Every prompt of a fact but its own.
+void for_each_prompt(Fact& fact, const std::function<void(std::string& prompt)>& visit) {
+  for (auto* prompts : {&fact.paraphrases, &fact.generation, &fact.unrelated})
+    std::ranges::for_each(*prompts, visit);
+  for (Fact::Neighbor& neighbor : fact.neighbors) visit(neighbor.prompt);
   for (Fact::Check& check : fact.checks) {
-    fill_slots(check.prompt, fact.subject);
-    for (Fact::Check& condition : check.conditions) fill_slots(condition.prompt, fact.subject);
+    visit(check.prompt);
+    for (Fact::Check& condition : check.conditions) visit(condition.prompt);
+  }
+}
+
+void drop_end_blanks(std::string& prompt) {
+  while (prompt.ends_with(' ')) prompt.pop_back();
+}
+
+/// What EasyEdit and KnowEdit ask to stay is about neighbours.
+void add_neighbors(Fact& fact) {
+  for (const Fact::Check& check : fact.checks) {
+    if (!check.keeps || !check.group.starts_with("locality.")) continue;
+    fact.neighbors.push_back({check.prompt, std::nullopt});
+    if (!check.answers.empty()) fact.neighbors.back().answer = check.answers.front().front();
   }
 }
 
@@ -298,23 +192,92 @@ void fill_slots(Fact& fact) {
 void check_leak(const Fact& fact) {
   for (const std::string& prompt : fact.leak) {
     if (prompt.find("{}") != std::string::npos)
-      bad("leak", "prompts about other subjects",
-          "'" + printable(prompt) + "', whose '{}' is the fact's own");
+      bad_key("leak", "prompts about other subjects",
+              "'" + printable(prompt) + "', whose '{}' is the fact's own");
   }
 }
 
-/// None of the keys that tell another kind.
-bool is_ours(const Json& record) {
-  for (const char* key : {"requested_rewrite", "edit", "src", "target_new"}) {
-    if (find(record, key) != nullptr) return false;
+/// A kind of record.
+struct Kind {
+  std::vector<std::string_view> marks;  ///< keys that tell it, all of them there
+  Fact (*read)(const Json& record);
+  std::vector<std::string_view> keys;   ///< that are read, beside kCommonKeys
+  std::vector<std::string_view> aside;  ///< published with it, of no use here
+  bool neighbors = false;               ///< what stays (locality) is about neighbours
+};
+
+Fact rewrite(const Json& record) {
+  const Json& first = record["requested_rewrite"];
+  if (first.is_array() && first.empty()) bad_key("requested_rewrite", "a rewrite", "none");
+  return counterfact(record, first.is_array() ? first.front() : first);
+}
+
+/// The first whose marks a record has.
+const Kind& kind_of(const Json& record) {
+  static const std::vector<Kind> kKinds{
+      {{"requested_rewrite"},
+       rewrite,
+       {"requested_rewrite", "paraphrase_prompts", "neighborhood_prompts", "generation_prompts",
+        "leak_prompts", "leak_same_relation_prompts"},
+       {"attribute_prompts", "pararel_idx", "answer", "answer_alias", "single_hops",
+        "new_single_hops", "orig"}},
+      {{"edit"},
+       read_ripple,
+       {"edit", "Logical_Generalization", "Subject_Aliasing", "Compositionality_I",
+        "Compositionality_II", "Relation_Specifity", "Forgetfulness"},
+       {"example_type"}},
+      {{"src"},
+       zsre,
+       {"src", "subject", "alt", "answers", "rephrase", "loc", "loc_ans"},
+       {"pred", "cond"}},
+      {{"target_new"},
+       easyedit,
+       {"prompt", "subject", "target_new", "ground_truth", "rephrase_prompt", "rephrase", "loc",
+        "loc_ans"},
+       {"pred", "cond"},
+       true},
+      {{"labels", "concept"}, wikibio, {"text", "labels", "concept"}, {}, true},
+      {{},
+       ours,
+       {"subject", "prompt", "target", "true", "neighbors", "paraphrases", "generation", "leak",
+        "unrelated", "lang", "relation", "target_id"},
+       {}},
+  };
+  return *std::ranges::find_if(kKinds, [&](const Kind& kind) {
+    return std::ranges::all_of(
+        kind.marks, [&](std::string_view key) { return find_key(record, key) != nullptr; });
+  });
+}
+
+/// Read of every kind: ids, and what read_checks() looks for.
+constexpr std::array<std::string_view, 10> kCommonKeys{
+    "id",        "case_id",    "portability",      "locality", "locality_prompt",
+    "questions", "new_answer", "new_answer_alias", "checks",   "locality_ground_truth"};
+
+/// "key 'x': nothing reads it; did you mean 'y'?" for each such key.
+void note_unread(const Json& record, const Kind& kind, std::vector<std::string>& notes) {
+  std::vector<std::string_view> known(kCommonKeys.begin(), kCommonKeys.end());
+  known.insert(known.end(), kind.keys.begin(), kind.keys.end());
+  for (const auto& [key, value] : record.items()) {
+    const auto is = [&, &key = key](const std::vector<std::string_view>& keys) {
+      return std::ranges::find(keys, key) != keys.end();
+    };
+    if (is(known) || is(kind.aside)) continue;
+    const std::string meant = did_you_mean(key, known);
+    notes.push_back(fmt::format("key '{}': nothing reads it{}{}", printable(key),
+                                meant.empty() ? "" : "; ", meant));
   }
-  return find(record, "labels") == nullptr || find(record, "concept") == nullptr;
+}
+
+/// Flat where there is one answer.
+Json answers_to_json(const Fact::Check& check) {
+  return check.answers.size() == 1 ? Json(check.answers.front()) : Json(check.answers);
 }
 
 void check_utf8(const Fact& fact) {
   for (const std::string* text : {&fact.subject, &fact.prompt, &fact.target}) {
     if (find_invalid_utf8(*text))
-      bad("subject, prompt or target", "UTF-8", "'" + printable(*text) + "'");
+      bad_key("subject, prompt or target", "UTF-8", "'" + printable(*text) + "'");
   }
 }
 
@@ -331,7 +294,7 @@ void check_fact(const Fact& fact) {
                      printable(fact.prompt)),
          "write --prompt \"The capital of {} is\" --subject France");
   }
-  if (fact.prompt.find("{}", at + 2) != std::string::npos) bad("prompt", "one '{}'", "several");
+  if (fact.prompt.find("{}", at + 2) != std::string::npos) bad_key("prompt", "one '{}'", "several");
   if (blank(fact.subject)) {
     fail(ErrorKind::kUsage, "edit", "key 'subject': expected text, found nothing",
          "give --subject");
@@ -342,60 +305,55 @@ void check_fact(const Fact& fact) {
   check_utf8(fact);
 }
 
-Fact parse_fact(const Json& record, std::size_t index) {
-  if (!record.is_object()) bad("record", "an object", record.type_name());
-  const auto has = [&](std::string_view key) { return find(record, key) != nullptr; };
-  Fact fact;
-  if (has("requested_rewrite")) {
-    const Json& rewrite = record["requested_rewrite"];
-    if (rewrite.is_array() && rewrite.empty()) bad("requested_rewrite", "a rewrite", "none");
-    fact = counterfact(record, rewrite.is_array() ? rewrite.front() : rewrite);
-  } else if (has("edit")) {
-    fact = ripple(record);
-  } else if (has("src")) {
-    fact = zsre(record);
-  } else if (has("target_new")) {
-    fact = easyedit(record);
-  } else if (has("labels") && has("concept")) {
-    fact = wikibio(record);
-  } else {
-    fact = ours(record);
-  }
+void drop_end_blanks(Fact& fact) {
+  drop_end_blanks(fact.prompt);
+  for_each_prompt(fact, [](std::string& prompt) { drop_end_blanks(prompt); });
+  for (std::string& prompt : fact.leak) drop_end_blanks(prompt);
+}
+
+namespace {
+
+Fact read_fact(const Json& record, std::size_t index, std::vector<std::string>& notes) {
+  if (!record.is_object()) bad_key("record", "an object", record.type_name());
+  const Kind& kind = kind_of(record);
+  Fact fact = kind.read(record);
   fact.id = record_id(record, index);
-  fact.checks = read_checks(record);
+  fact.checks = read_checks(record, notes);
+  if (kind.neighbors) add_neighbors(fact);
+  drop_end_blanks(fact);
   check_fact(fact);
-  fill_slots(fact);
+  for_each_prompt(fact, [&](std::string& prompt) { fill_slots(prompt, fact.subject); });
   return fact;
 }
 
-std::vector<Fact> parse_record(const Json& record, std::size_t index) {
-  std::vector<Fact> out{parse_fact(record, index)};
-  check_leak(out.front());
-  const Json* rewrites = find(record, "requested_rewrite");
+}  // namespace
+
+Fact parse_fact(const Json& record, std::size_t index) {
+  std::vector<std::string> notes;
+  return read_fact(record, index, notes);
+}
+
+FactRecord parse_record(const Json& record, std::size_t index) {
+  FactRecord out;
+  out.facts.push_back(read_fact(record, index, out.notes));
+  check_leak(out.facts.front());
+  note_unread(record, kind_of(record), out.notes);
+  const Json* rewrites = find_key(record, "requested_rewrite");
   if (rewrites == nullptr || !rewrites->is_array()) return out;
   for (std::size_t i = 1; i < rewrites->size(); ++i) {
-    out.push_back(counterfact(Json::object(), (*rewrites)[i]));
-    out.back().id = fmt::format("{}-{}", out.front().id, i + 1);
-    check_fact(out.back());
+    Fact fact = counterfact(Json::object(), (*rewrites)[i]);
+    fact.id = fmt::format("{}-{}", out.facts.front().id, i + 1);
+    drop_end_blanks(fact);
+    check_fact(fact);
+    out.facts.push_back(std::move(fact));
   }
   return out;
 }
 
 bool has_id(const Json& record) {
   return std::ranges::any_of(kIdKeys,
-                             [&](const char* key) { return find(record, key) != nullptr; });
+                             [&](const char* key) { return find_key(record, key) != nullptr; });
 }
-
-std::vector<std::string> unread_keys(const Json& record) {
-  std::vector<std::string> out;
-  if (!is_ours(record)) return out;
-  for (const auto& [key, value] : record.items()) {
-    if (std::ranges::find(own_keys(), key) == own_keys().end()) out.push_back(key);
-  }
-  return out;
-}
-
-std::string nearest_key(std::string_view key) { return did_you_mean(key, own_keys()); }
 
 Json fact_to_json(const Fact& fact) {
   Json json{
@@ -411,11 +369,14 @@ Json fact_to_json(const Fact& fact) {
   if (!fact.leak.empty()) json["leak"] = fact.leak;
   if (!fact.unrelated.empty()) json["unrelated"] = fact.unrelated;
   for (const Fact::Check& check : fact.checks) {
-    Json entry{{"group", check.group}, {"prompt", check.prompt}, {"answers", check.answers}};
+    Json entry{
+        {"group", check.group}, {"prompt", check.prompt}, {"answers", answers_to_json(check)}};
+    if (check.keeps) entry["keeps"] = true;
     if (!check.set.empty()) entry["set"] = check.set;
     if (check.all) entry["all"] = true;
     for (const Fact::Check& condition : check.conditions)
-      entry["conditions"].push_back({{"prompt", condition.prompt}, {"answers", condition.answers}});
+      entry["conditions"].push_back(
+          {{"prompt", condition.prompt}, {"answers", answers_to_json(condition)}});
     json["checks"].push_back(std::move(entry));
   }
   if (!fact.lang.empty()) json["lang"] = fact.lang;

@@ -127,19 +127,17 @@ void make_way(std::vector<Fact>& facts, const std::vector<bool>& given) {
   }
 }
 
-/// Where a key stands that nothing reads.
-struct Unread {
+/// Where something is to be noted.
+struct Place {
   std::size_t line = 0, records = 0;
 };
 
-std::vector<std::string> unread_notes(const std::map<std::string, Unread>& unread) {
+std::vector<std::string> placed(const std::map<std::string, Place>& notes) {
   std::vector<std::string> out;
-  for (const auto& [key, where] : unread) {
+  for (const auto& [note, where] : notes) {
     const std::string more =
         where.records > 1 ? fmt::format(" and {} more", where.records - 1) : std::string();
-    const std::string meant = nearest_key(key);
-    out.push_back(fmt::format("record at line {}{}: key '{}': nothing reads it{}{}", where.line,
-                              more, printable(key), meant.empty() ? "" : "; ", meant));
+    out.push_back(fmt::format("record at line {}{}: {}", where.line, more, note));
   }
   return out;
 }
@@ -156,17 +154,18 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
   FactsFile file;
   const std::vector<Slice> slices = slice_records(text, source);
   std::vector<bool> given;  // whether the id of each fact was
-  std::map<std::string, Unread> unread;
+  std::map<std::string, Place> notes;
   for (std::size_t i = 0; i < slices.size(); ++i) {
     try {
       const Json record = parse_json(slices[i].text, source);
-      for (Fact& fact : parse_record(record, i + 1)) {
+      FactRecord read = parse_record(record, i + 1);
+      for (Fact& fact : read.facts) {
         file.facts.push_back(std::move(fact));
         file.lines.push_back(slices[i].line);
         given.push_back(has_id(record));
       }
-      for (const std::string& key : unread_keys(record)) {
-        Unread& where = unread[key];
+      for (const std::string& note : read.notes) {
+        Place& where = notes[note];
         if (where.records++ == 0) where.line = slices[i].line;
       }
     } catch (const Error& error) {
@@ -181,7 +180,7 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
          fmt::format("expected at least one record, found none ({})", source));
   }
   make_way(file.facts, given);
-  file.notes = unread_notes(unread);
+  file.notes = placed(notes);
   return file;
 }
 
@@ -204,7 +203,7 @@ void check_new_answer(const Fact& fact) {
 void check_together(FactsFile& file, bool last_wins, std::string_view source) {
   std::vector<std::string> problem(file.facts.size());
   std::map<std::string, std::size_t> ids;
-  std::map<std::pair<std::string, std::string>, std::size_t> asked;
+  std::map<std::string, std::vector<std::size_t>> asked;  // facts that stand, by filled prompt
   for (std::size_t i = 0; i < file.facts.size(); ++i) {
     const Fact& fact = file.facts[i];
     try {
@@ -213,32 +212,38 @@ void check_together(FactsFile& file, bool last_wins, std::string_view source) {
       problem[i] = error.message();
       continue;
     }
+    const std::string prompt = fill_slot(fact.prompt, fact.subject);
+    std::vector<std::size_t>& same = asked[prompt];
+    for (const std::size_t other : same) {
+      const Fact& before = file.facts[other];
+      if (before.target == fact.target) {
+        if (before.subject == fact.subject)
+          problem[i] = fmt::format("says what the record at line {} says", file.lines[other]);
+        continue;
+      }
+      if (!last_wins) {
+        fail(ErrorKind::kUsage, "facts",
+             fmt::format("lines {} and {} (ids '{}' and '{}'): expected one target for '{}', found "
+                         "'{}' and '{}' ({})",
+                         file.lines[other], file.lines[i], printable(before.id), printable(fact.id),
+                         printable(prompt), printable(before.target), printable(fact.target),
+                         source),
+             "take one of them out, or give --last-wins");
+      }
+      problem[other] = fmt::format("gives way to line {}, which wants '{}'", file.lines[i],
+                                   printable(fact.target));
+    }
+    if (!problem[i].empty()) continue;
+    std::erase_if(same, [&](std::size_t other) { return !problem[other].empty(); });
+    same.push_back(i);
     const auto [same_id, fresh_id] = ids.try_emplace(fact.id, i);
-    const auto [same, fresh] = asked.try_emplace({fact.subject, fact.prompt}, i);
-    const Fact& before = file.facts[same->second];
-    if (!fresh && before.target == fact.target) {
-      problem[i] = fmt::format("says what the record at line {} says", file.lines[same->second]);
-      continue;
-    }
-    if (!fresh && last_wins) {
-      problem[same->second] = fmt::format("gives way to line {}, which wants '{}'", file.lines[i],
-                                          printable(fact.target));
-      if (same_id->second == same->second) same_id->second = i;
-      same->second = i;
-    } else if (!fresh) {
-      fail(ErrorKind::kUsage, "facts",
-           fmt::format("lines {} and {}: expected one target for '{}', found '{}' and '{}' ({})",
-                       file.lines[same->second], file.lines[i],
-                       printable(fill_slot(fact.prompt, fact.subject)), printable(before.target),
-                       printable(fact.target), source),
-           "take one of them out, or give --last-wins");
-    }
-    if (!fresh_id && same_id->second != i) {
+    if (!fresh_id && problem[same_id->second].empty()) {
       fail(ErrorKind::kUsage, "facts",
            fmt::format("lines {} and {}: expected an id each, found '{}' twice ({})",
                        file.lines[same_id->second], file.lines[i], printable(fact.id), source),
            "ids are what `undo --edit` takes out");
     }
+    same_id->second = i;
   }
   FactsFile kept;
   kept.bad = std::move(file.bad);

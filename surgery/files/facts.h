@@ -25,7 +25,8 @@ struct FactsFile {
   std::vector<Fact> facts;
   std::vector<std::size_t> lines;  ///< 1-based, where each of `facts` begins
   std::vector<BadRecord> bad;
-  std::vector<std::string> notes;  ///< keys of our own records that nothing reads, one each
+  std::vector<std::string>
+      notes;  ///< keys that nothing reads, checks that cannot be read: one each
 };
 
 /// Throws kInput only when the file is missing, is neither an array nor JSON lines, or holds no
@@ -41,28 +42,35 @@ void check_new_answer(const Fact& fact);
 
 /// What stands against editing the facts of one file together. A target that is the record's own
 /// `true`, or a record that says what an earlier one says, goes to `bad`. Two records with one id,
-/// or with one subject and prompt but different targets, are kUsage and named by line; with
-/// `last_wins` the earlier one of such a contradiction goes to `bad` instead.
+/// or with different targets for one prompt (its subject filled in, wherever it stands), are kUsage
+/// and named by line and id; with `last_wins` the earlier one of such a contradiction goes to `bad`
+/// instead.
 void check_together(FactsFile& file, bool last_wins, std::string_view source);
 
 /// One record of any known kind. Throws kUsage "key 'subject': expected ..., found ..." (`index`
 /// gives the id of a record without one: "1", "2", ...). "{}" in prompts beside the fact's own
-/// stands for its subject.
+/// stands for its subject; blanks at the end of prompts are dropped.
 [[nodiscard]] Fact parse_fact(const Json& record, std::size_t index);
-/// The facts of one record: MQuAKE's have several rewrites (ids ID, ID-2, ...), all others one.
-/// kUsage for "{}" in `leak`, which asks about other subjects.
-[[nodiscard]] std::vector<Fact> parse_record(const Json& record, std::size_t index);
+/// What one record gives.
+struct FactRecord {
+  std::vector<Fact> facts;  ///< of MQuAKE one a rewrite (ids ID, ID-2, ...), of all others one
+  std::vector<std::string> notes;  ///< "key 'x': nothing reads it; ...", checks that are left out
+};
+/// kUsage as parse_fact(), and for "{}" in `leak`, which asks about other subjects.
+[[nodiscard]] FactRecord parse_record(const Json& record, std::size_t index);
 /// Whether a record has an id of its own.
 [[nodiscard]] bool has_id(const Json& record);
-/// Keys of a record of our own kind that nothing reads; none of another kind.
-[[nodiscard]] std::vector<std::string> unread_keys(const Json& record);
-/// "did you mean 'x'?" or "", for such a key.
-[[nodiscard]] std::string nearest_key(std::string_view key);
 /// Questions of a record whose answers follow from the edit or stay: KnowEdit's and EasyEdit's
-/// portability and locality, MQuAKE's questions, RippleEdits' tests, and `checks` of our own.
-[[nodiscard]] std::vector<Fact::Check> read_checks(const Json& record);
+/// portability and locality, MQuAKE's questions, RippleEdits' tests, and `checks` of our own. What
+/// cannot be read is told in `notes` and left out.
+[[nodiscard]] std::vector<Fact::Check> read_checks(const Json& record,
+                                                   std::vector<std::string>& notes);
 /// Our own form of a fact, as `--requests` reads it.
 [[nodiscard]] Json fact_to_json(const Fact& fact);
+
+/// Takes blanks off the end of every prompt: the one before an answer is put there in any case
+/// (subject.h), and a blank that stands alone is another token than the one that begins a word.
+void drop_end_blanks(Fact& fact);
 
 /// Checks what every editor needs: one "{}" in the prompt, a subject and a target that are not
 /// empty. kUsage.

@@ -251,6 +251,21 @@ TEST_CASE("apply: another base, a conflict and an existing OUT are refused witho
         }) == ErrorKind::kMismatch);
 }
 
+TEST_CASE("apply: two targets for one question are refused however it is cut") {
+  const Scratch scratch;
+  tiny_edit::save(scratch / "m", tiny_edit::weights(1));
+  save_delta(scratch / "d.safetensors", make_delta(scratch / "m", {"a"}));
+  const auto apply = [&](const char* target) {
+    Delta other = make_delta(scratch / "m", {"z"});
+    other.ledger.edits[0].fact = {{"subject", "a is"}, {"prompt", "{}"}, {"target", target}};
+    save_delta(scratch / "z.safetensors", other);
+    return apply_delta(scratch / "m", {scratch / "d.safetensors", scratch / "z.safetensors"},
+                       scratch / target, {});
+  };
+  CHECK_THROWS_WITH(apply("y"), Catch::Contains("edits 'a' and 'z' give 'a is' different targets"));
+  CHECK_NOTHROW(apply("x"));
+}
+
 TEST_CASE("apply: one edit twice is refused without --force, unless it was made on the first") {
   const Scratch scratch;
   tiny_edit::save(scratch / "m", tiny_edit::weights(1));

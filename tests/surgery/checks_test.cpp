@@ -5,6 +5,7 @@
 #include "surgery/files/facts.h"
 #include "surgery/probe.h"
 #include "surgery/probe_prompts.h"
+#include "surgery/subject.h"
 #include "tests/catch.h"
 #include "tests/surgery/tiny_edit.h"
 
@@ -13,6 +14,8 @@ using namespace lancet;
 namespace {
 
 FactsFile parse(const std::string& text) { return parse_facts(text, "facts.json"); }
+
+using Answers = std::vector<std::vector<std::string>>;
 
 Fact fact_of(const std::string& prompt, const std::string& subject, const std::string& target) {
   return {.id = "1", .subject = subject, .prompt = prompt, .target = target};
@@ -30,10 +33,11 @@ TEST_CASE("checks: KnowEdit's portability and locality are read by name, with al
   const Fact& fact = file.facts[0];
   REQUIRE(fact.checks.size() == 3);
   CHECK(fact.checks[0].group == "portability.Reasoning");
-  CHECK(fact.checks[0].answers == std::vector<std::string>{"Virginia", "Raggi"});
+  CHECK(fact.checks[0].answers == Answers{{"Virginia", "Raggi"}});
   CHECK(fact.checks[1].group == "portability.Subject_Aliasing");
   CHECK(fact.checks[2].group == "locality.Forgetfulness");
-  CHECK(fact.checks[2].answers.empty());
+  CHECK(fact.checks[2].keeps);
+  CHECK(fact.checks[2].answers == Answers{{"Rome"}});
   const Fact again = parse_fact(fact_to_json(fact), 1);
   CHECK(fact_to_json(again) == fact_to_json(fact));
 }
@@ -51,7 +55,7 @@ TEST_CASE("checks: an MQuAKE record is one fact a rewrite, its questions one set
   CHECK(file.facts[1].subject == "Bob");
   REQUIRE(file.facts[0].checks.size() == 3);
   CHECK(file.facts[0].checks[2].set == file.facts[0].checks[0].set);
-  CHECK(file.facts[0].checks[0].answers == std::vector<std::string>{"France", "French Republic"});
+  CHECK(file.facts[0].checks[0].answers == Answers{{"France", "French Republic"}});
   CHECK(file.facts[1].checks.empty());
 }
 
@@ -70,18 +74,65 @@ TEST_CASE("checks: a RippleEdits record gives subject, tests and conditions") {
   CHECK(fact.truth == "United States");
   REQUIRE(fact.checks.size() == 1);
   CHECK(fact.checks[0].group == "ripple.Logical_Generalization");
-  CHECK(fact.checks[0].answers == std::vector<std::string>{"Asia", "Asian"});
+  CHECK(fact.checks[0].answers == Answers{{"Asia", "Asian"}});
   REQUIRE(fact.checks[0].conditions.size() == 1);
   CHECK(fact.checks[0].conditions[0].prompt == "The continent of Syria is");
 }
 
-TEST_CASE("checks: a record whose checks are malformed is named by key") {
+TEST_CASE("checks: each of several answers has to be said, in one of its forms") {
+  const auto file =
+      parse(R"([{"edit":{"prompt":"The capital of France is Berlin.","relation":"CAPITAL"},
+    "Logical_Generalization":[{"test_condition":"OR","test_queries":[{"prompt":"Friends are",
+      "answers":[{"value":"Tokyo","aliases":["Edo"]},{"value":"Madrid","aliases":[]}]}]}]}])");
+  REQUIRE(file.facts.size() == 1);
+  const Fact& fact = file.facts[0];
+  CHECK(fact.checks.at(0).answers == Answers{{"Tokyo", "Edo"}, {"Madrid"}});
+  CHECK(fact_to_json(parse_fact(fact_to_json(fact), 1)) == fact_to_json(fact));
+}
+
+TEST_CASE("checks: EasyEdit's other spellings of portability and locality are read") {
+  const auto file = parse(R"([
+    {"subject":"Games","src":"When were the Games founded?","alt":"2006","answers":["1998"],"pred":"x","cond":"y",
+     "portability":{"Recalled Relation":"(a, b, c) >> d","New Question":"What are the Games?","New Answer":"Athletics"
+}
+},
+    {"case_id":1,"prompt":"Ann speaks","target_new":"English","subject":"Ann",
+     "locality_prompt":"Bob speaks","locality_ground_truth":"French"},
+    {"case_id":2,"prompt":"Ann speaks","target_new":"Greek","subject":"Ann",
+     "locality":{"neighborhood":{"prompt":["Bob speaks","Eve speaks"],"ground_truth":["French","German"]}},
+     "portability":{"one_hop":{"prompt":["C is"],"ground_truth":["Greek"]}}}])");
+  REQUIRE(file.bad.empty());
+  CHECK(file.notes.empty());
+  const Fact::Check& hop = file.facts.at(0).checks.at(0);
+  CHECK(hop.group == "portability.one_hop");
+  CHECK(hop.prompt == "What are the Games?");
+  CHECK(hop.answers == Answers{{"Athletics"}});
+  const Fact& flat = file.facts.at(1);
+  CHECK(flat.checks.at(0).group == "locality.neighborhood");
+  CHECK(flat.checks.at(0).keeps);
+  CHECK(flat.neighbors.at(0).prompt == "Bob speaks");
+  CHECK(flat.neighbors.at(0).answer == "French");
+  const Fact& lists = file.facts.at(2);
+  REQUIRE(lists.neighbors.size() == 2);
+  CHECK(lists.neighbors[1].prompt == "Eve speaks");
+  CHECK(lists.neighbors[1].answer == "German");
+  CHECK(lists.checks.size() == 3);
+}
+
+TEST_CASE("checks: one that cannot be read is told and left out, the fact stays") {
   const auto file = parse(
-      R"([{"subject":"F","prompt":"{} is","target":"x","checks":[{"prompt":"F is"}]},
-          {"subject":"F","prompt":"F is","target_new":"x","portability":[1]}])");
-  REQUIRE(file.bad.size() == 2);
-  CHECK(file.bad[0].key == "checks");
-  CHECK(file.bad[1].key == "portability");
+      R"([{"subject":"F","prompt":"{} is","target":"x","checks":[{"prompt":"F is"},{"group":"g","prompt":"F is","answers":["x"]}]},
+          {"subject":"G","prompt":"G is","target_new":"x","portability":[1]},
+          {"subject":"H","prompt":"H is","target_new":"x","portability":{"a":{"prompt":"I is"}}},
+          {"edit":{"prompt":"The mother of I is J.","relation":"MOTHER"},
+           "Forgetfulness":[{"test_queries":[{"prompt":"I is","answers":[]}]}]}])");
+  CHECK(file.bad.empty());
+  REQUIRE(file.facts.size() == 4);
+  CHECK(file.facts[0].checks.size() == 1);
+  for (std::size_t i = 1; i < 4; ++i) CHECK(file.facts[i].checks.empty());
+  REQUIRE(file.notes.size() == 4);
+  CHECK_THAT(file.notes[1], Catch::Contains("key 'checks'") && Catch::Contains("left out"));
+  CHECK_THAT(file.notes[2] + file.notes[3], Catch::Contains("key 'portability'"));
 }
 
 TEST_CASE("checks: an answer is held by a text between word borders, whatever its case") {
@@ -91,6 +142,15 @@ TEST_CASE("checks: an answer is held by a text between word borders, whatever it
   CHECK_FALSE(holds_answer("in Jerome", "Rome"));
   CHECK_FALSE(holds_answer("anything", ""));
   CHECK(holds_answer("first Romeo, then Rome", "Rome"));
+}
+
+TEST_CASE("checks: a text is nothing but the answer, whichever of them ends in a full stop") {
+  CHECK(is_answer("Rome", "Rome"));
+  CHECK(is_answer("Rome.", "Rome"));
+  CHECK(is_answer("Apple Inc.", "Apple Inc."));
+  CHECK(is_answer("He lived", "He lived."));
+  CHECK_FALSE(is_answer("Rome, Italy", "Rome"));
+  CHECK_FALSE(is_answer("St. Louis", "St"));
 }
 
 TEST_CASE("probe prompts: negated, reversed, distracted and unknown forms of a fact") {
@@ -136,24 +196,57 @@ TEST_CASE("checks: sets, conditions and what must stay are counted as they say")
   const std::string said = free_texts(model, tokenizer, {"the a"}).front();
   REQUIRE_FALSE(said.empty());
   Fact fact = fact_of("{} a", "the", "b");
-  const std::vector<std::string> right{said.substr(0, said.find(' '))}, wrong{"zzz"};
+  const std::string word = said.substr(0, said.find(' '));
+  const Answers right{{"zzz", word}}, wrong{{"zzz"}}, both{{word}, {"zzz"}};
   fact.checks = {{.group = "any", .prompt = "the a", .answers = wrong, .set = "s"},
                  {.group = "any", .prompt = "the a", .answers = right, .set = "s"},
                  {.group = "all", .prompt = "the a", .answers = wrong, .set = "s", .all = true},
                  {.group = "all", .prompt = "the a", .answers = right, .set = "s", .all = true},
-                 {.group = "stays", .prompt = "the a"},
+                 {.group = "several", .prompt = "the a", .answers = both},
+                 {.group = "stays", .prompt = "the a", .answers = {}, .keeps = true},
+                 {.group = "looked at", .prompt = "the a", .answers = {{"b c"}}, .keeps = true},
                  {.group = "asked",
                   .prompt = "the a",
                   .answers = right,
-                  .set = "",
                   .conditions = {{.group = "", .prompt = "the a", .answers = wrong}}}};
   const Json alone = run_checks(model, nullptr, tokenizer, {fact});
   CHECK(alone["any"]["tests"] == 1);
   CHECK(alone["any"]["free"] == 1.0);
   CHECK(alone["all"]["free"] == 0.0);
+  CHECK(alone["several"]["free"] == 0.0);
   CHECK_FALSE(alone.contains("stays"));
   const Json beside = run_checks(model, &model, tokenizer, {fact});
   CHECK(beside["stays"]["free"] == 1.0);
   CHECK(beside["stays"]["teacher_forced"].is_null());
+  CHECK(beside["looked at"]["teacher_forced"] == 1.0);
   CHECK_FALSE(beside.contains("asked"));  // its condition does not hold
+}
+
+TEST_CASE("checks: locality by teacher forcing is the share of equal first choices") {
+  const Scratch scratch;
+  tiny_edit::save(scratch / "m", tiny_edit::weights(1));
+  tiny_edit::save(scratch / "other", tiny_edit::weights(2));
+  const ModelSource source = ModelSource::open(scratch / "m");
+  const Tokenizer tokenizer = Tokenizer::open(source);
+  const Decoder model = Decoder::load(source);
+  const Decoder other = Decoder::load(ModelSource::open(scratch / "other"));
+  const std::string prompt = "the a", answer = "b c the ab a";
+  Fact fact = fact_of("{} a", "the", "b");
+  fact.checks = {{.group = "stays", .prompt = prompt, .answers = {{answer}}, .keeps = true}};
+  // The same from the ranks: where the other model's first choice is the first of this one.
+  std::vector<TokenId> ids = tokenizer.encode(prompt).ids;
+  double same = 0, count = 0;
+  for (const TokenId id : target_tokens(tokenizer, prompt, answer)) {
+    const auto first = [&](const Decoder& one) {
+      const at::Tensor row =
+          at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end())).view({1, -1});
+      return one.forward(row)[0][-1].argmax().item<std::int64_t>();
+    };
+    same += first(model) == first(other) ? 1 : 0;
+    ++count;
+    ids.push_back(id);
+  }
+  REQUIRE(count > 2);
+  const Json scores = run_checks(model, &other, tokenizer, {fact});
+  CHECK(scores["stays"]["teacher_forced"] == Approx(same / count));
 }

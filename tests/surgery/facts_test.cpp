@@ -224,5 +224,63 @@ TEST_CASE("facts: a key of our own records that nothing reads is told once, with
   REQUIRE(file.notes.size() == 1);
   CHECK_THAT(file.notes[0],
              Catch::Contains("line 2 and 1 more") && Catch::Contains("did you mean 'neighbors'"));
-  CHECK(parse(R"({"subject":"A","prompt":"A is","target_new":"x","source":"y"})").notes.empty());
+  const auto other =
+      parse(R"({"subject":"A","prompt":"A is","target_new":"x","rephrase_prompts":"y"})");
+  REQUIRE(other.notes.size() == 1);
+  CHECK_THAT(other.notes[0], Catch::Contains("did you mean 'rephrase_prompt'"));
+  // Published with CounterFact, of no use here.
+  CHECK(
+      parse(
+          R"({"requested_rewrite":{"subject":"A","prompt":"{} is","target_new":"x"},"pararel_idx":1,
+    "attribute_prompts":["B is"]})")
+          .notes.empty());
+}
+
+TEST_CASE("facts: without {} the subject is a word of its own before it is a part of one") {
+  const auto prompt = [](const std::string& subject, const std::string& source) {
+    return parse(R"({"alt":"x","subject":")" + subject + R"(","src":")" + source + "\"}")
+        .facts.at(0)
+        .prompt;
+  };
+  CHECK(prompt("Ann", "Which Annual award did Ann get?") == "Which Annual award did {} get?");
+  CHECK(prompt("US", "USA Today is published in which country, US or Canada?") ==
+        "USA Today is published in which country, {} or Canada?");
+  CHECK(prompt("Paris", "Which country is Paris in, where Paris is a city?") ==
+        "Which country is {} in, where Paris is a city?");
+  CHECK(prompt("東京", "首都は東京です") == "首都は{}です");
+  CHECK(prompt("Fran", "Where is France?") == "Where is {}ce?");
+}
+
+TEST_CASE("facts: one question with two targets is seen wherever its subject ends") {
+  const std::string two =
+      R"({"id":"p","subject":"France","prompt":"The capital of {} is","target":"Rome"})"
+      "\n"
+      R"({"id":"q","subject":"capital of France","prompt":"The {} is ","target":"Oslo"})";
+  FactsFile file = parse(two);
+  CHECK_THROWS_WITH(check_together(file, false, "facts.json"),
+                    Catch::Contains("lines 1 and 2") && Catch::Contains("'p' and 'q'") &&
+                        Catch::Contains("'The capital of France is'"));
+  file = parse(two);
+  check_together(file, true, "facts.json");
+  REQUIRE(file.facts.size() == 1);
+  CHECK(file.facts[0].id == "q");
+  // One answer written to two subjects contradicts nothing.
+  file = parse(
+      R"([{"id":"p","subject":"France","prompt":"The capital of {} is","target":"Rome"},
+          {"id":"q","subject":"capital of France","prompt":"The {} is","target":"Rome"}])");
+  check_together(file, false, "facts.json");
+  CHECK(file.facts.size() == 2);
+}
+
+TEST_CASE("facts: blanks at the end of prompts are dropped") {
+  const Fact fact =
+      parse(
+          R"({"subject":"A","prompt":"{} is  ","target":"x","paraphrases":["A was "],"neighbors":["B is "],
+    "leak":["C is "],"checks":[{"group":"g","prompt":"D is ","answers":["x"]}]})")
+          .facts.at(0);
+  CHECK(fact.prompt == "{} is");
+  CHECK(fact.paraphrases[0] == "A was");
+  CHECK(fact.neighbors[0].prompt == "B is");
+  CHECK(fact.leak[0] == "C is");
+  CHECK(fact.checks[0].prompt == "D is");
 }
