@@ -79,6 +79,14 @@ std::vector<std::string> read_contexts(const fs::path& path) {
 
 bool is_sampled(const Parameters& parameters) { return parameters.word("contexts") == "auto"; }
 
+void check_contexts(const Parameters& parameters) {
+  if (is_sampled(parameters) || !parameters.is_given("context_count")) return;
+  fail(ErrorKind::kUsage, "edit",
+       fmt::format("--method-option context_count: expected contexts=auto, found contexts={}",
+                   printable(parameters.word("contexts"))),
+       "all contexts of a file are used; leave one of the two out");
+}
+
 std::vector<std::string> contexts_of(const EditInput& input) {
   if (!input.given_contexts.empty()) return input.given_contexts;
   if (!is_sampled(input.parameters)) return read_contexts(input.parameters.word("contexts"));

@@ -31,6 +31,8 @@ namespace lancet {
 /// Whether the parameter `contexts` is auto: without contexts of one's own an editor does what was
 /// measured to be best; with them, what was published.
 [[nodiscard]] bool is_sampled(const Parameters& parameters);
+/// kUsage where a number of sampled contexts is given beside a file of contexts.
+void check_contexts(const Parameters& parameters);
 /// The contexts of an editor whose parameters have `contexts` and `context_count`.
 [[nodiscard]] std::vector<std::string> contexts_of(const EditInput& input);
 

@@ -44,6 +44,12 @@ void check_outputs(const EditRequest& request) {
   if (request.lora) check_replaceable(*request.lora, DirectoryKind::kAdapter);
 }
 
+void check_parameters(const Editor& editor, const Parameters& parameters,
+                      const Tokenizer& tokenizer) {
+  if (finds_subjects(editor)) check_contexts(parameters);
+  if (editor.check != nullptr) editor.check(parameters, tokenizer);
+}
+
 void check_request(const EditRequest& request, const Editor& editor) {
   if (request.facts.empty())
     fail(ErrorKind::kUsage, "edit", "expected at least one fact, found none");
@@ -145,6 +151,7 @@ PreparedEdit prepare_edit(const EditRequest& wanted) {
   ModelSource source = ModelSource::open(wanted.model);
   Tokenizer tokenizer = Tokenizer::open(source);
   DecoderSpec spec = describe_decoder(source.config());
+  check_parameters(first, parameters, tokenizer);
   EditRequest request = wanted;
   if (finds_subjects(first)) leave_out_unusable(request, parameters, tokenizer);
   // One fact that is left of several has another editor by default.
@@ -152,6 +159,7 @@ PreparedEdit prepare_edit(const EditRequest& wanted) {
   if (&editor != &first) {
     check_request(request, editor);
     parameters = Parameters(editor.numbers, editor.words, request.method_options);
+    check_parameters(editor, parameters, tokenizer);
   }
   auto layers = known_layers(request.layers, editor, spec);
   check_experts(editor, spec, layers);

@@ -27,11 +27,11 @@ struct PreparedEdit {
 /// Whether an editor looks for the subject's last token in its prompts.
 [[nodiscard]] bool finds_subjects(const Editor& editor);
 
-/// kUsage for options that do not go together, outputs that exist or are one place, a fact or a
-/// contexts file that cannot be used; kInput for files that are missing, kMismatch for layers
-/// without MLP, or of experts where the editor writes none, and for second moments of other layers
-/// or sizes. Of a file of facts, those whose subject has no last token of its own are named by line
-/// and left out; kInput where none is left.
+/// kUsage for options or parameters that do not go together, outputs that exist or are one place, a
+/// fact or a contexts file that cannot be used; kInput for files that are missing, kMismatch for
+/// layers without MLP, or of experts where the editor writes none, and for second moments of other
+/// layers or sizes. Of a file of facts, those whose subject has no last token of its own are named
+/// by line and left out; kInput where none is left.
 [[nodiscard]] PreparedEdit prepare_edit(const EditRequest& request);
 
 }  // namespace lancet

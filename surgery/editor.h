@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,10 +52,13 @@ class Parameters {
   [[nodiscard]] std::int64_t integer(std::string_view name) const;
   [[nodiscard]] std::int64_t integer_or(std::string_view name, std::int64_t chosen) const;
   [[nodiscard]] const std::string& word(std::string_view name) const;
+  /// Whether somebody set it, to anything but auto.
+  [[nodiscard]] bool is_given(std::string_view name) const;
   [[nodiscard]] const Json& json() const noexcept { return json_; }  ///< for the ledger
 
  private:
   Json json_;
+  std::set<std::string, std::less<>> given_;
 };
 
 /// What an editor works with.
@@ -132,6 +136,8 @@ struct Editor {
   bool covariance = true;         ///< asks for second moments
   bool needs_covariance = false;  ///< and does not take the identity for them
   bool experts = false;           ///< writes layers of experts too
+  /// kUsage for parameters that do not go together; asked before weights are read.
+  void (*check)(const Parameters& parameters, const Tokenizer& tokenizer) = nullptr;
   EditPlan (*plan)(const EditInput& input);
 };
 

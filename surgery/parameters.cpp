@@ -67,6 +67,7 @@ Parameters::Parameters(std::span<const Parameter> numbers, std::span<const WordP
     json_[std::string(parameter.name)] = value;
   }
   for (const auto& [name, value] : given) {
+    if (value != "auto") given_.insert(name);
     if (json_.contains(name)) continue;
     fail(ErrorKind::kUsage, "edit",
          fmt::format("--method-option: expected {}, found '{}'", fmt::join(known, ", "),
@@ -96,6 +97,8 @@ std::int64_t Parameters::integer_or(std::string_view name, std::int64_t chosen) 
 const std::string& Parameters::word(std::string_view name) const {
   return json_.at(std::string(name)).get_ref<const std::string&>();
 }
+
+bool Parameters::is_given(std::string_view name) const { return given_.contains(name); }
 
 const Editor& find_editor(std::string_view name) {
   std::vector<std::string_view> known;

@@ -91,14 +91,17 @@ std::vector<RowRange> cut_chunks(std::int64_t rows, std::int64_t minibatch) {
 
 }  // namespace
 
+void check_end(const Tokenizer& tokenizer, Objective objective, bool end) {
+  if (!end || (objective == Objective::kTarget && tokenizer.eos())) return;
+  fail(ErrorKind::kUsage, "edit",
+       objective == Objective::kLast
+           ? "end=1: expected objective=target, found objective=last"
+           : "end=1: expected a tokenizer with an end-of-text token, found none");
+}
+
 std::vector<TuningRow> tuning_rows(const Tokenizer& tokenizer, std::span<const Fact> facts,
                                    Objective objective, bool end) {
-  if (end && (objective == Objective::kLast || !tokenizer.eos())) {
-    fail(ErrorKind::kUsage, "edit",
-         objective == Objective::kLast
-             ? "end=1: expected objective=target, found objective=last"
-             : "end=1: expected a tokenizer with an end-of-text token, found none");
-  }
+  check_end(tokenizer, objective, end);
   std::vector<TuningRow> out;
   for (const Fact& fact : facts) out.push_back(tuning_row(tokenizer, fact, objective, end));
   return out;

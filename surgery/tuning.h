@@ -30,8 +30,11 @@ struct TuningRow {
   std::vector<TokenId> targets;
 };
 
-/// The bare prompts of the facts. With `end` the end-of-text token follows each target (LocFT);
-/// kUsage where the tokenizer has none, or with kLast.
+/// kUsage for an end-of-text token behind the target (LocFT) where the tokenizer has none, or with
+/// kLast.
+void check_end(const Tokenizer& tokenizer, Objective objective, bool end);
+/// The bare prompts of the facts. With `end` the end-of-text token follows each target; kUsage as
+/// check_end().
 [[nodiscard]] std::vector<TuningRow> tuning_rows(const Tokenizer& tokenizer,
                                                  std::span<const Fact> facts, Objective objective,
                                                  bool end);

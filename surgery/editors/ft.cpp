@@ -46,11 +46,19 @@ MakeHook add_product(std::int64_t layer) {
   };
 }
 
+Objective objective_of(const Parameters& p) {
+  return p.word("objective") == "last" ? Objective::kLast : Objective::kTarget;
+}
+
+void check(const Parameters& p, const Tokenizer& tokenizer) {
+  check_end(tokenizer, objective_of(p), p.integer("end") == 1);
+}
+
 EditPlan plan(const EditInput& input) {
   const Parameters& p = input.parameters;
   const std::int64_t layer = input.layers.front();
   const MatrixRef down = input.model.mlp_down(layer);
-  const Objective objective = p.word("objective") == "last" ? Objective::kLast : Objective::kTarget;
+  const Objective objective = objective_of(p);
   const double norm = p.number("norm");
   at::Tensor whole = at::zeros({down.d_out, down.d_in}, at::kDouble);
   EditPlan out;
@@ -87,6 +95,7 @@ const Editor editor_ft{.name = "ft",
                        .max_facts = 0,
                        .stops = false,
                        .covariance = false,
+                       .check = check,
                        .plan = plan};
 
 }  // namespace lancet

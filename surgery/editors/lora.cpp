@@ -57,6 +57,10 @@ MakeHook add_low_rank(std::vector<std::int64_t> layers, double scale) {
   };
 }
 
+void check(const Parameters& p, const Tokenizer& tokenizer) {
+  check_end(tokenizer, Objective::kTarget, p.integer("end") == 1);
+}
+
 EditPlan plan(const EditInput& input) {
   const Parameters& p = input.parameters;
   const std::int64_t rank = p.integer("rank");
@@ -98,6 +102,7 @@ const Editor editor_lora{.name = "lora",
                          .reach = Reach::kAll,
                          .stops = false,
                          .covariance = false,
+                         .check = check,
                          .plan = plan};
 
 }  // namespace lancet

@@ -225,6 +225,13 @@ class UltraEdit {
   }
 };
 
+void check(const Parameters& p, const Tokenizer&) {
+  if (!p.is_given("lr") || !p.is_given("size")) return;
+  fail(ErrorKind::kUsage, "edit",
+       fmt::format("--method-option size: expected lr=auto, found lr={}", p.number("lr")),
+       "size is how long a step lr=auto makes; leave one of the two out");
+}
+
 EditPlan plan(const EditInput& input) {
   UltraEdit edit(input);
   for_each_turn(input, [&](std::span<const Fact> facts) { edit.write(facts); });
@@ -243,6 +250,7 @@ const Editor editor_ultraedit{.name = "ultraedit",
                               .reach = Reach::kLate,
                               .stops = false,
                               .covariance = false,
+                              .check = check,
                               .plan = plan};
 
 }  // namespace lancet

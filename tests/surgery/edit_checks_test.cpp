@@ -124,7 +124,33 @@ TEST_CASE("edit: a plan refuses what the run would refuse") {
   CHECK(with([&](EditRequest& r) { r.method_options["contexts"] = scratch / "none.txt"; }) ==
         ErrorKind::kInput);
   CHECK(with([&](EditRequest& r) { r.report = scratch / "bare.txt"; }) == ErrorKind::kUsage);
+  write_file(scratch / "fine.txt", "So: {}\n");
+  CHECK(with([&](EditRequest& r) { r.method_options["contexts"] = scratch / "fine.txt"; }) ==
+        ErrorKind::kInternal);
   CHECK(with([&](EditRequest& r) { r.delta = r.dump = scratch / "x"; }) == ErrorKind::kUsage);
+}
+
+TEST_CASE("edit: a plan refuses parameters that do not go together") {
+  const Scratch scratch;
+  const auto refuses = [&](const std::string& method, std::map<std::string, std::string> options) {
+    EditRequest request = plan_of(scratch);
+    request.method = method;
+    request.method_options = std::move(options);
+    return kind_of(request) == ErrorKind::kUsage;
+  };
+  write_file(scratch / "fine.txt", "So: {}\n");
+  const std::string file = scratch / "fine.txt";
+  for (const char* method : {"rome", "memit", "emmet"}) {
+    INFO(method);
+    CHECK_FALSE(refuses(method, {{"contexts", file}}));
+    CHECK_FALSE(refuses(method, {{"contexts", "auto"}, {"context_count", "3"}}));
+    CHECK(refuses(method, {{"contexts", file}, {"context_count", "3"}}));
+  }
+  CHECK(refuses("ft", {{"objective", "last"}, {"end", "1"}}));
+  CHECK_FALSE(refuses("ft", {{"objective", "last"}}));
+  CHECK(refuses("ultraedit", {{"lr", "1e-6"}, {"size", "0.5"}}));
+  CHECK_FALSE(refuses("ultraedit", {{"lr", "auto"}, {"size", "0.5"}}));
+  CHECK_FALSE(refuses("ultraedit", {{"lr", "1e-6"}}));
 }
 
 TEST_CASE("edit: a fact whose subject shares a token goes by line, the others are planned") {
