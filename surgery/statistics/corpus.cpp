@@ -20,6 +20,13 @@ constexpr const char* kOpenings[] = {
     "They", "What", "Because", "For",   "After", "You",    "If",   "While", "One", "As",  "At",
     "On",   "Many", "How",     "Today", "Most",  "During", "From", "Some",  "To",  "By"};
 
+/// A document ends where its last line does, be it in the middle of a file or at its end.
+std::string_view without_end_breaks(std::string_view text) {
+  while (text.starts_with('\n') || text.starts_with('\r')) text.remove_prefix(1);
+  while (text.ends_with('\n') || text.ends_with('\r')) text.remove_suffix(1);
+  return text;
+}
+
 class TextCorpus final : public Corpus {
  public:
   explicit TextCorpus(const std::vector<fs::path>& files) : files_(files) {}
@@ -42,7 +49,7 @@ class TextCorpus final : public Corpus {
   [[nodiscard]] Json identity() const override {
     Json out = Json::array();
     for (const fs::path& file : files_) out.push_back(sha256_file(file));
-    return {{"texts", out}};
+    return {{"texts", out}, {"line_breaks", "inside"}};
   }
 
  private:
@@ -60,7 +67,7 @@ class TextCorpus final : public Corpus {
     const std::string_view part = all.substr(at_, end - at_);
     at_ = end + border.size();
     ++line_;
-    return lines ? text_of(part) : std::string(part);
+    return lines ? text_of(part) : std::string(without_end_breaks(part));
   }
 
   [[nodiscard]] std::string text_of(std::string_view line) const {

@@ -25,8 +25,9 @@ class Corpus {
   [[nodiscard]] virtual Json identity() const = 0;
 };
 
-/// Files one after the other: "text" of each line of a .jsonl, else documents between empty lines;
-/// empty ones are left out. kInput "FILE:LINE: ..." for a line that is no such record.
+/// Files one after the other: "text" of each line of a .jsonl, else documents between empty lines,
+/// without the line breaks around them; empty ones are left out. kInput "FILE:LINE: ..." for a line
+/// that is no such record.
 [[nodiscard]] std::unique_ptr<Corpus> text_corpus(const std::vector<fs::path>& files);
 
 /// The model writes on from short openings, at temperature 1, documents of 128 tokens, without end.

@@ -240,3 +240,12 @@ TEST_CASE("statistics: text that the model writes is the same for a seed and end
   CHECK(found[0].equal(found[1]));
   CHECK_FALSE(found[0].equal(found[2]));
 }
+
+TEST_CASE("statistics: a document ends with its last line, in the middle of a file or at its end") {
+  const Scratch scratch;
+  write_file(scratch / "a.txt", "the a b\n\n\nthe\nc\n\nab c\n");
+  write_file(scratch / "b.txt", "ab c");
+  const auto corpus = text_corpus({scratch / "a.txt", scratch / "b.txt"});
+  CHECK(corpus->next() == std::vector<std::string>{"the a b", "the\nc", "ab c", "ab c"});
+  CHECK(corpus->next().empty());
+}
