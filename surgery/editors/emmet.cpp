@@ -4,7 +4,8 @@
 // as factors R [d_model, N] and A = C^-1 K D^-1 [d_k, N]. One layer; one fact is ROME on a mean
 // key. The code has C' = lambda C and D' = K^T C'^-1 K + 0.1 I, which is the same with ridge = 0.1
 // lambda; here the ridge is told relative to the mean of k^T C^-1 k, so that it is only what keeps
-// D well conditioned (two facts of one subject have almost the same key). Precision: keys in the
+// D well conditioned (two facts of one subject have almost the same key). Keys of earlier turns
+// have no part in it, as in the paper: later turns are not held to them. Precision: keys in the
 // model's precision, sums and solves in float64, factors rounded once to float32.
 #include <map>
 
