@@ -26,6 +26,9 @@ struct CommonOptions {
   RuntimeOptions runtime;
 };
 
+inline constexpr std::string_view kComputation = "of the computation";
+inline constexpr std::string_view kWritten = "of what is written";
+
 struct Command {
   std::string_view name;
   std::string_view
@@ -33,6 +36,8 @@ struct Command {
   std::string_view summary;   ///< one line
   std::string_view examples;  ///< two worked examples, shown at the end of --help
   bool runs_model = false;    ///< takes --offload and --activations, too
+  std::string_view dtype;     ///< what --dtype is of; empty: nothing here, and it is refused
+  std::string_view memory;    ///< what --memory says; empty: no bound is kept, and it is refused
   /// Declares options on `app` and returns what runs after parsing (its result is the exit code).
   std::function<int()> (*declare)(CLI::App& app, const CommonOptions& common);
 };

@@ -1,6 +1,9 @@
 #include "cli/common_options.h"
 
 #include <algorithm>
+#include <charconv>
+
+#include <fmt/format.h>
 
 #include "core/bytes.h"
 #include "core/error.h"
@@ -35,6 +38,12 @@ std::string check_device(const std::string& name) {
   return "expected auto, cpu, cuda or cuda:N, found '" + printable(name, 40) + "'";
 }
 
+/// An option without a text, which stands in no help: whatever is said with it is refused.
+void refuse_use(CLI::Option* option, const char* why) {
+  option->description("")->check(
+      CLI::Validator([why](const std::string&) { return std::string(why); }, ""));
+}
+
 void declare_model(CLI::Option_group& group, CommonOptions& common) {
   group
       .add_option("--offload", common.runtime.offload,
@@ -57,27 +66,45 @@ CLI::Validator size_validator() {
   return {[](const std::string& text) { return complaint(text, parse_bytes); }, ""};
 }
 
-// Also where a command has no use for them: a slip must not pass for a setting.
+CLI::Validator whole_number() {
+  return {[](const std::string& text) -> std::string {
+            std::uint64_t value = 0;
+            const char* const end = text.data() + text.size();
+            const auto [at, error] = std::from_chars(text.data(), end, value);
+            if (error == std::errc() && at == end) return {};
+            return "expected a whole number from 0 to 2^64 - 1, found '" + printable(text, 40) +
+                   "'";
+          },
+          ""};
+}
+
+// Also where a command has no use for them: a slip must not pass for a setting, nor a setting for
+// one that is kept to.
 void declare_common(CLI::App& app, const Command& command, CommonOptions& common) {
   auto* group = app.add_option_group("Common options");
   group->add_flag("--json", common.json, "Exactly one JSON document on standard output");
   group->add_flag("--plan", common.plan,
                   "Say what would be done, from headers only; write nothing");
   group->add_flag("--force", common.force, "Replace an existing output");
-  group->add_option("--seed", common.runtime.seed, "Seed of every random choice (default 0)");
+  group->add_option("--seed", common.runtime.seed, "Seed of every random choice (default 0)")
+      ->check(whole_number());
   group->add_option("--threads", common.runtime.threads, "Threads, 0 = all processors")
       ->check(CLI::Range(0, 4096));
   group
       ->add_option("--device", common.runtime.device,
                    "auto, cpu, cuda (several where one is too small) or cuda:N (default auto)")
       ->check(CLI::Validator(check_device, ""));
-  group
-      ->add_option("--dtype", common.runtime.dtype,
-                   "float32, bfloat16 or float16: of the computation, or of what is written")
-      ->check(CLI::Validator(check_dtype, ""));
+  auto* dtype = group
+                    ->add_option("--dtype", common.runtime.dtype,
+                                 fmt::format("float32, bfloat16 or float16: {}", command.dtype))
+                    ->check(CLI::Validator(check_dtype, ""));
+  if (command.dtype.empty())
+    refuse_use(dtype, "expected none: nothing is computed with weights or written of them here");
   if (command.runs_model) declare_model(*group, common);
-  group->add_option("--memory", common.memory, "Bound on working memory (default 1GiB)")
-      ->check(size_validator());
+  auto* memory = group->add_option("--memory", common.memory, std::string(command.memory))
+                     ->check(size_validator());
+  if (command.memory.empty())
+    refuse_use(memory, "expected none: only merge, graft-tokens and train keep to a bound");
   group->add_flag("--quiet", common.quiet, "No notes and no progress on standard error");
   group->add_flag("--verbose", common.verbose, "More notes on standard error");
   group->add_flag("--no-progress", common.no_progress, "No progress bar");

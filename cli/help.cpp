@@ -1,32 +1,46 @@
 #include "cli/help.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "version.h"
 
 namespace lancet {
 
 namespace {
 
-std::string cpu_features() {
-  std::string out;
+std::vector<std::string> cpu_features() {
+  std::vector<std::string> out;
   const auto add = [&](bool has, const char* name) {
-    if (has) out += (out.empty() ? "" : " ") + std::string(name);
+    if (has) out.emplace_back(name);
   };
   add(__builtin_cpu_supports("avx2") != 0, "avx2");
   add(__builtin_cpu_supports("fma") != 0, "fma");
   add(__builtin_cpu_supports("avx512f") != 0, "avx512f");
   add(__builtin_cpu_supports("avx512vnni") != 0, "avx512vnni");
   add(__builtin_cpu_supports("avx512bf16") != 0, "avx512bf16");
-  return out.empty() ? "x86-64" : out;
+  return out;
 }
+
+constexpr const char* kCuda = "13";
 
 }  // namespace
 
 std::string version_text() {
-  return std::string("lancet ") + LANCET_VERSION + " (commit " + LANCET_COMMIT + ")\nLibTorch " +
-         LANCET_LIBTORCH_VERSION +
-         " (loaded when a command needs it)\nCUDA 13 (used where LibTorch and a device are "
-         "found)\nCPU " +
-         cpu_features();
+  const std::vector<std::string> cpu = cpu_features();
+  return fmt::format(
+      "lancet {} (commit {})\nLibTorch {} (loaded when a command needs it)\nCUDA {} (used where "
+      "LibTorch and a device are found)\nCPU {}",
+      LANCET_VERSION, LANCET_COMMIT, LANCET_LIBTORCH_VERSION, kCuda,
+      cpu.empty() ? "x86-64" : fmt::format("{}", fmt::join(cpu, " ")));
+}
+
+Json version_json() {
+  return {{"version", LANCET_VERSION},
+          {"commit", LANCET_COMMIT},
+          {"libtorch", LANCET_LIBTORCH_VERSION},
+          {"cuda", kCuda},
+          {"cpu", cpu_features()}};
 }
 
 std::vector<std::string> known_names(const CLI::App& app) {
@@ -45,6 +59,10 @@ std::vector<std::string> known_names(const CLI::App& app) {
   };
   collect(app);
   return names;
+}
+
+std::string HelpFormatter::make_option(const CLI::Option* option, bool positional) const {
+  return option->get_description().empty() ? "" : CLI::Formatter::make_option(option, positional);
 }
 
 std::string HelpFormatter::make_footer(const CLI::App* app) const {

@@ -7,10 +7,14 @@
 
 #include <CLI/CLI.hpp>
 
+#include "core/json.h"
+
 namespace lancet {
 
 /// "lancet 0.1.0 (commit ...), LibTorch 2.11.0, CPU features ...".
 [[nodiscard]] std::string version_text();
+/// {"version", "commit", "libtorch", "cuda", "cpu": [...]}: what this build is made for.
+[[nodiscard]] Json version_json();
 
 /// Options ("--json") and subcommands that may follow `app`.
 [[nodiscard]] std::vector<std::string> known_names(const CLI::App& app);
@@ -21,12 +25,13 @@ struct Reported {
   int exit_code;
 };
 
-/// Keeps the line breaks of examples, and shows verbs with the options of their command; otherwise
-/// CLI11's own.
+/// Keeps the line breaks of examples, shows verbs with the options of their command and leaves out
+/// options that have no text; otherwise CLI11's own.
 class HelpFormatter : public CLI::Formatter {
  public:
   HelpFormatter() { column_width(34); }
   std::string make_footer(const CLI::App* app) const override;
+  std::string make_option(const CLI::Option* option, bool positional) const override;
 };
 
 }  // namespace lancet

@@ -82,6 +82,11 @@ std::string_view unknown_option(const CLI::App& command, int argc, char** argv) 
   fail(ErrorKind::kUsage, operation, message, hint);
 }
 
+bool is_asked_for_json(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc,
+                     [](const char* word) { return std::strcmp(word, "--json") == 0; });
+}
+
 /// Whether a command's options are needed: declaring those of all commands would take longer than
 /// most commands do. Completion lists them all.
 bool is_meant(std::string_view command, int argc, char** argv) {
@@ -112,6 +117,10 @@ int run(int argc, char** argv) {
   }
   try {
     app.parse(words_of(argc, argv));
+  } catch (const CLI::CallForVersion& version) {
+    if (!is_asked_for_json(argc, argv)) return app.exit(version);
+    print_json(version_json());
+    return 0;
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
@@ -127,8 +136,7 @@ int run(int argc, char** argv) {
 
 /// Runs and reports: the one place where exceptions become exit codes.
 int guarded_run(int argc, char** argv) {
-  bool json = false;
-  for (int i = 1; i < argc; ++i) json = json || std::strcmp(argv[i], "--json") == 0;
+  const bool json = is_asked_for_json(argc, argv);
   install_shrunk_file_handler(json);
   const auto report = [json](const Error& error) {
     print_error(error);

@@ -4,11 +4,7 @@
 #include <csignal>
 #include <cstdio>
 
-#include "core/hash.h"
 #include "core/text.h"
-#include "formats/adapter/peft.h"
-#include "formats/model_source.h"
-#include "formats/model_writer.h"
 
 namespace lancet {
 namespace {
@@ -51,15 +47,6 @@ void print_error(const Error& error) {
 
 Json command_json(std::string_view name, const CommonOptions& common) {
   return {{"command", name}, {"seed", common.runtime.seed}};
-}
-
-Json input_json(const fs::path& model) {
-  const ModelPath path = split_model_path(model);
-  Json out{{"path", model.string()}, {"files", hashed_files(*Checkpoint::open(path.model))}};
-  if (path.adapter.empty()) return out;
-  const fs::path weights = adapter_weights(path.adapter);
-  out["adapter"] = {{"file", weights.string()}, {"sha256", sha256_file(weights)}};
-  return out;
 }
 
 }  // namespace lancet

@@ -30,7 +30,5 @@ void print_error(const Error& error);
 
 /// The resolved command for lancet.json: {"command": NAME, ...}.
 [[nodiscard]] Json command_json(std::string_view name, const CommonOptions& common);
-/// [{"path","files":[{"file","bytes","sha256"}]}] of an input model, for manifests.
-[[nodiscard]] Json input_json(const fs::path& model);
 
 }  // namespace lancet

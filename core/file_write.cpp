@@ -70,6 +70,10 @@ void exchange(const fs::path& from, const fs::path& to) {
 AtomicFile::AtomicFile(fs::path path) : path_(named_path(std::move(path))) {
   std::error_code ignored;
   const fs::file_status status = fs::symlink_status(path_, ignored);
+  if (fs::is_directory(path_, ignored))  // or a link to one, which the file would replace
+    fail(ErrorKind::kUsage, "write",
+         fmt::format("expected the name of a file, found the directory {}", shown(path_)),
+         "name a file in it, or another one");
   if (fs::exists(status) && !fs::is_regular_file(status) && !fs::is_symlink(status)) {
     fail(ErrorKind::kResource, "write",
          fmt::format("{} exists and is not a regular file", shown(path_)));

@@ -17,6 +17,7 @@
 #include "distill/licence.h"
 #include "distill/rows/spool.h"
 #include "formats/model_writer.h"
+#include "formats/replaceable.h"
 
 namespace lancet {
 namespace {
@@ -53,6 +54,11 @@ void check_files(const CurateRequest& request) {
     written.push_back(beside(request.output, ending));
   if (!request.report.empty()) written.push_back(request.report);
   check_apart(kOperation, read, written);
+  read.push_back(request.student);
+  const Replace replace = replaces(request.force, request.plan || request.settings_only);
+  check_place(kOperation, request.output, OutputKind::kFile, read, replace);
+  if (!request.report.empty())
+    check_place(kOperation, request.report, OutputKind::kFile, read, replace);
 }
 
 void check_request(const CurateRequest& request) {
@@ -68,9 +74,6 @@ void check_request(const CurateRequest& request) {
       fail(ErrorKind::kInput, kOperation,
            fmt::format("'{}' does not exist", printable(input.string())));
   }
-  if (request.plan) return;
-  check_output(kOperation, request.output, request.force);
-  if (!request.report.empty()) check_output(kOperation, request.report, request.force);
 }
 
 std::vector<ActiveFilter> make_filters(const CurateRequest& request) {
@@ -258,10 +261,7 @@ class Curation {
   }
 
   void hash_inputs() {
-    for (const fs::path& input : request_.inputs)
-      hashed_inputs_.push_back({{"path", input.string()},
-                                {"bytes", fs::file_size(input)},
-                                {"sha256", sha256_file(input)}});
+    for (const fs::path& input : request_.inputs) hashed_inputs_.push_back(input_file(input));
   }
 
   [[nodiscard]] Json manifest(const Json& result) const {

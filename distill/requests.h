@@ -44,6 +44,7 @@ struct CurateRequest {
   std::vector<FilterRequest> filters;  ///< in the order in which a row meets them
   std::filesystem::path report;        ///< HTML; empty = none
   ScoreTexts score;                    ///< empty without --student
+  std::filesystem::path student;       ///< the model behind `score`, which is not written over
   std::vector<std::string> teachers;   ///< models whose outputs the rows are
   std::vector<std::string> licences;   ///< declared for teachers that the table does not know
   std::string model_name;              ///< of the student to be; checked against the licences

@@ -19,6 +19,7 @@
 #include "distill/synthesis_seeds.h"
 #include "distill/teacher/capabilities.h"
 #include "formats/model_writer.h"
+#include "formats/replaceable.h"
 
 namespace lancet {
 namespace {
@@ -92,6 +93,7 @@ class Synthesis {
   }
 
   [[nodiscard]] Json plan() {
+    check_files();
     std::uint64_t prompt = 0, completion = 0;
     const std::vector<SeedItem> items = seeds_.round(0, {});
     const std::size_t sampled = std::min<std::size_t>(items.size(), 1000);
@@ -105,7 +107,9 @@ class Synthesis {
     }
     const std::uint64_t requests = recipe_.requests(job_.data.options) * items.size();
     const TokenBound most{prompt * requests, completion * requests};
-    const Budget budget(job_.teacher.prices, {});
+    const TokenPrices& prices = job_.teacher.prices;
+    const bool priced = prices.input > 0 || prices.output > 0;
+    const Budget budget(prices, {});
     return {{"recipe", recipe_.name},
             {"model", job_.teacher.model},
             {"output", out_.string()},
@@ -116,7 +120,7 @@ class Synthesis {
              {{"requests", requests},
               {"prompt_tokens", most.prompt},
               {"completion_tokens", most.completion},
-              {"usd", budget.cost(most)}}},
+              {"usd", priced ? Json(budget.cost(most)) : Json()}}},
             {"rounds", recipe_.next_round != nullptr},
             {"licence", duties_.json()},
             {"job", job_json(job_)}};
@@ -147,11 +151,19 @@ class Synthesis {
 
 /// Neither seeds nor the job are written over, and batch files alone lie in their folder.
 void Synthesis::check_files() const {
+  if (out_.empty())
+    fail(ErrorKind::kUsage, "synthesize", "expected an output, found none",
+         "give -o data.jsonl, or `output:` in the job");
   std::vector<fs::path> read = job_.data.seeds;
   if (!request_.job.empty()) read.push_back(request_.job);
   std::vector<fs::path> written{out_, beside(out_, ".lancet.json"), seeds_.own_journal(out_)};
   if (!duties_.notice().empty()) written.push_back(beside(out_, ".NOTICE"));
   check_apart("synthesize", read, written);
+  read.push_back(job_.data.prompts);
+  // A part, or a run whose answers are not all there, writes its journal alone.
+  const Replace replace = replaces(request_.force, request_.plan || !seeds_.whole());
+  check_place("synthesize", out_, OutputKind::kFile, read, replace);
+  if (!request_.batch_files.empty()) check_folder("synthesize", request_.batch_files);
   std::error_code ignored;
   if (request_.batch_files.empty() ||
       fs::weakly_canonical(fs::absolute(out_).parent_path(), ignored) !=
@@ -207,9 +219,7 @@ void Synthesis::write_lancet_json(const Json& summary, const Json& capabilities)
   Json fields{{"command", "synthesize"}, {"job", job_json(job_)}, {"seed", job_.seed}};
   Json inputs = Json::array();
   for (const fs::path& path : job_.data.seeds) {
-    if (fs::is_regular_file(path))
-      inputs.push_back(
-          {{"path", path.string()}, {"bytes", fs::file_size(path)}, {"sha256", sha256_file(path)}});
+    if (fs::is_regular_file(path)) inputs.push_back(input_file(path));
   }
   fields["inputs"] = inputs;
   Json prompts = Json::object();
@@ -273,11 +283,7 @@ bool Synthesis::is_complete(const Production& production, BatchFolder* folder, J
 
 Json Synthesis::run() {
   const Timer timer;
-  if (out_.empty())
-    fail(ErrorKind::kUsage, "synthesize", "expected an output, found none",
-         "give -o data.jsonl, or `output:` in the job");
   check_files();
-  if (seeds_.whole()) check_output("synthesize", out_, request_.force);
   const bool batch = !request_.batch_files.empty();
   const std::string secret = batch || request_.finish ? "" : secret_of(job_.teacher);
   Journal journal(seeds_.own_journal(out_), seeds_.part_journals(out_));

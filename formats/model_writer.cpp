@@ -11,6 +11,7 @@
 #include "core/process.h"
 #include "core/progress.h"
 #include "core/text.h"
+#include "formats/adapter/peft.h"
 #include "formats/config/hf_config.h"
 #include "formats/containers/sharded.h"
 #include "formats/gguf_model.h"
@@ -98,14 +99,29 @@ void write_manifest(const fs::path& path, const Json& fields,
   write_file(path, dump_json(manifest, 2) + "\n");
 }
 
-Json hashed_files(const Checkpoint& checkpoint) {
-  Json files = Json::array();
-  for (const auto& file : checkpoint.files()) {
-    files.push_back({{"file", file.path().filename().string()},
-                     {"bytes", file.size()},
-                     {"sha256", sha256_file(file.path())}});
+Json input_model(const fs::path& model) {
+  const ModelPath path = split_model_path(model);
+  Json out{{"path", model.string()}, {"files", Json::array()}};
+  const auto checkpoint = Checkpoint::open(path.model);
+  for (const auto& file : checkpoint->files()) {
+    out["files"].push_back({{"file", file.path().filename().string()},
+                            {"bytes", file.size()},
+                            {"sha256", sha256_file(file.path())}});
   }
-  return files;
+  if (!path.adapter.empty()) out["adapter"] = input_adapter(path.adapter);
+  return out;
+}
+
+Json input_adapter(const fs::path& adapter) {
+  const fs::path weights = adapter_weights(adapter);
+  return {{"path", adapter.string()},
+          {"file", weights.filename().string()},
+          {"bytes", fs::file_size(weights)},
+          {"sha256", sha256_file(weights)}};
+}
+
+Json input_file(const fs::path& file) {
+  return {{"path", file.string()}, {"bytes", fs::file_size(file)}, {"sha256", sha256_file(file)}};
 }
 
 namespace {

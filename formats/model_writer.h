@@ -43,8 +43,13 @@ std::vector<WrittenFile> write_model(
 /// seconds since the program began (unless `fields` says others) and its peak memory in bytes.
 void write_manifest(const fs::path& path, const Json& fields,
                     const std::vector<WrittenFile>& files);
-/// [{"file", "bytes", "sha256"}] of a checkpoint's weights, for "inputs": reads them whole.
-[[nodiscard]] Json hashed_files(const Checkpoint& checkpoint);
+/// Of MODEL or MODEL+ADAPTER, for "inputs": {"path", "files": [{"file", "bytes", "sha256"}],
+/// "adapter"?: input_adapter()}. Reads the weights whole.
+[[nodiscard]] Json input_model(const fs::path& model);
+/// {"path", "file", "bytes", "sha256"}: an adapter's weights.
+[[nodiscard]] Json input_adapter(const fs::path& adapter);
+/// {"path", "bytes", "sha256"}.
+[[nodiscard]] Json input_file(const fs::path& file);
 /// Meets a full disk before the work: kResource unless the file system of `out` has room for
 /// `bytes`.
 void check_space(const fs::path& out, std::uint64_t bytes);

@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "core/text.h"
 #include "formats/adapter/peft.h"
+#include "formats/checkpoint.h"
 #include "formats/model_source.h"
 
 namespace lancet {
@@ -61,6 +62,7 @@ std::set<std::string> listed_outputs(const fs::path& out) {
   return names;
 }
 
+/// True where `path`, links followed, is `target` or lies in it.
 bool is_within(const fs::path& path, const fs::path& target) {
   std::error_code error;
   const fs::path own = fs::canonical(path, error);
@@ -72,9 +74,55 @@ bool lies_in(const fs::path& path, const fs::path& target) {
   if (is_within(path, target)) return true;
   std::error_code error;
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    if (is_within(it->path(), target)) return true;
+    std::error_code ignored;
+    if (it->is_symlink(ignored) && is_within(it->path(), target)) return true;
   }
   return false;
+}
+
+bool names_weights(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return std::ranges::any_of(
+      std::initializer_list<std::string_view>{".safetensors", ".gguf", ".bin", ".index.json"},
+      [&](auto ending) { return name.ends_with(ending); });
+}
+
+/// The files of weights that are read where `path` is named; none where it names no weights.
+std::vector<fs::path> weights_of(const fs::path& path) {
+  std::vector<fs::path> out;
+  try {
+    if (is_adapter(path)) return {adapter_weights(path)};
+    const auto checkpoint = Checkpoint::open(path);
+    for (const MappedFile& file : checkpoint->files()) out.push_back(file.path());
+  } catch (const Error&) {
+    out.clear();  // neither a model nor an adapter
+  }
+  return out;
+}
+
+/// True where `target`, a file that is there, is read when `path` is: a file of the model or the
+/// adapter that `path` is, or of the model whose weights it is; any file in another directory.
+bool belongs_to(const fs::path& path, const fs::path& target) {
+  std::error_code error;
+  const bool directory = fs::is_directory(path, error);
+  if (!fs::is_regular_file(target, error) || (!directory && !names_weights(path))) return false;
+  const fs::path folder = fs::canonical(directory ? path : fs::absolute(path).parent_path(), error);
+  if (error || !is_within(target, folder)) return false;
+  const std::vector<fs::path> weights = weights_of(path);
+  if (weights.empty()) return directory;
+  const auto is_target = [&](const fs::path& file) { return fs::equivalent(file, target, error); };
+  if (std::ranges::any_of(weights, is_target)) return true;
+  if (target.parent_path() != folder) return false;
+  const std::string name = target.filename().string();
+  if (is_side_file(name)) return true;
+  return directory && (name == "adapter_config.json" || listed_outputs(folder).contains(name) ||
+                       std::ranges::find(kCards, name) != std::end(kCards));
+}
+
+bool is_single_file(const fs::path& out, OutputKind kind) {
+  const fs::path ending = (out.has_filename() ? out : out.parent_path()).extension();
+  return kind == OutputKind::kFile ||
+         (kind == OutputKind::kModel && (ending == ".gguf" || ending == ".safetensors"));
 }
 
 }  // namespace
@@ -114,13 +162,37 @@ void check_not_input(std::string_view operation, const fs::path& out,
   for (const fs::path& input : inputs) {
     const ModelPath parts = split_model_path(input);
     for (const fs::path& part : {parts.model, parts.adapter}) {
-      if (part.empty() || !lies_in(part, target)) continue;
+      if (part.empty() || (!lies_in(part, target) && !belongs_to(part, target))) continue;
       fail(
           ErrorKind::kUsage, operation,
           fmt::format("'{}' is read as an input: it is not replaced", printable(out.string(), 400)),
           "choose another name for the output");
     }
   }
+}
+
+void check_place(std::string_view operation, const fs::path& out, OutputKind kind,
+                 const std::vector<fs::path>& inputs, Replace replace) {
+  check_not_input(operation, out, inputs);
+  std::error_code ignored;
+  if (is_single_file(out, kind) && fs::is_directory(out, ignored))
+    fail(ErrorKind::kUsage, operation,
+         fmt::format("expected the name of a file, found the directory '{}'",
+                     printable(out.string(), 400)),
+         "name a file in it, or another one");
+  check_output(operation, out, replace != Replace::kNo);
+  if (replace == Replace::kForced && kind != OutputKind::kFile)
+    check_replaceable(out,
+                      kind == OutputKind::kModel ? DirectoryKind::kModel : DirectoryKind::kAdapter);
+}
+
+void check_folder(std::string_view operation, const fs::path& folder) {
+  std::error_code ignored;
+  if (fs::is_directory(folder, ignored) || !fs::exists(fs::symlink_status(folder, ignored))) return;
+  fail(ErrorKind::kUsage, operation,
+       fmt::format("expected the name of a folder, found '{}', which is none",
+                   printable(folder.string(), 400)),
+       "choose another name");
 }
 
 }  // namespace lancet

@@ -98,11 +98,6 @@ Json manifest_of(const RecipeFile& recipe, const MergePlan& plan, const RunOptio
 /// OUT as a file or folder is named.
 fs::path named(const fs::path& out) { return out.has_filename() ? out : out.parent_path(); }
 
-/// Replacing OUT, forced or not, must not take a file of an input away.
-void check_no_input(const MergePlan& plan, const fs::path& out) {
-  for (const auto& input : plan.inputs) check_not_input("merge", out, input->files());
-}
-
 class Runner {
  public:
   Runner(const RecipeFile& recipe, const MergePlan& plan, const fs::path& out,
@@ -115,8 +110,8 @@ class Runner {
 
   Json run() {
     for (const std::string& warning : plan_.warnings) log::warn(warning);
-    check_output("merge", out_, options_.force);
-    check_no_input(plan_, out_);
+    check_place("merge", out_, OutputKind::kModel, files_read(plan_),
+                replaces(options_.force, false));
     check_memory(plan_, limits());
     const bool single = out_.extension() == ".safetensors" || out_.extension() == ".gguf";
     if (single && (options_.parts > 0 || options_.join)) {
@@ -270,9 +265,20 @@ class Runner {
 
 }  // namespace
 
+std::vector<fs::path> files_read(const MergePlan& plan) {
+  std::vector<fs::path> out;
+  for (const auto& input : plan.inputs) {
+    const auto files = input->files();
+    out.insert(out.end(), files.begin(), files.end());
+  }
+  return out;
+}
+
 Json describe_merge(const MergePlan& plan, const fs::path& out, const RunOptions& options,
                     bool timed) {
-  if (!out.empty()) check_no_input(plan, named(out));
+  if (!out.empty())
+    check_place("merge", named(out), OutputKind::kModel, files_read(plan),
+                replaces(options.force, true));
   check_memory(plan, {options.memory});
   Json models = Json::array();
   for (const auto& input : plan.inputs) models.push_back(input->text());

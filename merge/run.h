@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/json.h"
 #include "merge/plan.h"
@@ -23,6 +24,9 @@ struct RunOptions {
   bool hash_inputs = false;  ///< --hash-inputs: SHA-256 of every input file in lancet.json
   Json command;              ///< for lancet.json
 };
+
+/// The files of all inputs of a plan.
+[[nodiscard]] std::vector<fs::path> files_read(const MergePlan& plan);
 
 /// What a run would do: {plan, method, tensors, bytes_read, bytes_written, shards, peak_memory,
 /// warnings}, from headers only; `timed` adds seconds (expected_seconds, null where the plan has no

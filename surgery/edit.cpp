@@ -151,14 +151,11 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
   for (const Fact& fact : request.facts) own_ids.push_back(fact.id);
   note_metrics(edited.delta, own_ids, result["edits"]);
   note_metrics(edited.stack.delta, edited.ids, result["edits"]);
-  const Json manifest{
-      {"command", request.command},
-      {"seed", runtime.seed},
-      {"method", result["method"]},
-      {"layers", result["layers"]},
-      {"parameters", result["parameters"]},
-      {"inputs", Json::array({{{"path", request.model.string()},
-                               {"files", hashed_files(model.source.checkpoint())}}})}};
+  Json manifest{
+      {"command", request.command},         {"seed", runtime.seed},
+      {"method", result["method"]},         {"layers", result["layers"]},
+      {"parameters", result["parameters"]}, {"inputs", Json::array({input_model(request.model)})}};
+  if (!request.requests.empty()) manifest["inputs"].push_back(input_file(request.requests));
   if (request.out) {
     std::vector<ChangedTensor> changed;
     for (auto& [name, tensor] : edited.stack.changed) changed.push_back(std::move(tensor));

@@ -12,6 +12,7 @@
 #include "surgery/covariance.h"
 #include "surgery/down.h"
 #include "surgery/edit_session.h"
+#include "surgery/files/apply.h"
 #include "surgery/files/facts.h"
 #include "surgery/subject.h"
 
@@ -34,14 +35,17 @@ void check_outputs(const EditRequest& request) {
   add("--report", request.report);
   add("--dump", request.dump);
   check_apart("edit", outputs);
-  for (const auto& [option, path] : outputs) {
-    check_output("edit", path, request.force);
-    // -o may be the model itself: it is replaced whole, and undo gives it back.
-    if (option != "-o") check_not_input("edit", path, {request.model, request.requests});
-  }
-  // Now, not when the work is done.
-  if (request.out) check_replaceable(*request.out);
-  if (request.lora) check_replaceable(*request.lora, DirectoryKind::kAdapter);
+  std::vector<fs::path> read{request.requests};
+  if (request.covariance != "auto" && request.covariance != "none")
+    read.emplace_back(request.covariance);
+  if (const auto own = request.method_options.find("contexts"); own != request.method_options.end())
+    read.emplace_back(own->second);
+  const Replace replace = replaces(request.force, false);
+  if (request.out) check_edited_output("edit", *request.out, request.model, read, replace);
+  read.push_back(request.model);
+  if (request.lora) check_place("edit", *request.lora, OutputKind::kAdapter, read, replace);
+  for (const auto& path : {request.delta, request.report, request.dump})
+    if (path) check_place("edit", *path, OutputKind::kFile, read, replace);
 }
 
 void check_parameters(const Editor& editor, const Parameters& parameters,

@@ -6,7 +6,6 @@
 #include "cli/common_options.h"
 #include "cli/engine.h"
 #include "cli/output.h"
-#include "core/hash.h"
 #include "core/log.h"
 #include "core/table.h"
 #include "core/text.h"
@@ -30,18 +29,6 @@ struct AdapterArguments {
 
 using Arguments = std::shared_ptr<AdapterArguments>;
 using Body = std::function<int()>;
-
-Json adapter_json(const std::string& path) {
-  return {{"path", path}, {"sha256", sha256_file(adapter_weights(path))}};
-}
-
-/// Before the work: what stands at OUT may be replaced.
-void check_adapter_output(std::string_view operation, const std::string& out,
-                          const std::vector<fs::path>& inputs, const CommonOptions& common) {
-  check_output(operation, out, common.force || common.plan);
-  check_not_input(operation, out, inputs);
-  if (common.force) check_replaceable(out, DirectoryKind::kAdapter);
-}
 
 // --- check ---
 
@@ -91,9 +78,8 @@ void declare_check(CLI::App& app, const Arguments& a, const CommonOptions& commo
 // --- merge ---
 
 int fold(const AdapterArguments& a, const CommonOptions& common) {
-  check_output("adapter merge", a.out, common.force || common.plan);
-  check_not_input("adapter merge", a.out, {a.model, a.adapter});
-  if (common.force) check_replaceable(a.out);
+  check_place("adapter merge", a.out, OutputKind::kModel, {a.model, a.adapter},
+              replaces(common.force, common.plan));
   const auto start = std::chrono::steady_clock::now();
   const ModelSource source = ModelSource::open(a.model, a.adapter);
   if (!common.plan) source.overlay()->adapter().check_finite();
@@ -114,7 +100,7 @@ int fold(const AdapterArguments& a, const CommonOptions& common) {
                      .force = common.force,
                      .dtype = dtype,
                      .manifest = command_json("adapter merge", common)};
-  write.manifest["inputs"] = Json::array({input_json(a.model), adapter_json(a.adapter)});
+  write.manifest["inputs"] = Json::array({input_model(a.model), input_adapter(a.adapter)});
   std::uint64_t bytes = 0;
   for (const auto& file : write_model(a.out, std::move(tensors), source.side_files(), write))
     bytes += file.bytes;
@@ -152,7 +138,8 @@ SvdMode svd_mode_of(const std::string& name) {
 }
 
 int extract(const AdapterArguments& a, const CommonOptions& common) {
-  check_adapter_output("adapter extract", a.out, {a.model, a.tuned}, common);
+  check_place("adapter extract", a.out, OutputKind::kAdapter, {a.model, a.tuned},
+              replaces(common.force, common.plan));
   const ModelSource base = ModelSource::open(a.model), tuned = ModelSource::open(a.tuned);
   if (common.plan) {
     const Json document{{"plan", true}, {"output", a.out}, {"tensors", base.tensors().size()}};
@@ -170,7 +157,7 @@ int extract(const AdapterArguments& a, const CommonOptions& common) {
     log::warn(fmt::format("'{}' differs and is no linear layer: left out (--save-rest keeps it)",
                           printable(name.get<std::string>())));
   result.file.manifest = command_json("adapter extract", common);
-  result.file.manifest["inputs"] = Json::array({input_json(a.model), input_json(a.tuned)});
+  result.file.manifest["inputs"] = Json::array({input_model(a.model), input_model(a.tuned)});
   save_adapter(a.out, std::move(result.file), common.force);
   result.report["output"] = a.out;
   result.report["svd_bound"] = linalg.worst_bound();
@@ -261,13 +248,14 @@ CombineOptions combine_options(const AdapterArguments& a, const CommonOptions& c
 }
 
 int combine(const AdapterArguments& a, const CommonOptions& common) {
-  check_adapter_output("adapter combine", a.out, {a.adapters.begin(), a.adapters.end()}, common);
+  check_place("adapter combine", a.out, OutputKind::kAdapter,
+              {a.adapters.begin(), a.adapters.end()}, replaces(common.force, common.plan));
   const CombineOptions options = combine_options(a, common);
   std::vector<std::shared_ptr<const Adapter>> adapters;
   Json inputs = Json::array();
   for (const std::string& path : a.adapters) {
     adapters.push_back(Adapter::open(path));
-    if (!common.plan) inputs.push_back(adapter_json(path));
+    if (!common.plan) inputs.push_back(input_adapter(path));
   }
   if (common.plan) {
     const Json document{{"plan", true}, {"output", a.out}, {"adapters", a.adapters}};
@@ -334,6 +322,7 @@ extern const Command command_adapter{
     .examples =
         "  lancet adapter merge model/ adapter/ -o folded/\n"
         "  lancet adapter extract base/ tuned/ --rank 16 -o tuned-lora/",
+    .dtype = "of the model that merge writes",
     .declare = declare};
 
 }  // namespace lancet

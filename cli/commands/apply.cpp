@@ -24,7 +24,6 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                          .dtype = {},
                          .command = command_json("apply", common)};
     if (common.runtime.dtype != "auto") options.dtype = parse_dtype(common.runtime.dtype);
-    if (!common.plan) check_output("apply", o->out, common.force);
     const Json result =
         apply_delta(o->model, {o->deltas.begin(), o->deltas.end()}, o->out, options);
     common.json ? print_json(result)
@@ -44,6 +43,7 @@ extern const Command command_apply{
     .examples =
         "  lancet apply model/ facts.delta.safetensors -o edited/\n"
         "  lancet apply model/ monday.safetensors tuesday.safetensors -o edited/ --plan",
+    .dtype = kWritten,
     .declare = declare};
 
 }  // namespace lancet

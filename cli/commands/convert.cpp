@@ -57,8 +57,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       fail(ErrorKind::kUsage, "convert",
            "--quantize q8_0 expects an OUT that ends in .gguf, found " + options->out);
     }
-    check_output("convert", options->out, common.force || common.plan);
-    check_not_input("convert", options->out, {options->in});
+    check_place("convert", options->out, OutputKind::kModel, {options->in},
+                replaces(common.force, common.plan));
     const auto source = ModelSource::open(options->in);
     auto tensors = output_tensors(source, asked_dtype(common));
     if (common.plan) {
@@ -75,7 +75,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                        .quantize_q8_0 = !options->quantize.empty(),
                        .dtype = asked_dtype(common),
                        .manifest = command_json("convert", common)};
-    write.manifest["inputs"] = Json::array({input_json(options->in)});
+    write.manifest["inputs"] = Json::array({input_model(options->in)});
     const auto files = write_model(options->out, std::move(tensors), source.side_files(), write);
     std::uint64_t bytes = 0;
     for (const auto& file : files) bytes += file.bytes;
@@ -96,6 +96,7 @@ extern const Command command_convert{
     .summary = "Any readable form to any writable form: GGUF, safetensors, Hugging Face directory",
     .examples =
         "  lancet convert model.gguf model/\n  lancet convert model/ model-q8.gguf --quantize q8_0",
+    .dtype = kWritten,
     .declare = declare};
 
 }  // namespace lancet

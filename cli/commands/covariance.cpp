@@ -85,6 +85,7 @@ extern const Command command_covariance{
         "  lancet covariance model/ --layers 5 --self-generated 200k -o stats.safetensors "
         "--export-npz stats/",
     .runs_model = true,
+    .dtype = kComputation,
     .declare = declare};
 
 }  // namespace lancet

@@ -131,7 +131,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                  "Model whose outputs the rows are: its licence goes into lancet.json")
       ->allow_extra_args(false);
   app.add_option("--teacher-licence", a->licences,
-                 "Declare a licence, where the table does not know the teacher")
+                 "Licence of the rows, where the table does not know their teacher or none is "
+                 "named: recorded, and its duties checked")
       ->allow_extra_args(false);
   app.add_option("--name", a->name,
                  "Name of the model to be trained: checked against the licences");
@@ -145,6 +146,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     request.filters = ordered(*a);
     request.report = a->report;
     request.score = student_scores(a->student, common.runtime);
+    request.student = a->student;
     request.teachers = a->teachers;
     request.licences = a->licences;
     request.model_name = a->name;
@@ -178,6 +180,7 @@ extern const Command command_curate{
         "  lancet curate a.jsonl b.jsonl -o c.jsonl --filter validity --filter "
         "length:min_words=5,max_words=2000",
     .runs_model = true,
+    .dtype = kComputation,
     .declare = declare};
 
 }  // namespace lancet

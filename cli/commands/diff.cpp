@@ -2,12 +2,14 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/common_options.h"
 #include "cli/output.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/table.h"
 #include "core/text.h"
 #include "formats/layer_map.h"
+#include "formats/replaceable.h"
 #include "formats/statistics.h"
 
 namespace lancet {
@@ -164,16 +166,46 @@ std::string text(const Comparison& comparison, std::size_t top) {
   return out + summary(comparison, rows);
 }
 
+std::uint64_t bytes_of(const ModelSource& source) {
+  std::uint64_t bytes = 0;
+  for (const MappedFile& file : source.checkpoint().files()) bytes += file.size();
+  return bytes;
+}
+
+/// What would be read and written, from headers.
+int print_plan(const DiffOptions& options, const ModelSource& a, const ModelSource& b, bool json) {
+  const auto common =
+      static_cast<std::size_t>(std::ranges::count_if(a.tensors(), [&](const TensorInfo& tensor) {
+        const TensorInfo* other = b.find(tensor.name);
+        return other != nullptr && other->shape == tensor.shape;
+      }));
+  const std::uint64_t bytes = bytes_of(a) + bytes_of(b);
+  if (json) {
+    print_json({{"plan", true},
+                {"compared", common},
+                {"bytes_read", bytes},
+                {"output", options.html.empty() ? Json() : Json(options.html)}});
+    return 0;
+  }
+  print_text(fmt::format("would compare {} tensors, read {}{}\n", common, human_bytes(bytes),
+                         options.html.empty() ? "" : ", and draw " + options.html));
+  return 0;
+}
+
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<DiffOptions>();
   app.add_option("A", options->a, "A model")->required();
   app.add_option("B", options->b, "Another")->required();
-  app.add_option("--top", options->top, "Tensors to show, most changed first (default 20)");
+  app.add_option("--top", options->top, "Tensors to show, most changed first (default 20)")
+      ->check(whole_number());
   app.add_option("--html", options->html, "Draw the layer x module heat map into this file");
   app.add_flag("--check", options->check, "Exit 7 when they differ");
   return [options, &common] {
+    if (!options->html.empty())
+      check_place("diff", options->html, OutputKind::kFile, {options->a, options->b},
+                  replaces(common.force, common.plan));
     const auto a = ModelSource::open(options->a), b = ModelSource::open(options->b);
-    if (!options->html.empty()) check_output("diff", options->html, common.force);
+    if (common.plan) return print_plan(*options, a, b, common.json);
     const Comparison comparison = compare(a, b);
     if (!options->html.empty()) {
       write_file(options->html, html_page("lancet diff", draw_heat_map(heat_map(comparison))));

@@ -94,6 +94,7 @@ extern const Command command_distill{
         "  lancet distill job.yml --plan\n"
         "  lancet distill job.yml --stage train",
     .runs_model = true,
+    .dtype = kComputation,
     .declare = declare};
 
 }  // namespace lancet

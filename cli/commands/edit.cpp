@@ -194,6 +194,7 @@ extern const Command command_edit{
         "edited/\n"
         "  lancet edit model/ --requests facts.jsonl --delta facts.delta.safetensors --json",
     .runs_model = true,
+    .dtype = "of the computation; the model is written as it is stored, --lora in float32",
     .declare = declare};
 
 }  // namespace lancet

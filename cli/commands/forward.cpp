@@ -7,6 +7,7 @@
 #include "cli/run_plan.h"
 #include "cli/token_ids.h"
 #include "core/text.h"
+#include "formats/replaceable.h"
 
 namespace lancet {
 namespace {
@@ -39,8 +40,9 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       fail(ErrorKind::kUsage, "forward",
            fmt::format("expected --out with the name of a safetensors file, found {}",
                        printable(options->out)));
+    check_place("forward", options->out, OutputKind::kFile, {options->model, options->ids_file},
+                replaces(common.force, common.plan));
     if (common.plan) return print_run_plan(options->model, common);
-    check_output("forward", options->out, common.force);
     ForwardRequest request{.model = options->model,
                            .ids = {},
                            .ids_file = {},
@@ -72,6 +74,7 @@ extern const Command command_forward{
         "  lancet forward model/ --prompt 'The capital of France is' --out logits.safetensors\n"
         "  lancet forward model/ --ids 1,2,3 --hidden --out states.safetensors",
     .runs_model = true,
+    .dtype = kComputation,
     .declare = declare};
 
 }  // namespace lancet

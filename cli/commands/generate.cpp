@@ -283,6 +283,7 @@ extern const Command command_generate{
         "  lancet generate model/ --chat 'Name three rivers.' --temperature 0.7 --seed 1\n"
         "  lancet generate model/ --prompt '2 + 2 =' --max-tokens 1 --logprobs 5 --json",
     .runs_model = true,
+    .dtype = kComputation,
     .declare = declare};
 
 }  // namespace lancet

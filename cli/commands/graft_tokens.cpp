@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "core/outputs.h"
 #include "core/seconds.h"
 #include "core/text.h"
 #include "formats/replaceable.h"
@@ -102,11 +103,12 @@ std::string summary(const Json& result) {
 }
 
 int run(const GraftArguments& arguments, const CommonOptions& common) {
-  const bool keep = common.force || common.plan;
-  check_output("graft-tokens", arguments.out, keep);
-  check_not_input("graft-tokens", arguments.out, {arguments.model, arguments.donor});
-  if (common.force) check_replaceable(arguments.out);
-  if (!arguments.report.empty()) check_output("graft-tokens", arguments.report, keep);
+  const Replace replace = replaces(common.force, common.plan);
+  const std::vector<fs::path> read{arguments.model, arguments.donor};
+  check_place("graft-tokens", arguments.out, OutputKind::kModel, read, replace);
+  if (!arguments.report.empty())
+    check_place("graft-tokens", arguments.report, OutputKind::kFile, read, replace);
+  check_apart("graft-tokens", {{"-o", arguments.out}, {"--report", arguments.report}});
   const Timer watch;
   Graft graft(arguments.model, arguments.donor, options_of(arguments, common));
   Json result = graft.plan();
@@ -139,7 +141,7 @@ int run(const GraftArguments& arguments, const CommonOptions& common) {
   write.manifest["method"] = arguments.method;
   write.manifest["k"] = arguments.options.pursuit.atoms;
   write.manifest["inputs"] =
-      Json::array({input_json(arguments.model), input_json(arguments.donor)});
+      Json::array({input_model(arguments.model), input_model(arguments.donor)});
   static_cast<void>(write_model(arguments.out, graft.tensors(), side_files, write));
   if (!arguments.report.empty()) write_file(arguments.report, graft.report());
   result["seconds"] = watch.seconds();
@@ -196,6 +198,8 @@ extern const Command command_graft_tokens{
     .examples =
         "  lancet graft-tokens model/ donor/ -o grafted/\n"
         "  lancet graft-tokens model/ donor/ -o grafted/ --method subword --plan",
+    .dtype = kWritten,
+    .memory = "Bound on working memory (default 1GiB)",
     .declare = declare};
 
 }  // namespace lancet

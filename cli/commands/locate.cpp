@@ -9,6 +9,7 @@
 #include "core/outputs.h"
 #include "core/table.h"
 #include "core/text.h"
+#include "formats/replaceable.h"
 #include "surgery/files/facts.h"
 
 namespace lancet {
@@ -17,7 +18,7 @@ namespace {
 struct LocateArguments {
   std::string prompt, subject, target, requests, report, npz;
   std::vector<std::string> paraphrases;
-  bool target_given = false;
+  bool target_given = false, window_given = false;
   LocateRequest request;
 };
 using Arguments = std::shared_ptr<LocateArguments>;
@@ -173,13 +174,30 @@ std::string result_text(const Json& d) {
   return out + fmt::format("{:.1f} s\n", d["seconds"].get<double>());
 }
 
+/// Options that the others leave without an effect.
+void check_unused(const LocateArguments& a) {
+  if (a.request.all_facts && a.requests.empty())
+    fail(ErrorKind::kUsage, "locate", "--all-facts: expected --requests, found a single fact",
+         "facts of a file alone are left out where the model does not give the answer");
+  const auto has_window = [](const std::string& kind) {
+    return kind == "mlp" || kind == "attention";
+  };
+  if (a.window_given && !a.request.kinds.empty() &&
+      std::ranges::none_of(a.request.kinds, has_window))
+    fail(ErrorKind::kUsage, "locate",
+         "--window: expected mlp or attention among --kind, found none",
+         "the states of the other kinds are restored in one layer at a time");
+}
+
 int run(LocateArguments& a, const CommonOptions& common) {
+  check_unused(a);
   read_facts_of(a);
   check_apart("locate", {{"--report", a.report}, {"--npz", a.npz}});
   for (const auto& [path, out] :
        {std::pair(&a.report, &a.request.report), std::pair(&a.npz, &a.request.npz)}) {
     if (path->empty()) continue;
-    check_output("locate", *path, common.force);
+    check_place("locate", *path, OutputKind::kFile, {a.request.model, a.requests},
+                replaces(common.force, false));
     *out = *path;
   }
   if (common.plan) return print_run_plan(a.request.model, common);
@@ -239,8 +257,13 @@ void declare_trace(CLI::App& app, const Arguments& a, const CommonOptions& commo
       add_verb(app, "trace", "Causal tracing: which states bring the answer back", a, common, body);
   add_subject(sub, a, kOwnAnswer);
   add_corruption(sub, a);
-  sub->add_option("--window", a->request.window,
-                  "Layers restored together, for mlp and attention (default 10)")
+  sub->add_option_function<std::int64_t>(
+         "--window",
+         [a](std::int64_t layers) {
+           a->request.window = layers;
+           a->window_given = true;
+         },
+         "Layers restored together, for mlp and attention (default 10)")
       ->check(CLI::Range(1, 100000));
 }
 
@@ -322,6 +345,7 @@ extern const Command command_locate{
         "  lancet locate sweep model/ --prompt 'The capital of {} is' --subject France --target "
         "Rome",
     .runs_model = true,
+    .dtype = kComputation,
     .declare = declare};
 
 }  // namespace lancet

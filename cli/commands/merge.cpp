@@ -6,8 +6,10 @@
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "core/log.h"
+#include "core/outputs.h"
 #include "core/table.h"
 #include "core/text.h"
+#include "formats/replaceable.h"
 #include "merge/run.h"
 #include "merge/statistics.h"
 
@@ -172,14 +174,26 @@ void print_plan(const Json& plan) {
   print_text(table.text());
 }
 
+/// What the merge itself does not ask of OUT: it is not the recipe; and the report's place.
+void check_places(const MergeArguments& arguments, const MergePlan& plan, const fs::path& out,
+                  const CommonOptions& common) {
+  std::vector<fs::path> read;
+  if (arguments.method.empty()) read.emplace_back(arguments.first);
+  check_not_input("merge", out, read);
+  if (arguments.report.empty()) return;
+  const std::vector<fs::path> files = files_read(plan);
+  read.insert(read.end(), files.begin(), files.end());
+  check_place("merge", arguments.report, OutputKind::kFile, read,
+              replaces(common.force, common.plan || arguments.check));
+  check_apart("merge", {{"OUT", out}, {"--report", arguments.report}});
+}
+
 int run(const MergeArguments& arguments, const CommonOptions& common) {
   const fs::path out = out_of(arguments);
   if (!arguments.report.empty() && !arguments.part.empty()) {
     fail(ErrorKind::kUsage, "merge", "expected --report without --part: a part is no whole model",
          "give --report with --join");
   }
-  if (!arguments.report.empty() && !arguments.check && !common.plan)
-    check_output("merge", arguments.report, common.force);
   const RecipeFile recipe = recipe_of(arguments);
   MergeOptions options{.semantics = parse_semantics(arguments.semantics),
                        .seed = common.runtime.seed};
@@ -189,6 +203,7 @@ int run(const MergeArguments& arguments, const CommonOptions& common) {
   const bool spectral = needs_linalg(recipe);
   if (spectral && writes) options.linalg = &open_engine(common.runtime).linalg(common.runtime);
   const auto plan = plan_merge(recipe, options);
+  check_places(arguments, *plan, out, common);
   RunOptions run{.shard_size = parse_bytes(arguments.shard_size),
                  .force = common.force,
                  .restart = arguments.restart,
@@ -273,6 +288,8 @@ extern const Command command_merge{
     .examples =
         "  lancet merge recipe.yml merged/\n"
         "  lancet merge --method slerp --models a/ b/ --set t=0.5 merged/",
+    .dtype = kWritten,
+    .memory = "Bound on working memory (default 1GiB)",
     .declare = declare};
 
 }  // namespace lancet

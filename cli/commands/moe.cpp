@@ -62,11 +62,11 @@ std::uint64_t peak_memory(const Moe& moe, const CommonOptions& common) {
 }
 
 int run(const MoeArguments& arguments, const CommonOptions& common) {
-  if (!common.plan) check_output("moe", arguments.out, common.force);
   MoeRecipe recipe = read_moe_recipe(arguments.recipe);
   if (common.runtime.dtype != "auto") recipe.dtype = parse_dtype(common.runtime.dtype);
-  check_not_input("moe", arguments.out, paths_of(recipe));
-  if (common.force) check_replaceable(arguments.out);
+  std::vector<fs::path> read = paths_of(recipe);
+  read.emplace_back(arguments.recipe);
+  check_place("moe", arguments.out, OutputKind::kModel, read, replaces(common.force, common.plan));
   Moe moe(std::move(recipe), common.runtime.seed);
   if (!common.plan) check_space(arguments.out, moe.bytes());
   make_gates(moe, common);
@@ -125,6 +125,7 @@ extern const Command command_moe{
     .summary = "Dense models made the experts of one mixture: Mixtral, Qwen2-MoE, Qwen3-MoE",
     .examples = "  lancet moe experts.yml mixture/\n  lancet moe experts.yml mixture/ --plan",
     .runs_model = true,
+    .dtype = kWritten,
     .declare = declare};
 
 }  // namespace lancet

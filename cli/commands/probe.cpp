@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/table.h"
 #include "core/text.h"
+#include "formats/replaceable.h"
 #include "surgery/files/facts.h"
 
 namespace lancet {
@@ -68,7 +69,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     if (!o->base.empty()) request.base = o->base;
     if (!o->references.empty()) request.reference_texts = o->references;
     if (!o->report.empty()) {
-      check_output("probe", o->report, common.force);
+      check_place("probe", o->report, OutputKind::kFile,
+                  {o->model, o->base, o->requests, o->references}, replaces(common.force, false));
       request.report = o->report;
     }
     if (common.plan) return print_run_plan(o->model, common);
@@ -89,6 +91,7 @@ extern const Command command_probe{
         "  lancet probe edited/ --base model/ --requests facts.jsonl\n"
         "  lancet probe model/ --requests facts.jsonl --json",
     .runs_model = true,
+    .dtype = kComputation,
     .declare = declare};
 
 }  // namespace lancet

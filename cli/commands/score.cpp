@@ -84,6 +84,7 @@ extern const Command command_score{
         "  lancet score model/ --file book.txt --window 1024 --stride 512\n"
         "  lancet score model/ --text 'The capital of France is Paris.' --per-token",
     .runs_model = true,
+    .dtype = kComputation,
     .declare = declare};
 
 }  // namespace lancet

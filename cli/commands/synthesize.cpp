@@ -124,7 +124,9 @@ std::string plan_text(const Json& plan) {
                              (plan["rounds"].get<bool>() ? " a round" : "")});
   table.add({"tokens", fmt::format("about {} in, at most {} out", most["prompt_tokens"].dump(),
                                    most["completion_tokens"].dump())});
-  table.add({"cost", fmt::format("about ${:.2f} at the most", most["usd"].get<double>())});
+  table.add({"cost", most["usd"].is_null()
+                         ? "unknown: no prices are given (--price-input, --price-output)"
+                         : fmt::format("about ${:.2f} at the most", most["usd"].get<double>())});
   return table.text();
 }
 

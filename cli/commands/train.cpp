@@ -130,6 +130,10 @@ void check_unused(const TrainArguments& a) {
     if (unused && a.app->count(option) > 0)
       fail(ErrorKind::kUsage, "train", fmt::format("{}: {}", option, why), hint);
   };
+  refuse("--epochs", r.steps > 0, "expected it or --steps, found both",
+         "--steps goes through the data as often as it takes");
+  refuse("--keep", r.save_every == 0 && r.patience == 0, "no checkpoints are kept",
+         "--save-every N saves one every N steps");
   refuse("--rollout-tokens", r.loss != "on_policy",
          fmt::format("--loss {} samples nothing", printable(r.loss)), "--loss on_policy does");
   for (const char* option : {"--eval-every", "--patience"})
@@ -367,6 +371,8 @@ extern const Command command_train{
         "  lancet train model/ --data answers.jsonl -o adapter/ --epochs 2 --eval-fraction 0.1\n"
         "  lancet train model/ --data pairs.jsonl --loss dpo -o adapter/ --lr 5e-5 --save-every 50",
     .runs_model = true,
+    .dtype = "of the frozen base in the computation; the adapter is float32",
+    .memory = "Bound on the memory of the run (default: four fifths of what is free)",
     .declare = declare};
 
 }  // namespace lancet

@@ -21,6 +21,17 @@ std::string joined(const Json& list) {
   return out.empty() ? "none" : out;
 }
 
+std::string result_text(const Json& result, bool plan) {
+  const bool anew = result["rewrites"] == true;
+  return fmt::format("{}: {}\n{}: {}{}\n{}: {}\n", plan ? "would remove" : "removed",
+                     joined(result["removed"]), plan ? "would remain" : "remaining",
+                     joined(result["remaining"]),
+                     !anew  ? ""
+                     : plan ? " (to be computed anew)"
+                            : " (computed anew)",
+                     plan ? "tensors that would change" : "tensors", joined(result["tensors"]));
+}
+
 /// Where edits were computed together with those that go, or on top of them, the engine computes
 /// them again; else bytes and stored factors are enough.
 Json undo(const UndoRequest& request, const CommonOptions& common) {
@@ -43,7 +54,6 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   return [o, &common] {
     if (o->out.empty() && !o->in_place)
       fail(ErrorKind::kUsage, "undo", "expected -o OUT or --in-place, found neither");
-    if (!o->out.empty() && !common.plan) check_output("undo", o->out, common.force);
     const UndoRequest request{.model = o->model,
                               .ids = o->ids,
                               .out = o->in_place ? std::nullopt : std::optional<fs::path>(o->out),
@@ -51,11 +61,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                               .force = common.force,
                               .command = command_json("undo", common)};
     const Json result = undo(request, common);
-    common.json ? print_json(result)
-                : print_text(fmt::format("removed: {}\nremaining: {}{}\ntensors: {}\n",
-                                         joined(result["removed"]), joined(result["remaining"]),
-                                         result["rewrites"] == true ? " (computed anew)" : "",
-                                         joined(result["tensors"])));
+    common.json ? print_json(result) : print_text(result_text(result, common.plan));
     return 0;
   };
 }
@@ -68,6 +74,7 @@ extern const Command command_undo{
     .summary = "Take edits out of a model again: all bit for bit, one as if it had never been",
     .examples = "  lancet undo edited/ -o original/\n  lancet undo edited/ --edit fact7 --in-place",
     .runs_model = true,
+    .dtype = "of edits that have to be computed anew; the model is written as it was stored",
     .declare = declare};
 
 }  // namespace lancet

@@ -55,7 +55,6 @@ OutputTensor output(const std::string& name, const at::Tensor& value) {
 }  // namespace
 
 Json EngineImpl::forward(const ForwardRequest& request, const RuntimeOptions& runtime) {
-  check_output("forward", request.out, request.force);
   prepare_runtime(runtime);
   const LoadOptions options = load_options(runtime);
   const ModelSource source = ModelSource::open(request.model);

@@ -41,8 +41,7 @@ void add_licences(const TrainRequest& request, AdapterFile& file) {
   if (duties.empty()) return;
   file.readme += "\n" + duties.card();
   file.manifest["licence"] = duties.json();
-  if (const std::string notice = duties.notice(); !notice.empty())
-    write_file(request.out / "NOTICE", notice);
+  file.notice = duties.notice();
   const std::string name = request.out.filename().string();
   for (const Json& duty : duties.json()["duties"]) {
     const std::string prefix = duty.value("name_prefix", "");

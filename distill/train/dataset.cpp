@@ -219,7 +219,10 @@ Dataset Dataset::load(const std::vector<fs::path>& files, std::optional<ChatForm
   if (options.bad_rows == BadRows::kError) problems.settle(options.bad_rows);
   const std::string& kind = impl->report.kind;
   if (options.as_chat && (kind == "messages" || kind == "text"))
-    log::info(fmt::format("--as-chat: the rows are {}, nothing of it is for them", kind));
+    fail(ErrorKind::kUsage, kOperation,
+         fmt::format("--as-chat: expected rows of prompts and completions, found {}", kind),
+         kind == "text" ? "texts are trained on as they are"
+                        : "messages go through the chat template without it");
   const RowEncoder encoder(tokenizer, std::move(format), impl->options, date_of(files.front()));
   impl->encode(rows, encoder, problems);
   rows.check_unchanged();

@@ -64,9 +64,9 @@ struct TrainRequest {
   std::int64_t keep = 2;        ///< last checkpoints kept beside the best one
   std::optional<fs::path> log_dir;
   std::string base_quant = "none";  ///< none, nf4, int8, q8_0, stored: of the frozen layers
-  std::int64_t samples = 0;   ///< prompts answered before and after, for the report of log_dir
-  bool forgetting = false;    ///< measure the base's abilities before and after
-  double rank_timeout = 600;  ///< seconds that the processes of a run wait for each other to begin
+  std::int64_t samples = 0;  ///< prompts answered before and after, for the report of log_dir
+  bool forgetting = false;   ///< measure the base's abilities before and after
+  std::optional<double> rank_timeout;  ///< seconds that processes wait for each other to begin
   std::string checkpointing = "auto";  ///< of activations: auto, on, off
   std::uint64_t memory = 0;  ///< bytes that the run may take; 0 = four fifths of what is free
 

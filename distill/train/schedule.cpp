@@ -37,12 +37,26 @@ Schedule::Schedule(const ScheduleSettings& settings, std::int64_t steps) : steps
         "highest",
         settings.floor);
   check(settings.decay > 0 && settings.decay <= 1, "a decay above 0 and at most 1", settings.decay);
+  check(settings.warmup < 1 || settings.warmup == std::floor(settings.warmup),
+        "a warm-up of a share below 1 or a whole number of steps", settings.warmup);
   const auto total = static_cast<double>(steps);
-  const double warmup =
-      settings.warmup < 1 ? std::ceil(settings.warmup * total) : std::floor(settings.warmup);
-  warmup_ = static_cast<std::int64_t>(std::min(warmup, total));
+  const double warmup = settings.warmup < 1 ? std::ceil(settings.warmup * total) : settings.warmup;
+  wanted_warmup_ = static_cast<std::int64_t>(warmup);
+  warmup_ = std::min(wanted_warmup_, steps);
   decay_ = static_cast<std::int64_t>(std::ceil(settings.decay * total));
   floor_ = settings.floor;
+}
+
+std::string Schedule::unmet() const {
+  if (wanted_warmup_ > steps_)
+    return fmt::format("--warmup: {} steps of warm-up in a run of {}, which ends on its way up",
+                       wanted_warmup_, steps_);
+  // Each is rounded up to whole steps.
+  if (kind_ == Kind::kWsd && warmup_ + decay_ > steps_ + 1)
+    return fmt::format(
+        "--decay: the warm-up leaves {} steps for a decay of {}, which begins behind it",
+        steps_ - warmup_, decay_);
+  return {};
 }
 
 double Schedule::factor(std::int64_t step) const {

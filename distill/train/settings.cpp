@@ -16,6 +16,7 @@
 #include "distill/train/plan.h"
 #include "distill/train/schedule.h"
 #include "formats/adapter/peft.h"
+#include "formats/model_writer.h"
 #include "formats/replaceable.h"
 #include "version.h"
 
@@ -73,15 +74,18 @@ void check_loss(const TrainRequest& request) {
 
 /// Neither the log nor --force takes away what is read.
 void check_files(const TrainRequest& request) {
-  if (request.log_dir)
-    check_apart("train", request.data,
-                {*request.log_dir / "steps.jsonl", *request.log_dir / "report.html"});
-  if (!request.force) return;
   std::vector<fs::path> read = request.data;
   read.push_back(request.model);
   for (const auto& more : {request.init, request.teacher})
     if (more) read.push_back(*more);
-  check_not_input("train", request.out, read);
+  if (request.log_dir) {
+    check_folder("train", *request.log_dir);
+    const std::vector<fs::path> written{*request.log_dir / "steps.jsonl",
+                                        *request.log_dir / "report.html"};
+    check_apart("train", request.data, written);
+    for (const fs::path& file : written) check_not_input("train", file, read);
+  }
+  if (request.force) check_not_input("train", request.out, read);
 }
 
 }  // namespace
@@ -153,11 +157,10 @@ Json identity_of(const TrainRequest& request, const RuntimeOptions& runtime, con
 }
 
 Json inputs_json(const TrainRequest& request) {
-  Json inputs = Json::array({{{"path", request.model.string()}}});
-  for (const fs::path& path : request.data)
-    inputs.push_back({{"path", path.string()}, {"sha256", sha256_file(path)}});
-  if (request.init) inputs.push_back({{"path", request.init->string()}});
-  if (request.teacher) inputs.push_back({{"path", request.teacher->string()}});
+  Json inputs = Json::array({input_model(request.model)});
+  for (const fs::path& path : request.data) inputs.push_back(input_file(path));
+  if (request.init) inputs.push_back(input_adapter(*request.init));
+  if (request.teacher) inputs.push_back(input_model(*request.teacher));
   return inputs;
 }
 

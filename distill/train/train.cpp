@@ -98,6 +98,7 @@ class Run {
   }
 
   [[nodiscard]] Json plan() const {
+    warn_of_schedule();
     const TrainPlan plan = make_plan();
     return {{"plan", true},
             {"output", request_.out.string()},
@@ -124,6 +125,10 @@ class Run {
          .teacher = teacher_ ? &teacher_->source() : nullptr,
          .tokens = epochs_.steps() * request_.accumulate * epochs_.report().tokens /
                    static_cast<std::int64_t>(std::max<std::size_t>(1, epochs_.report().packs))});
+  }
+  void warn_of_schedule() const {
+    const std::string unmet = Schedule(request_.schedule, epochs_.steps()).unmet();
+    if (!unmet.empty()) log::warn(unmet);
   }
   [[nodiscard]] RunState begin(Checkpoints& checkpoints, Optimizer& optimizer);
   [[nodiscard]] RunState begin_first(Checkpoints& checkpoints, Optimizer& optimizer);
@@ -172,7 +177,7 @@ RunState Run::begin_first(Checkpoints& checkpoints, Optimizer& optimizer) {
 }
 
 Json Run::train(const TrainSink& sink) {
-  const Schedule checked(request_.schedule, epochs_.steps());
+  warn_of_schedule();
   const TrainPlan plan = make_plan();
   const auto optimizer = make_optimizer(request_.optimizer, adapter_.parameters());
   Json models{{"student", model_identity(source_, tokenizer_)}};
@@ -280,7 +285,10 @@ Json run_train(const TrainRequest& request, const RuntimeOptions& runtime, const
     log::set_level(log::Level::kQuiet);
     Progress::enable(false);
   }
-  const Ranks ranks(place, request.rank_timeout);
+  if (request.rank_timeout && place.size == 1 && !request.plan)
+    log::warn("--rank-timeout: a single process waits for no other");
+  constexpr double kRankTimeout = 600;
+  const Ranks ranks(place, request.rank_timeout.value_or(kRankTimeout));
   RuntimeOptions own = runtime;
   own.device =
       rank_device(runtime.device, place,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/hash.h"
 #include "formats/model_writer.h"
 #include "formats/replaceable.h"
 
@@ -84,11 +85,20 @@ void write_adapter(const fs::path& directory, AdapterFile file) {
   }
   const fs::path weights = directory / "adapter_model.safetensors";
   const std::string hash = save_safetensors(weights, std::move(tensors), {{"format", "pt"}});
-  if (!file.readme.empty()) write_file(directory / "README.md", file.readme);
-  if (file.manifest.is_object())
-    write_manifest(directory / "lancet.json", file.manifest,
-                   {{weights, fs::file_size(weights), hash}});
-  write_file(directory / "adapter_config.json", dump_json(config, 2) + "\n");
+  std::vector<WrittenFile> files{{weights, fs::file_size(weights), hash}};
+  const auto add_text = [&](const char* name, const std::string& text) {
+    files.push_back({directory / name, text.size(), sha256_hex(text)});
+  };
+  for (const auto& [name, text] :
+       {std::pair("README.md", &file.readme), std::pair("NOTICE", &file.notice)}) {
+    if (text->empty()) continue;
+    write_file(directory / name, *text);
+    add_text(name, *text);
+  }
+  const std::string config_text = dump_json(config, 2) + "\n";
+  add_text("adapter_config.json", config_text);
+  if (file.manifest.is_object()) write_manifest(directory / "lancet.json", file.manifest, files);
+  write_file(directory / "adapter_config.json", config_text);
 }
 
 void save_adapter(const fs::path& directory, AdapterFile file, bool force) {

@@ -26,11 +26,11 @@ struct AdapterFile {
   std::vector<OutputTensor> saved;  ///< whole tensors under the model's names
   Json manifest;                    ///< of lancet.json
   Json config;  ///< adapter_config.json where it is an object; `base` is added, `saved` is not
-  std::string readme;  ///< README.md, or none
+  std::string readme, notice;  ///< README.md and NOTICE, or none
 };
 
-/// Writes adapter_model.safetensors, README.md, lancet.json and, last, adapter_config.json into
-/// DIR, which exists; each file by itself is atomic.
+/// Writes adapter_model.safetensors, README.md, NOTICE, lancet.json, which lists them all, and,
+/// last, adapter_config.json into DIR, which exists; each file by itself is atomic.
 void write_adapter(const fs::path& directory, AdapterFile file);
 
 /// Writes DIR/adapter_config.json, adapter_model.safetensors and lancet.json (atomic). kUsage when

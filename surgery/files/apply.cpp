@@ -288,8 +288,6 @@ std::vector<WrittenFile> write_edited(const ModelSource& source, const fs::path&
   WriteOptions write;
   write.force = options.force;
   write.manifest = manifest;
-  if (!manifest.contains("inputs"))
-    write.manifest["inputs"] = Json::array({{{"files", hashed_files(source.checkpoint())}}});
   std::map<std::string, std::function<void(const fs::path&)>> extra;
   if (!delta.ledger.edits.empty()) {
     extra[std::string(kDeltaFile)] = [&](const fs::path& path) { save_delta(path, delta); };
@@ -298,10 +296,19 @@ std::vector<WrittenFile> write_edited(const ModelSource& source, const fs::path&
   return write_model(out, std::move(tensors), source.side_files(), write, extra);
 }
 
+void check_edited_output(std::string_view operation, const fs::path& out, const fs::path& model,
+                         std::vector<fs::path> others, Replace replace) {
+  const ModelPath path = split_model_path(model);
+  std::error_code ignored;
+  if (!fs::equivalent(out, path.model, ignored)) others.push_back(path.model);
+  others.push_back(path.adapter);
+  check_place(operation, out, OutputKind::kModel, others, replace);
+}
+
 Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, const fs::path& out,
                  const ApplyOptions& options) {
   const Timer timer;
-  if (!options.plan) check_output("apply", out, options.force);
+  check_edited_output("apply", out, model, deltas, replaces(options.force, options.plan));
   const ModelSource source = ModelSource::open(model);
   EditStack stack = open_stack(source, options.dtype);
   std::vector<std::string> ids;
@@ -336,7 +343,11 @@ Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, con
     result["peak_memory"] = held + (256ULL << 20);
     return result;
   }
-  const Json manifest{{"command", options.command}, {"edits", ids}};
+  Json manifest{{"command", options.command},
+                {"seed", options.command.value("seed", Json())},
+                {"edits", ids},
+                {"inputs", Json::array({input_model(model)})}};
+  for (const fs::path& path : deltas) manifest["inputs"].push_back(input_file(path));
   result["outputs"] = Json::array();
   for (const WrittenFile& file : write_edited(source, out, list, stack.delta, options, manifest)) {
     result["outputs"].push_back(

@@ -15,6 +15,7 @@
 #include "formats/dtype.h"
 #include "formats/model_source.h"
 #include "formats/model_writer.h"
+#include "formats/replaceable.h"
 #include "surgery/files/delta.h"
 
 namespace lancet {
@@ -33,6 +34,11 @@ struct ApplyOptions {
 /// {plan: true, edits, tensors, bytes, peak_memory}.
 Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, const fs::path& out,
                  const ApplyOptions& options);
+
+/// OUT of edit and apply, before the work (check_place): it may be MODEL itself, which is replaced
+/// whole and which undo gives back, but nothing else that is read.
+void check_edited_output(std::string_view operation, const fs::path& out, const fs::path& model,
+                         std::vector<fs::path> others, Replace replace);
 
 /// A tensor's bytes as a plain dtype in Hugging Face order: stored bytes, or decoded to F32 when
 /// quantised.

@@ -162,7 +162,9 @@ Json undo_model(const fs::path& edited, const std::vector<std::string>& ids,
                 const std::optional<fs::path>& out, const UndoOptions& options) {
   const Timer timer;
   const fs::path target = out.value_or(edited);
-  if (out && !options.plan) check_output("undo", *out, options.force);
+  if (out)
+    check_place("undo", *out, OutputKind::kModel, {edited, undo_path(edited), delta_path(edited)},
+                replaces(options.force, options.plan));
   const ModelSource source = ModelSource::open(edited);
   if (!fs::exists(undo_path(edited))) {
     fail(ErrorKind::kInput, "undo",
@@ -194,7 +196,12 @@ Json undo_model(const fs::path& edited, const std::vector<std::string>& ids,
     result["plan"] = true;
     return result;
   }
-  const Json manifest{{"command", options.command}, {"removed", removed}, {"remaining", kept}};
+  const Json manifest{
+      {"command", options.command},
+      {"seed", options.command.value("seed", Json())},
+      {"removed", removed},
+      {"remaining", kept},
+      {"inputs", Json::array({input_model(edited), input_file(undo_path(edited))})}};
   ApplyOptions apply;
   apply.force = options.force;
   result["outputs"] = Json::array();

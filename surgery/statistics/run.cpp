@@ -6,6 +6,7 @@
 #include "core/hash.h"
 #include "core/outputs.h"
 #include "formats/model_writer.h"
+#include "formats/replaceable.h"
 #include "model/load_options.h"
 #include "model/runtime.h"
 #include "surgery/down.h"
@@ -22,7 +23,14 @@ void check_request(const CovarianceRequest& request) {
   if (sources != 1)
     fail(ErrorKind::kUsage, "covariance",
          fmt::format("expected one of --text, --self-generated and --import, found {}", sources));
-  check_output("covariance", request.out, request.force);
+  std::vector<fs::path> read{request.model};
+  read.insert(read.end(), request.texts.begin(), request.texts.end());
+  read.insert(read.end(), request.imports.begin(), request.imports.end());
+  check_place("covariance", request.out, OutputKind::kFile, read, replaces(request.force, false));
+  if (request.npz) {
+    check_folder("covariance", *request.npz);
+    check_not_input("covariance", *request.npz, request.imports);
+  }
   check_apart("covariance",
               {{"-o", request.out}, {"--export-npz", request.npz.value_or(fs::path())}});
 }
@@ -88,13 +96,9 @@ Json plan_covariance(const CovarianceRequest& request, const RuntimeOptions& run
 
 /// Weights, texts and imported statistics, with sizes and hashes.
 Json inputs_of(const CovarianceRequest& request) {
-  Json out = Json::array(
-      {{{"path", request.model.string()},
-        {"files", hashed_files(*Checkpoint::open(split_model_path(request.model).model))}}});
+  Json out = Json::array({input_model(request.model)});
   for (const auto* paths : {&request.texts, &request.imports}) {
-    for (const fs::path& path : *paths)
-      out.push_back(
-          {{"path", path.string()}, {"bytes", fs::file_size(path)}, {"sha256", sha256_file(path)}});
+    for (const fs::path& path : *paths) out.push_back(input_file(path));
   }
   return out;
 }

@@ -89,6 +89,9 @@ class Start(Shell):
         text = self.run_lancet("--version").stdout
         self.assertRegex(text, r"lancet \d+\.\d+\.\d+ \(commit \w+\)")
         self.assertIn("LibTorch 2.11.0", text)
+        document = self.json("--version")
+        self.assertEqual(set(document), {"version", "commit", "libtorch", "cuda", "cpu"})
+        self.assertIn(f"lancet {document['version']} (commit {document['commit']})", text)
 
     def test_every_command_has_help_with_two_examples(self):
         text = self.run_lancet("--help").stdout
@@ -284,6 +287,16 @@ class BadInput(Shell):
             ("--activations", "tokenize", m, "text", "--activations", "float32"),
             ("a size such as 2GiB, found '12q'", "inspect", m, "--memory", "12q"),  # though it has no use for it
             ("a size such as 2GiB, found '0'", "inspect", m, "--memory", "0"),
+            *(("--memory: expected none", command, m, *rest, "--memory", "2GiB")
+              for command, *rest in (("inspect",), ("convert", "out"), ("score", "--text", "a"), ("generate", "--prompt", "a"),
+                                     ("moe", "out"), ("covariance", "--layers", "1", "-o", "out"), ("curate", "-o", "out"))),
+            ("--dtype: expected none", "verify", m, "--dtype", "float32"),
+            ("from 0 to", "score", m, "--text", "a", "--seed", "-3"),
+            ("from 0 to", "score", m, "--text", "a", "--seed", "18446744073709551616"),
+            ("from 0 to", "diff", m, m, "--top", "-1"),
+            ("--all-facts: expected --requests", "locate", "trace", m, "--prompt", "{} is", "--subject", "France", "--all-facts"),
+            ("--window: expected mlp", "locate", "trace", m, "--prompt", "{} is", "--subject", "France", "--kind",
+             "hidden,severed_mlp", "--window", "5"),
             ("cuda:N, found 'cuda:x'", "tokenize", m, "text", "--device", "cuda:x"),
             ("float16, found 'banana'", "diff", m, m, "--dtype", "banana"),
             ("--shard-size: expected a size", "convert", m, "out", "--shard-size", "0", "--plan"),
@@ -421,6 +434,7 @@ class Surgery(Shell):
         self.edit("out")
         d = self.json("diff", self.model, "out")
         self.assertEqual([t["name"] for t in d["tensors"]], ["model.layers.1.mlp.down_proj.weight"])
+        self.assertRegex(self.run_lancet("undo", "out", "-o", "undone", "--plan").stdout, r"^would remove: 1\nwould remain: none\n")
         self.run_lancet("undo", "out", "-o", "undone")
         before, after = hashes(self.model), hashes(self.work / "undone")
         self.assertEqual({k: after.get(k) for k in before}, before)

@@ -132,6 +132,12 @@ class Use(Shell):
         self.assertEqual(sorted(p.name for p in self.work.iterdir()),
                          ["job.yml", "out.jsonl", "out.jsonl.journal", "out.jsonl.lancet.json", "seeds.jsonl"])
 
+    def test_a_plan_without_output_is_refused_and_one_without_prices_knows_no_cost(self):
+        command = ["--seeds", "seeds.jsonl", "--teacher", "http://127.0.0.1:9/v1", "--model", "m", "--plan"]
+        self.assertIn("expected an output", self.run_lancet(*command, code=2).stderr)
+        self.assertRegex(self.run_lancet(*command, "-o", "out.jsonl").stdout, r"cost +unknown: no prices")
+        self.assertIsNone(self.json(*command, "-o", "out.jsonl")["estimate"]["usd"])
+
     def test_a_cap_on_money_without_prices_is_refused(self):
         for prices in ("", "--price-input 3", "--price-input 0 --price-output 0"):
             done = self.run_lancet("--seeds", "seeds.jsonl", "--teacher", "http://127.0.0.1:9/v1", "--model", "m", "--max-usd", "1",

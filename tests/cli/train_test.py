@@ -211,6 +211,7 @@ class Train(unittest.TestCase):
                            (["--rank-pattern", "q_proj"], "name=value"), (["--loss", "logits"], "logits"),
                            (["--steps", "0"], "--steps"), (["--patience", "2"], "--eval-fraction"),
                            (["--eval-every", "2"], "--eval-fraction"), (["--decay", "0.5"], "wsd"),
+                           (["--steps", "1", "--epochs", "2"], "--epochs"), (["--keep", "1"], "--save-every"),
                            (["--schedule", "constant", "--lr-floor", "0.5"], "--lr-floor"),
                            (["--batch-size", "2", "--batch-tokens", "64"], "--batch-tokens"),
                            (["--batch-size", "2", "--pack"], "--pack"), (["--base-quant", "stored"], "stored"),
@@ -223,6 +224,15 @@ class Train(unittest.TestCase):
         (self.work / "bad.jsonl").write_text('{"text": "fine"}\n{"text": 3}\n')
         self.assertIn("bad.jsonl:2", self.train("out", code=3, data=self.work / "bad.jsonl").stderr)
         self.train("out", "--loss", "dpo", code=3)
+        (self.work / "text.jsonl").write_text('{"text": "fine"}\n')
+        self.assertIn("--as-chat", self.train("out", "--as-chat", code=2, data=self.work / "text.jsonl").stderr)
+
+    def test_what_a_run_has_no_room_for_is_told(self):
+        for args, words in ((["--warmup", "20"], "20 steps of warm-up in a run of 3"),
+                            (["--schedule", "wsd", "--warmup", "0.6", "--decay", "0.9"], "for a decay of 3"),
+                            (["--rank-timeout", "5"], "a single process")):
+            with self.subTest(args=args):
+                self.assertIn(words, self.train("out", "--steps", "3", *args, "--force").stderr)
 
     def test_a_loss_that_is_not_finite(self):
         done = self.train("out", *SMALL, "--steps", "12", "--lr", "1e30", "--clip", "0", code=5)

@@ -1,12 +1,20 @@
 // What --force may remove, and what it may not.
 #include "formats/replaceable.h"
 
+#include <array>
+
 #include "formats/adapter/peft_writer.h"
+#include "formats/containers/safetensors.h"
 #include "tests/catch.h"
+#include "tests/core/scratch.h"
 #include "tests/formats/scratch.h"
 
 namespace lancet {
 namespace {
+
+using test::error_of;
+
+constexpr std::array<std::byte, 4> kFourZeros{};
 
 struct Folders {
   Scratch scratch;
@@ -120,6 +128,64 @@ TEST_CASE_METHOD(Folders, "replaceable: an output that is an input, or holds one
   CHECK_FALSE(refused(scratch / "linked/model.safetensors", scratch / "other"));
   CHECK_FALSE(refused(scratch / "model/inside", scratch / "model"));
   CHECK_FALSE(refused(scratch / "mode", scratch / "model"));
+}
+
+TEST_CASE_METHOD(Folders, "replaceable: a file that is read with an input is refused") {
+  const auto refused = [&](const fs::path& out, const fs::path& input) {
+    const auto error = error_of([&] { check_not_input("diff", scratch / out, {scratch / input}); });
+    if (error) CHECK(error->kind() == ErrorKind::kUsage);
+    return error.has_value();
+  };
+  fs::create_directories(scratch / "model");
+  std::vector<OutputTensor> one;
+  one.push_back({"w", DType::kF32, {1}, [](const auto& emit) { emit(Bytes(kFourZeros)); }});
+  save_safetensors(scratch / "model/model.safetensors", std::move(one), {});
+  make("model", {"config.json", "tokenizer.json", "lancet.undo.safetensors", "report.html"});
+  write_file(scratch / "model/lancet.json",
+             R"({"outputs": [{"file": "lancet.undo.safetensors", "bytes": 1, "sha256": ""}]})");
+  fs::create_directory_symlink(scratch / "model", scratch / "link");
+  for (const char* name : {"model.safetensors", "config.json", "tokenizer.json",
+                           "lancet.undo.safetensors", "lancet.json"}) {
+    INFO(name);
+    CHECK(refused(fs::path("model") / name, "model"));
+    CHECK(refused(fs::path("link") / name, "model"));
+    CHECK(refused(fs::path("model") / name, "link"));
+  }
+  CHECK(refused("model/config.json", "model/model.safetensors"));
+  CHECK_FALSE(refused("model/report.html", "model"));
+  CHECK_FALSE(refused("model/report.html", "model/model.safetensors"));
+  CHECK_FALSE(refused("model/new.safetensors", "model"));
+  make("texts", {"a.txt", "deep/b.txt"});
+  CHECK(refused("texts/a.txt", "texts"));
+  CHECK(refused("texts/deep/b.txt", "texts"));
+  CHECK_FALSE(refused("texts/a.txt", "texts/deep"));
+  CHECK_FALSE(refused("texts/a.txt", "texts/deep/b.txt"));
+}
+
+TEST_CASE_METHOD(Folders, "replaceable: a file takes the place of no directory or link to one") {
+  make("model", kModelFiles);
+  make("one.safetensors", {"x"});
+  fs::create_directory_symlink(scratch / "model", scratch / "link");
+  write_file(scratch / "old.html", "x");
+  const auto kind_of = [&](const std::string& out, OutputKind kind, Replace replace) {
+    const auto error = error_of([&] { check_place("diff", scratch / out, kind, {}, replace); });
+    return error ? std::optional(error->kind()) : std::nullopt;
+  };
+  for (const Replace replace : {Replace::kNo, Replace::kPlanned, Replace::kForced}) {
+    for (const char* out : {"model", "link"})
+      CHECK(kind_of(out, OutputKind::kFile, replace) == ErrorKind::kUsage);
+    CHECK(kind_of("one.safetensors", OutputKind::kModel, replace) == ErrorKind::kUsage);
+    CHECK(kind_of("new", OutputKind::kModel, replace) == std::nullopt);
+  }
+  CHECK(kind_of("old.html", OutputKind::kFile, Replace::kNo) == ErrorKind::kUsage);
+  CHECK(kind_of("old.html", OutputKind::kFile, Replace::kPlanned) == std::nullopt);
+  CHECK(kind_of("old.html", OutputKind::kFile, Replace::kForced) == std::nullopt);
+  CHECK(kind_of("link", OutputKind::kModel, Replace::kForced) == std::nullopt);
+  CHECK(error_of([&] { check_folder("train", scratch / "old.html"); })->kind() ==
+        ErrorKind::kUsage);
+  CHECK_NOTHROW(check_folder("train", scratch / "link"));
+  CHECK_NOTHROW(check_folder("train", scratch / "new"));
+  CHECK(error_of([&] { AtomicFile file(scratch / "link"); })->kind() == ErrorKind::kUsage);
 }
 
 }  // namespace lancet

@@ -139,6 +139,18 @@ TEST_CASE("optimizer: settings out of range are refused") {
   CHECK_FALSE(refused([](OptimizerSettings&) {}));
 }
 
+TEST_CASE("schedule: what a run has no room for is told") {
+  const auto unmet = [](const char* name, double warmup, double decay, std::int64_t steps) {
+    return Schedule({.name = name, .warmup = warmup, .decay = decay}, steps).unmet();
+  };
+  CHECK_THAT(unmet("cosine", 20, 0.2, 10), Catch::Contains("20 steps of warm-up in a run of 10"));
+  CHECK(unmet("cosine", 10, 0.2, 10).empty());
+  CHECK_THAT(unmet("wsd", 0.5, 0.9, 10), Catch::Contains("leaves 5 steps for a decay of 9"));
+  CHECK(unmet("wsd", 0.5, 0.5, 10).empty());
+  CHECK(unmet("wsd", 0.03, 0.2, 1).empty());
+  CHECK(unmet("cosine", 0.5, 0.9, 10).empty());
+}
+
 TEST_CASE("schedule: warm-up, then each shape to its floor") {
   ScheduleSettings settings;
   settings.warmup = 0.1;
@@ -160,6 +172,9 @@ TEST_CASE("schedule: warm-up, then each shape to its floor") {
   CHECK(factors("wsd").second == Approx(0.2));
   settings.warmup = 5;
   CHECK(Schedule(settings, 100).warmup_steps() == 5);
+  settings.warmup = 5.5;
+  CHECK_THROWS(Schedule(settings, 100));
+  settings.warmup = 5;
   settings.name = "cosin";
   CHECK_THROWS(Schedule(settings, 100));
 }
