@@ -23,6 +23,15 @@ std::vector<std::string> cpu_features() {
 }
 
 constexpr const char* kCuda = "13";
+bool is_verb(const CLI::App& app) {
+  return app.get_parent() != nullptr && app.get_parent()->get_parent() != nullptr;
+}
+
+/// Groups of options, which are nameless subcommands: of a verb those of its command.
+std::vector<const CLI::App*> groups_of(const CLI::App& app) {
+  const CLI::App& owner = is_verb(app) ? *app.get_parent() : app;
+  return owner.get_subcommands([](const CLI::App* sub) { return sub->get_name().empty(); });
+}
 
 }  // namespace
 
@@ -43,21 +52,26 @@ Json version_json() {
           {"cpu", cpu_features()}};
 }
 
+std::vector<const CLI::App*> known_subcommands(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App* sub) { return !sub->get_name().empty(); });
+}
+
+std::vector<const CLI::Option*> known_options(const CLI::App& app) {
+  std::vector<const CLI::Option*> out = app.get_options();
+  for (const CLI::App* group : groups_of(app)) {
+    for (const CLI::Option* option : group->get_options()) {
+      if (option != group->get_help_ptr()) out.push_back(option);
+    }
+  }
+  return out;
+}
+
 std::vector<std::string> known_names(const CLI::App& app) {
   std::vector<std::string> names;
-  const std::function<void(const CLI::App&)> collect = [&](const CLI::App& from) {
-    for (const CLI::Option* option : from.get_options()) {
-      for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-    }
-    for (const CLI::App* sub : from.get_subcommands([](const CLI::App*) { return true; })) {
-      if (sub->get_name().empty()) {
-        collect(*sub);  // option groups are nameless sub-applications
-      } else {
-        names.push_back(sub->get_name());
-      }
-    }
-  };
-  collect(app);
+  for (const CLI::Option* option : known_options(app)) {
+    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  for (const CLI::App* sub : known_subcommands(app)) names.push_back(sub->get_name());
   return names;
 }
 
@@ -65,13 +79,17 @@ std::string HelpFormatter::make_option(const CLI::Option* option, bool positiona
   return option->get_description().empty() ? "" : CLI::Formatter::make_option(option, positional);
 }
 
+std::string words_of(const CLI::App& app) {
+  if (app.get_parent() == nullptr) return {};
+  const std::string above = words_of(*app.get_parent());
+  return above.empty() ? app.get_name() : above + " " + app.get_name();
+}
+
 std::string HelpFormatter::make_footer(const CLI::App* app) const {
   std::string out;
   // A verb such as `adapter merge` takes what its command takes: the groups of options there.
-  const CLI::App* command = app->get_parent();
-  if (command != nullptr && command->get_parent() != nullptr) {
-    for (const CLI::App* group : command->get_subcommands([](const CLI::App*) { return true; })) {
-      if (!group->get_name().empty()) continue;
+  if (is_verb(*app)) {
+    for (const CLI::App* group : groups_of(*app)) {
       out += "\n" + group->get_group() + ":\n";
       for (const CLI::Option* option : group->get_options()) {
         if (option != group->get_help_ptr()) out += make_option(option, false);

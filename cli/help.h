@@ -16,8 +16,15 @@ namespace lancet {
 /// {"version", "commit", "libtorch", "cuda", "cpu": [...]}: what this build is made for.
 [[nodiscard]] Json version_json();
 
+/// The options that may follow `app`: its own, those of its groups, and of a verb such as `adapter
+/// merge` those of its command's groups.
+[[nodiscard]] std::vector<const CLI::Option*> known_options(const CLI::App& app);
+/// Its subcommands that have a name: groups of options have none.
+[[nodiscard]] std::vector<const CLI::App*> known_subcommands(const CLI::App& app);
 /// Options ("--json") and subcommands that may follow `app`.
 [[nodiscard]] std::vector<std::string> known_names(const CLI::App& app);
+/// "locate trace": `app` and what it stands under, but for the program; "" for the program.
+[[nodiscard]] std::string words_of(const CLI::App& app);
 
 /// Thrown after a command has already printed its JSON and its error: only the exit code is left to
 /// give.

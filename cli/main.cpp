@@ -29,7 +29,7 @@ void apply_common(const CommonOptions& common) {
 
 /// The words, last first, as CLI11 wants them. It never comes to an end at an empty word behind an
 /// option whose value may be left out (2.1): "--chat" "" becomes "--chat=".
-std::vector<std::string> words_of(int argc, char** argv) {
+std::vector<std::string> line_of(int argc, char** argv) {
   std::vector<std::string> words;
   for (int i = 1; i < argc; ++i) {
     if (*argv[i] == '\0' && !words.empty() && words.back() == "--chat") {
@@ -53,21 +53,64 @@ std::string_view unknown_option(const CLI::App& command, int argc, char** argv) 
   return {};
 }
 
+/// The first word behind the command's name that is no option; empty when there is none.
+std::string_view word_behind(const CLI::App& command, int argc, char** argv) {
+  bool behind = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word(argv[i]);
+    if (behind && !word.starts_with('-')) return word;
+    behind = behind || word == command.get_name();
+  }
+  return {};
+}
+
+/// The command without its verb, as `adapter chek M A`.
+[[noreturn]] void fail_verb(const CLI::App& command, std::string_view word,
+                            const std::string& see) {
+  std::string verbs;
+  for (const CLI::App* sub : known_subcommands(command))
+    verbs += (verbs.empty() ? "" : ", ") + sub->get_name();
+  const auto names = known_names(command);
+  const auto guess = did_you_mean(word, {names.begin(), names.end()});
+  fail(ErrorKind::kUsage, words_of(command),
+       fmt::format("expected one of {}, found {}", verbs,
+                   word.empty() ? "none" : "'" + printable(word, 60) + "'"),
+       guess.empty() ? see : guess + " " + see);
+}
+
+/// The nearest of the values that "... not in {a,b}" names; "" where none is near.
+std::string nearest_value(const std::string& message) {
+  const std::size_t open = message.rfind(" not in {"), end = message.rfind('}');
+  const std::size_t colon = message.find(": ");
+  if (open == std::string::npos || end == std::string::npos || colon > open) return {};
+  const std::string word = message.substr(colon + 2, open - colon - 2);
+  std::vector<std::string_view> values;
+  const std::string_view list = std::string_view(message).substr(open + 9, end - open - 9);
+  for (std::size_t at = 0; at <= list.size();) {
+    const std::size_t comma = std::min(list.find(',', at), list.size());
+    values.push_back(list.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return did_you_mean(word, values);
+}
+
 /// The parse error of CLI11 as ours: an unknown option names the nearest known one, and comes
 /// before what is missing.
 [[noreturn]] void fail_parse(const CLI::App& app, const CLI::ParseError& error, int argc,
                              char** argv) {
   const CLI::App* command = &app;
-  if (const auto chosen = app.get_subcommands(); !chosen.empty()) command = chosen.front();
-  const std::string operation = command->get_name().empty() ? "lancet" : command->get_name();
   while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const std::string operation = command == &app ? "lancet" : words_of(*command);
   std::string hint = fmt::format("see lancet {}--help", command == &app ? "" : operation + " ");
   std::string message = error.what();
   const auto* missing = dynamic_cast<const CLI::RequiredError*>(&error);
   if (missing != nullptr && command != &app) {
+    if (!known_subcommands(*command).empty())
+      fail_verb(*command, word_behind(*command, argc, argv), hint);
     if (const auto word = unknown_option(*command, argc, argv); !word.empty())
       message = fmt::format("The following argument was not expected: {}", word);
   }
+  if (const auto guess = nearest_value(message); !guess.empty()) hint.insert(0, guess + " ");
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || message != error.what() ||
       command == &app) {
     const auto names = known_names(*command);
@@ -95,7 +138,8 @@ bool is_meant(std::string_view command, int argc, char** argv) {
   });
 }
 
-int run(int argc, char** argv) {
+/// Tells in `meant` which command runs, once that is known.
+int run(int argc, char** argv, std::string& meant) {
   CLI::App app{
       "lancet: find and rewrite facts in language models, merge models, distil teachers into "
       "students"};
@@ -116,7 +160,7 @@ int run(int argc, char** argv) {
     declare_common(*sub, *command, common);
   }
   try {
-    app.parse(words_of(argc, argv));
+    app.parse(line_of(argc, argv));
   } catch (const CLI::CallForVersion& version) {
     if (!is_asked_for_json(argc, argv)) return app.exit(version);
     print_json(version_json());
@@ -128,7 +172,10 @@ int run(int argc, char** argv) {
   }
   apply_common(common);
   for (const auto& [sub, body] : commands) {
-    if (sub->parsed()) return body();
+    if (!sub->parsed()) continue;
+    const auto verbs = sub->get_subcommands();
+    meant = words_of(verbs.empty() ? *sub : *verbs.front());
+    return body();
   }
   print_text(app.help());
   return 0;
@@ -137,6 +184,7 @@ int run(int argc, char** argv) {
 /// Runs and reports: the one place where exceptions become exit codes.
 int guarded_run(int argc, char** argv) {
   const bool json = is_asked_for_json(argc, argv);
+  std::string meant;
   install_shrunk_file_handler(json);
   const auto report = [json](const Error& error) {
     print_error(error);
@@ -147,10 +195,13 @@ int guarded_run(int argc, char** argv) {
     return error.exit_code();
   };
   try {
-    return run(argc, argv);
+    return run(argc, argv, meant);
   } catch (const Reported& done) {
     return done.exit_code;
   } catch (const Error& error) {
+    if (error.kind() == ErrorKind::kUsage && error.hint().empty() && !meant.empty())
+      return report(Error(error.kind(), error.operation(), error.message(),
+                          fmt::format("see lancet {} --help", meant)));
     return report(error);
   } catch (const std::bad_alloc&) {
     return report(Error(ErrorKind::kResource, "memory",

@@ -31,3 +31,30 @@ ${entries}  };
 ")
   set(${name}_registry "${out}" PARENT_SCOPE)
 endfunction()
+
+# lancet_names(FILE NAME FOLDER...): a generated header with `NAME_names`, the file names of each FOLDER's descriptors,
+# which are their names: for those who may not load what holds the descriptors.
+function(lancet_names file)
+  set(lists "")
+  while(ARGN)
+    list(POP_FRONT ARGN name folder)
+    file(GLOB files CONFIGURE_DEPENDS "${folder}/*.cpp")
+    list(SORT files)
+    set(words "")
+    foreach(source IN LISTS files)
+      get_filename_component(stem "${source}" NAME_WE)
+      string(APPEND words " ${stem}")
+    endforeach()
+    string(STRIP "${words}" words)
+    string(APPEND lists "inline constexpr std::string_view ${name}_names = \"${words}\";\n")
+  endwhile()
+  file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/generated/registry/${file}" CONTENT "#pragma once
+// Generated from the file names of descriptors, with blanks between them.
+#include <string_view>
+
+namespace lancet {
+
+${lists}
+}  // namespace lancet
+")
+endfunction()

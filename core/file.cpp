@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/nearby.h"
 #include "core/temporary.h"
 
 namespace lancet {
@@ -35,8 +36,15 @@ struct Descriptor {
 };
 
 [[noreturn]] void fail_input(std::string_view operation, const fs::path& path,
-                             std::string_view reason) {
-  fail(ErrorKind::kInput, operation, fmt::format("cannot read {}: {}", shown(path), reason));
+                             std::string_view reason, std::string hint = {}) {
+  fail(ErrorKind::kInput, operation, fmt::format("cannot read {}: {}", shown(path), reason),
+       std::move(hint));
+}
+
+/// The system's words for errno, with what lies near a path that is not there.
+[[noreturn]] void fail_system(std::string_view operation, const fs::path& path) {
+  const int error = errno;
+  fail_input(operation, path, std::strerror(error), error == ENOENT ? nearby_hint(path) : "");
 }
 
 std::int64_t modified_ns(const struct stat& info) {
@@ -73,14 +81,14 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   // O_NONBLOCK: a named pipe must not make the open wait before it is refused.
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
   struct stat info {};
-  if (file.fd < 0 || ::fstat(file.fd, &info) != 0) fail_input("open", path, std::strerror(errno));
+  if (file.fd < 0 || ::fstat(file.fd, &info) != 0) fail_system("open", path);
   if (S_ISDIR(info.st_mode)) fail_input("open", path, "it is a directory");
   if (!S_ISREG(info.st_mode)) fail_input("open", path, "not a regular file");
   size_ = static_cast<std::uint64_t>(info.st_size);
   modified_ns_ = modified_ns(info);
   if (size_ == 0) return;
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd, 0);
-  if (data == MAP_FAILED) fail_input("open", path, std::strerror(errno));
+  if (data == MAP_FAILED) fail_system("open", path);
   data_ = static_cast<const std::byte*>(data);
 }
 
@@ -121,7 +129,7 @@ void MappedFile::release(std::uint64_t offset, std::uint64_t length) const noexc
 
 void MappedFile::check_unchanged() const {
   struct stat info {};
-  if (::stat(path_.c_str(), &info) != 0) fail_input("open", path_, std::strerror(errno));
+  if (::stat(path_.c_str(), &info) != 0) fail_system("open", path_);
   const auto size = static_cast<std::uint64_t>(info.st_size);
   if (size == size_ && modified_ns(info) == modified_ns_) return;
   fail(ErrorKind::kInput, "open",
@@ -132,7 +140,7 @@ std::string read_file(const fs::path& path, std::uint64_t limit) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
   if (file.fd < 0 && errno == EINTR) check_interrupted();  // a named pipe without a writer
   struct stat info {};
-  if (file.fd < 0 || ::fstat(file.fd, &info) != 0) fail_input("read", path, std::strerror(errno));
+  if (file.fd < 0 || ::fstat(file.fd, &info) != 0) fail_system("read", path);
   if (S_ISDIR(info.st_mode)) fail_input("read", path, "it is a directory");
   const auto fail_size = [&] {
     fail_input("read", path, fmt::format("larger than the {} bytes allowed here", limit));
@@ -149,7 +157,7 @@ std::string read_file(const fs::path& path, std::uint64_t limit) {
       check_interrupted();
       continue;
     }
-    if (got < 0) fail_input("read", path, std::strerror(errno));
+    if (got < 0) fail_system("read", path);
     if (got == 0) break;
     size += static_cast<std::uint64_t>(got);
     if (size > limit) fail_size();

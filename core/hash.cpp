@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/nearby.h"
 
 namespace lancet {
 
@@ -83,8 +84,10 @@ std::string sha256_file(const fs::path& path) {
     }
   };
   const auto fail_read = [&] {
+    const int error = errno;
     fail(ErrorKind::kInput, "sha256",
-         fmt::format("cannot read '{}': {}", path.string(), std::strerror(errno)));
+         fmt::format("cannot read '{}': {}", path.string(), std::strerror(error)),
+         error == ENOENT ? nearby_hint(path) : "");
   };
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) fail_read();

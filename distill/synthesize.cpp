@@ -32,7 +32,10 @@ std::string secret_of(const TeacherBlock& teacher) {
   const char* value = std::getenv(teacher.api_key_env.c_str());
   if (value == nullptr || *value == 0)
     fail(ErrorKind::kUsage, "teacher",
-         fmt::format("the environment variable {} is not set", teacher.api_key_env));
+         fmt::format("the environment variable {} is not set", teacher.api_key_env),
+         fmt::format("export {0}=... first; teacher.api_key_env (--api-key-env) names another "
+                     "variable, none where the server asks for no key",
+                     teacher.api_key_env));
   std::string out(value);
   if (out.find_first_of("\r\n") != std::string::npos)
     fail(ErrorKind::kUsage, "teacher",

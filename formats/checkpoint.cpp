@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/nearby.h"
 #include "core/text.h"
 #include "formats/containers/safetensors.h"
 #include "formats/containers/sharded.h"
@@ -84,7 +85,9 @@ class CheckpointOpener {
     std::error_code error;
     const fs::path path = checkpoint_.path_;
     const fs::file_status status = fs::status(path, error);
-    if (!fs::exists(status)) refuse(path, "expected a model, found no such file or directory");
+    if (!fs::exists(status))
+      refuse(path, "expected a model, found no such file or directory",
+             nearby_hint(path) + "; models are read from this machine, none is downloaded");
     if (fs::is_directory(status)) {
       open_directory(path);
     } else if (path.extension() == ".json") {

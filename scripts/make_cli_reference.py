@@ -32,16 +32,27 @@ Made by `scripts/make_cli_reference.py` from the commands themselves; a test com
 - Ctrl-C and SIGTERM stop within two seconds; nothing half-made ever stands under the final name.
 """
 top = help_of()
-commands = re.findall(r"^  ([a-z]+)  ", top, re.M)
+# Commands and verbs stand alone at the begin of a line, options have a dash and positionals are in capitals.
+NAME = re.compile(r"^  ([a-z][a-z-]*)(?:  |$)", re.M)
+commands = NAME.findall(top)
 text = intro + "\n```\n" + top + "\n```\n"
-for command in dict.fromkeys(commands):
+pages = []
+for command in commands:
     own = help_of(command)
     text += f"\n## lancet {command}\n\n```\n{own}\n```\n"
-    for sub in re.findall(r"^  ([a-z]+)  ", own.split("Subcommands:")[1] if "Subcommands:" in own else "", re.M):
-        text += f"\n### lancet {command} {sub}\n\n```\n{help_of(command, sub)}\n```\n"
+    pages.append(command)
+    for verb in NAME.findall(own.split("\nExamples:")[0]):
+        text += f"\n### lancet {command} {verb}\n\n```\n{help_of(command, verb)}\n```\n"
+        pages.append(f"{command} {verb}")
+
+# What completion offers comes from the tree that parses, not from the look of its help.
+script = subprocess.run([lancet, "completion", "bash"], check=True, capture_output=True, text=True).stdout
+known = [words for words in re.findall(r'^    "([a-z -]*)"\) options=', script, re.M) if words]
+if sorted(known) != sorted(pages):
+    sys.exit(f"commands without a page, or pages without a command: {sorted(set(known) ^ set(pages))}")
 if "--check" in sys.argv:
     if page.read_text(encoding="utf-8") != text:
         sys.exit("docs/cli.md is not what the commands say: run scripts/make_cli_reference.py build/lancet")
-    print(f"{len(commands)} commands")
+    print(f"{len(pages)} commands")
 else:
     page.write_text(text, encoding="utf-8")

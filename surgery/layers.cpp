@@ -39,7 +39,9 @@ std::int64_t parse_layer(std::string_view text, const std::string& whole, std::i
   if (error != std::errc{} || end != text.data() + text.size() || value < 0 || value >= layers) {
     fail(ErrorKind::kUsage, operation,
          fmt::format("--layers: expected {}N or N-M with layers 0 to {}, found '{}'",
-                     operation == "covariance" ? "" : "auto, ", layers - 1, printable(whole)));
+                     operation == "covariance" ? "" : "auto, ", layers - 1, printable(whole)),
+         fmt::format("the model has {} layers, counted from 0: --layers {} or --layers {}-{}",
+                     layers, layers / 2, layers / 3, layers / 2));
   }
   return value;
 }

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/chat.h"
+#include "cli/checks.h"
 #include "cli/conversation.h"
 #include "cli/engine.h"
 #include "cli/jsonl.h"
@@ -199,16 +200,6 @@ int run(const GenerateOptions& options, const CommonOptions& common) {
     if (common.json || !options.file.empty()) print_json(document);
   }
   return 0;
-}
-
-/// A number above 0 and at most 1.
-CLI::Validator share() {
-  return {[](std::string& text) -> std::string {
-            double value = 0;
-            if (CLI::detail::lexical_cast(text, value) && value > 0 && value <= 1) return {};
-            return "expected a number above 0 and at most 1, found " + printable(text);
-          },
-          "FLOAT in (0 - 1]"};
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {

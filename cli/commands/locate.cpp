@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/checks.h"
 #include "cli/engine.h"
 #include "cli/output.h"
 #include "cli/run_plan.h"
@@ -41,9 +42,13 @@ void read_facts_of(LocateArguments& a) {
            "expected --requests, or --prompt and --subject, found both");
     return read_batch(a);
   }
+  if (a.prompt.empty() && a.request.what == "lens")
+    fail(ErrorKind::kUsage, "locate", "expected --prompt, found none",
+         "lancet locate lens MODEL --prompt 'The capital of France is'");
   if (a.prompt.empty())
     fail(ErrorKind::kUsage, "locate", "expected --prompt or --requests, found neither",
-         "lancet locate trace MODEL --prompt 'The capital of {} is' --subject France");
+         fmt::format("lancet locate {} MODEL --prompt 'The capital of {{}} is' --subject France",
+                     a.request.what));
   if (a.target_given && a.target.empty())
     fail(ErrorKind::kUsage, "locate", "expected a target with text, found an empty one",
          "without --target the model's own next token is traced");
@@ -241,14 +246,15 @@ void add_corruption(CLI::App* sub, const Arguments& a) {
   LocateRequest& r = a->request;
   sub->add_option("--kind", r.kinds,
                   "hidden, mlp, attention (default: these three), severed_mlp, severed_attention")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check(CLI::IsMember({"hidden", "mlp", "attention", "severed_mlp", "severed_attention"}));
   sub->add_option("--samples", r.samples, "Corrupted copies (default 10)")
       ->check(CLI::Range(1, 1000));
   sub->add_option("--noise", r.noise, "Noise on the subject in units of sigma (default 3)")
       ->check(CLI::Range(0.0, 1e6));
   sub->add_option("--sigma", r.sigma,
                   "Unit of the noise (default: standard deviation of subjects' embeddings)")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   sub->add_flag("--all-facts", r.all_facts, "Keep facts whose answer the model does not give");
 }
 
@@ -265,6 +271,11 @@ void declare_trace(CLI::App& app, const Arguments& a, const CommonOptions& commo
          },
          "Layers restored together, for mlp and attention (default 10)")
       ->check(CLI::Range(1, 100000));
+  sub->footer(
+      "Examples:\n"
+      "  lancet locate trace model/ --prompt 'The capital of {} is' --subject France --report "
+      "trace.html\n"
+      "  lancet locate trace model/ --requests facts.jsonl --kind hidden,mlp --npz trace.npz");
 }
 
 void declare_patch(CLI::App& app, const Arguments& a, const CommonOptions& common, Body& body) {
@@ -276,6 +287,10 @@ void declare_patch(CLI::App& app, const Arguments& a, const CommonOptions& commo
                   "Backward passes on the way from corrupted to clean (default 1: at corrupted)")
       ->check(CLI::Range(1, 1000));
   sub->add_flag("--exact", a->request.exact, "Compare with exact patching");
+  sub->footer(
+      "Examples:\n"
+      "  lancet locate patch model/ --prompt 'The capital of {} is' --subject France --exact\n"
+      "  lancet locate patch model/ --requests facts.jsonl --steps 5 --report patch.html");
 }
 
 void declare_lens(CLI::App& app, const Arguments& a, const CommonOptions& common, Body& body) {
@@ -290,6 +305,11 @@ void declare_lens(CLI::App& app, const Arguments& a, const CommonOptions& common
       "The answer whose probability is drawn (default: the model's own next token)");
   sub->add_option("--top", a->request.top, "Tokens kept of each cell (default 5)")
       ->check(CLI::Range(1, 1000));
+  sub->footer(
+      "Examples:\n"
+      "  lancet locate lens model/ --prompt 'The capital of France is' --report lens.html\n"
+      "  lancet locate lens model/ --prompt 'The capital of {} is' --subject France --target Rome "
+      "--top 3");
 }
 
 void declare_sweep(CLI::App& app, const Arguments& a, const CommonOptions& common, Body& body) {
@@ -299,6 +319,11 @@ void declare_sweep(CLI::App& app, const Arguments& a, const CommonOptions& commo
   sub->add_option("--layers", a->request.layers,
                   "all (default), auto (the candidates of edit --layers auto), 5 or 4-8");
   sub->add_option("--method", a->request.method, "Editor (default rome)");
+  sub->footer(
+      "Examples:\n"
+      "  lancet locate sweep model/ --prompt 'The capital of {} is' --subject France --target "
+      "Rome\n"
+      "  lancet locate sweep model/ --requests facts.jsonl --layers 2-6 --method memit --json");
 }
 
 void declare_neurons(CLI::App& app, const Arguments& a, const CommonOptions& common, Body& body) {
@@ -318,6 +343,11 @@ void declare_neurons(CLI::App& app, const Arguments& a, const CommonOptions& com
       ->check(CLI::Range(0.0, 1.0));
   sub->add_option("--top", r.most, "Units kept, at most (default 20)")
       ->check(CLI::Range(1, 100000));
+  sub->footer(
+      "Examples:\n"
+      "  lancet locate neurons model/ --prompt 'The capital of {} is' --subject France "
+      "--paraphrase \"France's capital is\"\n"
+      "  lancet locate neurons model/ --requests facts.jsonl --threshold 0.3 --top 10 --json");
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/checks.h"
 #include "cli/engine.h"
 #include "cli/launch.h"
 #include "cli/output.h"
@@ -240,8 +241,10 @@ void declare_data(CLI::App& app, TrainArguments& a) {
       ->required();
   app.add_option("--max-length", r.max_length, "Tokens of a row (default 1024)")
       ->check(CLI::Range(2, 1 << 24));
-  app.add_option("--overlong", r.overlong, "Longer rows: truncate (default), skip, error");
-  app.add_option("--bad-rows", r.bad_rows, "Rows that cannot be used: error (default), skip");
+  app.add_option("--overlong", r.overlong, "Longer rows: truncate (default), skip, error")
+      ->check(CLI::IsMember({"truncate", "skip", "error"}));
+  app.add_option("--bad-rows", r.bad_rows, "Rows that cannot be used: error (default), skip")
+      ->check(CLI::IsMember({"error", "skip"}));
   app.add_option("--ignore-keys", a.request.ignored_keys,
                  "Members of a row that may stand unused; '*' = any")
       ->delimiter(',');
@@ -261,11 +264,12 @@ void declare_data(CLI::App& app, TrainArguments& a) {
 void declare_lora(CLI::App& app, TrainArguments& a) {
   LoraSettings& l = a.request.lora;
   app.add_option(
-      "--base-quant", a.request.base_quant,
-      "Frozen layers in few bits: none (default), nf4, int8, fp8, q8_0, stored (a GGUF's own "
-      "blocks)");
+         "--base-quant", a.request.base_quant,
+         "Frozen layers in few bits: none (default), nf4, int8, fp8, q8_0, stored (a GGUF's own "
+         "blocks)")
+      ->check(CLI::IsMember({"none", "nf4", "int8", "fp8", "q8_0", "stored"}));
   app.add_option("--init", a.init, "Train a PEFT adapter on, instead of a new one");
-  app.add_option("--rank", l.rank, "Default 16");
+  app.add_option("--rank", l.rank, "Default 16")->check(CLI::Range(1, 4096));
   app.add_option("--alpha", l.alpha, "Scale is alpha / rank (default 32)");
   app.add_flag("--rslora", l.rank_stabilised, "Scale is alpha / sqrt(rank)");
   app.add_option("--dropout", l.dropout, "Of the low-rank input (default 0)");
@@ -302,16 +306,19 @@ void declare_optimizer(CLI::App& app, TrainArguments& a) {
   app.add_option("--rollout-tokens", a.request.rollout_tokens,
                  "on_policy: tokens of an answer that the student samples (default 256)")
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--optimizer", o.name, "adamw (default), adamw8bit");
-  app.add_option("--lr", o.lr, "Highest learning rate (default 2e-4)");
+  app.add_option("--optimizer", o.name, "adamw (default), adamw8bit")
+      ->check(CLI::IsMember({"adamw", "adamw8bit"}));
+  app.add_option("--lr", o.lr, "Highest learning rate (default 2e-4)")->check(above_zero());
   app.add_option("--lora-plus", o.lora_plus, "Learning rate of B over that of A (default 1)");
   app.add_option("--beta1", o.beta1, "Default 0.9");
   app.add_option("--beta2", o.beta2, "Default 0.999");
   app.add_option("--epsilon", o.epsilon, "Default 1e-8");
   app.add_option("--weight-decay", o.weight_decay, "Default 0");
   app.add_option("--clip", o.clip, "Largest norm of the gradient (default 1), 0 = any");
-  app.add_option("--schedule", s.name, "cosine (default), linear, constant, wsd");
-  app.add_option("--warmup", s.warmup, "Share of the steps (default 0.03), or a number of steps");
+  app.add_option("--schedule", s.name, "cosine (default), linear, constant, wsd")
+      ->check(CLI::IsMember({"cosine", "linear", "constant", "wsd"}));
+  app.add_option("--warmup", s.warmup, "Share of the steps (default 0.03), or a number of steps")
+      ->check(not_negative());
   app.add_option("--lr-floor", s.floor,
                  "Where cosine, linear and wsd end, as a share of --lr (default 0.1)");
   app.add_option("--decay", s.decay,
@@ -345,7 +352,8 @@ void declare_run(CLI::App& app, TrainArguments& a) {
       ->check(CLI::Range(1.0, 86400.0));
   app.add_option("--checkpointing", r.checkpointing,
                  "Compute layers again instead of keeping their states: auto (default: where "
-                 "memory, or --memory, asks for it), on, off");
+                 "memory, or --memory, asks for it), on, off")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {

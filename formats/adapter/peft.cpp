@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/nearby.h"
 #include "core/text.h"
 #include "formats/adapter/patterns.h"
 #include "formats/quant/decode.h"
@@ -70,10 +71,12 @@ std::shared_ptr<const Adapter> Adapter::open(const fs::path& path) {
   out->path_ = path;
   std::error_code ignored;
   if (!is_adapter(path)) {
+    const bool there = fs::exists(path, ignored);
     refuse(ErrorKind::kInput, path,
-           fmt::format("expected a PEFT adapter, found {}", fs::exists(path, ignored)
-                                                                ? "no adapter_config.json in it"
-                                                                : "no such directory"));
+           fmt::format("expected a PEFT adapter, found {}",
+                       there ? "no adapter_config.json in it" : "no such directory"),
+           there ? "an adapter is a folder of adapter_config.json and adapter_model.safetensors"
+                 : nearby_hint(path));
   }
   const fs::path weights = adapter_weights(path);
   if (!fs::is_regular_file(weights, ignored))

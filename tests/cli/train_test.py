@@ -204,7 +204,7 @@ class Train(unittest.TestCase):
         self.assertEqual(error.count("left out"), 1, error)
 
     def test_what_cannot_be_meant_is_refused_by_name(self):
-        for args, word in ((["--targets", "q_prj"], "q_proj"), (["--schedule", "cosin"], "cosine"), (["--lr", "0"], "learning rate"),
+        for args, word in ((["--targets", "q_prj"], "q_proj"), (["--schedule", "cosin"], "cosine"), (["--lr", "0"], "--lr"),
                            (["--optimizer", "adam"], "adamw"), (["--loss", "sfd"], "sft"), (["--rank", "0"], "rank"),
                            (["--loss-option", "beta=1"], "beta"), (["--checkpointing", "maybe"], "checkpointing"),
                            (["--init", "x", "--rank", "4"], "--rank"), (["--layers", "9"], "9"), (["--layers", "a"], "--layers"),
