@@ -7,8 +7,23 @@
 
 namespace lancet {
 
-int print_run_plan(const fs::path& model, const CommonOptions& common) {
-  const Json plan = open_engine(common.runtime).plan_run(model, common.runtime);
+std::string about_bytes(const Json& bytes) {
+  return bytes.is_null() ? "not known" : "about " + human_bytes(bytes.get<std::uint64_t>());
+}
+
+std::string about_seconds(const Json& seconds) {
+  return seconds.is_null() ? "not known" : fmt::format("about {:.1f} s", seconds.get<double>());
+}
+
+std::string numbers_text(const Json& numbers) {
+  std::string out;
+  for (const Json& each : numbers) out += (out.empty() ? "" : ", ") + each.dump();
+  return out;
+}
+
+int print_run_plan(const fs::path& model, std::uint64_t beside, const CommonOptions& common) {
+  Json plan = open_engine(common.runtime).plan_run(model, common.runtime);
+  plan["peak_memory"] = plan["peak_memory"].get<std::uint64_t>() + beside;
   if (common.json) {
     print_json(plan);
     return 0;
@@ -22,7 +37,8 @@ int print_run_plan(const fs::path& model, const CommonOptions& common) {
       {"weights in memory",
        bytes("weights_memory") +
            (plan["offload"] == "disk" ? ", matrices are read from disk as they are used" : "")});
-  table.add({"memory", "about " + bytes("peak_memory")});
+  table.add({"memory", about_bytes(plan["peak_memory"])});
+  table.add({"time", about_seconds(plan["seconds"])});
   print_text(table.text());
   return 0;
 }

@@ -60,12 +60,14 @@ struct StudentBlock {
       model;         ///< any MODEL of the command line; a relative path is relative to the job file
   std::string name;  ///< under which it will be given away, checked against the licences
   std::string licence;  ///< of the base, declared
+  std::string place;    ///< "LINE:COLUMN" of the model
 };
 
 /// Block `evaluate`.
 struct EvaluateBlock {
   std::vector<std::filesystem::path> texts;  ///< for perplexity; none: the one that ships
   std::vector<std::filesystem::path> rows;   ///< held out; none: those that training held out
+  std::string texts_place, rows_place;       ///< "LINE:COLUMN"
 };
 
 struct Job {

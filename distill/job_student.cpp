@@ -28,12 +28,19 @@ JobSettings JobReader::settings(const Node& node, std::string_view what) const {
   return out;
 }
 
+namespace {
+
+std::string place_of(const Node& node) { return fmt::format("{}:{}", node.line, node.column); }
+
+}  // namespace
+
 StudentBlock JobReader::student(const Node& node) const {
   keys(node, {"model", "name", "licence"});
   StudentBlock out;
   const Node* model = node.find("model");
   if (model == nullptr) refuse(node, "student: 'model' is missing");
   out.model = path(*model, "model").string();
+  out.place = place_of(*model);
   if (const Node* found = node.find("name")) out.name = text(*found, "name");
   if (const Node* found = node.find("licence")) out.licence = text(*found, "licence");
   return out;
@@ -43,8 +50,14 @@ EvaluateBlock JobReader::evaluate(const Node& node) const {
   EvaluateBlock out;
   if (node.kind == Node::Kind::kNull) return out;
   keys(node, {"perplexity", "rows"});
-  if (const Node* found = node.find("perplexity")) out.texts = paths(*found, "perplexity");
-  if (const Node* found = node.find("rows")) out.rows = paths(*found, "rows");
+  if (const Node* found = node.find("perplexity")) {
+    out.texts = paths(*found, "perplexity");
+    out.texts_place = place_of(*found);
+  }
+  if (const Node* found = node.find("rows")) {
+    out.rows = paths(*found, "rows");
+    out.rows_place = place_of(*found);
+  }
   return out;
 }
 

@@ -6,10 +6,12 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/nearby.h"
 #include "core/text.h"
 #include "distill/job.h"
 #include "distill/licence.h"
 #include "distill/prompts.h"
+#include "formats/model_source.h"
 
 namespace lancet {
 namespace {
@@ -79,21 +81,36 @@ void check_licences(const Job& job) {
   duties.check(job.student->name, accepts_risk(job));
 }
 
+/// The student is there: what trains it would ask for it without a place.
+void check_student(const Job& job) {
+  std::error_code ignored;
+  const ModelPath path = split_model_path(job.student->model);
+  for (const fs::path& part : {path.model, path.adapter}) {
+    if (part.empty() || fs::exists(part, ignored)) continue;
+    fail(ErrorKind::kInput, "job",
+         fmt::format("{}:{}: student: model: expected a model, found none at '{}'",
+                     printable(job.source), job.student->place, printable(part.string())),
+         nearby_hint(part));
+  }
+}
+
 /// The files of `evaluate` are there, but for those that the job itself writes.
 void check_evaluated(const Job& job) {
-  const auto check = [&](const char* key, const std::vector<fs::path>& files) {
+  const auto check = [&](const char* key, const std::vector<fs::path>& files,
+                         const std::string& place) {
     for (const fs::path& file : files) {
       std::error_code ignored;
       const auto inside =
           std::mismatch(job.output.begin(), job.output.end(), file.begin(), file.end());
       if (inside.first == job.output.end() || fs::is_regular_file(file, ignored)) continue;
       fail(ErrorKind::kInput, "distill",
-           fmt::format("{}: evaluate: {}: expected a file, found none at '{}'",
-                       printable(job.source), key, printable(file.string())));
+           fmt::format("{}:{}: evaluate: {}: expected a file, found none at '{}'",
+                       printable(job.source), place, key, printable(file.string())),
+           nearby_hint(file));
     }
   };
-  check("perplexity", job.evaluate->texts);
-  check("rows", job.evaluate->rows);
+  check("perplexity", job.evaluate->texts, job.evaluate->texts_place);
+  check("rows", job.evaluate->rows, job.evaluate->rows_place);
 }
 
 }  // namespace
@@ -127,6 +144,7 @@ Json describe_job(const fs::path& path, std::optional<std::uint64_t> seed) {
         ErrorKind::kUsage, "distill",
         fmt::format("{}: 'student' is missing: which model is trained?", printable(path.string())));
   if (job.student) check_licences(job);
+  if (job.student) check_student(job);
   if (job.evaluate) check_evaluated(job);
   if (job.evaluate && !job.train)
     fail(ErrorKind::kUsage, "distill",

@@ -315,7 +315,12 @@ void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
 
 void ModelSource::release(const TensorInfo& tensor, std::uint64_t offset,
                           std::uint64_t length) const {
-  if (unadapted(tensor) != nullptr) return;  // other offsets than those in the file
+  if (const TensorInfo* own = unadapted(tensor)) {
+    // Other offsets than those in the file: all of it behind the last of them.
+    if (offset + length >= tensor.bytes && !(scaled_ && scaled_->decodes(tensor.name)))
+      checkpoint_->files()[own->file].release(own->offset, own->bytes);
+    return;
+  }
   if (scaled_ && scaled_->decodes(tensor.name)) {
     const std::uint64_t width = dtype_info(tensor.dtype).block_bits / 8;
     scaled_->release(tensor.name, offset / width, (length + width - 1) / width);

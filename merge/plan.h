@@ -69,6 +69,7 @@ struct MergePlan {
   Json config;                                    ///< null when the reference has none
   std::map<std::string, std::string> side_files;  ///< of the result, without config.json
   std::vector<std::string> warnings;
+  std::uint64_t vocabulary_memory = 0;  ///< that tokenizers took while they were read, at the most
 
   [[nodiscard]] std::uint64_t bytes_read() const;     ///< of inputs, each tensor once
   [[nodiscard]] std::uint64_t bytes_written() const;  ///< of weights

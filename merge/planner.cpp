@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "core/text.h"
 #include "merge/chat_template.h"
 #include "merge/layers.h"
@@ -28,11 +29,7 @@ class Planner final : TensorPlanner {
       plan_->inputs.push_back(opened_.at(model.text));
     });
     check_architectures();
-    if (recipe_.tokenizer) {
-      tokens_ = plan_tokens(*recipe_.tokenizer, plan_->inputs,
-                            index_.find(reference().text)->second, plan_->options.semantics);
-      for (const std::string& warning : tokens_->warnings) warn({}, warning);
-    }
+    if (recipe_.tokenizer) plan_vocabulary();
     if (!recipe_.modules.empty()) {
       plan_modules();
     } else if (!recipe_.slices.empty()) {
@@ -266,6 +263,15 @@ class Planner final : TensorPlanner {
     if (found == plan_->side_files.end()) return;
     Json config = parse_json(found->second, "tokenizer_config.json");
     if (config.erase("chat_template") > 0) found->second = dump_json(config, 2) + "\n";
+  }
+
+  void plan_vocabulary() {
+    const std::uint64_t before = resident_memory(), peak = peak_memory();
+    tokens_ = plan_tokens(*recipe_.tokenizer, plan_->inputs, index_.find(reference().text)->second,
+                          plan_->options.semantics);
+    for (const std::string& warning : tokens_->warnings) warn({}, warning);
+    const std::uint64_t most = peak_memory() > peak ? peak_memory() : resident_memory();
+    plan_->vocabulary_memory = most > before ? most - before : 0;
   }
 
   void finish_config() {

@@ -103,7 +103,8 @@ Held held_of(const MergePlan& plan, const PlannedTensor& tensor, const ShardLimi
 
 /// The tensor under way, with the last chunks of the one before it or with the statistics passes of
 /// the next, which begin where both hold no more than the largest does alone. The writer's blocks
-/// fill while the first tensor's inputs are released.
+/// fill while the first tensor's inputs are released. What tokenizers were read into is free again
+/// by then, and used again.
 std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) {
   const std::uint64_t slots = slots_of(limits);
   const std::uint64_t writer = std::min(StreamFile::kMemory, plan.bytes_written());
@@ -129,7 +130,10 @@ std::uint64_t expected_memory(const MergePlan& plan, const ShardLimits& limits) 
         {largest, result + emitting, written + passing, writer + whole_memory(plan, tensor)});
     last = held;
   }
-  return std::max(kFixed + largest, kLeast) + (needs_linalg(plan) ? kLinalg : 0);
+  std::uint64_t files = 0;
+  for (const auto& [name, text] : plan.side_files) files += text.size();
+  const std::uint64_t work = std::max(largest + files, plan.vocabulary_memory + 2 * files);
+  return std::max(kFixed + work, kLeast) + (needs_linalg(plan) ? kLinalg : 0);
 }
 
 void check_bound(const MergePlan& plan, const ShardLimits& limits) {
@@ -140,7 +144,7 @@ void check_bound(const MergePlan& plan, const ShardLimits& limits) {
   fail(ErrorKind::kResource, "merge",
        fmt::format("--memory: expected at least {}, the least that this merge takes, found {}",
                    human_bytes(least), human_bytes(limits.memory)),
-       fmt::format("give --memory {}MiB", (least + kMiB - 1) / kMiB));
+       fmt::format("give --memory {}MiB", least / kMiB + 2));
 }
 
 }  // namespace lancet

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <new>
 
 #include "core/error.h"
 #include "merge/ops/vector.h"
@@ -27,6 +28,27 @@ class TokenReader final : public TensorReader {
       read_row(at / columns_, first, out.subspan(at - begin, count), row);
       at += count;
     }
+  }
+
+  /// The rows that these are made of, neighbours of a source in one range.
+  void release(std::uint64_t begin, std::uint64_t end) const noexcept override try {
+    constexpr std::uint32_t kNear = 512;  // rows between two that are released with them
+    std::map<std::uint32_t, std::vector<std::uint32_t>> rows;  // of each source
+    const std::uint64_t past = std::min<std::uint64_t>((end + columns_ - 1) / columns_,
+                                                       static_cast<std::uint64_t>(map_->rows()));
+    for (std::uint64_t k = map_->starts[begin / columns_]; k < map_->starts[past]; ++k) {
+      const RowMap::Row& source = map_->sources[k];
+      if (source.row != RowMap::kMean) rows[source.input].push_back(source.row);
+    }
+    for (auto& [input, list] : rows) {
+      std::ranges::sort(list);
+      for (std::size_t i = 0, first = 0; i < list.size(); ++i) {
+        if (i + 1 < list.size() && list[i + 1] - list[i] <= kNear) continue;
+        readers_[input]->release(list[first] * columns_, (list[i] + std::uint64_t{1}) * columns_);
+        first = i + 1;
+      }
+    }
+  } catch (const std::bad_alloc&) {  // they stay mapped: only memory is lost
   }
 
  private:
@@ -65,6 +87,7 @@ class TokenReader final : public TensorReader {
       reader.read(r * columns_, row);
       ops::add(sum, row);
     }
+    reader.release(0, reader.elements());
     ops::scale(sum, 1 / static_cast<double>(std::max<std::uint64_t>(1, rows)));
     return sum;
   }

@@ -134,10 +134,23 @@ const TensorInfo& find_tensor(const SafetensorsHeader& header, std::int64_t laye
   return info;
 }
 
+/// kInput in words of statistics where the file is named as no .safetensors and is none.
+SafetensorsHeader header_of(const MappedFile& file) {
+  try {
+    return parse_safetensors(file.bytes(), file.size(), file.path().string());
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kInput || file.path().extension() == ".safetensors") throw;
+    fail(ErrorKind::kInput, "covariance",
+         fmt::format("expected second moments in an .npz or .safetensors file, found neither ({})",
+                     file.path().string()),
+         "ROME's are .npz files, `lancet covariance` writes .safetensors");
+  }
+}
+
 at::Tensor read_tensor(const MappedFile& file, std::int64_t layer, std::int64_t d_ff,
                        std::int64_t& tokens) {
   const std::string source = file.path().string();
-  const SafetensorsHeader header = parse_safetensors(file.bytes(), file.size(), source);
+  const SafetensorsHeader header = header_of(file);
   const TensorInfo& info = find_tensor(header, layer, d_ff, source);
   const Bytes bytes = file.bytes().subspan(info.offset, info.bytes);
   const auto count = header.metadata.find("tokens");
@@ -182,7 +195,7 @@ void check_covariance(const fs::path& path, std::int64_t layer, std::int64_t d_f
   if (is_npz(file)) {
     (void)find_moment(parse_npz(file.bytes(), source), d_ff, source);
   } else {
-    (void)find_tensor(parse_safetensors(file.bytes(), file.size(), source), layer, d_ff, source);
+    (void)find_tensor(header_of(file), layer, d_ff, source);
   }
 }
 

@@ -2,21 +2,14 @@
 #include <fmt/format.h>
 
 #include "model/load_options.h"
+#include "surgery/cost.h"
+#include "surgery/covariance.h"
 #include "surgery/edit.h"
 #include "surgery/edit_checks.h"
 #include "surgery/subject.h"
 
 namespace lancet {
 namespace {
-
-/// Float operations a second that two ordinary cores reach in this work: for estimates only.
-constexpr double kOperationsPerSecond = 1e11;
-
-std::uint64_t parameters_of(const ModelSource& source) {
-  std::uint64_t sum = 0;
-  for (const TensorInfo& info : source.tensors()) sum += info.elements();
-  return sum;
-}
 
 /// `subject_last` where the editor looks for it.
 Json plan_fact(const Tokenizer& tokenizer, const Fact& fact, bool finds_subject) {
@@ -32,6 +25,27 @@ Json plan_fact(const Tokenizer& tokenizer, const Fact& fact, bool finds_subject)
           {"tokens", tokens},
           {"subject_last", finds_subject ? Json(row.lookup) : Json()},
           {"target_ids", target_tokens(tokenizer, prompt, fact.target)}};
+}
+
+/// Of the text that second moments are collected over, when no run has kept those of the model.
+double shipped_tokens() {
+  constexpr double kBytesOfToken = 4.5;
+  return static_cast<double>(fs::file_size(shipped_covariance_text().path)) / kBytesOfToken;
+}
+
+/// Memory and time of second moments, into a plan: `covariance_seconds` of collecting them, which
+/// only the first edit of these layers does (a plan does not hash the weights that would tell).
+void plan_moments(const PreparedEdit& edit, const std::vector<std::int64_t>& layers, Json& result) {
+  const std::string& wish = edit.request.covariance;
+  result["covariance_seconds"] = 0.0;
+  if (!edit.editor.covariance || wish == "none") return;
+  result["peak_memory"] =
+      result["peak_memory"].get<std::uint64_t>() + moments_memory(edit.spec, layers);
+  result["seconds"] = result["seconds"].get<double>() +
+                      moments_solve_seconds(edit.spec, layers, edit.editor.needs_covariance);
+  if (wish == "auto")
+    result["covariance_seconds"] =
+        moments_collect_seconds(edit.source, edit.spec, layers, shipped_tokens(), false);
 }
 
 /// Of the model in the dtypes it has; quantised tensors become float32.
@@ -67,11 +81,15 @@ Json plan_edit(const EditRequest& wanted, const RuntimeOptions& runtime) {
   }
   const std::uint64_t parameters_count = parameters_of(source);
   const LoadOptions options = load_options(runtime);
-  result["memory"] = weight_sizes(source, options).loaded + (300ULL << 20);
+  result["peak_memory"] = weight_sizes(source, options).loaded + kEditingMemory;
   result["offload"] = runtime.offload;
   // Forward and input gradient: 4 operations per parameter and token.
   result["seconds"] = 2 + 4.0 * static_cast<double>(parameters_count) * tokens *
                               parameters.json().value("steps", 1.0) / kOperationsPerSecond;
+  // A sweep chooses one of its candidates.
+  plan_moments(prepared,
+               layers ? layers->layers : std::vector{sweep_candidates(spec.layers).front()},
+               result);
   result["bytes"] = request.out ? written_bytes(source) : 0;
   result["outputs"] = Json::array();
   for (const auto& path :

@@ -15,6 +15,14 @@ std::string cell(const Json& value) {
   if (value.is_null()) return "<td>&ndash;</td>";
   if (value.is_boolean()) return value.get<bool>() ? "<td>yes</td>" : "<td><b>no</b></td>";
   if (value.is_number_float()) return fmt::format("<td>{:.4g}</td>", value.get<double>());
+  if (value.is_object()) {
+    std::string list;
+    for (const auto& [key, each] : value.items())
+      list += fmt::format("{}{}: {}", list.empty() ? "" : ", ", html_escape(key),
+                          each.is_number() ? fmt::format("{:.4g}", each.get<double>())
+                                           : html_escape(dump_json(each)));
+    return "<td>" + list + "</td>";
+  }
   return "<td>" + html_escape(value.is_string() ? value.get<std::string>() : dump_json(value)) +
          "</td>";
 }
@@ -105,8 +113,9 @@ void save_report(const fs::path& path, const Json& result, const EditPlan& plan)
       "<p>Method <b>{}</b>, layers {} ({}), {:.1f} s.</p>\n<h2>Facts</h2>\n<table>\n",
       html_escape(result["method"].get<std::string>()), html_escape(dump_json(result["layers"])),
       html_escape(result["layer_reason"].get<std::string>()), result["seconds"].get<double>());
-  body += header({"id", "ok", "prompt", "before", "after", "p(target) before", "after",
-                  "paraphrases", "neighbours", "their text", "leak", "relative norm"});
+  body +=
+      header({"id", "ok", "prompt", "before", "after", "p(target) before", "after", "paraphrases",
+              "neighbours", "their text", "leak", "relative norm (layer: norm)"});
   for (const Json& edit : result["edits"]) {
     body +=
         row({edit["id"], edit["ok"], edit["prompt"], edit["before"]["text"], edit["after"]["text"],

@@ -6,14 +6,17 @@
 #include "cli/common_options.h"
 #include "cli/engine.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
 #include "core/log.h"
 #include "core/table.h"
 #include "core/text.h"
 #include "formats/adapter/overlay.h"
+#include "formats/copy_memory.h"
 #include "formats/model_writer.h"
 #include "formats/replaceable.h"
 #include "merge/adapter_combine.h"
 #include "merge/adapter_extract.h"
+#include "merge/estimate.h"
 
 namespace lancet {
 namespace {
@@ -29,6 +32,23 @@ struct AdapterArguments {
 
 using Arguments = std::shared_ptr<AdapterArguments>;
 using Body = std::function<int()>;
+
+constexpr std::uint64_t kEngine = 150ULL << 20;  ///< program and LibTorch
+
+std::uint64_t mapped_bytes(const ModelSource& source) {
+  std::uint64_t bytes = 0;
+  for (const TensorInfo& tensor : source.checkpoint().tensors()) bytes += tensor.bytes;
+  return bytes;
+}
+
+/// With what `document` tells of bytes, memory and time.
+void print_plan(const Json& document, const std::string& what, const CommonOptions& common) {
+  if (common.json) return print_json(document);
+  print_text(fmt::format(
+      "{}; {}memory {}, time {}\n", what,
+      document["bytes"].is_null() ? "" : human_bytes(document["bytes"].get<std::uint64_t>()) + ", ",
+      about_bytes(document["peak_memory"]), about_seconds(document["seconds"])));
+}
 
 // --- check ---
 
@@ -89,11 +109,18 @@ int fold(const AdapterArguments& a, const CommonOptions& common) {
   for (const auto& tensor : source.tensors()) tensors.push_back(copy_tensor(source, tensor, dtype));
   const std::size_t changed = source.overlay()->landed().size();
   if (common.plan) {
-    const Json document{
-        {"plan", true}, {"output", a.out}, {"tensors", tensors.size()}, {"changed", changed}};
-    common.json ? print_json(document)
-                : print_text(fmt::format("would write {} tensors, {} of them changed, to {}\n",
-                                         tensors.size(), changed, a.out));
+    const std::uint64_t bytes = weight_bytes(tensors);
+    const auto side_files = source.side_files();
+    print_plan({{"plan", true},
+                {"output", a.out},
+                {"tensors", tensors.size()},
+                {"changed", changed},
+                {"bytes", bytes + beside_bytes(a.out, side_files)},
+                {"peak_memory", copying_memory(a.out, bytes, side_files, true)},
+                {"seconds", writing_seconds(a.out, bytes)}},
+               fmt::format("would write {} tensors, {} of them changed, to {}", tensors.size(),
+                           changed, a.out),
+               common);
     return 0;
   }
   WriteOptions write{.shard_size = parse_bytes(a.shard_size),
@@ -142,10 +169,15 @@ int extract(const AdapterArguments& a, const CommonOptions& common) {
               replaces(common.force, common.plan));
   const ModelSource base = ModelSource::open(a.model), tuned = ModelSource::open(a.tuned);
   if (common.plan) {
-    const Json document{{"plan", true}, {"output", a.out}, {"tensors", base.tensors().size()}};
-    common.json ? print_json(document)
-                : print_text(fmt::format("would compare {} tensors and write {}\n",
-                                         base.tensors().size(), a.out));
+    // Both are mapped and read in whole; what they compress to is not known before.
+    print_plan({{"plan", true},
+                {"output", a.out},
+                {"tensors", base.tensors().size()},
+                {"bytes", nullptr},
+                {"peak_memory", kEngine + mapped_bytes(base) + mapped_bytes(tuned)},
+                {"seconds", nullptr}},
+               fmt::format("would compare {} tensors and write {}", base.tensors().size(), a.out),
+               common);
     return 0;
   }
   ExtractOptions options{
@@ -258,10 +290,13 @@ int combine(const AdapterArguments& a, const CommonOptions& common) {
     if (!common.plan) inputs.push_back(input_adapter(path));
   }
   if (common.plan) {
-    const Json document{{"plan", true}, {"output", a.out}, {"adapters", a.adapters}};
-    common.json
-        ? print_json(document)
-        : print_text(fmt::format("would combine {} adapters to {}\n", a.adapters.size(), a.out));
+    print_plan({{"plan", true},
+                {"output", a.out},
+                {"adapters", a.adapters},
+                {"bytes", nullptr},
+                {"peak_memory", nullptr},
+                {"seconds", nullptr}},
+               fmt::format("would combine {} adapters to {}", a.adapters.size(), a.out), common);
     return 0;
   }
   const Linalg* linalg =

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/output.h"
+#include "cli/run_plan.h"
+#include "merge/estimate.h"
 #include "surgery/files/apply.h"
 
 namespace lancet {
@@ -24,12 +26,18 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                          .dtype = {},
                          .command = command_json("apply", common)};
     if (common.runtime.dtype != "auto") options.dtype = parse_dtype(common.runtime.dtype);
-    const Json result =
-        apply_delta(o->model, {o->deltas.begin(), o->deltas.end()}, o->out, options);
-    common.json ? print_json(result)
-                : print_text(fmt::format("{} {} edit(s) in {} tensor(s): {}\n",
-                                         common.plan ? "would write" : "wrote",
-                                         result["edits"].size(), result["tensors"].size(), o->out));
+    Json result = apply_delta(o->model, {o->deltas.begin(), o->deltas.end()}, o->out, options);
+    if (common.plan) result["seconds"] = writing_seconds(o->out, result["bytes"]);
+    const std::string costs =
+        common.plan
+            ? fmt::format("; {}, memory {}, time {}", human_bytes(result["bytes"]),
+                          about_bytes(result["peak_memory"]), about_seconds(result["seconds"]))
+            : "";
+    common.json
+        ? print_json(result)
+        : print_text(fmt::format("{} {} edit(s) in {} tensor(s): {}{}\n",
+                                 common.plan ? "would write" : "wrote", result["edits"].size(),
+                                 result["tensors"].size(), o->out, costs));
     return 0;
   };
 }

@@ -5,8 +5,11 @@
 
 #include "cli/common_options.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
+#include "formats/copy_memory.h"
 #include "formats/model_writer.h"
 #include "formats/replaceable.h"
+#include "merge/estimate.h"
 
 namespace lancet {
 namespace {
@@ -27,19 +30,19 @@ std::vector<OutputTensor> output_tensors(const ModelSource& source, std::optiona
   return tensors;
 }
 
-Json plan(const ConvertOptions& options, const std::vector<OutputTensor>& tensors) {
-  std::uint64_t bytes = 0;
-  for (const auto& tensor : tensors) {
-    std::uint64_t elements = 1;
-    for (const auto d : tensor.shape) elements *= static_cast<std::uint64_t>(d);
-    bytes += dtype_bytes(tensor.dtype, elements).value_or(0);
-  }
+Json plan(const ConvertOptions& options, const ModelSource& source,
+          const std::vector<OutputTensor>& tensors, std::optional<DType> dtype) {
+  const bool quantized = !options.quantize.empty();
+  const std::uint64_t weights = weight_bytes(tensors, quantized);
+  const auto side_files = source.side_files();
+  const std::uint64_t bytes = weights + beside_bytes(options.out, side_files);
   return {{"plan", true},
           {"output", options.out},
           {"tensors", tensors.size()},
           {"bytes", bytes},
-          {"peak_memory", 256ULL << 20},
-          {"seconds", static_cast<double>(bytes) / 0.8e9}};
+          {"peak_memory",
+           copying_memory(options.out, weights, side_files, dtype.has_value() || quantized)},
+          {"seconds", writing_seconds(options.out, bytes)}};
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
@@ -62,11 +65,12 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     const auto source = ModelSource::open(options->in);
     auto tensors = output_tensors(source, asked_dtype(common));
     if (common.plan) {
-      const Json document = plan(*options, tensors);
+      const Json document = plan(*options, source, tensors, asked_dtype(common));
       common.json ? print_json(document)
-                  : print_text(fmt::format("would write {} tensors, {}, to {}\n",
-                                           document["tensors"].dump(),
-                                           human_bytes(document["bytes"]), options->out));
+                  : print_text(fmt::format(
+                        "would write {} tensors, {}, to {}; memory {}, time {}\n",
+                        document["tensors"].dump(), human_bytes(document["bytes"]), options->out,
+                        about_bytes(document["peak_memory"]), about_seconds(document["seconds"])));
       return 0;
     }
     const auto start = std::chrono::steady_clock::now();

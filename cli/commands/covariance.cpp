@@ -5,6 +5,8 @@
 
 #include "cli/engine.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
+#include "core/table.h"
 #include "core/text.h"
 
 namespace lancet {
@@ -34,13 +36,24 @@ std::int64_t parse_tokens(const std::string& text) {
 
 std::string result_text(const Json& d) {
   std::string out = fmt::format("{}: layers {}, {} tokens", d["output"].get<std::string>(),
-                                d["layers"].dump(), d["tokens"].dump());
+                                numbers_text(d["layers"]), d["tokens"].dump());
   if (d["resumed_tokens"].get<std::int64_t>() > 0)
     out += fmt::format(" ({} of them from an earlier run)", d["resumed_tokens"].dump());
   out += fmt::format(", {:.0f} tokens/s, {:.1f} s\n", d["tokens_per_second"].get<double>(),
                      d["seconds"].get<double>());
   for (const Json& path : d["exported"]) out += "wrote " + path.get<std::string>() + "\n";
   return out;
+}
+
+std::string plan_text(const Json& d) {
+  Table table({{"would collect"}, {""}});
+  table.add({"output", d["output"].get<std::string>()});
+  table.add(
+      {"layers", fmt::format("{}, {} units each", numbers_text(d["layers"]), d["d_ff"].dump())});
+  table.add({"writes", human_bytes(d["output_bytes"].get<std::uint64_t>())});
+  table.add({"memory", about_bytes(d["peak_memory"])});
+  table.add({"time", about_seconds(d["seconds"])});
+  return table.text();
 }
 
 int run(CovarianceArguments& a, const CommonOptions& common) {
@@ -50,8 +63,7 @@ int run(CovarianceArguments& a, const CommonOptions& common) {
   r.plan = common.plan;
   r.force = common.force;
   const Json result = open_engine(common.runtime).covariance(r, common.runtime);
-  common.json ? print_json(result)
-              : print_text(r.plan ? dump_json(result, 2) + "\n" : result_text(result));
+  common.json ? print_json(result) : print_text(r.plan ? plan_text(result) : result_text(result));
   return 0;
 }
 

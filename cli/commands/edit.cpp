@@ -5,6 +5,7 @@
 #include "cli/engine.h"
 #include "cli/help.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
 #include "core/table.h"
 #include "core/text.h"
 #include "surgery/files/facts.h"
@@ -98,6 +99,46 @@ std::string quoted(const Json& value) {
   return value.is_string() ? printable(value.get<std::string>(), 60) : value.dump();
 }
 
+std::string plan_text(const Json& d) {
+  Table table({{"would edit"}, {""}});
+  table.add({"method", d["method"].get<std::string>()});
+  table.add({"layers", fmt::format("{} ({})", numbers_text(d["layers"]),
+                                   d["layer_reason"].get<std::string>())});
+  for (const Json& edit : d["edits"]) {
+    const Json& at = edit["subject_last"];
+    std::string row = fmt::format("{} -> {}", quoted(edit["prompt"]), quoted(edit["target"]));
+    if (at.is_number())
+      row += fmt::format(", the subject ends with token {} '{}'", at.dump(),
+                         printable(edit["tokens"][at.get<std::size_t>()].get<std::string>(), 30));
+    table.add({"fact " + quoted(edit["id"]), row});
+  }
+  table.add({"memory", about_bytes(d["peak_memory"])});
+  const double once = d["covariance_seconds"].get<double>();
+  table.add({"time", about_seconds(d["seconds"]) +
+                         (once > 0 ? fmt::format(", and about {:.0f} s more the first time, for "
+                                                 "second moments that are then kept",
+                                                 once)
+                                   : "")});
+  if (const auto bytes = d["bytes"].get<std::uint64_t>(); bytes > 0)
+    table.add({"writes", human_bytes(bytes)});
+  for (const Json& path : d["outputs"]) table.add({"output", path.get<std::string>()});
+  return table.text();
+}
+
+/// What a guard measured, and of `limits` and the norms of layers each by its name.
+std::string guard_text(const std::string& name, const Json& value) {
+  if (!value.is_object())
+    return fmt::format("{}: {}\n", name,
+                       value.is_number_float() ? fmt::format("{:.4g}", value.get<double>())
+                       : value.is_boolean()    ? (value.get<bool>() ? "yes" : "no")
+                                               : value.dump());
+  std::string list;
+  for (const auto& [key, each] : value.items())
+    list += fmt::format("{}{} {}", list.empty() ? "" : ", ", key,
+                        each.is_number() ? fmt::format("{:.4g}", each.get<double>()) : each.dump());
+  return fmt::format("{}: {}\n", name, list);
+}
+
 std::string result_text(const Json& d) {
   Table table({{"fact"}, {"ok"}, {"before"}, {"after"}, {"p(target)", Table::Align::kRight}});
   for (const auto& e : d.value("edits", Json::array())) {
@@ -109,12 +150,9 @@ std::string result_text(const Json& d) {
   }
   std::string out = table.text();
   const Json guards = d.value("guards", Json::object());
-  for (const auto& [name, value] : guards.items())
-    out += fmt::format(
-        "{}: {}\n", name,
-        value.is_number_float() ? fmt::format("{:.4g}", value.get<double>()) : value.dump());
+  for (const auto& [name, value] : guards.items()) out += guard_text(name, value);
   out += fmt::format("method {}, layers {}, {:.1f} s\n", quoted(d.value("method", Json())),
-                     d.value("layers", Json()).dump(), d.value("seconds", 0.0));
+                     numbers_text(d.value("layers", Json::array())), d.value("seconds", 0.0));
   for (const auto& output : d.value("outputs", Json::array()))
     out += "wrote " +
            (output.is_string() ? output.get<std::string>() : output.value("path", std::string())) +
@@ -128,7 +166,7 @@ int run(const EditOptions& o, const CommonOptions& common) {
   try {
     const Json result = open_engine(common.runtime).edit(request, common.runtime, partial);
     common.json ? print_json(result)
-                : print_text(request.plan ? dump_json(result, 2) + "\n" : result_text(result));
+                : print_text(request.plan ? plan_text(result) : result_text(result));
     return 0;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kGoal || partial.is_null()) throw;

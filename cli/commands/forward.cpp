@@ -8,6 +8,7 @@
 #include "cli/token_ids.h"
 #include "core/text.h"
 #include "formats/replaceable.h"
+#include "formats/tokenizer/tokenizer.h"
 
 namespace lancet {
 namespace {
@@ -16,6 +17,29 @@ struct ForwardOptions {
   std::string model, ids, ids_file, prompt, out;
   bool hidden = false;
 };
+
+/// Of the ids that are named: a file's by its header.
+std::uint64_t token_count(const ForwardOptions& o, const ModelSource& source) {
+  if (!o.ids.empty()) return parse_token_ids("forward", "--ids like 1,2,3", o.ids).size();
+  if (!o.prompt.empty()) return Tokenizer::open(source).encode(o.prompt).ids.size();
+  const auto file = Checkpoint::open(o.ids_file);
+  const TensorInfo* ids = file->find("ids");
+  return ids == nullptr ? 0 : ids->elements();  // the run will say so
+}
+
+/// Bytes of what is written, all of which is held until then: float32 logits, and hidden states.
+std::uint64_t result_bytes(const ForwardOptions& o) {
+  const ModelSource source = ModelSource::open(o.model);
+  const auto number = [&](const char* key) {
+    const auto found = source.config().find(key);
+    return found != source.config().end() && found->is_number_unsigned()
+               ? found->get<std::uint64_t>()
+               : 0;
+  };
+  const std::uint64_t states =
+      o.hidden ? (number("num_hidden_layers") + 1) * number("hidden_size") : 0;
+  return token_count(o, source) * (number("vocab_size") + states) * sizeof(float);
+}
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<ForwardOptions>();
@@ -42,7 +66,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                        printable(options->out)));
     check_place("forward", options->out, OutputKind::kFile, {options->model, options->ids_file},
                 replaces(common.force, common.plan));
-    if (common.plan) return print_run_plan(options->model, common);
+    if (common.plan) return print_run_plan(options->model, result_bytes(*options), common);
     ForwardRequest request{.model = options->model,
                            .ids = {},
                            .ids_file = {},

@@ -175,7 +175,7 @@ void check_options(const GenerateOptions& options, const CommonOptions& common) 
 
 int run(const GenerateOptions& options, const CommonOptions& common) {
   check_options(options, common);
-  if (common.plan) return print_run_plan(options.model, common);
+  if (common.plan) return print_run_plan(options.model, 0, common);
   SamplingOptions sampling = options.sampling;
   sampling.allowed_ids = parse_ids(options.allowed);
   if (options.converse) {

@@ -205,7 +205,7 @@ int run(LocateArguments& a, const CommonOptions& common) {
                 replaces(common.force, false));
     *out = *path;
   }
-  if (common.plan) return print_run_plan(a.request.model, common);
+  if (common.plan) return print_run_plan(a.request.model, kActivations, common);
   const Json result = open_engine(common.runtime).locate(a.request, common.runtime);
   common.json ? print_json(result) : print_text(result_text(result));
   return 0;

@@ -4,6 +4,7 @@
 
 #include "cli/common_options.h"
 #include "cli/engine.h"
+#include "cli/option_text.h"
 #include "cli/output.h"
 #include "core/log.h"
 #include "core/outputs.h"
@@ -81,6 +82,14 @@ std::string recipe_text(const MergeArguments& arguments) {
     if (!per_model.empty()) text += "}\n";
   }
   return text;
+}
+
+/// What says a key of recipe_text().
+std::string option_of(std::string_view key) {
+  return key == "merge_method" ? "--method"
+         : key == "base_model" ? "--base"
+         : key == "model"      ? "--models"
+                               : "--set";
 }
 
 /// Options that the rest of the line leaves without an effect.
@@ -275,7 +284,12 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   return [a, &common] {
     settle(*a);
     check_used(*a);
-    return run(*a, common);
+    try {
+      return run(*a, common);
+    } catch (const Error& error) {
+      if (a->method.empty()) throw;
+      throw of_options(error, recipe_text(*a), option_of);
+    }
   };
 }
 

@@ -39,7 +39,12 @@ std::string result_text(const Json& document) {
   };
   for (const auto& fact : document["facts"]) add(printable(fact.value("id", "?"), 40), fact);
   add("mean", document["mean"]);
-  return table.text() + "perplexity " + cell(document["mean"], "perplexity") + "\n";
+  const Json& mean = document["mean"];
+  std::string perplexity = "perplexity " + cell(mean, "perplexity");
+  if (mean.contains("perplexity_ratio"))
+    perplexity += fmt::format(", of the base {}, ratio {:.4f}", cell(mean, "perplexity_base"),
+                              mean["perplexity_ratio"].get<double>());
+  return table.text() + perplexity + "\n";
 }
 
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
@@ -73,7 +78,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                   {o->model, o->base, o->requests, o->references}, replaces(common.force, false));
       request.report = o->report;
     }
-    if (common.plan) return print_run_plan(o->model, common);
+    if (common.plan) return print_run_plan(o->model, kActivations, common);
     const Json result = open_engine(common.runtime).probe(request, common.runtime);
     common.json ? print_json(result) : print_text(result_text(result));
     return 0;

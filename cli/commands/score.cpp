@@ -59,7 +59,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   return [options, text, file, &common] {
     if (text->count() + file->count() != 1)
       fail(ErrorKind::kUsage, "score", "expected one of --text and --file");
-    if (common.plan) return print_run_plan(options->model, common);
+    if (common.plan) return print_run_plan(options->model, kActivations, common);
     ScoreRequest request{.model = options->model,
                          .texts = {},
                          .window = options->window,

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/factory.h"
+#include "cli/option_text.h"
 #include "cli/output.h"
 #include "core/table.h"
 #include "core/text.h"
@@ -151,6 +152,23 @@ std::string result_text(const Json& result) {
   return out;
 }
 
+/// What says a key of job_text().
+std::string option_of(std::string_view key) {
+  for (const JobOption& each : kJobOptions) {
+    if (each.key == key) return std::string(each.name);
+  }
+  return key == "url" ? "--teacher" : key == "seeds" ? "--seeds" : "--set";
+}
+
+Json synthesized(const SynthesizeRequest& request) {
+  try {
+    return open_factory().synthesize(request);
+  } catch (const Error& error) {
+    if (request.text.empty()) throw;
+    throw of_options(error, request.text, option_of);
+  }
+}
+
 int run(const SynthesizeArguments& a, const CommonOptions& common) {
   check_form(a);
   SynthesizeRequest request{.job = a.job,
@@ -165,7 +183,7 @@ int run(const SynthesizeArguments& a, const CommonOptions& common) {
                             .accept_terms_risk = a.accept_risk};
   set_part(a.part, request);
   if (a.app->count("--seed") > 0) request.seed = common.runtime.seed;
-  const Json result = open_factory().synthesize(request);
+  const Json result = synthesized(request);
   if (common.json) {
     print_json(result);
   } else {

@@ -4,6 +4,8 @@
 
 #include "cli/engine.h"
 #include "cli/output.h"
+#include "cli/run_plan.h"
+#include "merge/estimate.h"
 #include "surgery/files/undo.h"
 
 namespace lancet {
@@ -23,13 +25,16 @@ std::string joined(const Json& list) {
 
 std::string result_text(const Json& result, bool plan) {
   const bool anew = result["rewrites"] == true;
-  return fmt::format("{}: {}\n{}: {}{}\n{}: {}\n", plan ? "would remove" : "removed",
-                     joined(result["removed"]), plan ? "would remain" : "remaining",
-                     joined(result["remaining"]),
-                     !anew  ? ""
-                     : plan ? " (to be computed anew)"
-                            : " (computed anew)",
-                     plan ? "tensors that would change" : "tensors", joined(result["tensors"]));
+  const std::string out = fmt::format(
+      "{}: {}\n{}: {}{}\n{}: {}\n", plan ? "would remove" : "removed", joined(result["removed"]),
+      plan ? "would remain" : "remaining", joined(result["remaining"]),
+      !anew  ? ""
+      : plan ? " (to be computed anew)"
+             : " (computed anew)",
+      plan ? "tensors that would change" : "tensors", joined(result["tensors"]));
+  if (!plan) return out;
+  return out + fmt::format("memory: {}\ntime: {}\n", about_bytes(result["peak_memory"]),
+                           about_seconds(result["seconds"]));
 }
 
 /// Where edits were computed together with those that go, or on top of them, the engine computes
@@ -53,14 +58,20 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   out->excludes(in_place);
   return [o, &common] {
     if (o->out.empty() && !o->in_place)
-      fail(ErrorKind::kUsage, "undo", "expected -o OUT or --in-place, found neither");
+      fail(ErrorKind::kUsage, "undo", "expected -o OUT or --in-place, found neither",
+           "-o OUT writes the model without the edits; --in-place replaces EDITED");
     const UndoRequest request{.model = o->model,
                               .ids = o->ids,
                               .out = o->in_place ? std::nullopt : std::optional<fs::path>(o->out),
                               .plan = common.plan,
                               .force = common.force,
                               .command = command_json("undo", common)};
-    const Json result = undo(request, common);
+    Json result = undo(request, common);
+    if (common.plan)
+      result["seconds"] =
+          result["rewrites"] == true
+              ? Json()
+              : Json(writing_seconds(o->in_place ? o->model : o->out, result["bytes"]));
     common.json ? print_json(result) : print_text(result_text(result, common.plan));
     return 0;
   };

@@ -9,7 +9,7 @@
 namespace lancet {
 
 Json EngineImpl::plan_run(const fs::path& model, const RuntimeOptions& runtime) {
-  constexpr std::uint64_t kProgram = 300ULL << 20;  ///< libraries, tokenizer, activations
+  constexpr std::uint64_t kProgram = 150ULL << 20;  ///< libraries, tokenizer
   const ModelSource source = ModelSource::open(model);
   const DecoderSpec spec = Decoder::describe(source);
   const WeightSizes sizes = weight_sizes(source, load_options(runtime));
@@ -20,7 +20,8 @@ Json EngineImpl::plan_run(const fs::path& model, const RuntimeOptions& runtime) 
           {"offload", runtime.offload},
           {"weights_stored", sizes.stored},
           {"weights_memory", sizes.loaded},
-          {"peak_memory", sizes.loaded + kProgram}};
+          {"peak_memory", sizes.loaded + kProgram},
+          {"seconds", nullptr}};
 }
 
 std::vector<Generation> EngineImpl::generate(const GenerateRequest& request,

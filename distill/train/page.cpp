@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "core/bytes.h"
 #include "core/svg.h"
 #include "distill/train/curves.h"
 
@@ -66,13 +67,24 @@ std::string curves(const std::vector<Json>& records) {
 std::string shown(const Json& value) {
   if (value.is_string()) return html_escape(value.get<std::string>());
   if (value.is_number_float()) return fmt::format("{:.5g}", value.get<double>());
+  if (value.is_structured()) {  // of settings and results, none deep
+    std::string list;
+    for (const auto& [key, each] : value.items())
+      list += (list.empty() ? "" : ", ") + (value.is_object() ? html_escape(key) + " " : "") +
+              shown(each);
+    return list;
+  }
   return html_escape(value.dump());
 }
 
 std::string key_table(const Json& object) {
   std::string body = "<table>";
-  for (const auto& [key, value] : object.items())
-    body += "<tr><th>" + html_escape(key) + "</th><td>" + shown(value) + "</td></tr>";
+  for (const auto& [key, value] : object.items()) {
+    if (key == "forgetting") continue;  // has tables of its own
+    body += "<tr><th>" + html_escape(key) + "</th><td>" +
+            (key == "peak_memory" ? human_bytes(value.get<std::uint64_t>()) : shown(value)) +
+            "</td></tr>";
+  }
   return body + "</table>";
 }
 

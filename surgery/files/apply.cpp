@@ -15,6 +15,7 @@
 #include "core/parallel.h"
 #include "core/seconds.h"
 #include "core/text.h"
+#include "formats/copy_memory.h"
 #include "formats/quant/decode.h"
 #include "surgery/files/conflicts.h"
 #include "surgery/files/sketch.h"
@@ -340,7 +341,8 @@ Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, con
   result["bytes"] = bytes;
   if (options.plan) {
     result["plan"] = true;
-    result["peak_memory"] = held + (256ULL << 20);
+    result["peak_memory"] =
+        held + copying_memory(out, bytes, source.side_files(), options.dtype.has_value());
     return result;
   }
   Json manifest{{"command", options.command},

@@ -148,6 +148,23 @@ std::string fill_slot(std::string prompt, const std::string& subject) {
 
 }  // namespace
 
+namespace {
+
+/// A record of `text`; an error tells its place in the whole of it.
+Json parse_slice(const Slice& slice, std::string_view text, std::string_view source) {
+  try {
+    return parse_json(slice.text, source);
+  } catch (const Error&) {
+    const auto at = static_cast<std::size_t>(slice.text.data() - text.data());
+    std::string before(text.substr(0, at));
+    std::ranges::replace_if(
+        before, [](char c) { return c != '\n'; }, ' ');
+    return parse_json(before + std::string(slice.text), source);
+  }
+}
+
+}  // namespace
+
 FactsFile parse_facts(std::string_view text, std::string_view source) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
@@ -157,7 +174,7 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
   std::map<std::string, Place> notes;
   for (std::size_t i = 0; i < slices.size(); ++i) {
     try {
-      const Json record = parse_json(slices[i].text, source);
+      const Json record = parse_slice(slices[i], text, source);
       FactRecord read = parse_record(record, i + 1);
       for (Fact& fact : read.facts) {
         file.facts.push_back(std::move(fact));

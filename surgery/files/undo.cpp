@@ -9,6 +9,7 @@
 #include "core/seconds.h"
 #include "core/text.h"
 #include "formats/containers/safetensors.h"
+#include "formats/copy_memory.h"
 
 namespace lancet {
 namespace {
@@ -193,7 +194,15 @@ Json undo_model(const fs::path& edited, const std::vector<std::string>& ids,
               {"rewrites", rewrites},      {"tensors", Json::array()}, {"exact", as_written}};
   for (const ChangedTensor& tensor : changed) result["tensors"].push_back(tensor.name);
   if (options.plan) {
+    std::uint64_t held = 0, bytes = 0;
+    for (const ChangedTensor& tensor : changed)
+      held += tensor.original.bytes.size() + tensor.edited.bytes.size();
+    for (const TensorInfo& info : source.tensors()) bytes += info.bytes;
     result["plan"] = true;
+    result["bytes"] = bytes;
+    // Edits that are computed anew take what `edit` takes.
+    result["peak_memory"] =
+        rewrites ? Json() : Json(held + copying_memory(target, bytes, source.side_files(), false));
     return result;
   }
   const Json manifest{

@@ -1,5 +1,7 @@
 #include "surgery/statistics/run.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -9,6 +11,7 @@
 #include "formats/replaceable.h"
 #include "model/load_options.h"
 #include "model/runtime.h"
+#include "surgery/cost.h"
 #include "surgery/down.h"
 #include "surgery/edit_session.h"
 #include "surgery/statistics/checkpoint.h"
@@ -80,17 +83,38 @@ Json identity_of(const SurgeryModel& model, const CovarianceRequest& request,
   return out;
 }
 
+/// Of a text, by its bytes; null where the model writes the text, or statistics are imported.
+Json collecting_seconds(const CovarianceRequest& request, const ModelSource& source,
+                        const DecoderSpec& spec, const std::vector<std::int64_t>& layers) {
+  constexpr double kBytesOfToken = 4.5;
+  if (request.texts.empty()) return {};
+  double tokens = 0;
+  for (const fs::path& path : request.texts) {
+    if (!fs::exists(path)) (void)MappedFile(path);  // which says so
+    tokens += static_cast<double>(fs::file_size(path)) / kBytesOfToken;
+  }
+  if (request.max_tokens > 0) tokens = std::min(tokens, static_cast<double>(request.max_tokens));
+  return moments_collect_seconds(source, spec, layers, tokens, true);
+}
+
 Json plan_covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) {
   const ModelSource source = ModelSource::open(request.model);
   const auto [spec, layers, imports] = read_headers(request, source);
-  const auto bytes = static_cast<std::int64_t>(layers.size()) * spec.mlp.d_ff * spec.mlp.d_ff * 8;
+  std::uint64_t bytes = 0;
+  for (const std::int64_t layer : layers) {
+    const auto width = static_cast<std::uint64_t>(key_width(spec, layer));
+    bytes += width * width * sizeof(double);
+  }
+  const std::uint64_t weights = weight_sizes(source, load_options(runtime)).loaded;
   return {{"plan", true},
           {"output", request.out.string()},
           {"layers", layers},
           {"d_ff", spec.mlp.d_ff},
           {"output_bytes", bytes},
           {"matrices_memory", bytes},
-          {"weights_memory", weight_sizes(source, load_options(runtime)).loaded},
+          {"weights_memory", weights},
+          {"peak_memory", weights + bytes + kEditingMemory},
+          {"seconds", collecting_seconds(request, source, spec, layers)},
           {"offload", runtime.offload}};
 }
 

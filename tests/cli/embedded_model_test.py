@@ -94,7 +94,7 @@ class EmbeddedModel(unittest.TestCase):
         self.run_lancet("convert", half, wide, "--dtype", "float32")
         plans = [self.json("edit", model, *EDIT, "-o", self.root / "planned", "--plan") for model in (half, wide)]
         self.assertAlmostEqual(plans[0]["bytes"], plans[1]["bytes"] / 2, delta=0.001 * plans[1]["bytes"])
-        self.assertAlmostEqual(plans[1]["memory"] - plans[0]["memory"], plans[0]["bytes"], delta=0.01 * plans[0]["bytes"])
+        self.assertAlmostEqual(plans[1]["peak_memory"] - plans[0]["peak_memory"], plans[0]["bytes"], delta=0.01 * plans[0]["bytes"])
         texts = [self.json("generate", model, "--prompt", "One, two, three,", "--max-tokens", "24", "--logprobs", "1")
                  for model in (half, wide)]
         self.assertEqual(texts[0]["ids"], texts[1]["ids"])

@@ -269,6 +269,19 @@ class Grafts(Shell):
             self.assertAlmostEqual(plan["peak_memory"] / done["peak_memory"], 1, delta=0.05)
             shutil.rmtree(self.work / "out")
 
+    def test_a_union_lets_go_of_the_rows_that_it_has_read_and_its_plan_counts_tokenizers(self):
+        rng = random.Random(6)
+        words = ["".join(rng.choices("abcdefghijklmnop", k=8)) for _ in range(4000)]
+        self.wordy("a", words[:3000], 16384)   # 100 MB
+        self.wordy("b", words[1000:], 16384)
+        self.recipe("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\ntokenizer_source: union\n")
+        plan = self.json("merge", "r.yml", "out", "--plan")
+        done = self.json("merge", "r.yml", "out")
+        self.assertLess(done["peak_memory"], 90 << 20)
+        self.assertAlmostEqual(plan["peak_memory"] / done["peak_memory"], 1, delta=0.2)
+        error = self.run_lancet("merge", "r.yml", "out", "--force", "--memory", "8MiB", code=6).stderr
+        self.assertRegex(error, r"hint: give --memory \d+MiB")
+
     def test_wrong_options_are_named(self):
         for arguments, pattern in [(["--method", "opm"], "did you mean 'omp'"), (["--method", "zero"], "mean is the neutral choice"),
                                    (["--k", "0"], "--k"), (["--map", "x"], "DONOR_TOKEN=MODEL_TOKEN"), (["--prefix-match", "maybe"], "embedding"),
