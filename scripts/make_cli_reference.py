@@ -29,6 +29,10 @@ Made by `scripts/make_cli_reference.py` from the commands themselves; a test com
 - An error is `error: OPERATION: what was expected, what was found` and `hint: ...` on stderr; with `--json` also
   `{"error":{"kind","operation","message","hint"}}` on stdout.
 - Every command that writes a model leaves `lancet.json` beside it: version, the words of the command line, seed, inputs and outputs with sizes and SHA-256, seconds, peak memory.
+- `--plan` tells sizes, peak memory and time (`peak_memory` and `seconds` in JSON), from headers and short trials; what no model of the cost is known for is null, in words "not known".
+- Environment: `LANCET_LIBTORCH` is the folder of LibTorch (of PyTorch: `.../site-packages/torch`), where it is not found beside the program or through `python3 -c "import torch"`;
+  `LANCET_CACHE` is where second moments of models, and what they say before edits, are kept (else `$XDG_CACHE_HOME/lancet`, else `~/.cache/lancet`).
+- `lancet completion bash|zsh|fish` prints a script that completes commands, options, values and files.
 - Ctrl-C and SIGTERM stop within two seconds; nothing half-made ever stands under the final name.
 """
 top = help_of()

@@ -57,9 +57,32 @@ class Hints(unittest.TestCase):
             ("locate lens model", "expected --prompt, found none", "lancet locate lens MODEL --prompt"),
             ("locate sweep model", "expected --prompt or --requests", "lancet locate sweep MODEL --prompt"),
             ("locate trace model --sigma 0 --prompt a", "a number above 0, found '0'", "locate trace --help"),
-            ("undo model", "expected -o OUT or --in-place", "see lancet undo --help"),
+            ("undo model", "expected -o OUT or --in-place", "--in-place replaces EDITED"),
         ]:
             self.refused(2, line, error, hint)
+
+    def test_a_recipe_or_job_of_options_names_the_option(self):
+        merge = "merge --models model model --check --method "
+        teacher = "synthesize --seeds rows.jsonl --teacher http://127.0.0.1:9/v1 --model m -o d.jsonl --plan "
+        for line, error, hint in [
+            (merge + "slerp --set tt=0.5", "--set: unknown parameter 'tt'", "did you mean 't'"),
+            (merge + "slerp --set t=x", "--set: t: expected a number in .0, 1., found 'x'", "t: 0 gives"),
+            (merge + "slep --set t=1", "--method: unknown merge_method 'slep'", "did you mean 'slerp'"),
+            (teacher + "--temperature x", "--temperature: .*from 0 to 2, found 'x'", "synthesize --help"),
+            (teacher + "--recipe instuct", "--recipe: .*'instuct'", "did you mean 'instruct'"),
+            (teacher + "--set foo=1", "--set: unknown key 'foo'", "known keys"),
+        ]:
+            self.refused(2, line, error, hint)
+
+    def test_a_job_says_where_a_missing_model_or_text_stands(self):
+        job = "name: x\ndata: {rows: rows.jsonl}\nstudent: {model: %s}\ntrain: {steps: 1}\nevaluate:\n  perplexity: [%s]\noutput: r\n"
+        (self.work / "student.yml").write_text(job % ("modle", "note.txt"))
+        (self.work / "text.yml").write_text(job % ("model", "not.txt"))
+        self.refused(3, "distill student.yml --plan", r"student.yml:3:18: student: model: .*'modle'", "did you mean '/.*/model'")
+        self.refused(3, "distill text.yml --plan", r"text.yml:6:15: evaluate: perplexity: .*not.txt'", "did you mean '/.*/note.txt'")
+
+    def test_what_is_no_file_of_statistics_is_told_so(self):
+        self.refused(3, "covariance model --layers 1 --import note.txt -o s", "an .npz or .safetensors file, found neither", "ROME's are .npz")
 
     def test_a_value_out_of_range_says_the_range_and_the_nearest(self):
         train = "train model --data rows.jsonl -o a "

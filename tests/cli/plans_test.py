@@ -101,6 +101,19 @@ class Plans(unittest.TestCase):
         without = self.plan("forward", "model", "--ids", "1", "--out", "o")["peak_memory"]
         self.assertEqual(states - without, (config["num_hidden_layers"] + 1) * config["hidden_size"] * 4)
 
+    def test_results_for_people_are_no_json(self):
+        text = self.lancet("edit", "model", *FACT, "--layers", "1", "--covariance", "none", "--no-guards", "-o", "o2", "--report", "r.html")
+        self.assertNotIn("{", text)
+        self.assertRegex(text, r"limits: .*leak_rate 0.1, ")
+        self.assertRegex((self.work / "r.html").read_text(), r"<td>1: 0\.\d+</td>")
+        ratio = self.lancet("probe", "edited", "--base", "model", "--requests", "facts.jsonl", "--perplexity-tokens", "50")
+        self.assertRegex(ratio, r"perplexity \S+, of the base \S+, ratio \d\.\d+")
+        self.lancet("train", "model", "--data", "rows.jsonl", "-o", "a2", "--steps", "1", "--rank", "2", "--log-dir", "log", "--forgetting")
+        page = (self.work / "log" / "report.html").read_text()
+        self.assertRegex(page, r"peak_memory</th><td>[\d.]+ [MG]iB")
+        self.assertNotRegex(page, r"<td>[^<]*(&quot;|\{)")
+        self.assertEqual(page.count("Perplexity of a text"), 1)
+
     def test_second_moments_are_counted(self):
         width = json.loads((self.work / "model" / "config.json").read_text())["intermediate_size"]
         edit = ["edit", "model", *FACT, "--delta", "o", "--layers", "1"]

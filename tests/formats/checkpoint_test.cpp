@@ -93,7 +93,8 @@ TEST_CASE("checkpoint: what is no model is an input error with a hint", "[checkp
   CHECK(refusal(scratch / "gguf").hint().find("m.gguf") != std::string::npos);
   write_file(scratch / "text", "hello, I am a text file");
   CHECK(refusal(scratch / "text").kind() == ErrorKind::kInput);
-  CHECK(refusal(scratch / "text").message().find("safetensors, GGUF or PyTorch") != std::string::npos);
+  CHECK(refusal(scratch / "text").message().find("safetensors, GGUF or PyTorch") !=
+        std::string::npos);
   write_file(scratch / "empty.safetensors", "");
   CHECK(refusal(scratch / "empty.safetensors").kind() == ErrorKind::kInput);
 }

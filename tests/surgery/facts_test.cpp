@@ -100,6 +100,10 @@ TEST_CASE("facts: a bad record is named by line and key, the others are kept") {
   CHECK(array.bad[0].line == 3);
   CHECK(array.bad[0].key == "subject");
   CHECK_THAT(array.bad[0].message, Catch::Contains("number"));
+  const auto cut = parse(
+      "{\"subject\":\"A\",\"prompt\":\"{} is\",\"target\":\"x\"}\n{\"subject\":\n{\"a\":tru}\n");
+  REQUIRE(!cut.bad.empty());
+  CHECK_THAT(cut.bad.back().message, Catch::Contains("facts.json:3:"));
 }
 
 TEST_CASE("facts: prompts without {}, with two, empty subjects and targets are refused") {
