@@ -106,6 +106,7 @@ at::Tensor attend_each(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   std::vector<at::Tensor> out;
   for (std::size_t i = 0; i < qs.size(); ++i) {
     one.starts = {pass.starts[i]};
+    if (!pass.table_rows.empty()) one.table_rows = {pass.table_rows[i]};
     if (pass.prefix_keys.defined()) {
       const auto row = static_cast<std::int64_t>(i);
       one.prefix_keys = pass.prefix_keys.narrow(0, row, 1);
@@ -151,9 +152,9 @@ at::Tensor attend_composed(const at::Tensor& q, const at::Tensor& k, const at::T
   at::Tensor values = v.reshape({batch, tokens, spec.kv_heads, spec.d_head}).transpose(1, 2);
   const at::Tensor starts = at::tensor(pass.starts, at::kLong).to(q.device());
   if (pass.rope->kind != RopeKind::kNone) {
-    const at::Tensor positions = starts.view({-1, 1}) + at::arange(tokens, starts.options());
-    const at::Tensor cos = pass.table.cos.index({positions}).unsqueeze(2).to(q.scalar_type());
-    const at::Tensor sin = pass.table.sin.index({positions}).unsqueeze(2).to(q.scalar_type());
+    const at::Tensor rows = token_positions(pass.table_rows, {}, tokens).to(q.device());
+    const at::Tensor cos = pass.table.cos.index({rows}).unsqueeze(2).to(q.scalar_type());
+    const at::Tensor sin = pass.table.sin.index({rows}).unsqueeze(2).to(q.scalar_type());
     queries = rotate(queries, cos, sin, *pass.rope);
     keys = rotate(keys, cos, sin, *pass.rope);
   }

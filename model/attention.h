@@ -18,14 +18,15 @@ struct AttentionPass {
   const AttentionSpec* spec = nullptr;
   const RopeSpec* rope = nullptr;
   RopeTable table;
-  std::int64_t window = 0;  ///< as in LayerSpec
-  std::int64_t chunk = 0;   ///< as in LayerSpec
-  at::Tensor sinks;         ///< float32 [heads] where the spec has them
+  std::vector<std::int64_t> table_rows;  ///< row of the table for each text's first token
+  std::int64_t window = 0;               ///< as in LayerSpec
+  std::int64_t chunk = 0;                ///< as in LayerSpec
+  at::Tensor sinks;                      ///< float32 [heads] where the spec has them
   std::vector<std::int64_t>
       starts;  ///< position of each text's first token = tokens of it in the cache
   std::vector<std::int64_t> segments;  ///< as in Pass: the texts are not rows then
-  /// int64 [rows, tokens] on the device where fused kernels turn q and k (model/cuda); else
-  /// undefined.
+  /// Rows of the table, int64 [rows, tokens], on the device where fused kernels turn q and k
+  /// (model/cuda); else undefined.
   at::Tensor positions = {};
   at::Tensor prefix_keys, prefix_values;  ///< [texts, kv_heads, capacity, d_head], valid up to
                                           ///< starts[b]; undefined = none

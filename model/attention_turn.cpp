@@ -10,14 +10,16 @@
 namespace lancet {
 namespace {
 
-/// Turns `heads` vectors [d] that lie together by RoPE, in place; `back` undoes it.
-void turn(float* x, std::int64_t heads, const AttentionPass& pass, std::int64_t position,
-          bool back) {
+/// Turns `heads` vectors [d] of a text's token, which lie together, by RoPE, in place; `back`
+/// undoes it.
+void turn(float* x, std::int64_t heads, const AttentionPass& pass, std::int64_t text,
+          std::int64_t token, bool back) {
   const RopeSpec& rope = *pass.rope;
   if (rope.kind == RopeKind::kNone) return;
   const std::int64_t half = rope.dims / 2;
-  const float* cos = pass.table.cos.const_data_ptr<float>() + position * half;
-  const float* sin = pass.table.sin.const_data_ptr<float>() + position * half;
+  const std::int64_t row = pass.table_rows[static_cast<std::size_t>(text)] + token;
+  const float* cos = pass.table.cos.const_data_ptr<float>() + row * half;
+  const float* sin = pass.table.sin.const_data_ptr<float>() + row * half;
   thread_local std::vector<float> negative;
   if (back) {
     negative.assign(sin, sin + half);
@@ -81,7 +83,7 @@ at::Tensor turn_queries(const at::Tensor& q, const AttentionShape& s, const Atte
       const float* from = x + ((text.begin + t) * s.kv_heads + g) * width;
       float* to = y + (text.begin * s.kv_heads + g * text.tokens + t) * width;
       for (std::int64_t i = 0; i < width; ++i) to[i] = from[i] * scale;
-      turn(to, s.group, pass, position_of(pass, b, t), false);
+      turn(to, s.group, pass, b, t, false);
     }
   });
   return out;
@@ -100,7 +102,7 @@ at::Tensor turn_queries_back(const at::Tensor& d_q, const AttentionShape& s,
       const float* from = x + (text.begin * s.kv_heads + g * text.tokens + t) * width;
       float* to = y + ((text.begin + t) * s.kv_heads + g) * width;
       std::copy_n(from, width, to);
-      turn(to, s.group, pass, position_of(pass, b, t), true);
+      turn(to, s.group, pass, b, t, true);
       for (std::int64_t i = 0; i < width; ++i) to[i] *= scale;
     }
   });
@@ -116,7 +118,7 @@ at::Tensor turn_keys(const at::Tensor& k, const AttentionShape& s, const Attenti
   for_tokens(s, [&, x, y](std::int64_t b, std::int64_t t) {
     const std::int64_t at = (s.text(b).begin + t) * width;
     std::copy_n(x + at, width, y + at);
-    turn(y + at, s.kv_heads, pass, position_of(pass, b, t), back);
+    turn(y + at, s.kv_heads, pass, b, t, back);
   });
   return out;
 }

@@ -8,12 +8,6 @@
 #include "model/cuda/fused.h"
 
 namespace lancet {
-namespace {
-
-std::int64_t longest_segment(const Pass& pass) { return *std::ranges::max_element(pass.segments); }
-
-}  // namespace
-
 std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
   const std::size_t texts =
       pass.segments.empty() ? static_cast<std::size_t>(batch) : pass.segments.size();
@@ -30,24 +24,29 @@ std::vector<std::int64_t> starts_of(const Pass& pass, std::int64_t batch) {
 PassState::PassState(const DecoderSpec& spec, const std::vector<RopeCache>& ropes,
                      const at::Tensor& hidden, const Pass& pass)
     : spec_(spec), pass_(pass), ropes_(ropes) {
-  const std::int64_t batch = hidden.size(0);
-  const std::int64_t tokens = pass.segments.empty() ? hidden.size(1) : longest_segment(pass);
   attention_.spec = &spec.attention;
   attention_.segments = pass.segments;
-  attention_.starts = starts_of(pass, batch);
+  attention_.starts = starts_of(pass, hidden.size(0));
+  tokens_ = hidden.size(1);
   for (std::size_t b = 0; b < attention_.starts.size(); ++b) {
-    const std::int64_t own = !pass.segments.empty() ? pass.segments[b]
-                             : pass.lengths.empty() ? tokens
-                                                    : pass.lengths[b];
-    longest_ = std::max(longest_, attention_.starts[b] + own);
+    const std::int64_t start = attention_.starts[b];
+    const std::int64_t turned = pass.segments.empty() ? tokens_ : pass.segments[b];
+    std::int64_t length = start + (pass.lengths.empty() ? turned : pass.lengths[b]);
+    if (pass.cache != nullptr) length = std::max(length, pass.cache->expected(b));
+    texts_.push_back({length, start, turned});
+    cached_ = cached_ || start > 0;
   }
-  positions_ = *std::ranges::max_element(attention_.starts) + tokens;
-  if (!ropes.empty() && fused::covers(hidden)) {
-    attention_.positions =
-        token_positions(attention_.starts, attention_.segments, hidden.size(1)).to(hidden.device());
-  }
+  fused_ = !ropes.empty() && fused::covers(hidden);
   if (pass.append) attention_.append_to = pass.cache;
-  cached_ = positions_ > tokens;
+}
+
+const PassState::Turns& PassState::turns(std::size_t rope, at::Device device) {
+  for (const Turns& each : turns_)
+    if (each.rope == rope && each.device == device) return each;
+  Turns& made = turns_.emplace_back(Turns{rope, device, ropes_[rope].rows(texts_, device), {}});
+  if (fused_)
+    made.positions = token_positions(made.rows.first, attention_.segments, tokens_).to(device);
+  return made;
 }
 
 const AttentionPass& PassState::attention(std::int64_t layer, const at::Tensor& sinks,
@@ -58,9 +57,15 @@ const AttentionPass& PassState::attention(std::int64_t layer, const at::Tensor& 
   attention_.window = each.window;
   attention_.chunk = each.chunk;
   attention_.sinks = sinks;
-  const auto rope = static_cast<std::size_t>(each.rope);
-  attention_.rope = each.rope < 0 ? &no_rope : &spec_.ropes[rope];
-  attention_.table = each.rope < 0 ? RopeTable() : ropes_[rope].table(longest_, positions_, device);
+  attention_.rope = &no_rope;
+  if (each.rope >= 0) {
+    const auto rope = static_cast<std::size_t>(each.rope);
+    const Turns& by = turns(rope, device);
+    attention_.rope = &spec_.ropes[rope];
+    attention_.table = by.rows.table;
+    attention_.table_rows = by.rows.first;
+    attention_.positions = by.positions;
+  }
   if (cached_) {
     attention_.prefix_keys = pass_.cache->keys(layer);
     attention_.prefix_values = pass_.cache->values(layer);

@@ -30,9 +30,20 @@ class PassState {
   const DecoderSpec& spec_;
   const Pass& pass_;
   AttentionPass attention_;
+  /// What layers of one RoPE on one device turn by.
+  struct Turns {
+    std::size_t rope;
+    at::Device device;
+    RopeRows rows;
+    at::Tensor positions;  ///< as in AttentionPass
+  };
+  const Turns& turns(std::size_t rope, at::Device device);
+
   const std::vector<RopeCache>& ropes_;
-  std::int64_t longest_ = 0, positions_ = 0;  ///< of the longest row behind the pass
-  bool cached_ = false;
+  std::vector<RopeText> texts_;
+  std::vector<Turns> turns_;
+  std::int64_t tokens_ = 0;  ///< of a row
+  bool cached_ = false, fused_ = false;
 };
 
 }  // namespace lancet

@@ -285,14 +285,15 @@ struct Conversation::State {
   std::optional<Session> session;
   std::vector<std::int32_t> read;  ///< tokens in the session's cache
 
-  /// How many tokens of `ids` the cache may keep: at least one has to be read for its logits, and a
-  /// state space goes back to no token but the first.
+  /// How many tokens of `ids` the cache may keep: at least one has to be read for its logits, a
+  /// state space goes back to no token but the first, and RoPE may turn keys of a text of another
+  /// length otherwise.
   [[nodiscard]] std::size_t shared(const std::vector<std::int32_t>& ids) const {
     const auto [own, other] = std::ranges::mismatch(read, ids);
     const auto same = std::min(static_cast<std::size_t>(own - read.begin()), ids.size() - 1);
     const bool states =
         std::ranges::any_of(model.spec().layer, [](const LayerSpec& each) { return each.ssm; });
-    return states && same < read.size() ? 0 : same;
+    return (states && same < read.size()) || !session->keys_fit(std::ssize(ids)) ? 0 : same;
   }
 
   /// Reads what is new; returns how many tokens that were.

@@ -104,6 +104,12 @@ void KvCache::advance(const std::vector<std::int64_t>& counts) {
   }
 }
 
+void KvCache::expect(std::vector<std::int64_t> lengths) {
+  if (lengths.size() != lengths_.size())
+    fail(ErrorKind::kInternal, "kv cache", "expected a length for each row");
+  expected_ = std::move(lengths);
+}
+
 void KvCache::truncate(const std::vector<std::int64_t>& lengths) {
   const bool states =
       std::ranges::any_of(layers_, [](const Layer& each) { return each.state.scan.defined(); });
@@ -133,8 +139,11 @@ KvCache KvCache::select(const std::vector<std::int64_t>& rows) const {
   const c10::InferenceMode outlives_a_pass(false);
   KvCache out = *this;
   out.lengths_.clear();
-  for (const std::int64_t row : rows)
+  out.expected_.clear();
+  for (const std::int64_t row : rows) {
     out.lengths_.push_back(lengths_.at(static_cast<std::size_t>(row)));
+    if (!expected_.empty()) out.expected_.push_back(expected(static_cast<std::size_t>(row)));
+  }
   const auto options = at::TensorOptions(at::kLong);
   for (Layer& each : out.layers_) {
     each.next = {};
@@ -146,9 +155,37 @@ KvCache KvCache::select(const std::vector<std::int64_t>& rows) const {
   return out;
 }
 
+void KvCache::replace(const std::vector<std::int64_t>& rows, const KvCache& other) {
+  const c10::InferenceMode outlives_a_pass(false);
+  const at::Tensor index = at::tensor(rows, at::kLong);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::int64_t& length = lengths_.at(static_cast<std::size_t>(rows[i]));
+    if (other.lengths_.at(i) > length)
+      fail(ErrorKind::kInternal, "kv cache", "expected rows that are no longer than before");
+    length = other.lengths_[i];
+    if (!expected_.empty()) expected_[static_cast<std::size_t>(rows[i])] = other.expected(i);
+  }
+  const std::int64_t longest = *std::ranges::max_element(other.lengths_);
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    Layer& own = layers_[layer];
+    const Layer& source = other.layers_.at(layer);
+    if (own.keys.defined()) {
+      own.keys.narrow(2, 0, longest)
+          .index_copy_(0, index.to(own.keys.device()), source.keys.narrow(2, 0, longest));
+      own.values.narrow(2, 0, longest)
+          .index_copy_(0, index.to(own.values.device()), source.values.narrow(2, 0, longest));
+    } else {  // other caches may share the tensors
+      const at::Tensor there = index.to(own.state.scan.device());
+      own.state = {own.state.conv.index_copy(0, there, source.state.conv),
+                   own.state.scan.index_copy(0, there, source.state.scan)};
+    }
+  }
+}
+
 KvCache KvCache::front(std::int64_t rows) const {
   KvCache out = *this;
   out.lengths_.resize(static_cast<std::size_t>(rows));
+  if (!out.expected_.empty()) out.expected_.resize(static_cast<std::size_t>(rows));
   for (Layer& each : out.layers_) {
     each.next = {};
     for (at::Tensor* part : each.parts()) {

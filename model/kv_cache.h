@@ -43,11 +43,21 @@ class KvCache {
 
   /// After the last layer: row b has counts[b] more tokens.
   void advance(const std::vector<std::int64_t>& counts);
+  /// Row b is read for a text of lengths[b] tokens, part by part: RoPE that goes by the length of a
+  /// text (dynamic, longrope) turns for that many, and for more when there are more. Until said
+  /// again.
+  void expect(std::vector<std::int64_t> lengths);
+  /// Of what expect() said, 0 where nothing was.
+  [[nodiscard]] std::int64_t expected(std::size_t row) const {
+    return expected_.empty() ? 0 : expected_.at(row);
+  }
   /// Cuts every row back to at most `length` tokens. A state can only go back to none:
   /// Error(kMismatch) otherwise.
   void truncate(const std::vector<std::int64_t>& lengths);
   /// The rows `rows` (repeats allowed) as a cache of their own.
   [[nodiscard]] KvCache select(const std::vector<std::int64_t>& rows) const;
+  /// The tokens of `rows` become those of `other`'s rows, which are no longer than they were.
+  void replace(const std::vector<std::int64_t>& rows, const KvCache& other);
   /// The first `rows` rows, as a view that shares memory with this cache: for reading.
   [[nodiscard]] KvCache front(std::int64_t rows) const;
 
@@ -67,7 +77,7 @@ class KvCache {
 
   std::int64_t first_layer_ = 0;
   std::int64_t capacity_ = 0;
-  std::vector<std::int64_t> lengths_;
+  std::vector<std::int64_t> lengths_, expected_;
   std::vector<Layer> layers_;
 };
 

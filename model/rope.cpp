@@ -88,19 +88,31 @@ at::Tensor inverse_frequencies(const RopeSpec& spec, std::int64_t trained, std::
   return {};
 }
 
+std::int64_t rope_regime(const RopeSpec& spec, std::int64_t trained, std::int64_t length) {
+  if (spec.kind == RopeKind::kDynamic && length > trained) return length;
+  if (spec.kind == RopeKind::kLongRope && length > spec.original_positions) return 1;
+  return 0;
+}
+
 struct RopeCache::State {
   RopeSpec spec;
   std::int64_t trained = 0;
   std::mutex mutex;
-  /// By regime, see regime(), and device.
+  /// By regime and device. Not of dynamic scaling beyond the trained length, which has a regime for
+  /// each length: such a table is made for the positions of a pass.
   std::map<std::pair<std::int64_t, std::string>, RopeTable> tables;
 
-  /// Lengths with equal frequencies share a table: 0 up to the trained length; beyond it one for
-  /// all longer ones (longrope) or one for each length (dynamic).
-  [[nodiscard]] std::int64_t regime(std::int64_t length) const {
-    if (spec.kind == RopeKind::kDynamic && length > trained) return length;
-    if (spec.kind == RopeKind::kLongRope && length > spec.original_positions) return 1;
-    return 0;
+  [[nodiscard]] bool keeps(std::int64_t regime) const {
+    return spec.kind != RopeKind::kDynamic || regime == 0;
+  }
+
+  /// Positions [first, first + count) of a text of `length` tokens.
+  [[nodiscard]] RopeTable make(std::int64_t length, std::int64_t first, std::int64_t count,
+                               const at::Device& device) const {
+    const at::Tensor angles = at::arange(first, first + count, at::kFloat).unsqueeze(1) *
+                              inverse_frequencies(spec, trained, length).unsqueeze(0);
+    return {(angles.cos() * spec.attention_factor).to(device),
+            (angles.sin() * spec.attention_factor).to(device)};
   }
 };
 
@@ -115,26 +127,53 @@ RopeCache::~RopeCache() = default;
 
 RopeTable RopeCache::table(std::int64_t length, std::int64_t positions,
                            const at::Device& device) const {
+  const std::int64_t regime = rope_regime(state_->spec, state_->trained, length);
+  if (!state_->keeps(regime)) return state_->make(length, 0, positions, device);
   const std::lock_guard lock(state_->mutex);
-  const std::int64_t regime = state_->regime(length);
-  if (state_->spec.kind == RopeKind::kDynamic && regime != 0) {
-    std::erase_if(state_->tables, [&](const auto& entry) {
-      const std::int64_t other = entry.first.first;
-      return other != 0 && other != regime;
-    });
-  }
   RopeTable& table = state_->tables[{regime, device.str()}];
   if (!table.cos.defined() || table.cos.size(0) < positions) {
     const c10::InferenceMode kept_for_later_passes(false);
     std::int64_t rows = 512;
     while (rows < positions) rows *= 2;
-    const at::Tensor angles =
-        at::arange(rows, at::kFloat).unsqueeze(1) *
-        inverse_frequencies(state_->spec, state_->trained, length).unsqueeze(0);
-    table.cos = (angles.cos() * state_->spec.attention_factor).to(device);
-    table.sin = (angles.sin() * state_->spec.attention_factor).to(device);
+    table = state_->make(length, 0, rows, device);
   }
   return table;
+}
+
+RopeRows RopeCache::rows(const std::vector<RopeText>& texts, const at::Device& device) const {
+  const auto regime = [&](const RopeText& text) {
+    return rope_regime(state_->spec, state_->trained, text.length);
+  };
+  const std::int64_t shared = regime(texts.front());
+  RopeRows out;
+  if (state_->keeps(shared) &&
+      std::ranges::all_of(texts, [&](const RopeText& text) { return regime(text) == shared; })) {
+    std::int64_t positions = 0;
+    for (const RopeText& text : texts) {
+      positions = std::max(positions, text.start + text.tokens);
+      out.first.push_back(text.start);
+    }
+    out.table = table(texts.front().length, positions, device);
+    return out;
+  }
+  std::vector<at::Tensor> cos, sin;
+  std::int64_t first = 0;
+  for (const RopeText& text : texts) {
+    RopeTable own;
+    if (state_->keeps(regime(text))) {
+      const RopeTable all = table(text.length, text.start + text.tokens, device);
+      own = {all.cos.narrow(0, text.start, text.tokens),
+             all.sin.narrow(0, text.start, text.tokens)};
+    } else {
+      own = state_->make(text.length, text.start, text.tokens, device);
+    }
+    cos.push_back(own.cos);
+    sin.push_back(own.sin);
+    out.first.push_back(first);
+    first += text.tokens;
+  }
+  out.table = {at::cat(cos), at::cat(sin)};
+  return out;
 }
 
 }  // namespace lancet

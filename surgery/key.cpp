@@ -31,6 +31,9 @@ void read_prefix(const Decoder& model, const at::Tensor& hidden,
   chunk.prefix =
       std::make_unique<KvCache>(model.spec(), hidden.size(0), longest, model.options(), layer + 1);
   if (layer + 1 >= layers) return;
+  std::vector<std::int64_t> whole;
+  for (std::size_t r = 0; r < lookups.size(); ++r) whole.push_back(lookups[r] + chunk.lengths[r]);
+  chunk.prefix->expect(std::move(whole));
   Pass pass;
   pass.cache = chunk.prefix.get();
   pass.append = true;

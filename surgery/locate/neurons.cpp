@@ -30,6 +30,7 @@ Tail read_tail(const Decoder& model, const LocatePrompt& prompt) {
   Tail out;
   if (at > 0) {
     out.prefix.emplace(model.spec(), 1, at, model.options());
+    out.prefix->expect({ids.size(1)});
     (void)model.run(model.embed(ids.narrow(1, 0, at)), 0, layers,
                     {.cache = &*out.prefix, .append = true, .lengths = {}, .hook = {}});
     out.prefix->advance({at});

@@ -65,8 +65,8 @@ TEST_CASE("families: greedy texts equal transformers', with a cache and without"
   }
 }
 
-// Both below stay within the 32 tokens that phi3-longrope was "trained" on: beyond them its keys in
-// the cache were turned by other frequencies, here as in transformers.
+// Both below stay within the 32 tokens that phi3-longrope was "trained" on: beyond them the keys of
+// a cache are made again, which Session does (rope_length_test.cpp).
 TEST_CASE("families: a text in pieces through a cache has the hidden states of the whole text",
           "[slow]") {
   for (const std::string& name : family_names()) {

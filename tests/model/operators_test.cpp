@@ -185,6 +185,7 @@ TEST_CASE("attention: our kernels and LibTorch's operators agree, forward and ba
     pass.rope = &rope;
     pass.window = c.window;
     pass.starts = c.starts;
+    pass.table_rows = {c.starts[0] + 9, c.starts[1]};  // two texts of other frequencies
     if (c.rope != RopeKind::kNone) pass.table = RopeCache(rope, 512).table(256, 256, at::kCPU);
     pass.prefix_keys = at::randn({2, c.kv_heads, 70, c.d_head});
     pass.prefix_values = at::randn({2, c.kv_heads, 70, c.d_head});
