@@ -97,7 +97,7 @@ Json describe_losses() {
   return out;
 }
 
-/// eos_token_id: a number, a list of numbers, or absent.
+/// eos_token_id: a number, a list of numbers, null or absent.
 void add_ids(const Json& config, std::vector<std::int32_t>& ids) {
   const auto at = config.is_object() ? config.find("eos_token_id") : config.end();
   if (at == config.end()) return;
@@ -131,9 +131,8 @@ std::vector<std::int32_t> end_ids(const ModelSource& source, const Tokenizer& to
   if (const auto at = files.find("generation_config.json"); at != files.end()) {
     add_ids(parse_json(at->second, "generation_config.json"), ids);
   }
-  add_ids(source.config(), ids);
-  if (const auto eos = tokenizer.eos(); eos && std::ranges::find(ids, *eos) == ids.end())
-    ids.push_back(*eos);
+  if (ids.empty()) add_ids(source.config(), ids);
+  if (const auto eos = tokenizer.eos(); ids.empty() && eos) ids.push_back(*eos);
   return ids;
 }
 

@@ -27,8 +27,8 @@ void prepare_runtime(const RuntimeOptions& runtime);
 /// Opens and loads a model in the device and dtype of `runtime`.
 [[nodiscard]] LoadedModel load_model(const fs::path& model, const RuntimeOptions& runtime);
 
-/// Tokens that end a text: eos_token_id of generation_config.json and config.json, and the
-/// tokenizer's own.
+/// Tokens that end a text: eos_token_id of generation_config.json, as in transformers; where that
+/// names none those of config.json, else the tokenizer's own.
 [[nodiscard]] std::vector<std::int32_t> end_ids(const ModelSource& source,
                                                 const Tokenizer& tokenizer);
 

@@ -33,7 +33,7 @@ class Generate(unittest.TestCase):
     def setUpClass(cls):
         cls.root = pathlib.Path(tempfile.mkdtemp(prefix="lancet-generate-"))
         cls.model = tiny_model.write_model(cls.root / "model")
-        for name in ("chameleon", "mamba", "jamba", "llava", "gpt2", "opt"):
+        for name in ("chameleon", "mamba", "jamba", "llava", "gpt2", "opt", "qwen3"):
             shutil.copytree(FAMILIES / name, cls.root / name)
             words(cls.root / name)
 
@@ -62,6 +62,27 @@ class Generate(unittest.TestCase):
         for wrong in ('{"ids": []}', '{"ids": 5}', '{"ids": [1.5]}', '{"ids": [-1]}'):
             (self.root / "wrong.jsonl").write_text(wrong + "\n")
             self.assertIn("wrong.jsonl:1", self.run_lancet("generate", "mamba", "--file", "wrong.jsonl", code=3).stderr)
+
+    def test_end_tokens_are_those_of_the_generation_config_where_it_names_some(self):
+        shutil.copytree(self.root / "qwen3", self.root / "ends")
+        config = json.loads((self.root / "ends" / "config.json").read_text())
+
+        def ends(of_generation, of_config):
+            config["eos_token_id"] = of_config
+            (self.root / "ends" / "config.json").write_text(json.dumps(config))
+            generation = self.root / "ends" / "generation_config.json"
+            generation.unlink(missing_ok=True)
+            if of_generation is not None:
+                generation.write_text(json.dumps(of_generation))
+            return self.json("generate", "ends", "--ids", "7,20,31", "--max-tokens", "8")["ids"]
+
+        said = ends({"eos_token_id": 63}, 63)
+        first = {id: said.index(id) for id in said}
+        a, b = sorted(first, key=first.get)[1:3]  # b is said behind a
+        self.assertEqual(ends({"eos_token_id": b}, a), said[:first[b]])
+        self.assertEqual(ends({"eos_token_id": [b, a]}, b), said[:first[a]])
+        self.assertEqual(ends({}, [a, b]), said[:first[a]])
+        self.assertEqual(ends(None, b), said[:first[b]])
 
     def test_text_ends_with_the_last_learned_position(self):
         for name, key in (("gpt2", "n_positions"), ("opt", "max_position_embeddings")):
