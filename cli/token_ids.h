@@ -8,8 +8,8 @@
 
 namespace lancet {
 
-/// Far above any vocabulary.
-constexpr std::int64_t kMostIds = 1LL << 26;
+/// Ids are int32; a model says which of them it has.
+constexpr std::int64_t kMostIds = 1LL << 31;
 
 /// One id; otherwise kUsage "expected OPTION, found 'WHOLE'".
 [[nodiscard]] std::int64_t parse_token_id(std::string_view command, std::string_view option,

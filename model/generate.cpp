@@ -173,12 +173,20 @@ bool learns_positions(const Decoder& model) { return !model.spec().names.positio
 /// A prompt that the model cannot read, before any is.
 void check_prompt(const Decoder& model, const Prompt& prompt,
                   const std::vector<std::int32_t>& ids) {
-  const std::int64_t most = model.spec().max_positions;
-  if (!learns_positions(model) || std::ssize(ids) <= most) return;
-  fail(ErrorKind::kInput, "generate",
-       "expected a prompt of at most " + std::to_string(most) +
-           " tokens, the learned positions of this model, found " + std::to_string(ids.size()) +
-           (prompt.id.empty() ? "" : " (prompt '" + printable(prompt.id) + "')"));
+  const auto refuse = [&](const std::string& message) {
+    fail(ErrorKind::kInput, "generate",
+         message + (prompt.id.empty() ? "" : " (prompt '" + printable(prompt.id) + "')"));
+  };
+  if (ids.empty()) refuse("expected a prompt of at least one token, found none");
+  const std::int64_t vocab = model.spec().vocab, most = model.spec().max_positions;
+  for (const std::int32_t id : ids) {
+    if (id >= vocab)
+      refuse("expected token ids below " + std::to_string(vocab) +
+             ", the size of the vocabulary, found " + std::to_string(id));
+  }
+  if (learns_positions(model) && std::ssize(ids) > most)
+    refuse("expected a prompt of at most " + std::to_string(most) +
+           " tokens, the learned positions of this model, found " + std::to_string(ids.size()));
 }
 
 void warn_length(const Decoder& model, std::int64_t prompt_tokens, std::int64_t max_tokens) {

@@ -56,7 +56,9 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   return [options, ids, file, prompt, &common] {
     const int given = (ids->count() > 0) + (file->count() > 0) + (prompt->count() > 0);
     if (given != 1) {
-      fail(ErrorKind::kUsage, "forward", "expected one of --ids, --ids-file and --prompt");
+      fail(ErrorKind::kUsage, "forward",
+           "expected one of --ids, --ids-file and --prompt, found none",
+           "lancet forward MODEL --prompt 'The capital of France is' --out logits.safetensors");
     }
     if (prompt->count() > 0 && options->prompt.empty())
       fail(ErrorKind::kUsage, "forward", "expected --prompt with a text, found an empty one");

@@ -1,5 +1,6 @@
 // lancet generate: text from a model.
 
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include "cli/chat.h"
@@ -51,9 +52,11 @@ std::vector<std::pair<std::int64_t, std::int64_t>> parse_ids(
 std::vector<std::int32_t> ids_of_line(const Json& ids, const std::string& where) {
   std::vector<std::int32_t> out;
   for (const Json& id : ids) {
-    if (!ids.is_array() || !id.is_number_integer() || id.get<std::int64_t>() < 0 ||
-        id.get<std::int64_t>() >= kMostIds)
+    if (!ids.is_array() || !id.is_number_integer() || id < 0)
       fail(ErrorKind::kInput, "generate", where + ": expected \"ids\" as a list of token ids");
+    if (id >= kMostIds)
+      fail(ErrorKind::kInput, "generate",
+           fmt::format("{}: expected \"ids\" of the vocabulary, found {}", where, id.dump()));
     out.push_back(id.get<std::int32_t>());
   }
   if (out.empty())
@@ -61,10 +64,33 @@ std::vector<std::int32_t> ids_of_line(const Json& ids, const std::string& where)
   return out;
 }
 
+/// One kind of prompt in a line, and nothing that would be passed over: what is beside "messages"
+/// is the chat template's.
+void check_line(const Json& line, const std::string& where) {
+  static const std::vector<std::string_view> kinds{"prompt", "ids", "chat", "messages"};
+  if (!line.is_object()) fail(ErrorKind::kInput, "generate", where + ": expected an object");
+  std::vector<std::string_view> given;
+  for (const std::string_view kind : kinds)
+    if (line.contains(kind)) given.push_back(kind);
+  if (given.size() > 1)
+    fail(ErrorKind::kInput, "generate",
+         fmt::format("{}: expected one of {}, found {}", where, fmt::join(kinds, ", "),
+                     fmt::join(given, " and ")));
+  if (!given.empty() && given.front() == "messages") return;
+  for (const auto& [key, value] : line.items()) {
+    if (key == "id" || std::ranges::find(kinds, key) != kinds.end()) continue;
+    fail(ErrorKind::kInput, "generate",
+         fmt::format("{}: expected {} and id, found '{}'", where, fmt::join(kinds, ", "),
+                     printable(key)),
+         did_you_mean(key, {"prompt", "ids", "chat", "messages", "id"}));
+  }
+}
+
 /// One line of --file: {"prompt"}, {"ids"}, {"messages"} or {"chat"}, with an optional "id".
 Prompt prompt_of_line(const Json& line, std::size_t number, const ModelSource& source,
                       const std::string& file) {
   const std::string where = fmt::format("{}:{}", file, number);
+  check_line(line, where);
   const std::string id = json_string(line, "id", where, std::to_string(number));
   if (line.contains("messages"))
     return {id, render_chat(source, line, std::nullopt, true).text, false};
@@ -157,11 +183,17 @@ Json result_json(const Generation& g, bool logprobs) {
 void check_options(const GenerateOptions& options, const CommonOptions& common) {
   if (options.empty_prompt)
     fail(ErrorKind::kUsage, "generate", "expected --prompt with a text, found an empty one");
-  const int given = !options.prompt.empty() + !options.chat.empty() + options.converse +
-                    !options.messages.empty() + !options.file.empty() + !options.ids.empty();
-  if (given != 1)
+  std::vector<std::string_view> given;
+  if (!options.prompt.empty()) given.emplace_back("--prompt");
+  if (!options.ids.empty()) given.emplace_back("--ids");
+  if (!options.chat.empty() || options.converse) given.emplace_back("--chat");
+  if (!options.messages.empty()) given.emplace_back("--messages");
+  if (!options.file.empty()) given.emplace_back("--file");
+  if (given.size() != 1)
     fail(ErrorKind::kUsage, "generate",
-         "expected one of --prompt, --ids, --chat, --messages and --file");
+         fmt::format("expected one of --prompt, --ids, --chat, --messages and --file, found {}",
+                     given.empty() ? "none" : fmt::format("{}", fmt::join(given, " and "))),
+         given.empty() ? "lancet generate MODEL --prompt 'The capital of France is'" : "");
   if (!options.images.empty() && options.prompt.empty())
     fail(ErrorKind::kUsage, "generate",
          "expected --prompt with an <image> beside --image, found none");
@@ -169,6 +201,16 @@ void check_options(const GenerateOptions& options, const CommonOptions& common) 
     fail(ErrorKind::kUsage, "generate",
          "expected --chat with a message beside --json, found none: a conversation is not one "
          "document");
+  if (const SamplingOptions& s = options.sampling; s.temperature == 0) {
+    const std::string_view cut = s.top_k > 0   ? "--top-k"
+                                 : s.top_p < 1 ? "--top-p"
+                                 : s.min_p > 0 ? "--min-p"
+                                               : "";
+    if (!cut.empty())
+      fail(ErrorKind::kUsage, "generate",
+           fmt::format("expected --temperature above 0 beside {}, found 0", cut),
+           "at temperature 0 the likeliest token is said, whatever others are kept");
+  }
   if (options.sampling.logprobs >= 0 && !common.json && options.file.empty())
     fail(ErrorKind::kUsage, "generate", "expected --json or --file beside --logprobs, found none");
 }

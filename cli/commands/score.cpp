@@ -58,7 +58,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_flag("--per-token", options->per_token, "Log probability and rank of every token");
   return [options, text, file, &common] {
     if (text->count() + file->count() != 1)
-      fail(ErrorKind::kUsage, "score", "expected one of --text and --file");
+      fail(ErrorKind::kUsage, "score", "expected one of --text and --file, found none",
+           "lancet score MODEL --text 'The capital of France is Paris.'");
+    if (text->count() > 0 && options->text.empty())
+      fail(ErrorKind::kUsage, "score", "expected --text with a text, found an empty one");
     if (common.plan) return print_run_plan(options->model, kActivations, common);
     ScoreRequest request{.model = options->model,
                          .texts = {},

@@ -35,7 +35,8 @@ class Tokenize {
       fail(ErrorKind::kUsage, "tokenize", "expected TEXT or --file, found both");
     if (!options_.file.empty()) return run_file();
     if (options_.texts.empty())
-      fail(ErrorKind::kUsage, "tokenize", "expected TEXT, --file or --image, found none");
+      fail(ErrorKind::kUsage, "tokenize", "expected TEXT, --file or --image, found none",
+           "lancet tokenize MODEL 'The capital of France is'");
     if (options_.decode) return run_decode();
     for (const auto& text : options_.texts) {
       const Encoding encoding = encode(text);

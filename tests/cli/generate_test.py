@@ -63,6 +63,31 @@ class Generate(unittest.TestCase):
             (self.root / "wrong.jsonl").write_text(wrong + "\n")
             self.assertIn("wrong.jsonl:1", self.run_lancet("generate", "mamba", "--file", "wrong.jsonl", code=3).stderr)
 
+    def test_lines_that_cannot_be_read_are_refused_by_number_before_any_is(self):
+        cases = (('{"ids": [64]}', "below 64, the size of the vocabulary, found 64 .prompt '2'"),
+                 ('{"ids": [99999999]}', "below 64, the size of the vocabulary, found 99999999 .prompt '2'"),
+                 ('{"ids": [99999999999], "id": "big"}', "wrong.jsonl:2: .*of the vocabulary, found 99999999999"),
+                 ('{"prompt": ""}', "at least one token, found none .prompt '2'"),
+                 ('{"prompt": "t5", "chat": "t5"}', "wrong.jsonl:2: expected one of .*found prompt and chat"),
+                 ('{"promt": "t5"}', "wrong.jsonl:2: .*found 'promt'(?s:.*)did you mean 'prompt'"),
+                 ('{"ids": [5], "max_tokens": 3}', "wrong.jsonl:2: .*found 'max_tokens'"), ("5", "wrong.jsonl:2: "))
+        for wrong, message in cases:
+            (self.root / "wrong.jsonl").write_text('{"prompt": "t5", "id": "a"}\n' + wrong + "\n")
+            done = self.run_lancet("generate", "mamba", "--file", "wrong.jsonl", "--max-tokens", "1", code=3)
+            self.assertRegex(done.stderr, message)
+            self.assertEqual(done.stdout, "")
+        done = self.run_lancet("generate", "mamba", "--ids", "99999999", code=3)
+        self.assertIn("below 64, the size of the vocabulary, found 99999999", done.stderr)
+
+    def test_options_that_would_do_nothing_are_refused(self):
+        for cut in (("--top-k", "5"), ("--top-p", "0.9"), ("--min-p", "0.1")):
+            done = self.run_lancet("generate", "mamba", "--ids", "5", "--max-tokens", "1", *cut, code=2)
+            self.assertIn(f"expected --temperature above 0 beside {cut[0]}", done.stderr)
+            self.run_lancet("generate", "mamba", "--ids", "5", "--max-tokens", "1", *cut, "--temperature", "1")
+        self.run_lancet("generate", "mamba", "--ids", "5", "--max-tokens", "1", "--top-k", "0", "--top-p", "1")
+        done = self.run_lancet("generate", "mamba", "--prompt", "t5", "--chat", "t5", code=2)
+        self.assertIn("found --prompt and --chat", done.stderr)
+
     def test_end_tokens_are_those_of_the_generation_config_where_it_names_some(self):
         shutil.copytree(self.root / "qwen3", self.root / "ends")
         config = json.loads((self.root / "ends" / "config.json").read_text())
