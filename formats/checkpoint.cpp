@@ -74,6 +74,16 @@ std::optional<SplitName> split_name(const std::string& name) {
                    std::stoul(tail.substr(10, 5))};
 }
 
+/// Of a path that does not exist: MODEL+ADAPTER, whose parts stand in files of their own.
+std::string hint_of_missing(const fs::path& path) {
+  const std::string all = path.string();
+  const std::size_t plus = all.rfind('+');
+  std::error_code ignored;
+  if (plus == std::string::npos || plus == 0 || !fs::exists(all.substr(0, plus), ignored))
+    return nearby_hint(path) + "; models are read from this machine, none is downloaded";
+  return "files are read by themselves here: name the model or the adapter of MODEL+ADAPTER";
+}
+
 }  // namespace
 
 /// Builds a Checkpoint; the only writer of its members.
@@ -86,8 +96,7 @@ class CheckpointOpener {
     const fs::path path = checkpoint_.path_;
     const fs::file_status status = fs::status(path, error);
     if (!fs::exists(status))
-      refuse(path, "expected a model, found no such file or directory",
-             nearby_hint(path) + "; models are read from this machine, none is downloaded");
+      refuse(path, "expected a model, found no such file or directory", hint_of_missing(path));
     if (fs::is_directory(status)) {
       open_directory(path);
     } else if (path.extension() == ".json") {

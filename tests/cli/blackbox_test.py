@@ -316,6 +316,8 @@ class BadInput(Shell):
         (self.work / "facts.jsonl").write_text('{"subject": 3}\n')
         for pattern, *args in [
             ("no/such/model", "inspect", "no/such/model"),
+            ("hint: .*the model or the adapter", "inspect", f"{self.model}+nope"),
+            ("adapter: nope", "tokenize", f"{self.model}+nope", "text"),
             ("empty.safetensors", "inspect", "empty.safetensors"),
             ("junk.gguf", "inspect", "junk.gguf"),
             ("folder", "generate", "folder", "--prompt", "x"),
