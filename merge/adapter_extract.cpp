@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,6 +11,7 @@
 #include "core/interrupt.h"
 #include "core/text.h"
 #include "formats/model_writer.h"
+#include "merge/layers.h"
 #include "merge/matrices.h"
 
 namespace lancet {
@@ -45,12 +47,6 @@ bool tells_tokens(const std::string& name) {
       kWords, [&](std::string_view word) { return name.find(word) != std::string::npos; });
 }
 
-/// GPT-2 stores its layers as [d_in, d_out].
-bool is_transposed(const ModelSource& model, const std::string& name) {
-  return json_string(model.config(), "model_type", "config.json", "") == "gpt2" &&
-         name.find(".c_") != std::string::npos;
-}
-
 std::size_t rank_for(const Svd& svd, double total, double energy) {
   double sum = 0;
   for (std::size_t k = 0; k < svd.values.size(); ++k) {
@@ -61,14 +57,6 @@ std::size_t rank_for(const Svd& svd, double total, double energy) {
 }
 
 std::vector<float> floats_of(const Matrix& a) { return {a.values.begin(), a.values.end()}; }
-
-Matrix transposed(const Matrix& a) {
-  Matrix out(a.columns, a.rows);
-  for (std::size_t r = 0; r < a.rows; ++r) {
-    for (std::size_t c = 0; c < a.columns; ++c) out.at(c, r) = a.at(r, c);
-  }
-  return out;
-}
 
 class Extractor {
  public:
@@ -82,12 +70,14 @@ class Extractor {
       check_interrupted();
       if (dtype_info(tensor.dtype).floating) take(tensor);
     }
-    if (out_.file.modules.empty() && out_.file.saved.empty()) {
+    if (out_.file.modules.empty() && whole_.empty()) {
       fail(ErrorKind::kMismatch, kOperation,
            fmt::format("expected linear layers that differ, found none between '{}' and '{}'",
                        printable(base_.checkpoint().path().string(), 400),
                        printable(tuned_.checkpoint().path().string(), 400)));
     }
+    save_rest();
+    if (options_.dtype) out_.file.dtype = *options_.dtype;
     out_.file.base = base_.checkpoint().path().string();
     out_.report["modules"] = std::move(modules_);
     out_.report["energy"] = total_ > 0 ? kept_ / total_ : 1.0;
@@ -101,6 +91,7 @@ class Extractor {
   const ModelSource& tuned_;
   const ExtractOptions& options_;
   Extracted out_;
+  std::set<std::string> whole_;  ///< tensors that no factors tell, to be saved
   Json modules_ = Json::array(), left_out_ = Json::array();
   double total_ = 0, kept_ = 0;
 
@@ -121,13 +112,29 @@ class Extractor {
     }
   }
 
-  /// What no factors tell.
   void keep_whole(const TensorInfo& tensor) {
     if (options_.save_rest) {
-      out_.file.saved.push_back(copy_tensor(tuned_, tensor, std::nullopt));
+      whole_.insert(tensor.name);
     } else {
       left_out_.push_back(tensor.name);
     }
+  }
+
+  /// A module without factors is saved with its weight and its bias, whichever has changed.
+  void save_rest() {
+    std::set<std::string> names = whole_;
+    for (const std::string& name : whole_) {
+      if (!name.ends_with(".weight") && !name.ends_with(".bias")) continue;
+      const std::string module = name.substr(0, name.rfind('.'));
+      if (std::ranges::find(out_.file.modules, module, &LoraFactors::module) !=
+          out_.file.modules.end())
+        continue;
+      for (const char* part : {".weight", ".bias"}) {
+        if (tuned_.find(module + part) != nullptr) names.insert(module + part);
+      }
+    }
+    for (const std::string& name : names)
+      out_.file.saved.push_back(copy_tensor(tuned_, tuned_.at(name), options_.dtype));
   }
 
   void take(const TensorInfo& tensor) {
@@ -158,7 +165,7 @@ class Extractor {
   void add_module(const std::string& name, Matrix delta, double size, double norm) {
     LoraFactors factors;
     factors.module = name.substr(0, name.size() - std::string_view(".weight").size());
-    if (is_transposed(base_, name)) {
+    if (is_transposed(base_.config(), name)) {
       factors.kind = LoraModule::Kind::kTransposed;
       delta = transposed(delta);
     }

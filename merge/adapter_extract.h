@@ -16,7 +16,10 @@ struct ExtractOptions {
   std::size_t rank = 32;         ///< at most
   std::optional<double> energy;  ///< the least rank that holds this share, within `rank`
   SvdMode svd = SvdMode::kAuto;
-  bool save_rest = false;  ///< changed embeddings, heads, norms and biases whole
+  /// Changed embeddings, heads, norms and biases whole: a module without factors with all of its
+  /// tensors, as PEFT's modules_to_save wants them.
+  bool save_rest = false;
+  std::optional<DType> dtype;  ///< of what is written; nothing: float32, whole tensors as they are
 };
 
 /// The adapter, and {modules: [{name, rank, energy, relative_norm}], energy, left_out: [names]}.

@@ -38,7 +38,7 @@ Matrix merge_matrices(const InnerMerge& inner, const std::string& name,
   const Matrix nothing(matrices[0].rows, matrices[0].columns);
   const MatrixReader zero(nothing);
   MergeTask task(method, name, std::move(models), &zero, of_tensor, inner.semantics, inner.seed);
-  task.set_context({.linalg = inner.linalg, .embedding = false, .survey = {}});
+  task.set_context({.linalg = inner.linalg, .embedding = false, .transposed = false, .survey = {}});
   Matrix out(matrices[0].rows, matrices[0].columns);
   task.emit_values(method.prepare(task), 0, out.values);
   return out;

@@ -64,4 +64,10 @@ bool is_before_layers(std::string_view name) {
                              [&](std::string_view word) { return name.find(word) != name.npos; });
 }
 
+bool is_transposed(const Json& config, std::string_view name) {
+  if (!config.is_object() || !name.ends_with(".weight")) return false;
+  const std::string type = json_string(config, "model_type", "config.json", "");
+  return (type == "gpt2" || type == "openai-gpt") && name.find(".c_") != name.npos;
+}
+
 }  // namespace lancet

@@ -26,6 +26,10 @@ struct LayerName {
 /// Whether a tensor outside the layers comes before them, by its name: an embedding.
 [[nodiscard]] bool is_before_layers(std::string_view name);
 
+/// Whether a family stores that weight as [d_in, d_out] (the Conv1D of GPT-2). `config`: that of
+/// the model, or null.
+[[nodiscard]] bool is_transposed(const Json& config, std::string_view name);
+
 class LayerFamilies {
  public:
   explicit LayerFamilies(const std::vector<InputTensor>& tensors);

@@ -119,6 +119,14 @@ Matrix rows_of(const Matrix& a, std::size_t begin, std::size_t end) {
   return out;
 }
 
+Matrix transposed(const Matrix& a) {
+  Matrix out(a.columns, a.rows);
+  for (std::size_t r = 0; r < a.rows; ++r) {
+    for (std::size_t c = 0; c < a.columns; ++c) out.at(c, r) = a.at(r, c);
+  }
+  return out;
+}
+
 Matrix beside(std::span<const Matrix> parts) {
   std::size_t columns = 0;
   for (const Matrix& part : parts) columns += part.columns;

@@ -102,6 +102,7 @@ void scale_rows(Matrix& a, std::span<const double> factors);
 /// Columns [begin, end) / rows [begin, end).
 [[nodiscard]] Matrix columns_of(const Matrix& a, std::size_t begin, std::size_t end);
 [[nodiscard]] Matrix rows_of(const Matrix& a, std::size_t begin, std::size_t end);
+[[nodiscard]] Matrix transposed(const Matrix& a);
 /// Side by side / one below the other; all of equal height / width.
 [[nodiscard]] Matrix beside(std::span<const Matrix> parts);
 [[nodiscard]] Matrix below(std::span<const Matrix> parts);

@@ -25,6 +25,9 @@ std::vector<Matrix> read_deltas(const MergeTask& task, Method::View view,
                      ops::copy(std::span(out[i].values).subspan(block.begin, block.size), delta);
                    }
                  });
+  if (task.transposed()) {
+    for (Matrix& each : out) each = transposed(each);
+  }
   return out;
 }
 
@@ -38,7 +41,8 @@ Matrix sum_of(const std::vector<Matrix>& matrices) {
   return sum;
 }
 
-Emit emit_matrix(Matrix merged, double scale) {
+Emit emit_matrix(const MergeTask& task, Matrix merged, double scale) {
+  if (task.transposed()) merged = transposed(merged);
   // Shared: an Emit is copied.
   return [merged = std::make_shared<const Matrix>(std::move(merged)), scale](const Block& block,
                                                                              ops::Out out) {

@@ -9,18 +9,19 @@
 
 namespace lancet {
 
-/// True for a weight matrix [d_out, d_in]. Embeddings, heads, norms, biases and convolutions are
+/// True for the weight matrix of a layer. Embeddings, heads, norms, biases and convolutions are
 /// not: the papers take the mean of their deltas.
 [[nodiscard]] bool is_matrix(const MergeTask& task);
-/// w_i d_i of every model as [rows, columns]; `view` is that of the task's method.
+/// w_i d_i of every model as [d_out, d_in], however the tensor is stored; `view` is that of the
+/// task's method.
 [[nodiscard]] std::vector<Matrix> read_deltas(const MergeTask& task, Method::View view,
                                               const std::vector<double>& weights);
 /// The same with the weights of `factor_parameter`, in the view kDeltas.
 [[nodiscard]] std::vector<Matrix> read_deltas(const MergeTask& task);
 [[nodiscard]] Matrix sum_of(const std::vector<Matrix>& matrices);
 
-/// x = b + scale * merged.
-[[nodiscard]] Emit emit_matrix(Matrix merged, double scale);
+/// x = b + scale * merged [d_out, d_in].
+[[nodiscard]] Emit emit_matrix(const MergeTask& task, Matrix merged, double scale);
 /// x = b + scale * mean of w_i d_i.
 [[nodiscard]] Emit emit_mean(const MergeTask& task, double scale);
 

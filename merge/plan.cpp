@@ -290,6 +290,7 @@ BoundTensor::BoundTensor(const MergePlan& plan, const PlannedTensor& tensor)
                                       plan.options.semantics, plan.options.seed);
   task_->set_context({.linalg = plan.options.linalg,
                       .embedding = tensor.embedding,
+                      .transposed = tensor.transposed,
                       .survey = [&plan]() -> const std::vector<double>& { return plan.survey(); }});
 }
 

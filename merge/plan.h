@@ -51,8 +51,9 @@ struct PlannedTensor {
   std::vector<double> values;  ///< of the tensor, in the order of Method::parameters
   bool copied =
       false;  ///< integers, and modules that the recipe does not name: the first source's bytes
-  bool embedding = false;  ///< a token embedding or head
-  double delta_scale = 1;  ///< of the merged delta, after everything else (LiNeS)
+  bool embedding = false;   ///< of tokens or positions, or a head
+  bool transposed = false;  ///< a weight that is stored [d_in, d_out]
+  double delta_scale = 1;   ///< of the merged delta, after everything else (LiNeS)
 
   [[nodiscard]] std::uint64_t elements() const noexcept;
   [[nodiscard]] std::uint64_t bytes() const;

@@ -9,7 +9,7 @@
 namespace lancet {
 namespace {
 
-/// x - b as a matrix.
+/// x - b as a matrix [d_out, d_in].
 Matrix merged_delta(const MergeTask& task, const Emit& emit) {
   const auto rows = static_cast<std::size_t>(task.shape()[0]);
   Matrix out(rows, task.elements() / rows);
@@ -19,7 +19,7 @@ Matrix merged_delta(const MergeTask& task, const Emit& emit) {
                    emit(block, own);
                    ops::subtract(own, block.base);
                  });
-  return out;
+  return task.transposed() ? transposed(out) : out;
 }
 
 void calibrate(const Linalg& linalg, const std::vector<Matrix>& deltas, double alpha, Svd& svd) {
@@ -63,7 +63,7 @@ Emit apply_post(const MergeTask& task, const Method& method, const RecipePost& p
   }
   if (post.boost) boost(*post.boost, svd);
   scale_columns(svd.left, svd.values);
-  return emit_matrix(linalg.multiply(svd.left, svd.right), 1);
+  return emit_matrix(task, linalg.multiply(svd.left, svd.right), 1);
 }
 
 Emit scale_delta(Emit emit, double factor) {

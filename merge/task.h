@@ -43,7 +43,8 @@ struct Block {
 /// What a task may know beyond its tensor.
 struct TaskContext {
   const Linalg* linalg = nullptr;
-  bool embedding = false;  ///< a token embedding or head: [vocab, d_model]
+  bool embedding = false;   ///< of tokens or positions, or a head: [vocab, d_model]
+  bool transposed = false;  ///< a weight that is stored [d_in, d_out]
   /// Method::survey of the whole merge; without it a task that asks surveys itself alone.
   std::function<const std::vector<double>&()> survey;
 };
@@ -72,6 +73,7 @@ class MergeTask {
   /// kResource where there is none.
   [[nodiscard]] const Linalg& linalg() const;
   [[nodiscard]] bool embedding() const noexcept { return context_.embedding; }
+  [[nodiscard]] bool transposed() const noexcept { return context_.transposed; }
   [[nodiscard]] std::vector<double> survey() const;
 
   [[nodiscard]] double number(std::string_view parameter) const;

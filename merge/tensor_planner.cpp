@@ -298,7 +298,10 @@ void TensorPlanner::add_tensor(const Part& part, const std::string& name, double
   set_dtype(out);
   if (method.fault != nullptr && !out.copied) check_parameters(part, out);
   const PlannedSource& first = out.base ? *out.base : out.models[0];
-  out.embedding = is_embedding(*plan_->inputs[first.input], *first.tensor);
+  const MergeInput& model = *plan_->inputs[first.input];
+  out.embedding = is_embedding(model, *first.tensor) ||
+                  (!layer_of(name) && is_before_layers(name) && out.shape.size() == 2);
+  out.transposed = is_transposed(model.config(), first.tensor->name);
   plan_->tensors.push_back(std::move(out));
 }
 

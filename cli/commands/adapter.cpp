@@ -55,6 +55,7 @@ void print_plan(const Json& document, const std::string& what, const CommonOptio
 Json check(const AdapterArguments& a) {
   const ModelSource source = ModelSource::open(a.model, a.adapter);
   const AdapterOverlay& overlay = *source.overlay();
+  overlay.adapter().check_lists();
   overlay.adapter().check_finite();
   Json modules = Json::array();
   for (const LoraModule& module : overlay.adapter().modules()) {
@@ -182,6 +183,7 @@ int extract(const AdapterArguments& a, const CommonOptions& common) {
   }
   ExtractOptions options{
       .rank = a.rank == 0 ? 32 : a.rank, .svd = svd_mode_of(a.svd), .save_rest = a.save_rest};
+  if (common.runtime.dtype != "auto") options.dtype = parse_dtype(common.runtime.dtype);
   if (a.energy > 0) options.energy = a.energy;
   const Linalg& linalg = open_engine(common.runtime).linalg(common.runtime);
   Extracted result = extract_adapter(linalg, base, tuned, options);
@@ -216,12 +218,13 @@ void declare_extract(CLI::App& app, const Arguments& a, const CommonOptions& com
   sub->add_option("-o,--output", a->out, "The adapter's directory")->required();
   sub->add_option("--rank", a->rank, "Largest rank of a module (default 32)")
       ->check(CLI::Range(1, 1 << 20));
-  sub->add_option("--energy", a->energy, "Least rank that holds this share of the change")
+  sub->add_option("--energy", a->energy,
+                  "Least rank that holds this share of the change, within --rank (default none)")
       ->check(CLI::Range(0.0, 1.0));
   sub->add_option("--svd", a->svd, "auto, exact or randomized (default auto)")
       ->check(CLI::IsMember({"auto", "exact", "randomized"}));
   sub->add_flag("--save-rest", a->save_rest,
-                "Changed embeddings, heads, norms and biases whole (modules_to_save)");
+                "Changed embeddings, heads, norms and biases whole (modules_to_save, bias)");
   sub->footer(
       "Examples:\n"
       "  lancet adapter extract base/ tuned/ --rank 16 -o tuned-lora/\n"
@@ -302,6 +305,7 @@ int combine(const AdapterArguments& a, const CommonOptions& common) {
   const Linalg* linalg =
       needs_linalg(options) ? &open_engine(common.runtime).linalg(common.runtime) : nullptr;
   Combined result = combine_adapters(linalg, adapters, options);
+  if (common.runtime.dtype != "auto") result.file.dtype = parse_dtype(common.runtime.dtype);
   result.file.manifest = command_json("adapter combine", common);
   result.file.manifest["method"] = options.method;
   result.file.manifest["inputs"] = std::move(inputs);
@@ -322,7 +326,9 @@ void declare_combine(CLI::App& app, const Arguments& a, const CommonOptions& com
   sub->add_option("--method", a->method, "cat (default), linear, svd, factors, core_space or knots")
       ->check(CLI::IsMember(methods));
   sub->add_option("--weights", a->weights, "One for each adapter (default 1)")->delimiter(',');
-  sub->add_option("--rank", a->rank, "Largest rank of the result")->check(CLI::Range(1, 1 << 20));
+  sub->add_option("--rank", a->rank,
+                  "Largest rank of the result (default that of the method; svd needs one)")
+      ->check(CLI::Range(1, 1 << 20));
   sub->add_option("--inner", a->inner,
                   "What factors, core_space and knots merge with (default task_arithmetic)");
   sub->add_option("--set", a->settings, "name=value of the inner method; again for another")

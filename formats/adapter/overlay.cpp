@@ -93,7 +93,7 @@ AdapterOverlay::AdapterOverlay(std::shared_ptr<const Adapter> adapter,
            "the adapter was made for another model");
     landed_[saved.name] = name;
     changes_[name].saved = saved.stored;
-    if (saved.of_base) base = saved.stored;
+    if (saved.of_base && saved.stored->shape.size() == 2) base = saved.stored;
   }
   if (untied && base != nullptr) {
     for (const std::string& name : {untied->embedding, untied->head}) {

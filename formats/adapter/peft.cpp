@@ -221,4 +221,20 @@ void Adapter::check_finite() const {
   }
 }
 
+void Adapter::check_lists() const {
+  const auto saved = config_.find("modules_to_save");
+  if (saved == config_.end() || !saved->is_array()) return;
+  for (const LoraModule& module : modules_) {
+    const auto both = std::ranges::find_if(*saved, [&](const Json& name) {
+      return name.is_string() && names_module(name.get<std::string>(), module.name);
+    });
+    if (both == saved->end()) continue;
+    refuse(ErrorKind::kMismatch, path_,
+           fmt::format("module '{}': expected factors or a place in modules_to_save, found both "
+                       "('{}')",
+                       printable(module.name), printable(both->get<std::string>())),
+           "PEFT does not load it; `lancet adapter merge` does");
+  }
+}
+
 }  // namespace lancet

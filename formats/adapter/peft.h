@@ -53,6 +53,9 @@ class Adapter {
   [[nodiscard]] std::vector<float> values(const TensorInfo& tensor) const;
   /// Reads all values: kNumeric naming the tensor and the element that is NaN or infinite.
   void check_finite() const;
+  /// kMismatch naming a module that has factors and stands in modules_to_save too, which PEFT does
+  /// not load.
+  void check_lists() const;
 
  private:
   fs::path path_;

@@ -23,14 +23,19 @@ struct LoraFactors {
 struct AdapterFile {
   std::string base;  ///< base_model_name_or_path
   std::vector<LoraFactors> modules;
-  std::vector<OutputTensor> saved;  ///< whole tensors under the model's names
-  Json manifest;                    ///< of lancet.json
+  /// Whole tensors under the model's names. PEFT finds those of modules without factors by
+  /// modules_to_save, if a module's weight and bias are both there; biases of modules with factors
+  /// are its `bias: lora_only`.
+  std::vector<OutputTensor> saved;
+  DType dtype = DType::kF32;  ///< of the factors, rounded once
+  Json manifest;              ///< of lancet.json
   Json config;  ///< adapter_config.json where it is an object; `base` is added, `saved` is not
   std::string readme, notice;  ///< README.md and NOTICE, or none
 };
 
 /// Writes adapter_model.safetensors, README.md, NOTICE, lancet.json, which lists them all, and,
-/// last, adapter_config.json into DIR, which exists; each file by itself is atomic.
+/// last, adapter_config.json into DIR, which exists; each file by itself is atomic. kNumeric for a
+/// value that `dtype` cannot hold.
 void write_adapter(const fs::path& directory, AdapterFile file);
 
 /// Writes DIR/adapter_config.json, adapter_model.safetensors and lancet.json (atomic). kUsage when

@@ -68,7 +68,7 @@ Matrix merged(const MergeTask& task) {
 
 Emit prepare(const MergeTask& task) {
   const double lambda = task.number("lambda");
-  return is_matrix(task) ? emit_matrix(merged(task), lambda) : emit_mean(task, lambda);
+  return is_matrix(task) ? emit_matrix(task, merged(task), lambda) : emit_mean(task, lambda);
 }
 
 }  // namespace

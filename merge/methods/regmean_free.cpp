@@ -30,14 +30,6 @@ void add_to_diagonal(Matrix& a, double value) {
   for (std::size_t i = 0; i < a.rows; ++i) a.at(i, i) += value;
 }
 
-Matrix transposed(const Matrix& a) {
-  Matrix out(a.columns, a.rows);
-  for (std::size_t r = 0; r < a.rows; ++r) {
-    for (std::size_t c = 0; c < a.columns; ++c) out.at(c, r) = a.at(r, c);
-  }
-  return out;
-}
-
 /// right (D^T D + mu I)^-1.
 Matrix times_inverse(const Linalg& linalg, const Matrix& right, const Matrix& stacked, double mu) {
   if (stacked.rows >= stacked.columns) {
@@ -77,7 +69,7 @@ Matrix merged(const MergeTask& task) {
 
 Emit prepare(const MergeTask& task) {
   const double lambda = task.number("lambda");
-  return is_matrix(task) ? emit_matrix(merged(task), lambda) : emit_mean(task, lambda);
+  return is_matrix(task) ? emit_matrix(task, merged(task), lambda) : emit_mean(task, lambda);
 }
 
 }  // namespace

@@ -124,7 +124,7 @@ Matrix merged(const MergeTask& task) {
 
 Emit prepare(const MergeTask& task) {
   const double lambda = task.number("lambda");
-  if (is_matrix(task)) return emit_matrix(merged(task), lambda);
+  if (is_matrix(task)) return emit_matrix(task, merged(task), lambda);
   return [lambda](const Block& block, ops::Out out) {
     const std::size_t n = block.models.size();
     const std::vector<double> shares(n, lambda / static_cast<double>(n));

@@ -41,7 +41,7 @@ Matrix merged(const MergeTask& task, const std::vector<Matrix>& deltas) {
 Emit prepare(const MergeTask& task) {
   const double lambda = task.number("lambda");
   if (!is_matrix(task)) return emit_mean(task, lambda);
-  return emit_matrix(merged(task, read_deltas(task)), lambda);
+  return emit_matrix(task, merged(task, read_deltas(task)), lambda);
 }
 
 }  // namespace

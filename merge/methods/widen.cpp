@@ -37,7 +37,7 @@ using Axis = ops::ColumnGrid::Axis;
 
 Axis axis_of(const MergeTask& task) {
   if (task.shape().size() != 2) return Axis::kElements;
-  return task.embedding() ? Axis::kRows : Axis::kColumns;
+  return task.embedding() || task.transposed() ? Axis::kRows : Axis::kColumns;
 }
 
 /// Position / number of columns in ascending order.

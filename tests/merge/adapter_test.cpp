@@ -1,4 +1,6 @@
 // Adapters: read, laid over a model, extracted, combined.
+#include <set>
+
 #include "formats/adapter/overlay.h"
 #include "merge/adapter_combine.h"
 #include "merge/adapter_extract.h"
@@ -278,6 +280,64 @@ TEST_CASE_METHOD(Fixture, "adapter extract: other changes are named, or saved wh
   const Values a = adapted("written", "model.layers.0.q.weight"),
                b = adapted("both", "model.layers.0.q.weight");
   for (std::size_t i = 0; i < 30; ++i) CHECK(a[i] == Approx(b[i]).margin(1e-5));
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "adapter extract: what is saved stands in one of PEFT's lists, modules whole") {
+  const auto layers = [](unsigned seed) {
+    return NamedTensors{{"model.layers.0.q.bias", {{5}, random_values(5, seed + 1)}},
+                        {"model.layers.0.q.weight", {{5, 6}, random_values(30, seed)}},
+                        {"model.layers.1.q.bias", {{5}, random_values(5, seed + 2)}},
+                        {"model.layers.1.q.weight", {{5, 6}, random_values(30, 3)}},
+                        {"model.norm.bias", {{6}, random_values(6, 4)}},
+                        {"model.norm.weight", {{6}, random_values(6, seed)}}};
+  };
+  save_model(scratch / "base", layers(2));
+  save_model(scratch / "tuned", layers(9));
+  const ModelSource base = ModelSource::open(scratch / "base");
+  const ModelSource tuned = ModelSource::open(scratch / "tuned");
+  Extracted whole = extract_adapter(jacobi(), base, tuned, {.save_rest = true});
+  save_adapter(scratch / "written", std::move(whole.file), false);
+  const Json config = read_json(scratch / "written" / "adapter_config.json", 1 << 20);
+  CHECK(config["target_modules"] == Json::array({"model.layers.0.q"}));
+  CHECK(config["bias"] == "lora_only");
+  CHECK(config["modules_to_save"] == Json::array({"model.layers.1.q", "model.norm"}));
+  const auto written = Adapter::open(scratch / "written");
+  std::set<std::string> names;
+  for (const TensorInfo& tensor : written->checkpoint().tensors()) names.insert(tensor.name);
+  const std::string prefix = "base_model.model.model.";
+  CHECK(names == std::set<std::string>{
+                     prefix + "layers.0.q.base_layer.bias", prefix + "layers.0.q.lora_A.weight",
+                     prefix + "layers.0.q.lora_B.weight", prefix + "layers.1.q.bias",
+                     prefix + "layers.1.q.weight", prefix + "norm.bias", prefix + "norm.weight"});
+  CHECK_NOTHROW(written->check_lists());
+  for (const auto& [name, tensor] : layers(9)) {
+    const Values found = adapted("written", name);
+    for (std::size_t i = 0; i < found.size(); ++i)
+      CHECK(found[i] == Approx(tensor.second[i]).margin(1e-5));
+  }
+  save("clash", one_module(random_values(10, 4), random_values(12, 5)),
+       {{"modules_to_save", {"layers.0.q"}}});
+  const auto error = error_of([&] { Adapter::open(scratch / "clash")->check_lists(); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kMismatch);
+  CHECK_THAT(error->message(), Catch::Contains("modules_to_save"));
+}
+
+TEST_CASE_METHOD(Fixture, "adapter: factors are written in the dtype that is asked for") {
+  save_base();
+  save("lora", one_module(random_values(10, 4), random_values(12, 5)), {});
+  const ModelSource base = ModelSource::open(scratch / "base");
+  const ModelSource tuned = ModelSource::open(scratch / "base", scratch / "lora");
+  Extracted half = extract_adapter(jacobi(), base, tuned, {.rank = 2, .dtype = DType::kBF16});
+  save_adapter(scratch / "half", std::move(half.file), false);
+  for (const TensorInfo& tensor : Adapter::open(scratch / "half")->checkpoint().tensors())
+    CHECK(tensor.dtype == DType::kBF16);
+  Extracted large = extract_adapter(jacobi(), base, tuned, {.rank = 2, .dtype = DType::kF16});
+  large.file.modules[0].a[0] = 7e4F;
+  const auto error = error_of([&] { save_adapter(scratch / "large", large.file, false); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kNumeric);
 }
 
 TEST_CASE_METHOD(Fixture,

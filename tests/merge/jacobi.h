@@ -11,14 +11,6 @@
 
 namespace lancet::test {
 
-inline Matrix transposed(const Matrix& a) {
-  Matrix out(a.columns, a.rows);
-  for (std::size_t r = 0; r < a.rows; ++r) {
-    for (std::size_t c = 0; c < a.columns; ++c) out.at(c, r) = a.at(r, c);
-  }
-  return out;
-}
-
 class Jacobi final : public Linalg {
  public:
   Matrix multiply(const Matrix& a, const Matrix& b, bool transpose_a,

@@ -247,6 +247,32 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("law: a weight that lies [d_in, d_out] is merged as one that lies [d_out, d_in]") {
+  const auto turned = [](const TensorMerge& merge, const Values& values) {
+    Matrix all(static_cast<std::size_t>(merge.shape[0]), static_cast<std::size_t>(merge.shape[1]));
+    all.values = values;
+    return transposed(all).values;
+  };
+  const auto check = [&](TensorMerge merge) {
+    merge.shape = {7, 12};
+    for (Values& model : merge.models) model.resize(84);
+    merge.base.resize(84);
+    TensorMerge other = merge;
+    other.shape = {12, 7};
+    other.transposed = true;
+    other.base = turned(merge, merge.base);
+    for (Values& model : other.models) model = turned(merge, model);
+    const Values expected = turned(merge, merge.run()), found = other.run();
+    for (std::size_t i = 0; i < 84; ++i) CHECK(found[i] == Approx(expected[i]).margin(1e-10));
+  };
+  for_each_method([&](const Method& method) {
+    if (method.needs_linalg || method.name == "widen") check(example(method));
+  });
+  TensorMerge post = example(*find_merge_method("task_arithmetic"));
+  post.post.svc = 1.0;
+  check(post);
+}
+
 TEST_CASE("law: tensors of one element, of one row and of none are merged") {
   for_each_method([](const Method& method) {
     for (const std::vector<std::int64_t>& shape :

@@ -45,7 +45,7 @@ struct TensorMerge {
   std::uint64_t seed = 0;
   std::string name = "layer.weight";
   std::vector<std::string> keys;  ///< default: "0", "1", ...
-  bool embedding = false;
+  bool embedding = false, transposed = false;
   RecipePost post = {};
   const Linalg* linalg = &jacobi();
   std::uint64_t scratch = 64ULL << 20;  ///< memory of the statistics passes
@@ -68,7 +68,8 @@ struct TensorMerge {
     if (!base.empty()) base_reader = std::make_unique<MemoryReader>("base", shape, base);
     MergeTask task(*found, name, std::move(task_models), base_reader.get(), of_tensor, semantics,
                    seed);
-    task.set_context({.linalg = linalg, .embedding = embedding, .survey = {}});
+    task.set_context(
+        {.linalg = linalg, .embedding = embedding, .transposed = transposed, .survey = {}});
     task.scratch_memory(scratch);
     Values out(task.elements());
     task.emit_values(apply_post(task, *found, post, found->prepare(task)), 0, out);

@@ -348,3 +348,21 @@ TEST_CASE("estimate: a trial leaves nothing behind and does without a disk") {
   CHECK(expected_seconds(*plan, "/proc/out", {}) > 0);
   CHECK(fs::is_empty(scratch.path()));
 }
+
+TEST_CASE("merge: GPT-2's weights lie [d_in, d_out], and its positions are an embedding") {
+  const Scratch scratch;
+  const NamedTensors tensors{
+      {"transformer.wte.weight", {{12, 8}, random_values(96, 1)}},
+      {"transformer.wpe.weight", {{5, 8}, random_values(40, 2)}},
+      {"transformer.h.0.attn.c_attn.weight", {{8, 24}, random_values(192, 3)}},
+      {"transformer.h.0.attn.c_proj.weight", {{8, 8}, random_values(64, 4)}},
+      {"transformer.h.0.ln_1.weight", {{8}, random_values(8, 5)}}};
+  for (const char* name : {"a", "b"})
+    save_model(scratch / name, tensors, DType::kF32, {{"model_type", "gpt2"}, {"vocab_size", 12}});
+  const RecipeFile recipe = parse_recipe(
+      "merge_method: iso_c\nbase_model: a\nmodels: [{model: b}]\n", "r.yml", scratch.path());
+  std::string found;
+  for (const PlannedTensor& tensor : plan_merge(recipe, {})->tensors)
+    found += tensor.embedding ? 'e' : tensor.transposed ? 't' : '-';
+  CHECK(found == "tt-ee");
+}
