@@ -56,6 +56,17 @@ class Planner final : TensorPlanner {
   const LayerFamilies& families(const MergeInput& model) {
     return families_.try_emplace(&model, model.tensors()).first->second;
   }
+
+  TokenInputs token_inputs() const {
+    TokenInputs out{index_.find(reference().text)->second, recipe_.base.has_value(), {}};
+    Recipe merged = recipe_;
+    merged.tokenizer.reset();
+    for_each_model(merged, [&](const RecipeModel& model) {
+      out.merged.push_back(index_.find(model.text)->second);
+    });
+    return out;
+  }
+
   // --- whole models ---
 
   void plan_models(const std::vector<RecipeSource>& models, std::vector<const RecipeValues*> outer,
@@ -267,8 +278,8 @@ class Planner final : TensorPlanner {
 
   void plan_vocabulary() {
     const std::uint64_t before = resident_memory(), peak = peak_memory();
-    tokens_ = plan_tokens(*recipe_.tokenizer, plan_->inputs, index_.find(reference().text)->second,
-                          plan_->options.semantics);
+    tokens_ =
+        plan_tokens(*recipe_.tokenizer, plan_->inputs, token_inputs(), plan_->options.semantics);
     for (const std::string& warning : tokens_->warnings) warn({}, warning);
     const std::uint64_t most = peak_memory() > peak ? peak_memory() : resident_memory();
     plan_->vocabulary_memory = most > before ? most - before : 0;

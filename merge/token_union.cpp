@@ -111,6 +111,18 @@ void TokenUnion::add(const Json& json, const std::vector<std::string>& tokens,
   }
 }
 
+void TokenUnion::add(const std::string& token) {
+  if (token.empty() || !ids_.emplace(token, tokens_.size()).second) return;
+  json_["added_tokens"].push_back({{"id", tokens_.size()},
+                                   {"content", token},
+                                   {"single_word", false},
+                                   {"lstrip", false},
+                                   {"rstrip", false},
+                                   {"normalized", true},
+                                   {"special", false}});
+  tokens_.push_back(token);
+}
+
 void TokenUnion::add_merges(const Json& model) {
   const std::size_t prefix = text_in(model, "continuing_subword_prefix").size();
   for (Pair& merge : merges_in(model)) {

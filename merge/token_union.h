@@ -24,6 +24,10 @@ class TokenUnion {
   /// their scores.
   void add(const Json& json, const std::vector<std::string>& tokens, const std::string& label);
 
+  /// A token of the recipe's own, unless it is there: the next id, cut out of texts before the
+  /// model sees them.
+  void add(const std::string& token);
+
   [[nodiscard]] const std::vector<std::string>& tokens() const noexcept { return tokens_; }
   [[nodiscard]] std::size_t own() const noexcept { return own_; }  ///< tokens of the first model
   /// Tokenizers of another kind, whose tokens no text is cut into.

@@ -74,9 +74,13 @@ Vocabulary read_vocabulary(const MergeInput& input) {
 class TokenPlanner {
  public:
   TokenPlanner(const RecipeTokenizer& recipe,
-               const std::vector<std::shared_ptr<const MergeInput>>& inputs, std::size_t reference,
-               Semantics semantics)
-      : recipe_(recipe), inputs_(inputs), reference_(reference), semantics_(semantics) {
+               const std::vector<std::shared_ptr<const MergeInput>>& inputs,
+               const TokenInputs& known, Semantics semantics)
+      : recipe_(recipe),
+        inputs_(inputs),
+        known_(known),
+        reference_(known.reference),
+        semantics_(semantics) {
     for (const auto& input : inputs) vocabularies_.push_back(read_vocabulary(*input));
   }
 
@@ -84,11 +88,13 @@ class TokenPlanner {
     const std::size_t source = recipe_.model ? index_of(*recipe_.model) : reference_;
     tokens_ = vocabularies_[source].tokens;
     plan_.side_files = vocabularies_[source].files;
-    if (recipe_.source == "union") add_others(source);
+    extend(source);
     plan_.tokens = static_cast<std::int64_t>(tokens_.size());
     plan_.rows = rows_of_result(source);
     if (source != reference_) plan_.ids = ids_of(source);
-    for (const RecipeToken& token : recipe_.tokens) check_known(token);
+    for (const RecipeToken& token : recipe_.tokens) {
+      if (token.kind == RecipeToken::Kind::kModelToken) static_cast<void>(donor_row(token));
+    }
     for (std::size_t i = 0; i < inputs_.size(); ++i) plan_.maps.push_back(map_of(i));
     return std::move(plan_);
   }
@@ -96,6 +102,7 @@ class TokenPlanner {
  private:
   const RecipeTokenizer& recipe_;
   const std::vector<std::shared_ptr<const MergeInput>>& inputs_;
+  const TokenInputs& known_;
   std::size_t reference_;
   Semantics semantics_;
   std::vector<Vocabulary> vocabularies_;
@@ -110,15 +117,16 @@ class TokenPlanner {
     return static_cast<std::size_t>(found - inputs_.begin());
   }
 
-  /// Tokens of the other models, in their order, after those of the first; the tokenizer learns
-  /// them.
-  void add_others(std::size_t source) {
+  /// After the tokens of `source` those of the other models in a union, in their order, and those
+  /// that the recipe alone names; the tokenizer learns them.
+  void extend(std::size_t source) {
     const Vocabulary& first = vocabularies_[source];
     TokenUnion joined(first.json, first.tokens, inputs_[source]->text());
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    for (std::size_t i = 0; recipe_.source == "union" && i < inputs_.size(); ++i) {
       if (i != source)
         joined.add(vocabularies_[i].json, vocabularies_[i].tokens, inputs_[i]->text());
     }
+    for (const RecipeToken& token : recipe_.tokens) joined.add(token.token);
     plan_.warnings = joined.warnings();
     if (joined.tokens().size() == joined.own()) return;
     tokens_ = joined.tokens();
@@ -173,15 +181,6 @@ class TokenPlanner {
     return (plan_.tokens + step - 1) / step * step;
   }
 
-  void check_known(const RecipeToken& token) {
-    if (std::ranges::find(tokens_, token.token) == tokens_.end()) {
-      plan_.warnings.push_back(
-          fmt::format("line {}: the token '{}' is not in the vocabulary of the result",
-                      token.place.line, printable(token.token)));
-    }
-    if (token.kind == RecipeToken::Kind::kModelToken) static_cast<void>(donor_row(token));
-  }
-
   /// The row that a token's own rule names, or nothing for zeros.
   std::optional<RowMap::Row> donor_row(const RecipeToken& token) const {
     if (token.kind == RecipeToken::Kind::kZero) return std::nullopt;
@@ -211,15 +210,19 @@ class TokenPlanner {
     return found->second;
   }
 
-  /// Rows for a token that a model lacks: the reference's, else the mean over those who have it.
+  /// Rows for a token that a model lacks: the base's, else the mean over the merged models that
+  /// have it, else over the others.
   std::vector<RowMap::Row> borrowed(const std::string& token) const {
-    if (const auto row = own_row(reference_, token))
-      return {{static_cast<std::uint32_t>(reference_), *row}};
-    std::vector<RowMap::Row> out;
+    std::vector<RowMap::Row> merged, others;
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      if (const auto row = own_row(i, token)) out.push_back({static_cast<std::uint32_t>(i), *row});
+      const auto row = own_row(i, token);
+      if (!row) continue;
+      const RowMap::Row found{static_cast<std::uint32_t>(i), *row};
+      if (known_.based && i == reference_) return {found};
+      const bool is_merged = std::ranges::find(known_.merged, i) != known_.merged.end();
+      (is_merged ? merged : others).push_back(found);
     }
-    return out;
+    return merged.empty() ? others : merged;
   }
 
   /// Rows that no token names: a model's own padding, the reference's, else the mean.
@@ -276,8 +279,8 @@ bool is_embedding(const MergeInput& model, const InputTensor& tensor) {
 
 TokenPlan plan_tokens(const RecipeTokenizer& recipe,
                       const std::vector<std::shared_ptr<const MergeInput>>& inputs,
-                      std::size_t reference, Semantics semantics) {
-  return TokenPlanner(recipe, inputs, reference, semantics).run();
+                      const TokenInputs& known, Semantics semantics) {
+  return TokenPlanner(recipe, inputs, known, semantics).run();
 }
 
 }  // namespace lancet

@@ -40,11 +40,18 @@ struct TokenPlan {
   std::vector<std::string> warnings;
 };
 
-/// `reference`: the input whose tokenizer is "base". kMismatch for a tokenizer that cannot be
-/// matched by token.
+/// What the inputs are to a recipe.
+struct TokenInputs {
+  std::size_t reference = 0;        ///< the input whose tokenizer is "base"
+  bool based = false;               ///< it is the recipe's base_model
+  std::vector<std::size_t> merged;  ///< not merely the sources of a tokenizer or of tokens
+};
+
+/// Tokens that the recipe alone names come last, as added tokens. kMismatch for a tokenizer that
+/// cannot be matched by token.
 [[nodiscard]] TokenPlan plan_tokens(const RecipeTokenizer& recipe,
                                     const std::vector<std::shared_ptr<const MergeInput>>& inputs,
-                                    std::size_t reference, Semantics semantics);
+                                    const TokenInputs& known, Semantics semantics);
 
 /// Names of the files that make up a tokenizer, its chat template with them.
 [[nodiscard]] std::vector<std::string> tokenizer_file_names();

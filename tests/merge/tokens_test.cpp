@@ -128,6 +128,61 @@ TEST_CASE_METHOD(Two, "tokens: sources of single tokens, forced, by id, and zero
   CHECK(out == Values{101, 11, 56, 57.5, 102.5, 51.5});
 }
 
+TEST_CASE_METHOD(Two, "tokens: a token that only the recipe names is added at the end") {
+  const std::string tokens =
+      "  tokens:\n    <new>: {source: {kind: zero}}\n"
+      "    <q>: {source: {kind: model_token, model: b, token: d}}\n";
+  CHECK(merge("tokenizer:\n  source: union\n" + tokens) ==
+        Values{55.5, 11, 56, 13, 102, 103, 0, 102});
+  const Json written = read_json(scratch / "out" / "tokenizer.json", 1 << 20);
+  const Json added = written["added_tokens"];
+  REQUIRE(added.size() == 4);
+  CHECK(added[3]["content"] == "<q>");
+  CHECK(added[3]["id"] == 7);
+  CHECK(added[3]["special"] == false);
+  const Tokenizer tokenizer = Tokenizer::from_json(written, "written");
+  CHECK(tokenizer.encode("a<q>b", false).ids == std::vector<TokenId>{0, 7, 1});
+  // Without a union too.
+  CHECK(merge("tokenizer:\n  source: b\n" + tokens, "out2") == Values{56, 55.5, 102, 103, 0, 102});
+  CHECK(merge("base_model: a\ntokenizer:\n  source: base\n" + tokens, "out3") ==
+        Values{55.5, 11, 56, 13, 0, 102});
+  const auto error =
+      error_of([&] { merge("tokenizer: {tokens: {<new>: {source: b}}}\n", "out4"); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kMismatch);
+}
+
+TEST_CASE(
+    "tokens: without a base a missing token is the mean over the merged models, in any order") {
+  const Scratch scratch;
+  save(scratch / "a", tokenizer_of({"a", "b"}), 2, 10);
+  save(scratch / "b", tokenizer_of({"b", "a"}), 2, 20);
+  save(scratch / "c", tokenizer_of({"a"}), 1, 40);
+  save(scratch / "d", tokenizer_of({"a", "b"}), 2, 1000);
+  const auto rows = [&](const std::string& text) {
+    const RecipeFile file = parse_recipe("merge_method: linear\n" + text, "r.yml", scratch.path());
+    const fs::path out = scratch / "out";
+    fs::remove_all(out);
+    run_merge(file, *plan_merge(file, {}), out, {});
+    const ModelSource source = ModelSource::open(out);
+    const TensorInfo& tensor = source.at("model.embed_tokens.weight");
+    std::vector<float> values(tensor.elements());
+    source.read_f32(tensor, 0, tensor.shape[0], values);
+    return std::pair(values[0], values[2]);  // of a and b
+  };
+  const std::string a = "{model: a, parameters: {weight: 0.5}}",
+                    b = "{model: b, parameters: {weight: 0.25}}",
+                    c = "{model: c, parameters: {weight: 0.25}}";
+  // b: 11, 20, and (11 + 20) / 2 in c; the tokenizer of a model that is not merged has no part.
+  const std::pair expected(.5F * 10 + .25F * 21 + .25F * 40, .5F * 11 + .25F * 20 + .25F * 15.5F);
+  for (const std::string& order : {a + ", " + b + ", " + c, c + ", " + b + ", " + a}) {
+    CHECK(rows("models: [" + order + "]\ntokenizer_source: d\n") == expected);
+  }
+  CHECK(rows("models: [" + a + ", " + b + ", " + c + "]\ntokenizer_source: union\n") == expected);
+  CHECK(rows("base_model: a\nmodels: [" + c + ", " + b + ", " + a + "]\ntokenizer_source: base\n")
+            .second == .5F * 11 + .25F * 20 + .25F * 11);
+}
+
 TEST_CASE_METHOD(Two, "tokens: rows are padded to a multiple, with the mean of the model's rows") {
   const Values out = merge("tokenizer: {source: union, pad_to_multiple_of: 4}\n");
   REQUIRE(out.size() == 8);
