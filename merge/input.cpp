@@ -99,7 +99,7 @@ class FileInput final : public MergeInput {
   static Json identity_of(const MappedFile& file) {
     struct stat info {};
     if (::stat(file.path().c_str(), &info) != 0) {
-      fail(ErrorKind::kInput, "merge",
+      fail(ErrorKind::kInput, "model",
            fmt::format("cannot read '{}'", printable(file.path().string(), 400)));
     }
     // The header holds every name, shape and offset; time and inode tell rewritten weights.
@@ -152,10 +152,11 @@ fs::path locate(const std::string& name, const fs::path& directory) {
   return fs::exists(path, ignored) ? path : in_hub_cache(name);
 }
 
-fs::path find_part(const std::string& name, const fs::path& directory, std::string_view what) {
+fs::path find_part(const std::string& name, const fs::path& directory, std::string_view what,
+                   std::string_view operation) {
   fs::path found = locate(name, directory);
   if (!found.empty()) return found;
-  fail(ErrorKind::kInput, "merge",
+  fail(ErrorKind::kInput, operation,
        fmt::format("expected the {} '{}', found neither '{}' nor a copy in '{}'", what,
                    printable(name, 400), printable((directory / name).string(), 400),
                    printable(hub_cache().string(), 400)),
@@ -164,17 +165,19 @@ fs::path find_part(const std::string& name, const fs::path& directory, std::stri
 }
 
 /// "model+adapter" is taken apart at the last '+' before which a model stands.
-ModelPath find_model(const RecipeModel& model, const fs::path& directory) {
-  if (!model.adapter.empty())
-    return {find_part(model.model, directory, "model"),
-            find_part(model.adapter, directory, "adapter")};
+ModelPath find_model(const RecipeModel& model, const fs::path& directory,
+                     std::string_view operation) {
+  const auto part = [&](const std::string& name, std::string_view what) {
+    return find_part(name, directory, what, operation);
+  };
+  if (!model.adapter.empty()) return {part(model.model, "model"), part(model.adapter, "adapter")};
   if (fs::path found = locate(model.model, directory); !found.empty()) return {found, {}};
   for (std::size_t at = model.model.rfind('+'); at != std::string::npos && at > 0;
        at = model.model.rfind('+', at - 1)) {
     fs::path found = locate(model.model.substr(0, at), directory);
-    if (!found.empty()) return {found, find_part(model.model.substr(at + 1), directory, "adapter")};
+    if (!found.empty()) return {found, part(model.model.substr(at + 1), "adapter")};
   }
-  return {find_part(model.model, directory, "model"), {}};
+  return {part(model.model, "model"), {}};
 }
 
 }  // namespace
@@ -186,8 +189,9 @@ const InputTensor* MergeInput::find(std::string_view name) const noexcept {
   return place == all.end() || place->name != name ? nullptr : &*place;
 }
 
-std::unique_ptr<MergeInput> open_input(const RecipeModel& model, const fs::path& directory) {
-  return std::make_unique<FileInput>(model.text, find_model(model, directory));
+std::unique_ptr<MergeInput> open_input(const RecipeModel& model, const fs::path& directory,
+                                       std::string_view operation) {
+  return std::make_unique<FileInput>(model.text, find_model(model, directory, operation));
 }
 
 }  // namespace lancet

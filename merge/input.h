@@ -63,9 +63,10 @@ class MergeInput {
 
 /// Opens what a recipe names: a path relative to `directory`, or a repository id of the local
 /// Hugging Face cache
-/// (`owner/name`, `owner/name@revision`). kInput when there is no such model, with the places that
-/// were tried.
+/// (`owner/name`, `owner/name@revision`). kInput (headed by `operation`) when there is no such
+/// model, with the places that were tried.
 [[nodiscard]] std::unique_ptr<MergeInput> open_input(const RecipeModel& model,
-                                                     const fs::path& directory);
+                                                     const fs::path& directory,
+                                                     std::string_view operation = "merge");
 
 }  // namespace lancet

@@ -134,7 +134,7 @@ Json Moe::identities() const {
 }
 
 void Moe::open_inputs() {
-  base_ = open_input(recipe_.base, recipe_.directory);
+  base_ = open_input(recipe_.base, recipe_.directory, "moe");
   const Json& config = base_->config();
   if (!config.is_object() || !config.contains("num_hidden_layers")) {
     refuse_moe(recipe_, recipe_.base.place, ErrorKind::kMismatch,
@@ -166,9 +166,9 @@ void Moe::open_inputs() {
   layers_ = json_int(config, "num_hidden_layers", where);
   static_cast<void>(json_int(config, "intermediate_size", where));  // moe_config() needs it
   for (const MoeExpert& expert : recipe_.experts)
-    experts_.push_back(open_input(expert.model, recipe_.directory));
+    experts_.push_back(open_input(expert.model, recipe_.directory, "moe"));
   for (const MoeExpert& expert : recipe_.shared)
-    shared_.push_back(open_input(expert.model, recipe_.directory));
+    shared_.push_back(open_input(expert.model, recipe_.directory, "moe"));
   for (std::size_t e = 0; e < experts_.size(); ++e) check_names(*experts_[e], recipe_.experts[e]);
   for (std::size_t e = 0; e < shared_.size(); ++e) check_names(*shared_[e], recipe_.shared[e]);
   const InputTensor* embedding = base_->find("model.embed_tokens.weight");

@@ -14,10 +14,13 @@ namespace {
 
 constexpr double kNearlyOne = 12.0 / 13.0;  ///< cosine at which a pair's condition number is 5
 
-std::vector<const MoeExpert*> all_experts(const MoeRecipe& recipe) {
+/// Those with a row of their own: a shared one without prompts is added whole.
+std::vector<const MoeExpert*> gated_experts(const MoeRecipe& recipe) {
   std::vector<const MoeExpert*> out;
   for (const auto* list : {&recipe.experts, &recipe.shared}) {
-    for (const MoeExpert& expert : *list) out.push_back(&expert);
+    for (const MoeExpert& expert : *list) {
+      if (!expert.positive.empty()) out.push_back(&expert);
+    }
   }
   return out;
 }
@@ -66,7 +69,7 @@ GateRows cheap_embed_gates(const MoeRecipe& recipe, const MergeInput& base) {
     }
   };
   GateRows out(1);
-  for (const MoeExpert* expert : all_experts(recipe)) {
+  for (const MoeExpert* expert : gated_experts(recipe)) {
     std::vector<double> sum(width);
     add(expert->positive, 1, sum);
     add(expert->negative, -1, sum);
@@ -79,7 +82,7 @@ GateRows cheap_embed_gates(const MoeRecipe& recipe, const MergeInput& base) {
 GateRows hidden_gates(const MoeRecipe& recipe, std::size_t layers, std::size_t width,
                       const PromptStates& states) {
   std::vector<std::string> prompts;
-  for (const MoeExpert* expert : all_experts(recipe)) {
+  for (const MoeExpert* expert : gated_experts(recipe)) {
     for (const auto* list : {&expert->positive, &expert->negative})
       prompts.insert(prompts.end(), list->begin(), list->end());
   }
@@ -92,7 +95,7 @@ GateRows hidden_gates(const MoeRecipe& recipe, std::size_t layers, std::size_t w
   }
   GateRows out(layers);
   std::size_t next = 0;
-  for (const MoeExpert* expert : all_experts(recipe)) {
+  for (const MoeExpert* expert : gated_experts(recipe)) {
     const std::size_t positive = expert->positive.size(), negative = expert->negative.size();
     for (std::size_t layer = 0; layer < layers; ++layer) {
       std::vector<double> row(width);

@@ -21,7 +21,7 @@ constexpr std::pair<std::string_view, GateMode> kGates[] = {
 class Parser {
  public:
   Parser(const Node& node, MoeRecipe& out)
-      : node_(node), out_(out), reader_(out.source, out.warnings) {}
+      : node_(node), out_(out), reader_(out.source, out.warnings, "moe") {}
 
   void parse() {
     reader_.keys(node_, {"base_model", "experts", "shared_experts", "gate_mode",
@@ -30,19 +30,21 @@ class Parser {
       reader_.refuse(node_, "expected base_model, found none", "say base_model: PATH");
     out_.base = reader_.model(*given("base_model"));
     parse_gate();
+    if (const Node* node = given("architecture")) parse_architecture(*node);
     if (given("experts") == nullptr)
       reader_.refuse(node_, "expected experts, found none", "list them under experts:");
     for (const Node& item : reader_.sequence(*given("experts"), "experts").items)
-      out_.experts.push_back(expert(item));
+      out_.experts.push_back(expert(item, true));
+    const MoeFamily* family = find_moe_family(out_.architecture);
+    const bool gated = family == nullptr || !family->shared_router.empty();
     if (const Node* node = given("shared_experts")) {
       for (const Node& item : reader_.sequence(*node, "shared_experts").items)
-        out_.shared.push_back(expert(item));
+        out_.shared.push_back(expert(item, gated));
     }
     if (const Node* node = given("experts_per_token"))
       out_.experts_per_token = reader_.integer(*node, "experts_per_token", 1);
     check_counts();
     if (const Node* node = given("dtype")) parse_dtype_key(*node);
-    if (const Node* node = given("architecture")) parse_architecture(*node);
   }
 
  private:
@@ -87,7 +89,8 @@ class Parser {
     return reader_.scalar(*node, parameter);
   }
 
-  MoeExpert expert(const Node& node) const {
+  /// `gated`: a router decides how much of it is added.
+  MoeExpert expert(const Node& node, bool gated) const {
     static constexpr MergeParameter kNoise{.name = "noise_scale",
                                            .fallback = 0,
                                            .minimum = 0,
@@ -109,7 +112,13 @@ class Parser {
                   .residual_scale = number(node, kResidual),
                   .place = place_of(node)};
     const bool drawn = out_.gate == GateMode::kRandom || out_.gate == GateMode::kUniformRandom;
-    if (!drawn && out.positive.empty()) {
+    if (!gated && !(out.positive.empty() && out.negative.empty())) {
+      reader_.refuse(node,
+                     fmt::format("expected no prompts for the shared expert of {}, found some",
+                                 out_.architecture),
+                     "it is always added whole: no gate is made from prompts");
+    }
+    if (!drawn && gated && out.positive.empty()) {
       reader_.refuse(node, "expected positive_prompts, found none",
                      "the router is made from them; gate_mode: random needs none");
     }

@@ -28,7 +28,7 @@ std::string kind_of(const Node& node) {
 }  // namespace
 
 void RecipeReader::refuse(const Node& node, const std::string& message, std::string hint) const {
-  fail(ErrorKind::kUsage, "merge",
+  fail(ErrorKind::kUsage, operation_,
        fmt::format("{}:{}:{}: {}", printable(source_, 400), node.line, node.column, message),
        std::move(hint));
 }

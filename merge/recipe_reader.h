@@ -12,8 +12,10 @@ namespace lancet {
 
 class RecipeReader {
  public:
-  RecipeReader(std::string source, std::vector<std::string>& warnings)
-      : source_(std::move(source)), warnings_(warnings) {}
+  /// `operation` heads the errors.
+  RecipeReader(std::string source, std::vector<std::string>& warnings,
+               std::string_view operation = "merge")
+      : source_(std::move(source)), warnings_(warnings), operation_(operation) {}
 
   [[noreturn]] void refuse(const Node& node, const std::string& message,
                            std::string hint = {}) const;
@@ -38,6 +40,7 @@ class RecipeReader {
  private:
   std::string source_;
   std::vector<std::string>& warnings_;
+  std::string_view operation_;
 
   /// PATH, or mergekit's {path: PATH, revision: NAME} as PATH@NAME (a repository of the local
   /// cache).

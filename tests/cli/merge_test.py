@@ -299,7 +299,17 @@ class Mixtures(Shell):
     def refused(self, code, pattern, text):
         done = self.run_lancet("moe", self.recipe(text), "out", code=code)
         self.assertRegex(done.stderr, pattern)
+        self.assertNotIn("error: merge:", done.stderr)
         self.assertFalse((self.work / "out").exists())
+
+    def test_a_shared_expert_without_a_gate_takes_no_prompts(self):
+        recipe = "base_model: ../base\narchitecture: deepseek\ngate_mode: cheap_embed\nshared_experts: [{{source_model: ../a{}}}]\n"
+        self.refused(2, r"r\.yml:4:18: expected no prompts for the shared expert of deepseek",
+                     recipe.format(", positive_prompts: [x]") + self.EXPERTS)
+        recipe = self.recipe(recipe.format("") + self.EXPERTS)
+        self.run_lancet("moe", recipe, "out")
+        names = {t["name"] for t in self.json("inspect", "out", "--tensors")["tensors"]}
+        self.assertIn("model.layers.0.mlp.shared_experts.up_proj.weight", names)
 
     def test_a_mixture_has_experts_router_and_config_and_the_same_seed_gives_the_same_bytes(self):
         recipe = self.recipe("base_model: ../base\ngate_mode: random\n" + self.EXPERTS)
