@@ -34,11 +34,11 @@ class Gram {
   std::size_t vectors_;
 };
 
-/// Least squares by Cholesky; a pivot that vanishes beside its diagonal leaves its model at 0.
-std::vector<double> solve(const Gram& gram, const std::vector<double>& sums, std::size_t models) {
+/// G = L L^T by Cholesky; a pivot that vanishes beside its diagonal leaves its column 0.
+std::vector<std::vector<double>> factor(const Gram& gram, const std::vector<double>& sums,
+                                        std::size_t models) {
   constexpr double kVanishing = 1e-12;
   std::vector<std::vector<double>> l(models, std::vector<double>(models));
-  std::vector<double> y(models), a(models);
   for (std::size_t j = 0; j < models; ++j) {
     const double diagonal = sums[gram.index(j, j)];
     double pivot = diagonal;
@@ -50,7 +50,18 @@ std::vector<double> solve(const Gram& gram, const std::vector<double>& sums, std
       for (std::size_t k = 0; k < j; ++k) value -= l[i][k] * l[j][k];
       l[i][j] = value / l[j][j];
     }
-    y[j] = sums[gram.index(j, models)];
+  }
+  return l;
+}
+
+/// G a = row `right` of the sums, with 0 for the models that have no column of L.
+std::vector<double> basic_solution(const std::vector<std::vector<double>>& l, const Gram& gram,
+                                   const std::vector<double>& sums, std::size_t right) {
+  const std::size_t models = l.size();
+  std::vector<double> y(models), a(models);
+  for (std::size_t j = 0; j < models; ++j) {
+    if (l[j][j] == 0) continue;
+    y[j] = sums[gram.index(j, right)];
     for (std::size_t k = 0; k < j; ++k) y[j] -= l[j][k] * y[k];
     y[j] /= l[j][j];
   }
@@ -59,6 +70,28 @@ std::vector<double> solve(const Gram& gram, const std::vector<double>& sums, std
     a[j] = y[j];
     for (std::size_t i = j + 1; i < models; ++i) a[j] -= l[i][j] * a[i];
     a[j] /= l[j][j];
+  }
+  return a;
+}
+
+/// Least squares; of several solutions the shortest, so that equal models have equal weights: what
+/// lies along the null space of G, spanned by the models without a column of L, is taken off.
+std::vector<double> solve(const Gram& gram, const std::vector<double>& sums, std::size_t models) {
+  const auto l = factor(gram, sums, models);
+  std::vector<double> a = basic_solution(l, gram, sums, models);
+  const auto take_off = [](std::vector<double>& from, const std::vector<double>& unit) {
+    ops::add_scaled(from, unit, -ops::dot(from, unit));
+  };
+  std::vector<std::vector<double>> null;
+  for (std::size_t j = 0; j < models; ++j) {
+    if (l[j][j] != 0) continue;
+    std::vector<double> v = basic_solution(l, gram, sums, j);
+    ops::scale(v, -1);
+    v[j] = 1;
+    for (const auto& unit : null) take_off(v, unit);
+    ops::scale(v, 1 / std::sqrt(ops::dot(v, v)));
+    take_off(a, v);
+    null.push_back(std::move(v));
   }
   return a;
 }

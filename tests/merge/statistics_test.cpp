@@ -72,13 +72,15 @@ TEST_CASE_METHOD(Fixture, "merge statistics: what TIES drops is not explained by
   }
 }
 
-TEST_CASE_METHOD(Fixture, "merge statistics: of equal models the first has the weight") {
-  const auto [plan, recipe] =
-      merge("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: a}]\n");
+TEST_CASE_METHOD(Fixture, "merge statistics: equal models have equal weights") {
+  fs::copy(scratch / "a", scratch / "same", fs::copy_options::recursive);
+  const auto [plan, recipe] = merge(
+      "merge_method: linear\nmodels: [{model: a, parameters: {weight: 0.5}}, {model: b, "
+      "parameters: {weight: 0.4}}, {model: same, parameters: {weight: 0.1}}]\n");
   for (const TensorOrigin& origin : origins(*plan)) {
-    double sum = 0;
-    for (const double weight : origin.weights) sum += weight;
-    CHECK(sum == Approx(1).epsilon(1e-6));
+    CHECK(origin.weights[0] == Approx(0.3).epsilon(1e-5));
+    CHECK(origin.weights[1] == Approx(0.4).epsilon(1e-5));
+    CHECK(origin.weights[2] == Approx(0.3).epsilon(1e-5));
   }
 }
 
