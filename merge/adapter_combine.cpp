@@ -74,7 +74,7 @@ void check_inner(const CombineOptions& options, std::size_t adapters) {
   }
 }
 
-/// sqrt(w s) with the sign of w on B alone.
+/// sqrt(w s) with the sign of w on A alone, as PEFT has it.
 double root_of(const Part& part, bool signed_root) {
   const double root = std::sqrt(std::fabs(part.weight * part.scale));
   return signed_root && part.weight * part.scale < 0 ? -root : root;
@@ -94,6 +94,7 @@ class Combiner {
     check_combine(options_, adapters_.size());
     std::set<std::string> modules;
     for (const auto& adapter : adapters_) check(*adapter);
+    check_bases();
     for (const auto& adapter : adapters_) {
       for (const LoraModule& module : adapter->modules()) modules.insert(module.name);
     }
@@ -113,9 +114,9 @@ class Combiner {
       reports.push_back({{"name", name}, {"rank", factors.rank}, {"energy", energy}});
       out.file.modules.push_back(std::move(factors));
     }
-    out.file.base =
-        json_string(adapters_[0]->config(), "base_model_name_or_path", "adapter_config.json", "");
+    out.file.base = base_of(*adapters_[0]);
     out.report["modules"] = std::move(reports);
+    out.report["warnings"] = std::move(warnings_);
     return out;
   }
 
@@ -123,6 +124,7 @@ class Combiner {
   const Linalg* linalg_;
   const std::vector<std::shared_ptr<const Adapter>>& adapters_;
   const CombineOptions& options_;
+  Json warnings_ = Json::array();
 
   [[noreturn]] static void refuse(const std::string& message, std::string hint = {}) {
     fail(ErrorKind::kMismatch, kOperation, message, std::move(hint));
@@ -140,6 +142,35 @@ class Combiner {
         refuse(fmt::format("{}: module '{}' is a DoRA module: its update is no product of factors",
                            path, printable(module.name)),
                "fold it into its model with `lancet adapter merge` and merge the models");
+    }
+  }
+
+  static std::string base_of(const Adapter& adapter) {
+    const Json& config = adapter.config();
+    const auto name = config.find("base_model_name_or_path");
+    return name == config.end() || !name->is_string() ? std::string() : name->get<std::string>();
+  }
+
+  /// One model may have two names: by itself that is a warning.
+  void check_bases() {
+    const auto same = [](const std::string& a, const std::string& b) {
+      return a.empty() || b.empty() ||
+             (fs::path(a) / "").lexically_normal() == (fs::path(b) / "").lexically_normal();
+    };
+    const auto turned = [](const Adapter& adapter) {
+      return json_bool(adapter.config(), "fan_in_fan_out", "adapter_config.json", false);
+    };
+    const Adapter& first = *adapters_[0];
+    for (const auto& other : adapters_) {
+      if (same(base_of(first), base_of(*other))) continue;
+      const std::string message =
+          fmt::format("'{}' was made for '{}' and '{}' for '{}'",
+                      printable(first.path().string(), 400), printable(base_of(first), 200),
+                      printable(other->path().string(), 400), printable(base_of(*other), 200));
+      if (turned(first) != turned(*other))
+        refuse("expected adapters of one model, found other fan_in_fan_out: " + message,
+               "the adapters were made for different models");
+      warnings_.push_back(message);
     }
   }
 
@@ -191,8 +222,8 @@ class Combiner {
         refuse(fmt::format("module '{}': {} adds factors and needs equal ranks, found {} and {}",
                            printable(name), options_.method, parts[0].a.rows, part.a.rows),
                "cat, svd, core_space and knots take any ranks");
-      bs.push_back(scaled(part.b, root_of(part, true)));
-      as.push_back(scaled(part.a, root_of(part, false)));
+      bs.push_back(scaled(part.b, root_of(part, false)));
+      as.push_back(scaled(part.a, root_of(part, true)));
     }
     const std::vector<double> ones(parts.size(), 1.0);
     return {inner(name + ".B", bs, ones), inner(name + ".A", as, ones)};

@@ -1,7 +1,8 @@
 #pragma once
 // Adapters merged with adapters, module by module, into one adapter; no dense update is ever made.
 // With D_i = s_i B_i A_i of module i's adapters and weights w_i:
-//   linear      A = sum sqrt(w_i s_i) A_i, B likewise: PEFT's, with cross terms; equal ranks
+//   linear      A = sum sqrt(w_i s_i) A_i, B likewise: PEFT's, with cross terms; equal ranks. Of a
+//               negative w_i the sign goes to A
 //   cat         B = [w_i s_i B_i], A = [A_i] stacked: sum w_i D_i exactly, rank = sum of ranks
 //   svd         the best approximation of sum w_i D_i of the given rank
 //   factors     an inner merge method on the A_i and on the B_i (scaled as in linear)
@@ -43,10 +44,10 @@ void check_combine(const CombineOptions& options, std::size_t adapters);
 /// True where `linalg` must be given.
 [[nodiscard]] bool needs_linalg(const CombineOptions& options) noexcept;
 
-/// {file, report: {modules: [{name, rank, energy}]}}; energy is what `rank` kept. kMismatch for
-/// adapters of different models or with DoRA, saved modules, modules that too few of them have for
-/// the inner method or, for linear and factors, different ranks; kNumeric where a value is not
-/// finite.
+/// {file, report: {modules: [{name, rank, energy}], warnings}}; energy is what `rank` kept.
+/// kMismatch for adapters of different models (a warning where only the names of their bases
+/// differ) or with DoRA, saved modules, modules that too few of them have for the inner method or,
+/// for linear and factors, different ranks; kNumeric where a value is not finite.
 struct Combined {
   AdapterFile file;
   Json report;

@@ -190,6 +190,8 @@ int extract(const AdapterArguments& a, const CommonOptions& common) {
   for (const Json& name : result.report["left_out"])
     log::warn(fmt::format("'{}' differs and is no linear layer: left out (--save-rest keeps it)",
                           printable(name.get<std::string>())));
+  if (result.file.modules.empty())
+    log::warn("no linear layer differs: lancet reads an adapter without factors, PEFT does not");
   result.file.manifest = command_json("adapter extract", common);
   result.file.manifest["inputs"] = Json::array({input_model(a.model), input_model(a.tuned)});
   save_adapter(a.out, std::move(result.file), common.force);
@@ -305,6 +307,7 @@ int combine(const AdapterArguments& a, const CommonOptions& common) {
   const Linalg* linalg =
       needs_linalg(options) ? &open_engine(common.runtime).linalg(common.runtime) : nullptr;
   Combined result = combine_adapters(linalg, adapters, options);
+  for (const Json& warning : result.report["warnings"]) log::warn(warning.get<std::string>());
   if (common.runtime.dtype != "auto") result.file.dtype = parse_dtype(common.runtime.dtype);
   result.file.manifest = command_json("adapter combine", common);
   result.file.manifest["method"] = options.method;

@@ -340,6 +340,31 @@ TEST_CASE_METHOD(Fixture, "adapter: factors are written in the dtype that is ask
   CHECK(error->kind() == ErrorKind::kNumeric);
 }
 
+TEST_CASE_METHOD(Fixture, "adapter combine: adapters of different bases are refused or warned of") {
+  const auto adapter = [&](const std::string& name, const Json& config) {
+    save(name, one_module(random_values(10, 4), random_values(12, 5)), config);
+    return Adapter::open(scratch / name);
+  };
+  const auto base = [](const std::string& name) { return Json{{"base_model_name_or_path", name}}; };
+  const auto one = adapter("one", base("llama")), same = adapter("same", base("llama/")),
+             none = adapter("none", {}), two = adapter("two", base("qwen")),
+             turned =
+                 adapter("turned", {{"base_model_name_or_path", "gpt2"}, {"fan_in_fan_out", true}});
+  CombineOptions options;
+  options.weights = {1, 1};
+  const auto warnings = [&](const auto& a, const auto& b) {
+    return combine_adapters(nullptr, {a, b}, options).report["warnings"];
+  };
+  CHECK(warnings(one, same).empty());
+  CHECK(warnings(one, none).empty());
+  REQUIRE(warnings(one, two).size() == 1);
+  CHECK_THAT(warnings(one, two)[0].template get<std::string>(),
+             Catch::Contains("'llama'") && Catch::Contains("'qwen'"));
+  const auto error = error_of([&] { static_cast<void>(warnings(one, turned)); });
+  REQUIRE(error);
+  CHECK(error->kind() == ErrorKind::kMismatch);
+}
+
 TEST_CASE_METHOD(Fixture,
                  "adapter combine: cat, svd, core_space and knots sum the updates exactly") {
   const Values b1 = random_values(10, 4), a1 = random_values(12, 5), b2 = random_values(5, 6),

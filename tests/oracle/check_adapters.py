@@ -6,8 +6,11 @@
 - where the model ties embeddings and head, what `adapter merge` writes gives in transformers, and MODEL+ADAPTER here, the
   logits of peft's model before it is merged;
 - peft loads what `lancet adapter extract` and `combine` write, and its merged weights are those that were asked for;
+- peft gives the tuned model from what `extract --save-rest` writes, where biases, norms and embeddings have changed, in all or
+  in some of the layers;
 - `combine --method linear`, cat and svd are peft's add_weighted_adapter.
 """
+import itertools
 import json
 import pathlib
 import subprocess
@@ -17,7 +20,7 @@ import tempfile
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM, Qwen2Config
 
 from train_cases import save_tokenizer
 
@@ -95,6 +98,27 @@ def check_tied(lancet, root, name, config, kinds):
         report(f"{name}, {kind}: merged", float((merged_logits - wanted).abs().max() / wanted.abs().max()), 1e-5)
 
 
+def check_rest(lancet, root):
+    common = dict(vocab_size=60, num_hidden_layers=2, num_attention_heads=4, tie_word_embeddings=False)
+    for name, config in {"qwen2": Qwen2Config(hidden_size=32, intermediate_size=48, num_key_value_heads=2, **common),
+                         "gpt2": GPT2Config(n_positions=64, n_embd=32, bos_token_id=None, eos_token_id=None, **common)}.items():
+        torch.manual_seed(3)
+        model = AutoModelForCausalLM.from_config(config)
+        model.save_pretrained(root / f"{name}_base")
+        start = {k: v.clone() for k, v in state(model).items()}
+        for kind in ("all", "first layer", "biases"):
+            with torch.no_grad():
+                for key, value in model.named_parameters():
+                    value.copy_(start[key])
+                    if kind == "all" or (kind == "first layer" and ".0." in key) or (kind == "biases" and (key.endswith("bias") or ".1.mlp." in key)):
+                        value.add_(torch.randn_like(value) * 0.05)
+            tuned, out = root / f"{name} {kind}", root / f"{name} {kind} adapter"
+            model.save_pretrained(tuned)
+            run(lancet, "adapter", "extract", root / f"{name}_base", tuned, "--rank", 99, "--svd", "exact", "--save-rest", "-o", out)
+            run(lancet, "adapter", "check", root / f"{name}_base", out)
+            report(f"extract --save-rest, {name}, {kind}", largest(merged(root / f"{name}_base", out), state(model)), 1e-5)
+
+
 def main(lancet):
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -126,14 +150,17 @@ def main(lancet):
         report("adapter extract", largest(merged(base, root / "extracted"), merged(base, root / "plain")), 1e-5)
 
         other = save_adapter(base, root / "other", 9, r=4, lora_alpha=8, target_modules=every)
-        for method, ours in {"cat": [], "linear": [], "svd": ["--rank", 4]}.items():
-            run(lancet, "adapter", "combine", root / "plain", other, "--weights", "0.7,0.4", "--method", method, *ours,
-                "-o", root / f"combined_{method}")
+        for method, weights in itertools.product(("cat", "linear", "svd"), ([0.7, 0.4], [0.7, -0.4])):
+            ours = ["--rank", 4] if method == "svd" else []
+            out = root / f"combined_{method}_{weights[1]}"
+            run(lancet, "adapter", "combine", root / "plain", other, "--weights", ",".join(map(str, weights)), "--method", method,
+                *ours, "-o", out)
             model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), root / "plain", adapter_name="a")
             model.load_adapter(other, adapter_name="b")
-            model.add_weighted_adapter(["a", "b"], [0.7, 0.4], "c", combination_type=method, **({"svd_rank": 4} if ours else {}))
+            model.add_weighted_adapter(["a", "b"], weights, "c", combination_type=method, **({"svd_rank": 4} if ours else {}))
             model.set_adapter("c")
-            report(f"adapter combine, {method}", largest(merged(base, root / f"combined_{method}"), state(model.merge_and_unload())), 1e-5)
+            report(f"adapter combine, {method} {weights}", largest(merged(base, out), state(model.merge_and_unload())), 1e-5)
+        check_rest(lancet, root)
         ends = {"embeddings": dict(target_modules=["embed_tokens", "q_proj"]), "head": dict(target_modules=["lm_head"]),
                 "both": dict(target_modules=["embed_tokens", "lm_head"]),
                 "dora": dict(target_modules=["embed_tokens", "lm_head", "q_proj"], use_dora=True),
