@@ -52,7 +52,8 @@ std::size_t spaces_end(std::string_view text, std::size_t begin) {
 
 AddedToken read_token(const Json& item, const Where& where) {
   AddedToken token;
-  token.id = static_cast<TokenId>(where.integer(item, "id", 0, INT32_MAX));
+  const bool numbered = !item.is_object() || !item.contains("id") || !item.at("id").is_null();
+  if (numbered) token.id = static_cast<TokenId>(where.integer(item, "id", 0, INT32_MAX));
   token.content = where.string(item, "content");
   token.single_word = where.boolean(item, "single_word", false);
   token.lstrip = where.boolean(item, "lstrip", false);
@@ -89,7 +90,8 @@ void AddedTokens::read(const Json& list, const Where& where, const Vocabulary& v
     if (by_content_.contains(token.content)) {
       here.fail_input(fmt::format("'{}' occurs twice", printable(token.content, 60)));
     }
-    if (!declared.insert(token.id).second)
+    const bool numbered = token.id >= 0;
+    if (numbered && !declared.insert(token.id).second)
       here.fail_input(fmt::format("the id {} occurs twice", token.id));
     bytes += token.content.size();
     if (bytes > kContentBytesLimit) here.fail_input("more than 16 MiB of added tokens");
@@ -98,7 +100,7 @@ void AddedTokens::read(const Json& list, const Where& where, const Vocabulary& v
         std::max(static_cast<std::int64_t>(vocabulary.size()), std::int64_t{max_id_} + 1);
     if (next > INT32_MAX) here.fail_input("no id is left for the token");
     const TokenId id = vocabulary.find(token.content).value_or(static_cast<TokenId>(next));
-    if (id != token.id && ++mismatches == 1) {
+    if (numbered && id != token.id && ++mismatches == 1) {
       log::warn(fmt::format("{}: the token '{}' has the id {}, not {}", printable(here.text(), 200),
                             printable(token.content, 60), id, token.id));
     }
@@ -158,8 +160,9 @@ void AddedTokens::split(const Matcher& matcher, const Segment& segment,
       if (end < run.begin || end > run.end) run = {end, spaces_end(segment.text, end)};
       end = run.end;
     }
+    if (begin >= end) continue;  // white space that the token before has taken whole
     if (done < begin) text(segment.slice(done, begin));
-    token(found, segment.input_range(begin, std::max(begin, end)));
+    token(found, segment.input_range(begin, end));
     done = end;
   }
   if (done < segment.text.size()) text(segment.slice(done, segment.text.size()));

@@ -37,7 +37,8 @@ class AddedTokens {
   AddedTokens(AddedTokens&&) = default;  // never copied: the tables view the contents
   AddedTokens& operator=(AddedTokens&&) = default;
   /// `list`: tokenizer.json's added_tokens. Each takes the id of its content in the vocabulary,
-  /// else the next free one; the ids in the file are compared, a difference is a warning.
+  /// else the next free one; the ids in the file (null: none) are compared, a difference is a
+  /// warning.
   /// Error(kInput): two tokens with one content or one declared id.
   AddedTokens(const Json& list, const Where& where, const Vocabulary& vocabulary,
               const Normalizer* normalizer);

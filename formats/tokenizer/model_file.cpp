@@ -2,21 +2,12 @@
 // ranks.
 
 #include "core/text.h"
-#include "formats/checkpoint.h"
 #include "formats/tokenizer/sentencepiece.h"
 #include "formats/tokenizer/tiktoken.h"
 #include "formats/tokenizer/tokenizer_impl.h"
 
 namespace lancet {
 namespace {
-
-Json beside(const fs::path& path, std::string_view name) {
-  const fs::path directory = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  const auto text = read_side_file(directory, name);
-  if (!text) return Json::object();
-  Json value = parse_json(*text, (directory / name).string());
-  return value.is_object() ? value : Json::object();
-}
 
 /// What the classes of transformers add around a text when tokenizer_config.json does not say.
 struct Habit {
@@ -39,20 +30,20 @@ void add_habits(const Json& config, SentencePieceModel& model, const Where& wher
 
 }  // namespace
 
-std::shared_ptr<Tokenizer::Impl> read_model_file(std::string_view bytes, const fs::path& path) {
-  const Where where{path.string(), "", 0};
-  const Json config = beside(path, "tokenizer_config.json");
+std::shared_ptr<Tokenizer::Impl> read_model_file(std::string_view bytes, std::string_view source,
+                                                 const DeclaredTokens& declared) {
+  const Where where{std::string(source), "", 0};
   if (bytes.starts_with('\n')) {  // field 1, a message: the first piece
     SentencePieceModel model = parse_sentencepiece(bytes, where);
-    add_habits(config, model, where);
-    return make_sentencepiece(model, where);
+    add_habits(declared.config, model, where);
+    return make_sentencepiece(model, where, declared);
   }
   const std::string_view line = bytes.substr(0, bytes.find('\n'));
   if (line.find(' ') == line.npos || find_invalid_utf8(line)) {
     where.fail_input(
         "expected tokenizer.json, a SentencePiece model or tiktoken ranks, found none");
   }
-  return make_tiktoken(bytes, config, where);
+  return make_tiktoken(bytes, declared.config, where);
 }
 
 }  // namespace lancet

@@ -5,20 +5,10 @@
 #include "core/error.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "formats/tokenizer/tokenizer_impl.h"
+#include "formats/tokenizer/whole_json.h"
 
 namespace lancet {
 namespace {
-
-/// "bos_token" of tokenizer_config.json: a string, or an object with its content, or null.
-std::optional<std::string> named_token(const Json& config, std::string_view key) {
-  const auto found = config.find(key);
-  if (found == config.end()) return std::nullopt;
-  if (found->is_string()) return found->get<std::string>();
-  if (found->is_object() && found->contains("content") && found->at("content").is_string()) {
-    return found->at("content").get<std::string>();
-  }
-  return std::nullopt;
-}
 
 /// "bos_token_id" of config.json: an id, or a list whose first one counts.
 std::optional<TokenId> configured_id(const Json& config, std::string_view key, TokenId max_id) {
@@ -28,43 +18,37 @@ std::optional<TokenId> configured_id(const Json& config, std::string_view key, T
   return id && *id <= max_id ? id : std::nullopt;
 }
 
-Json side_object(const fs::path& directory, const char* name) {
-  const auto text = read_side_file(directory, name);
-  if (!text) return Json::object();
-  Json value = parse_json(*text, (directory / name).string());
-  return value.is_object() ? value : Json::object();
-}
-
 /// Names that tokenizers of other forms than tokenizer.json go by.
 constexpr std::uint64_t kMaxBytes = 256U << 20U;
 constexpr std::array kModelNames = {"tokenizer.model", "spiece.model",   "sentencepiece.bpe.model",
                                     "spm.model",       "tiktoken.model", "tokenizer.tiktoken",
                                     "qwen.tiktoken"};
 
-std::shared_ptr<Tokenizer::Impl> read_directory(const fs::path& directory) {
-  if (const auto text = read_side_file(directory, "tokenizer.json")) {
-    const std::string path = (directory / "tokenizer.json").string();
-    return make_tokenizer(std::string_view(*text), path);
-  }
+/// Null where none of the files is a tokenizer. `place`: names the directory, "" or with a slash.
+std::shared_ptr<Tokenizer::Impl> read_files(const SideFileReader& read, const std::string& place,
+                                            const DeclaredTokens& declared) {
+  if (const auto text = read("tokenizer.json"))
+    return make_tokenizer(std::string_view(*text), place + "tokenizer.json", declared);
   for (const char* name : kModelNames) {
-    if (const auto text = read_side_file(directory, name))
-      return read_model_file(*text, directory / name);
+    if (const auto text = read(name)) return read_model_file(*text, place + name, declared);
   }
-  fail(ErrorKind::kInput, "tokenizer",
-       "expected a tokenizer.json in " + directory.string() + ", found none",
-       "a model directory needs one for commands that read text");
+  return nullptr;
 }
 
 /// bos_token and eos_token as the files beside the tokenizer name them.
-void apply_configuration(const fs::path& directory, Tokenizer::Impl& impl) {
-  const Json tokenizer_config = side_object(directory, "tokenizer_config.json");
-  const Json config = side_object(directory, "config.json");
+void apply_configuration(const SideFileReader& read, const DeclaredTokens& declared,
+                         Tokenizer::Impl& impl) {
+  const auto text = read("config.json");
+  Json config = text ? parse_json(*text, "config.json") : Json::object();
+  if (!config.is_object()) config = Json::object();
   const auto resolve = [&](std::string_view name, std::optional<TokenId>& id) {
     const std::string key(name);
-    if (const auto token = named_token(tokenizer_config, key)) {
-      const AddedToken* added = impl.added.find(*token);
-      id = added != nullptr ? std::optional(added->id) : impl.model->vocabulary().find(*token);
-    } else if (tokenizer_config.contains(key)) {
+    const Json* token = declared.role(name);
+    if (token != nullptr && token->is_object()) {
+      const auto& content = token->at("content").get_ref<const std::string&>();
+      const AddedToken* added = impl.added.find(content);
+      id = added != nullptr ? std::optional(added->id) : impl.model->vocabulary().find(content);
+    } else if (token != nullptr) {
       id.reset();
     } else if (const auto configured = configured_id(config, key + "_id", impl.max_id)) {
       id = configured;
@@ -93,10 +77,20 @@ Tokenizer Tokenizer::open(const ModelSource& source) {
 }
 
 Tokenizer Tokenizer::open(const fs::path& model) {
-  std::shared_ptr<Impl> impl;
-  if (fs::is_directory(model)) {
-    impl = read_directory(model);
-    apply_configuration(model, *impl);
+  const bool directory = fs::is_directory(model);
+  const fs::path folder = directory                 ? model
+                          : model.has_parent_path() ? model.parent_path()
+                                                    : fs::path(".");
+  const SideFileReader read = [&](std::string_view name) { return read_side_file(folder, name); };
+  if (directory) {
+    const DeclaredTokens declared = read_declared_tokens(read);
+    auto impl = read_files(read, (model / "").string(), declared);
+    if (!impl) {
+      fail(ErrorKind::kInput, "tokenizer",
+           "expected a tokenizer.json in " + model.string() + ", found none",
+           "a model directory needs one for commands that read text");
+    }
+    apply_configuration(read, declared, *impl);
     return Tokenizer(std::move(impl));
   }
   if (is_weights(model) || !fs::is_regular_file(model)) return open(ModelSource::open(model));
@@ -104,7 +98,23 @@ Tokenizer Tokenizer::open(const fs::path& model) {
   if (text.starts_with("GGUF")) return open(ModelSource::open(model));
   if (text.find_first_not_of(" \t\r\n") < text.size() && model.extension() == ".json")
     return Tokenizer(make_tokenizer(std::string_view(text), model.string()));
-  return Tokenizer(read_model_file(text, model));
+  return Tokenizer(read_model_file(text, model.string(), read_declared_tokens(read)));
+}
+
+Json whole_tokenizer_json(const std::map<std::string, std::string>& side_files) {
+  const SideFileReader read = [&](std::string_view name) -> std::optional<std::string> {
+    const auto found = side_files.find(std::string(name));
+    return found == side_files.end() ? std::nullopt : std::optional(found->second);
+  };
+  const DeclaredTokens declared = read_declared_tokens(read);
+  if (const auto text = read("tokenizer.json")) {
+    Json own = parse_json(*text, "tokenizer.json");
+    if (!own.is_object()) return own;
+    Json added = own.value("added_tokens", Json());
+    if (!declared.add_to(added)) return own;
+  }
+  const auto impl = read_files(read, "", declared);
+  return impl ? Tokenizer(impl).json() : Json();
 }
 
 }  // namespace lancet

@@ -126,17 +126,23 @@ std::unique_ptr<Normalizer> make_rules(const SentencePieceModel& model, const Wh
 }  // namespace
 
 std::shared_ptr<Tokenizer::Impl> make_sentencepiece(const SentencePieceModel& model,
-                                                    const Where& where) {
+                                                    const Where& where,
+                                                    const DeclaredTokens& declared) {
   TokenizerParts parts;
   parts.description = sentencepiece_json(model);
   parts.normalizer = make_rules(model, where);
   parts.model = model.unigram ? make_unigram(model, where) : make_bpe(model, where);
   // The contents of user-defined pieces are looked for as they are; Unigram finds them itself.
+  Json& listed = parts.description["added_tokens"];
+  const std::size_t pieces = listed.size();
+  declared.add_to(listed, false);
   Json added = Json::array();
-  for (const Json& token : parts.description.at("added_tokens")) {
-    if (token.at("special") == true || !model.unigram) added.push_back(token);
+  for (std::size_t i = 0; i < listed.size(); ++i) {
+    if (i >= pieces || listed[i].at("special") == true || !model.unigram)
+      added.push_back(listed[i]);
   }
   parts.added = AddedTokens(added, where.key("pieces"), parts.model->vocabulary(), nullptr);
+  number_tokens(parts.added, listed);
   auto impl = std::make_shared<Tokenizer::Impl>(std::move(parts), where);
   impl->bos = model.bos;
   impl->eos = model.eos;

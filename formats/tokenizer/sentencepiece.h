@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "formats/tokenizer/declared_tokens.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "formats/tokenizer/where.h"
 
@@ -51,8 +52,9 @@ struct SentencePieceModel {
 /// tokenizer.ggml.* of model "llama" or "t5". Error(kInput) for metadata that do not fit together.
 [[nodiscard]] SentencePieceModel sentencepiece_from_gguf(const GgufHeader& header);
 
-/// Error(kInput): a piece twice, an unknown token that is missing.
-[[nodiscard]] std::shared_ptr<Tokenizer::Impl> make_sentencepiece(const SentencePieceModel& model,
-                                                                  const Where& where);
+/// `declared`: tokens besides the pieces. Error(kInput): a piece twice, an unknown token that is
+/// missing.
+[[nodiscard]] std::shared_ptr<Tokenizer::Impl> make_sentencepiece(
+    const SentencePieceModel& model, const Where& where, const DeclaredTokens& declared = {});
 
 }  // namespace lancet

@@ -64,15 +64,27 @@ void ScratchPool::give_back(std::unique_ptr<EncodeScratch> scratch) {
   free_.push_back(std::move(scratch));
 }
 
+void number_tokens(const AddedTokens& tokens, Json& list) {
+  for (Json& token : list) {
+    if (!token.is_object() || !token.contains("id") || !token["id"].is_null()) continue;
+    const AddedToken* found = tokens.find(token.at("content").get_ref<const std::string&>());
+    if (found != nullptr) token["id"] = static_cast<std::uint32_t>(found->id);
+  }
+}
+
 TokenizerParts described_parts(const Json& description, const Where& where, PreTokenizers pre,
-                               std::unique_ptr<TokenModel> model) {
+                               std::unique_ptr<TokenModel> model, const DeclaredTokens& declared) {
   TokenizerParts parts;
   parts.description = without_tables(description);
+  Json added = part(parts.description, "added_tokens");
+  if (declared.add_to(added)) parts.description["added_tokens"] = std::move(added);
   parts.normalizer =
       make_normalizer(part(parts.description, "normalizer"), where.key("normalizer"));
   parts.pre = std::move(pre);
   parts.added = AddedTokens(part(parts.description, "added_tokens"), where.key("added_tokens"),
                             model->vocabulary(), parts.normalizer.get());
+  if (const auto list = parts.description.find("added_tokens"); list != parts.description.end())
+    number_tokens(parts.added, *list);
   parts.model = std::move(model);
   return parts;
 }
@@ -153,8 +165,8 @@ PreTokenizers make_pre_tokenizers(const Json& description, std::string_view type
   return {part(description, "pre_tokenizer"), where.key("pre_tokenizer"), raw_bytes};
 }
 
-std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
-                                                std::string_view source) {
+std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json, std::string_view source,
+                                                const DeclaredTokens& declared) {
   const Where where{std::string(source), "", 0};
   const Json& model = where.member(tokenizer_json, "model");
   const Where model_where = where.key("model");
@@ -163,7 +175,8 @@ std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
   PreTokenizers pre = make_pre_tokenizers(tokenizer_json, type, where);
   auto token_model = make_model(type, model, model_where, pre.raw_bytes());
   return std::make_shared<Tokenizer::Impl>(
-      described_parts(tokenizer_json, where, std::move(pre), std::move(token_model)), where);
+      described_parts(tokenizer_json, where, std::move(pre), std::move(token_model), declared),
+      where);
 }
 
 }  // namespace lancet

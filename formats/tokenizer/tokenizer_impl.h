@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "formats/tokenizer/added_tokens.h"
+#include "formats/tokenizer/declared_tokens.h"
 #include "formats/tokenizer/decoder.h"
 #include "formats/tokenizer/fragment_table.h"
 #include "formats/tokenizer/model.h"
@@ -44,9 +45,13 @@ struct TokenizerParts {
   AddedTokens added;
 };
 
-/// Normalizer and added tokens as the description has them. Throws as Tokenizer::from_json.
+/// Normalizer and added tokens as the description has them, with those that are `declared` beside
+/// it. Throws as Tokenizer::from_json.
 [[nodiscard]] TokenizerParts described_parts(const Json& description, const Where& where,
-                                             PreTokenizers pre, std::unique_ptr<TokenModel> model);
+                                             PreTokenizers pre, std::unique_ptr<TokenModel> model,
+                                             const DeclaredTokens& declared = {});
+/// Puts the ids that tokens got where `list` has null.
+void number_tokens(const AddedTokens& tokens, Json& list);
 
 struct Tokenizer::Impl {
   /// Post-processor and decoder come from the description.
@@ -89,19 +94,22 @@ struct Tokenizer::Impl {
 
 /// Throws as Tokenizer::from_json.
 [[nodiscard]] std::shared_ptr<Tokenizer::Impl> make_tokenizer(const Json& tokenizer_json,
-                                                              std::string_view source);
+                                                              std::string_view source,
+                                                              const DeclaredTokens& declared = {});
 
 /// The same from the text of tokenizer.json: faster, and without the whole of it in memory.
 [[nodiscard]] std::shared_ptr<Tokenizer::Impl> make_tokenizer(std::string_view text,
-                                                              std::string_view source);
+                                                              std::string_view source,
+                                                              const DeclaredTokens& declared = {});
 void check_version(const Json& description, const Where& where);
 /// `type`: of the model.
 [[nodiscard]] PreTokenizers make_pre_tokenizers(const Json& description, std::string_view type,
                                                 const Where& where);
 
-/// A SentencePiece model or a tiktoken rank file, known by its first bytes; `path` names it, and
-/// the files beside it say which special tokens there are. Error(kInput) for anything else.
+/// A SentencePiece model or a tiktoken rank file, known by its first bytes; `source` names it.
+/// Error(kInput) for anything else.
 [[nodiscard]] std::shared_ptr<Tokenizer::Impl> read_model_file(std::string_view bytes,
-                                                               const fs::path& path);
+                                                               std::string_view source,
+                                                               const DeclaredTokens& declared = {});
 
 }  // namespace lancet

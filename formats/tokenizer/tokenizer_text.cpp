@@ -124,9 +124,10 @@ class BpeText {
 
 }  // namespace
 
-std::shared_ptr<Tokenizer::Impl> make_tokenizer(std::string_view text, std::string_view source) {
+std::shared_ptr<Tokenizer::Impl> make_tokenizer(std::string_view text, std::string_view source,
+                                                const DeclaredTokens& declared) {
   BpeText reader(text, source);
-  if (!reader.read()) return make_tokenizer(parse_json(text, source), source);
+  if (!reader.read()) return make_tokenizer(parse_json(text, source), source, declared);
   const Where where{std::string(source), "", 0};
   check_version(reader.description, where);
   const Json& model = reader.description.at("model");
@@ -135,7 +136,7 @@ std::shared_ptr<Tokenizer::Impl> make_tokenizer(std::string_view text, std::stri
   auto bpe = std::make_unique<Bpe>(std::move(*reader.vocabulary), std::move(*reader.merges),
                                    std::move(options));
   return std::make_shared<Tokenizer::Impl>(
-      described_parts(reader.description, where, std::move(pre), std::move(bpe)), where);
+      described_parts(reader.description, where, std::move(pre), std::move(bpe), declared), where);
 }
 
 }  // namespace lancet

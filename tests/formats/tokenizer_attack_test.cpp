@@ -264,7 +264,7 @@ TEST_CASE("tokenizer: white space taken by added tokens is walked once", "[token
   const Tokenizer tokenizer =
       Tokenizer::from_json(tokenizer_with("added_tokens", Json::array({greedy})), "t");
   CHECK(processor_seconds([&] {
-          CHECK(tokenizer.encode(std::string(1'000'000, ' ')).ids.size() == 1'000'000);
+          CHECK(tokenizer.encode(std::string(1'000'000, ' ')).ids == std::vector<TokenId>{3});
         }) < 10);
 }
 
