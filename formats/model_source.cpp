@@ -10,6 +10,7 @@
 #include "core/parallel.h"
 #include "core/text.h"
 #include "formats/adapter/overlay.h"
+#include "formats/chat_templates.h"
 #include "formats/config/from_gguf.h"
 #include "formats/config/hf_config.h"
 #include "formats/model_source_parts.h"
@@ -23,7 +24,7 @@ constexpr std::string_view kOperation = "model";
 constexpr std::uint64_t kChunkElements = 1U << 16;  ///< decoded by one thread at a time
 
 /// Files beside the weights that belong to the model. Never code (*.py).
-constexpr std::array<std::string_view, 20> kSideFiles = {"config.json",
+constexpr std::array<std::string_view, 23> kSideFiles = {"config.json",
                                                          "generation_config.json",
                                                          "tokenizer.json",
                                                          "tokenizer_config.json",
@@ -38,6 +39,9 @@ constexpr std::array<std::string_view, 20> kSideFiles = {"config.json",
                                                          "spiece.model",
                                                          "sentencepiece.bpe.model",
                                                          "tiktoken.model",
+                                                         "spm.model",
+                                                         "tokenizer.tiktoken",
+                                                         "qwen.tiktoken",
                                                          "preprocessor_config.json",
                                                          "processor_config.json",
                                                          "LICENSE",
@@ -57,27 +61,10 @@ Json parse_config(const Checkpoint& checkpoint, const std::string& text) {
   return config;
 }
 
-/// The default template of tokenizer_config.json's "chat_template": a string, or a list of {name,
-/// template}.
-std::optional<std::string> template_in(const Json& tokenizer_config) {
-  const auto found = tokenizer_config.is_object() ? tokenizer_config.find("chat_template")
-                                                  : tokenizer_config.end();
-  if (found == tokenizer_config.end()) return std::nullopt;
-  if (found->is_string()) return found->get<std::string>();
-  if (!found->is_array()) return std::nullopt;
-  for (const Json& entry : *found) {
-    if (entry.is_object() && entry.value("name", Json()) == "default" &&
-        entry.contains("template") && entry["template"].is_string()) {
-      return entry["template"].get<std::string>();
-    }
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 bool is_side_file(std::string_view name) noexcept {
-  return std::ranges::find(kSideFiles, name) != kSideFiles.end();
+  return std::ranges::find(kSideFiles, name) != kSideFiles.end() || template_name(name).has_value();
 }
 
 ModelPath split_model_path(const fs::path& text) {
@@ -355,6 +342,7 @@ std::map<std::string, std::string> ModelSource::side_files() const {
     files["config.json"] = dump_json(config(), 2) + "\n";
     return files;
   }
+  if (!checkpoint_->weights_alone()) files = read_template_folder(checkpoint_->path());
   for (const std::string_view name : kSideFiles) {
     if (auto text = checkpoint_->side_file(name)) files.emplace(name, std::move(*text));
   }
@@ -363,14 +351,9 @@ std::map<std::string, std::string> ModelSource::side_files() const {
 }
 
 std::optional<std::string> ModelSource::chat_template() const {
-  if (const GgufHeader* header = checkpoint_->gguf()) {
-    if (header->find("tokenizer.chat_template") == nullptr) return std::nullopt;
-    return header->string("tokenizer.chat_template");
-  }
-  if (auto text = checkpoint_->side_file("chat_template.jinja")) return text;
-  const auto config = checkpoint_->side_file("tokenizer_config.json");
-  if (!config) return std::nullopt;
-  return template_in(parse_json(*config, (checkpoint_->path() / "tokenizer_config.json").string()));
+  const ChatTemplates all = chat_templates(*this);
+  const auto found = all.find(kDefaultTemplate);
+  return found == all.end() ? std::nullopt : std::optional(found->second);
 }
 
 }  // namespace lancet

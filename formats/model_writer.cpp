@@ -93,8 +93,9 @@ void write_manifest(const fs::path& path, const Json& fields,
   manifest["peak_memory"] = peak_memory();
   manifest["outputs"] = Json::array();
   for (const WrittenFile& file : files) {
-    manifest["outputs"].push_back(Json{
-        {"file", file.path.filename().string()}, {"bytes", file.bytes}, {"sha256", file.sha256}});
+    const fs::path name = file.path.lexically_relative(path.parent_path());
+    manifest["outputs"].push_back(
+        Json{{"file", name.string()}, {"bytes", file.bytes}, {"sha256", file.sha256}});
   }
   write_file(path, dump_json(manifest, 2) + "\n");
 }
@@ -185,6 +186,7 @@ std::vector<WrittenFile> write_directory(const fs::path& out, std::vector<Output
   write_weights(directory.path(), std::move(tensors), options.shard_size, files);
   for (const auto& [name, text] : side_files) {
     const bool config = name == "config.json" && options.dtype.has_value();
+    fs::create_directories((directory.path() / name).parent_path());
     files.push_back(
         write_text(directory.path() / name, config ? with_dtype(text, *options.dtype) : text));
   }
@@ -194,7 +196,7 @@ std::vector<WrittenFile> write_directory(const fs::path& out, std::vector<Output
   }
   write_manifest(directory.path() / "lancet.json", options.manifest, files);
   directory.commit(options.force);
-  for (WrittenFile& file : files) file.path = out / file.path.filename();
+  for (WrittenFile& file : files) file.path = out / file.path.lexically_relative(directory.path());
   return files;
 }
 

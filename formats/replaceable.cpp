@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "core/text.h"
 #include "formats/adapter/peft.h"
+#include "formats/chat_templates.h"
 #include "formats/checkpoint.h"
 #include "formats/model_source.h"
 
@@ -48,6 +49,17 @@ bool is_usual(std::string_view name, DirectoryKind kind) {
                            : name == "adapter_config.json" || is_weights(name, kAdapterWeights);
   return weights || is_side_file(name) || std::ranges::find(kCards, name) != std::end(kCards) ||
          std::ranges::any_of(kBeginnings, [&](auto begin) { return name.starts_with(begin); });
+}
+
+/// A folder with chat templates alone.
+bool holds_templates(const fs::path& folder) {
+  std::error_code error;
+  bool all = folder.filename() == kTemplateFolder && !fs::is_symlink(folder, error);
+  for (fs::directory_iterator it(folder, error), end; all && !error && it != end;
+       it.increment(error)) {
+    all = !it->is_directory(error) && it->path().extension() == ".jinja";
+  }
+  return all && !error;
 }
 
 /// What the lancet.json of `out` lists; nothing where it is none of ours.
@@ -138,8 +150,9 @@ void check_replaceable(const fs::path& out, DirectoryKind kind) {
     const std::string name = it->path().filename().string();
     const bool folder = it->is_directory(ignored);
     holds = holds || (kind == DirectoryKind::kModel && !folder && is_model_weights(name));
-    if (folder || (!is_usual(name, kind) && !listed.contains(name)))
-      strange = strange.empty() ? name : std::min(strange, name);
+    const bool known =
+        folder ? holds_templates(it->path()) : is_usual(name, kind) || listed.contains(name);
+    if (!known) strange = strange.empty() ? name : std::min(strange, name);
   }
   const std::string_view what = kind == DirectoryKind::kModel ? "model" : "adapter";
   const std::string shown = printable(out.string(), 400);

@@ -220,9 +220,9 @@ void Graft::solve_table(Table& table, const std::function<void(std::size_t)>& pr
 std::map<std::string, std::string> Graft::make_side_files() {
   auto files = model_.side_files();
   const auto theirs = donor_.side_files();
-  for (const std::string& name : tokenizer_file_names()) {
-    files.erase(name);
-    if (const auto file = theirs.find(name); file != theirs.end()) files.insert(*file);
+  std::erase_if(files, [](const auto& file) { return is_tokenizer_file(file.first); });
+  for (const auto& file : theirs) {
+    if (is_tokenizer_file(file.first)) files.insert(file);
   }
   graft_config(files, donor_, model_tokens_, donor_tokens_, rows_, warnings_);
   return files;

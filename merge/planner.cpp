@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/text.h"
+#include "formats/chat_templates.h"
 #include "merge/chat_template.h"
 #include "merge/layers.h"
 #include "merge/tensor_planner.h"
@@ -269,6 +270,7 @@ class Planner final : TensorPlanner {
                          fmt::join(known_chat_templates(), ", "), printable(recipe_.chat_template)),
              did_you_mean(recipe_.chat_template, known_chat_templates()));
     }
+    std::erase_if(plan_->side_files, [](const auto& file) { return template_name(file.first); });
     plan_->side_files["chat_template.jinja"] = text;
     const auto found = plan_->side_files.find("tokenizer_config.json");
     if (found == plan_->side_files.end()) return;
@@ -290,7 +292,7 @@ class Planner final : TensorPlanner {
     plan_->side_files = first.side_files();
     plan_->side_files.erase("config.json");
     if (tokens_) {
-      for (const std::string& name : tokenizer_file_names()) plan_->side_files.erase(name);
+      std::erase_if(plan_->side_files, [](const auto& f) { return is_tokenizer_file(f.first); });
       plan_->side_files.insert(tokens_->side_files.begin(), tokens_->side_files.end());
     }
     if (!recipe_.chat_template.empty()) set_chat_template();

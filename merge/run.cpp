@@ -191,6 +191,7 @@ class Runner {
   void finish(MergeJournal& journal, const std::vector<Shard>& shards,
               std::vector<WrittenFile> files) {
     const auto add_text = [&](const std::string& name, const std::string& text) {
+      fs::create_directories((journal.path() / name).parent_path());  // of chat templates
       write_file(journal.path() / name, text);
       files.push_back({journal.path() / name, text.size(), sha256_hex(text)});
     };

@@ -9,13 +9,14 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "formats/chat_templates.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "merge/token_union.h"
 
 namespace lancet {
 namespace {
 
-constexpr std::array<std::string_view, 13> kTokenizerFiles{"tokenizer.json",
+constexpr std::array<std::string_view, 16> kTokenizerFiles{"tokenizer.json",
                                                            "tokenizer_config.json",
                                                            "special_tokens_map.json",
                                                            "added_tokens.json",
@@ -26,14 +27,18 @@ constexpr std::array<std::string_view, 13> kTokenizerFiles{"tokenizer.json",
                                                            "sentencepiece.bpe.model",
                                                            "spiece.model",
                                                            "tiktoken.model",
+                                                           "spm.model",
+                                                           "tokenizer.tiktoken",
+                                                           "qwen.tiktoken",
                                                            "chat_template.jinja",
                                                            "chat_template.json"};
 
 /// These know the first model's tokens only.
-constexpr std::array<const char*, 8> kSlowFiles{"vocab.json",      "merges.txt",
-                                                "vocab.txt",       "added_tokens.json",
-                                                "tokenizer.model", "sentencepiece.bpe.model",
-                                                "spiece.model",    "tiktoken.model"};
+constexpr std::array<const char*, 11> kSlowFiles{
+    "vocab.json",         "merges.txt",      "vocab.txt",
+    "added_tokens.json",  "tokenizer.model", "sentencepiece.bpe.model",
+    "spiece.model",       "tiktoken.model",  "spm.model",
+    "tokenizer.tiktoken", "qwen.tiktoken"};
 
 /// The tokens of one model by id, and back.
 struct Vocabulary {
@@ -47,8 +52,7 @@ struct Vocabulary {
 Vocabulary read_vocabulary(const MergeInput& input) {
   Vocabulary out;
   for (auto& [name, text] : input.side_files()) {
-    if (std::ranges::find(kTokenizerFiles, name) != kTokenizerFiles.end())
-      out.files.emplace(name, text);
+    if (is_tokenizer_file(name)) out.files.emplace(name, text);
   }
   const auto found = out.files.find("tokenizer.json");
   if (found == out.files.end()) {
@@ -262,8 +266,9 @@ class TokenPlanner {
 
 }  // namespace
 
-std::vector<std::string> tokenizer_file_names() {
-  return {kTokenizerFiles.begin(), kTokenizerFiles.end()};
+bool is_tokenizer_file(std::string_view name) {
+  return std::ranges::find(kTokenizerFiles, name) != kTokenizerFiles.end() ||
+         template_name(name).has_value();
 }
 
 bool is_embedding(const MergeInput& model, const InputTensor& tensor) {

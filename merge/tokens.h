@@ -53,8 +53,8 @@ struct TokenInputs {
                                     const std::vector<std::shared_ptr<const MergeInput>>& inputs,
                                     const TokenInputs& known, Semantics semantics);
 
-/// Names of the files that make up a tokenizer, its chat template with them.
-[[nodiscard]] std::vector<std::string> tokenizer_file_names();
+/// A file that belongs to a tokenizer, its chat templates among them.
+[[nodiscard]] bool is_tokenizer_file(std::string_view name);
 
 /// True for the token embedding and the head of a model: [vocab, d_model], the head's bias [vocab].
 [[nodiscard]] bool is_embedding(const MergeInput& model, const InputTensor& tensor);

@@ -10,6 +10,7 @@
 #include "core/progress.h"
 #include "core/text.h"
 #include "formats/adapter/peft.h"
+#include "formats/chat_templates.h"
 #include "formats/model_source.h"
 
 namespace lancet {
@@ -51,7 +52,7 @@ void check_hashes(const fs::path& model, std::vector<Problem>& problems) {
     check_interrupted();
     const std::string name = json_string(output, "file", "lancet.json");
     const std::string expected = json_string(output, "sha256", "lancet.json");
-    if (!is_bare_name(name)) {
+    if (!is_bare_name(name) && !template_name(name)) {
       problems.push_back(
           {ErrorKind::kInput, "lancet.json names a file outside the model: " + name});
     } else if (!fs::exists(folder / name)) {

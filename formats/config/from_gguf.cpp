@@ -7,7 +7,9 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
+#include "formats/chat_templates.h"
 #include "formats/config/family_rules.h"
 #include "formats/config/gguf_number.h"
 #include "formats/config/rope_scaling.h"
@@ -245,9 +247,13 @@ Json generation_config(const GgufHeader& header, std::int64_t vocab) {
   Json config;
   config["_from_model_config"] = true;
   put_ids(header, vocab, false, config);
-  const auto eos = gguf_token_id(header, "tokenizer.ggml.eos_token_id", vocab);
-  const auto turn = gguf_token_id(header, "tokenizer.ggml.eot_token_id", vocab);
-  if (eos && turn && *eos != *turn) config["eos_token_id"] = Json::array({*eos, *turn});
+  Json ends = Json::array();  // of a text, a turn, a message
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                          "tokenizer.ggml.eom_token_id"}) {
+    const auto id = gguf_token_id(header, key, vocab);
+    if (id && std::ranges::find(ends, Json(*id)) == ends.end()) ends.push_back(*id);
+  }
+  if (!ends.empty()) config["eos_token_id"] = ends.size() == 1 ? ends[0] : ends;
   return config;
 }
 
@@ -278,19 +284,6 @@ Json tokenizer_config(const GgufHeader& header, const Json& config) {
       config.value("max_position_embeddings", config.value("n_positions", Json()));
   out["model_input_names"] = Json::array({"input_ids", "attention_mask"});
   out.update(special_tokens(header));
-  // Named templates beside the default one: the list form that transformers reads.
-  constexpr std::string_view kPrefix = "tokenizer.chat_template.";
-  Json named = Json::array();
-  for (const auto& [key, value] : header.metadata) {
-    if (!key.starts_with(kPrefix)) continue;
-    named.push_back({{"name", key.substr(kPrefix.size())}, {"template", header.string(key)}});
-  }
-  if (named.empty()) return out;
-  if (header.find("tokenizer.chat_template") != nullptr) {
-    named.insert(named.begin(),
-                 Json{{"name", "default"}, {"template", header.string("tokenizer.chat_template")}});
-  }
-  out["chat_template"] = std::move(named);
   return out;
 }
 
@@ -346,8 +339,13 @@ std::map<std::string, std::string> side_files_from_gguf(const GgufHeader& header
     put("tokenizer_config.json", tokenizer_config(header, config));
     put("special_tokens_map.json", special_tokens(header));
   }
-  if (header.find("tokenizer.chat_template") != nullptr) {
-    files["chat_template.jinja"] = header.string("tokenizer.chat_template");
+  for (auto& [name, text] : chat_templates(header)) {
+    if (const auto file = template_file(name)) {
+      files[*file] = std::move(text);
+    } else {
+      log::warn(fmt::format("gguf: the chat template '{}' is left out: its name is no file name",
+                            printable(name, 100)));
+    }
   }
   return files;
 }

@@ -1,14 +1,19 @@
 // tokenizer.ggml.* from the files of a Hugging Face directory: byte-level BPE as llama.cpp names
-// it, and SentencePiece BPE.
+// it, and SentencePiece BPE, from tokenizer.json or what tokenizer.model and tiktoken ranks say.
 #include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
+#include "formats/chat_templates.h"
 #include "formats/config/gguf_sentencepiece.h"
 #include "formats/config/to_gguf.h"
+#include "formats/tokenizer/declared_tokens.h"
+#include "formats/tokenizer/whole_json.h"
 
 namespace lancet {
 namespace {
@@ -100,7 +105,7 @@ struct Vocabulary {
         taken(static_cast<std::size_t>(size), false) {}
 
   void put(const Json& id, const std::string& token, std::int64_t type) {
-    if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= tokens.size()) {
+    if (!id.is_number_integer() || id < 0 || id >= tokens.size()) {
       damaged(fmt::format("token '{}': expected an id below the {} rows of the embedding, found {}",
                           printable(token), tokens.size(), printable(dump_json(id))));
     }
@@ -172,20 +177,52 @@ bool adds_special(const Json& processor, bool first) {
   return (first ? single.front() : single.back()).contains("SpecialToken");
 }
 
-/// "<s>" of tokenizer_config.json's "bos_token": text, or an object with "content".
-std::string role_text(const Json& tokenizer_config, std::string_view role) {
-  const Json& value = member(tokenizer_config, role);
-  const Json& text = value.is_object() ? member(value, "content") : value;
-  return text.is_string() ? text.get<std::string>() : std::string();
-}
-
 Json parse_side(const std::map<std::string, std::string>& files, const std::string& name) {
   const auto found = files.find(name);
   return found == files.end() ? Json::object() : parse_json(found->second, name);
 }
 
+/// Null where there is no tokenizer. What other files than tokenizer.json add beyond the rows of
+/// the embedding is left out: no weights know it.
+Json read_tokenizer(const std::map<std::string, std::string>& files, std::int64_t vocab) {
+  Json tokenizer = whole_tokenizer_json(files);
+  if (tokenizer.is_null()) {
+    for (const char* slow : {"vocab.json", "vocab.txt"}) {
+      if (files.contains(slow))
+        fail(ErrorKind::kMismatch, "gguf",
+             fmt::format("{}: expected a tokenizer.json or tokenizer.model beside it", slow),
+             "save the tokenizer as a fast one, or write a Hugging Face directory instead");
+    }
+    return tokenizer;
+  }
+  if (!tokenizer.is_object() || !member(tokenizer, "added_tokens").is_array()) return tokenizer;
+  const auto is_beyond = [&](const Json& token) {
+    const Json& id = member(token, "id");
+    return id.is_number_integer() && id >= vocab;
+  };
+  if (std::ranges::none_of(tokenizer["added_tokens"], is_beyond)) return tokenizer;
+  const Json own = parse_side(files, std::string(kFile));
+  const auto is_own = [&](const Json& token) {
+    return std::ranges::any_of(member(own, "added_tokens"), [&](const Json& other) {
+      return member(other, "content") == member(token, "content");
+    });
+  };
+  Json kept = Json::array();
+  for (Json& token : tokenizer["added_tokens"]) {
+    if (!is_beyond(token) || is_own(token)) {
+      kept.push_back(std::move(token));
+    } else {
+      log::warn(fmt::format("gguf: the token '{}' is left out: its id {} has no row of weights",
+                            printable(member(token, "content").get<std::string>(), 60),
+                            dump_json(member(token, "id"))));
+    }
+  }
+  tokenizer["added_tokens"] = std::move(kept);
+  return tokenizer;
+}
+
 struct Role {
-  std::string_view token;   ///< in tokenizer_config.json
+  std::string_view token;   ///< in the tokenizer's files
   std::string_view config;  ///< id in config.json and generation_config.json
   std::string_view gguf;
 };
@@ -196,12 +233,13 @@ constexpr std::array kRoles = {
     Role{"pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"},
 };
 
-void append_roles(const Json& tokenizer_config, const Json& generation, const Json& config,
+void append_roles(const DeclaredTokens& declared, const Json& generation, const Json& config,
                   const Vocabulary& vocabulary, GgufMetadata& out) {
   for (const Role& role : kRoles) {
     std::optional<std::int64_t> id;
-    if (const std::string text = role_text(tokenizer_config, role.token); !text.empty())
-      id = vocabulary.id(text);
+    const Json* token = declared.role(role.token);
+    if (token != nullptr && token->is_object())
+      id = vocabulary.id(token->at("content").get<std::string>());
     for (const Json* source : {&generation, &config}) {
       const Json& value = member(*source, role.config);
       const Json& number = value.is_array() && !value.empty() ? value.front() : value;
@@ -213,40 +251,62 @@ void append_roles(const Json& tokenizer_config, const Json& generation, const Js
   }
 }
 
-void append_template(const std::map<std::string, std::string>& files, const Json& tokenizer_config,
-                     GgufMetadata& out) {
-  const auto put = [&](const std::string& key, const Json& text) {
-    if (text.is_string()) out.emplace_back(key, gguf_string(text.get<std::string>()));
-  };
-  const auto file = files.find("chat_template.jinja");
-  const Json& listed = member(tokenizer_config, "chat_template");
-  if (file != files.end()) {
-    put("tokenizer.chat_template", file->second);
-  } else if (listed.is_string()) {
-    put("tokenizer.chat_template", listed);
+/// The tokens besides eos that end a text: as those that end a turn and a message.
+void append_ends(const Json& generation, const Json& config, const Vocabulary& vocabulary,
+                 GgufMetadata& out) {
+  std::vector<std::int64_t> ids;
+  for (const auto& [key, value] : out) {
+    if (key == "tokenizer.ggml.eos_token_id")
+      ids.push_back(static_cast<std::int64_t>(std::get<std::uint64_t>(value.value)));
   }
-  if (!listed.is_array()) return;
-  for (const Json& entry : listed) {
-    const Json& name = member(entry, "name");
-    if (!name.is_string()) continue;
-    if (name != "default") {
-      put("tokenizer.chat_template." + name.get<std::string>(), member(entry, "template"));
-    } else if (file == files.end()) {
-      put("tokenizer.chat_template", member(entry, "template"));
+  const std::size_t named = ids.size();
+  for (const Json* source : {&generation, &config}) {
+    const Json& ends = member(*source, "eos_token_id");
+    for (const Json& id : ends.is_array() ? ends : Json::array({ends})) {
+      if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= vocabulary.tokens.size()) continue;
+      if (std::ranges::find(ids, id.get<std::int64_t>()) == ids.end())
+        ids.push_back(id.get<std::int64_t>());
     }
   }
+  ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(named));
+  constexpr std::array kKeys = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+  for (std::size_t i = 0; i < std::min(ids.size(), kKeys.size()); ++i)
+    out.emplace_back(kKeys[i], gguf_u32(ids[i]));
+  if (ids.size() <= kKeys.size()) return;
+  ids.erase(ids.begin(), ids.begin() + kKeys.size());
+  log::warn(
+      fmt::format("gguf: three tokens at most may end a text there: those of the ids {} do not "
+                  "any more",
+                  fmt::join(ids, ", ")));
+}
+
+void append_templates(const std::map<std::string, std::string>& files, GgufMetadata& out) {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : chat_templates(files)) {
+    if (name == kDefaultTemplate) {
+      out.emplace_back("tokenizer.chat_template", gguf_string(text));
+    } else {
+      out.emplace_back("tokenizer.chat_template." + name, gguf_string(text));
+      names.push_back(name);
+    }
+  }
+  if (names.empty()) return;
+  out.emplace_back("tokenizer.chat_templates",
+                   GgufValue{GgufType::kArray, GgufType::kString, std::move(names)});
 }
 
 }  // namespace
 
 void append_tokenizer(const std::map<std::string, std::string>& side_files, const Json& config,
                       std::int64_t vocab, GgufMetadata& metadata) {
-  if (!side_files.contains(std::string(kFile))) {
+  const Json tokenizer = read_tokenizer(side_files, vocab);
+  if (tokenizer.is_null()) {
+    log::warn("gguf: the model has no tokenizer, so its GGUF gets no vocabulary");
     metadata.emplace_back("tokenizer.ggml.model", gguf_string("none"));
+    append_templates(side_files, metadata);
     return;
   }
-  const Json tokenizer = parse_side(side_files, std::string(kFile));
-  const Json tokenizer_config = parse_side(side_files, "tokenizer_config.json");
+  const DeclaredTokens declared = read_declared_tokens(side_files);
   const Json generation = parse_side(side_files, "generation_config.json");
   const std::string type = type_of(member(tokenizer, "model"));
   if (type != "BPE") unsupported(fmt::format("expected BPE, found {}", printable(type)));
@@ -257,12 +317,13 @@ void append_tokenizer(const std::map<std::string, std::string>& side_files, cons
 
   metadata.emplace_back("tokenizer.ggml.model", gguf_string(scored ? "llama" : "gpt2"));
   metadata.emplace_back("tokenizer.ggml.pre", gguf_string(std::string(pre)));
-  append_roles(tokenizer_config, generation, config, vocabulary, metadata);
+  append_roles(declared, generation, config, vocabulary, metadata);
+  append_ends(generation, config, vocabulary, metadata);
   metadata.emplace_back("tokenizer.ggml.add_space_prefix",
                         gguf_bool(scored && adds_space_prefix(tokenizer)));
   metadata.emplace_back("tokenizer.ggml.add_bos_token", gguf_bool(adds_special(processor, true)));
   metadata.emplace_back("tokenizer.ggml.add_eos_token", gguf_bool(adds_special(processor, false)));
-  append_template(side_files, tokenizer_config, metadata);
+  append_templates(side_files, metadata);
   if (scored) {
     metadata.emplace_back(
         "tokenizer.ggml.scores",

@@ -35,9 +35,10 @@ struct DecoderSizes {
 [[nodiscard]] GgufMetadata metadata_from_config(const Json& config, const NameFamily& family,
                                                 std::uint32_t file_type);
 
-/// tokenizer.ggml.* and the chat template from tokenizer.json, tokenizer_config.json,
-/// generation_config.json; tokenizer.ggml.model = "none" when there is no tokenizer.json. `vocab`:
-/// rows of the embedding. kMismatch for a tokenizer that llama.cpp has no `pre` for.
+/// tokenizer.ggml.* and the chat templates from the tokenizer's files, tokenizer_config.json,
+/// generation_config.json; tokenizer.ggml.model = "none", with a warning, when there is no
+/// tokenizer. `vocab`: rows of the embedding. kMismatch for a tokenizer that llama.cpp has no `pre`
+/// for, or that only vocab.json or vocab.txt tell.
 void append_tokenizer(const std::map<std::string, std::string>& side_files, const Json& config,
                       std::int64_t vocab, GgufMetadata& metadata);
 

@@ -138,7 +138,10 @@ fs::path resolve_in_directory(const fs::path& directory, std::string_view name) 
     fail(ErrorKind::kInput, kOperation,
          fmt::format("{}: {}", printable(directory.string(), 400), problem));
   }
-  fs::path path = directory / name;
+  return resolve_link(directory / name, directory);
+}
+
+fs::path resolve_link(const fs::path& path, const fs::path& directory) {
   std::error_code error;
   if (!fs::is_symlink(path, error)) return path;
   fs::path target = fs::canonical(path, error);

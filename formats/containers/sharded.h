@@ -27,6 +27,9 @@ struct ShardIndex {
 /// hidden file, or a symbolic link that leaves the directory (a hub cache's `blobs` folder is part
 /// of it).
 [[nodiscard]] fs::path resolve_in_directory(const fs::path& directory, std::string_view name);
+/// `path`, which lies in `directory` or a folder of it, or the file that it links to. Errors of
+/// links as above.
+[[nodiscard]] fs::path resolve_link(const fs::path& path, const fs::path& directory);
 
 /// "model-00001-of-00003.safetensors" for k = 0, n = 3.
 [[nodiscard]] std::string shard_name(std::size_t k, std::size_t n);

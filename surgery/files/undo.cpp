@@ -93,8 +93,11 @@ std::vector<WrittenFile> write_in_place(const ModelSource& source, const fs::pat
   const fs::path fresh =
       plain.parent_path() / (plain.stem().string() + ".undo" + plain.extension().string());
   auto files = write_edited(source, fresh, changed, remaining, apply, manifest);
-  for (const auto& [from, to] : moves(fresh, plain, files)) fs::rename(from, to);
-  if (fs::is_directory(fresh)) fs::remove(fresh);
+  for (const auto& [from, to] : moves(fresh, plain, files)) {
+    fs::create_directories(fs::absolute(to).parent_path());  // of chat templates
+    fs::rename(from, to);
+  }
+  fs::remove_all(fresh);
   if (remaining.ledger.edits.empty()) {
     fs::remove(delta_path(plain));
     fs::remove(undo_path(plain));

@@ -314,6 +314,46 @@ TEST_CASE("tokenizer to gguf: named chat templates keep their names", "[config]"
   CHECK(header.string("tokenizer.chat_template.tool_use") == "T");
 }
 
+TEST_CASE("tokenizer to gguf: what ends a text is the same when it is read back", "[config]") {
+  const auto ends = [](const std::string& generation) {
+    GgufMetadata out;
+    append_tokenizer({{"tokenizer.json", dump_json(tiny::tokenizer())},
+                      {"tokenizer_config.json", R"({"eos_token":"</s>"})"},
+                      {"generation_config.json", generation}},
+                     tiny::config(), tiny::kVocab, out);
+    const auto files = side_files_from_gguf(header_of(out), tiny::config());
+    return parse_json(files.at("generation_config.json"), "generation_config.json")["eos_token_id"];
+  };
+  CHECK(ends(R"({"eos_token_id":2})") == 2);
+  CHECK(ends("{}") == 2);
+  CHECK(ends(R"({"eos_token_id":[2,17]})") == Json::parse("[2,17]"));
+  CHECK(ends(R"({"eos_token_id":[17,2,1]})") == Json::parse("[2,17,1]"));
+  CHECK(ends(R"({"eos_token_id":17})") == Json::parse("[2,17]"));
+  CHECK(ends(R"({"eos_token_id":[2,17,1,3,4]})") == Json::parse("[2,17,1]"));  // with a warning
+  CHECK(ends(R"({"eos_token_id":[2,-1,99,"x",null]})") == 2);
+}
+
+TEST_CASE("tokenizer to gguf: tokens that files beside tokenizer.json declare are there",
+          "[config]") {
+  const GgufHeader header = header_of(tokenizer_metadata(
+      tiny::tokenizer(),
+      R"({"eos_token":"<end>","additional_special_tokens":["<x>","<beyond>"]})"));
+  const auto& tokens = *header.strings("tokenizer.ggml.tokens");
+  REQUIRE(tokens.size() == tiny::kVocab);
+  CHECK(tokens[18] == "<end>");
+  CHECK(tokens[19] == "<x>");
+  CHECK(header.integer("tokenizer.ggml.eos_token_id") == 18);
+}
+
+TEST_CASE("tokenizer to gguf: vocab.json alone is a mismatch, not a model without a vocabulary",
+          "[config]") {
+  GgufMetadata metadata;
+  CHECK(kind_of([&] {
+          append_tokenizer({{"vocab.json", "{}"}, {"merges.txt", ""}}, tiny::config(), tiny::kVocab,
+                           metadata);
+        }) == ErrorKind::kMismatch);
+}
+
 TEST_CASE("tokenizer to gguf: a model without tokenizer.json says so", "[config]") {
   GgufMetadata metadata;
   append_tokenizer({}, tiny::config(), tiny::kVocab, metadata);

@@ -3,7 +3,6 @@
 
 #include "formats/containers/gguf.h"
 
-#include <unistd.h>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -11,6 +10,7 @@
 #include "core/error.h"
 #include "formats/quant/decode.h"
 #include "tests/catch.h"
+#include "tests/formats/scratch.h"
 
 namespace lancet {
 namespace {
@@ -34,22 +34,6 @@ GgufHeader parse(const MappedFile& file) {
 Bytes data_of(const MappedFile& file, const TensorInfo& tensor) {
   return file.bytes().subspan(tensor.offset, tensor.bytes);
 }
-
-/// A folder that goes away with the test.
-class Scratch {
- public:
-  Scratch() : path_(fs::temp_directory_path() / ("lancet_gguf_test_" + std::to_string(getpid()))) {
-    fs::create_directories(path_);
-  }
-  ~Scratch() { fs::remove_all(path_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  [[nodiscard]] fs::path operator/(const std::string& name) const { return path_ / name; }
-  [[nodiscard]] bool empty() const { return fs::is_empty(path_); }
-
- private:
-  fs::path path_;
-};
 
 /// The tensors of `file` to be written again unchanged.
 std::vector<OutputTensor> as_output(const MappedFile& file, const GgufHeader& header) {

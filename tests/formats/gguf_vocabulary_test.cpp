@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "formats/config/to_gguf.h"
+#include "formats/tokenizer/sentencepiece.h"
 #include "tests/catch.h"
 #include "tokenizer_fixture.h"
 
@@ -139,6 +140,35 @@ TEST_CASE("gguf vocabulary: a BERT vocabulary as converters write it gives the i
     }
     CHECK(differences == 0);
   }
+}
+
+TEST_CASE("gguf: a tokenizer.model alone becomes the vocabulary, and Unigram is refused",
+          "[tokenizer]") {
+  const fs::path models = unpacked("goldens") / "sentencepiece";
+  int written_models = 0;
+  for (const auto& entry : fs::directory_iterator(models)) {
+    if (entry.path().extension() != ".model") continue;
+    INFO(entry.path().filename().string());
+    const std::string bytes = read_file(entry.path());
+    const SentencePieceModel model = parse_sentencepiece(bytes, Where{"m", "", 0});
+    const auto rows = static_cast<std::int64_t>(model.pieces.size());
+    GgufHeader header;
+    const Files files{{"tokenizer.model", bytes}};
+    try {
+      append_tokenizer(files, Json::object(), rows, header.metadata);
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kMismatch);
+      continue;
+    }
+    CHECK_FALSE(model.unigram);
+    CHECK(header.string("tokenizer.ggml.model") == "llama");
+    const Tokenizer direct(make_sentencepiece(model, Where{"m", "", 0}));
+    const Tokenizer back = Tokenizer::from_gguf(header);
+    for (const char* text : {"hello world", " Hello  , world \xE6\x97\xA5", "a\nb", ""})
+      CHECK(back.encode(text, false).ids == direct.encode(text, false).ids);
+    ++written_models;
+  }
+  CHECK(written_models > 0);
 }
 
 TEST_CASE("gguf vocabulary: a BERT vocabulary that lies is refused with the key named",

@@ -70,6 +70,14 @@ TEST_CASE_METHOD(Folders, "replaceable: a folder with anything but the model's f
   CHECK_THAT(refusal("app"), Catch::Contains("holds no model"));
 }
 
+TEST_CASE_METHOD(Folders, "replaceable: a folder of chat templates goes with the model") {
+  make("model", kModelFiles);
+  make("model", {"additional_chat_templates/tool_use.jinja"});
+  CHECK(refusal("model").empty());
+  make("model", {"additional_chat_templates/thesis.txt"});
+  CHECK_THAT(refusal("model"), Catch::Contains("'additional_chat_templates', which is no part"));
+}
+
 TEST_CASE_METHOD(Folders, "replaceable: what lancet.json lists goes with the model") {
   make("edited", kModelFiles);
   make("edited", {"lancet.undo.safetensors"});

@@ -258,6 +258,13 @@ TEST_CASE_METHOD(
   CHECK_THAT(with("chatml", "o2"), Catch::Contains("<|im_start|>"));
   CHECK(with("\"{% for m in messages %}{{ m }}{% endfor %}\"", "o3") ==
         "{% for m in messages %}{{ m }}{% endfor %}");
+  // A base's other templates come along, unless the recipe says which one it is.
+  fs::create_directories(scratch / "a" / "additional_chat_templates");
+  write_file(scratch / "a" / "additional_chat_templates" / "tool_use.jinja", "tools");
+  merge(kLinear, scratch.path(), scratch / "base");
+  CHECK(read_file(scratch / "base" / "additional_chat_templates" / "tool_use.jinja") == "tools");
+  static_cast<void>(with("chatml", "o5"));
+  CHECK_FALSE(fs::exists(scratch / "o5" / "additional_chat_templates"));
   const auto error = error_of([&] { with("chatmll", "o4"); });
   REQUIRE(error);
   CHECK(error->kind() == ErrorKind::kUsage);
