@@ -30,9 +30,10 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
     const auto source = ModelSource::open(options->model);
     std::optional<Json> tools;
     if (!options->tools.empty()) tools = read_json(options->tools);
-    const auto rendered =
-        render_chat(source, read_json(options->messages), tools, options->add_generation_prompt);
-    if (options->spans && !ChatFormat::of(source)->marks_turns())
+    const Json messages = read_json(options->messages);
+    const auto rendered = render_chat(source, messages, tools, options->add_generation_prompt);
+    const Json marked = tools ? Json{{"tools", *tools}} : messages;
+    if (options->spans && !ChatFormat::of(source)->marks_turns(marked))
       log::warn("template: it has no {% generation %} blocks, which --spans tells of: no spans");
     Json spans = Json::array();
     for (const auto& [begin, end] : rendered.spans) spans.push_back({begin, end});

@@ -1,17 +1,25 @@
 #include "formats/template/chat_format.h"
 
-#include <fmt/format.h>
+#include <algorithm>
 
-#include "core/error.h"
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "formats/tokenizer/declared_tokens.h"
 
 namespace lancet {
 namespace {
 
 constexpr std::string_view kOperation = "template";
-constexpr const char* kSpecial[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
+constexpr std::string_view kBlank = " \t\r\n";
 
 const Json& messages_of(const Json& conversation) {
   return conversation.is_object() ? conversation["messages"] : conversation;
+}
+
+bool has_tools(const Json& conversation) {
+  const auto tools = conversation.is_object() ? conversation.find("tools") : conversation.end();
+  return conversation.is_object() && tools != conversation.end() && !tools->is_null();
 }
 
 bool is_assistant(const Json& message) {
@@ -34,7 +42,6 @@ std::string_view trimmed_content(const Json& message) {
   const auto content = message.find("content");
   if (content == message.end() || !content->is_string()) return {};
   std::string_view text = content->get_ref<const std::string&>();
-  constexpr std::string_view kBlank = " \t\r\n";
   const std::size_t begin = text.find_first_not_of(kBlank);
   if (begin == std::string_view::npos) return {};
   return text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin);
@@ -42,26 +49,57 @@ std::string_view trimmed_content(const Json& message) {
 
 }  // namespace
 
+ChatFormat::Part::Part(std::string_view source)
+    : program(source), marks_turns(source.find("endgeneration") != std::string_view::npos) {}
+
+ChatFormat::ChatFormat(const ChatTemplates& templates, Json special)
+    : special_(std::move(special)) {
+  for (const auto& [name, source] : templates) names_.push_back(name);
+  if (const auto found = templates.find(kDefaultTemplate); found != templates.end())
+    default_.emplace(found->second);
+  const auto tools = templates.find(kToolTemplate);
+  if (tools == templates.end()) return;
+  try {
+    tools_.emplace(tools->second);
+  } catch (const Error& error) {  // matters to conversations with tools alone
+    unread_ = error;
+  }
+}
+
 ChatFormat::ChatFormat(std::string_view source, Json special)
-    : template_(source),
-      special_(std::move(special)),
-      marks_turns_(source.find("endgeneration") != std::string_view::npos) {}
+    : ChatFormat(ChatTemplates{{std::string(kDefaultTemplate), std::string(source)}},
+                 std::move(special)) {}
 
 std::optional<ChatFormat> ChatFormat::of(const ModelSource& source) {
-  const auto text = source.chat_template();
-  if (!text) return std::nullopt;
-  Json special = Json::object();
-  const auto files = source.side_files();
-  if (const auto it = files.find("tokenizer_config.json"); it != files.end()) {
-    const Json config = parse_json(it->second, "tokenizer_config.json");
-    for (const char* name : kSpecial) {
-      if (!config.contains(name)) continue;
-      const Json& value = config[name];
-      if (value.is_string()) special[name] = value;
-      if (value.is_object() && value.contains("content")) special[name] = value["content"];
-    }
+  const ChatTemplates templates = chat_templates(source);
+  if (templates.empty()) return std::nullopt;
+  const Checkpoint& checkpoint = source.checkpoint();
+  const auto made =
+      checkpoint.gguf() != nullptr ? source.side_files() : decltype(source.side_files())();
+  const DeclaredTokens declared = read_declared_tokens([&](std::string_view name) {
+    const auto found = made.find(std::string(name));
+    return found != made.end() ? std::optional(found->second) : checkpoint.side_file(name);
+  });
+  const bool has_config = made.empty() && checkpoint.side_file("config.json").has_value();
+  const Json type = has_config ? source.config().value("model_type", Json()) : Json();
+  return std::optional<ChatFormat>(
+      std::in_place, templates,
+      special_tokens(declared, type.is_string() ? type.get<std::string>() : ""));
+}
+
+const ChatFormat::Part& ChatFormat::part_of(const Json& conversation) const {
+  if (has_tools(conversation)) {
+    if (unread_) throw *unread_;
+    if (tools_) return *tools_;
   }
-  return std::optional<ChatFormat>(std::in_place, *text, std::move(special));
+  if (default_) return *default_;
+  fail(ErrorKind::kInput, kOperation,
+       fmt::format("expected a chat template 'default' in the model, found '{}'",
+                   fmt::join(names_, "', '")));
+}
+
+bool ChatFormat::marks_turns(const Json& conversation) const {
+  return part_of(conversation).marks_turns;
 }
 
 Rendered ChatFormat::render(const Json& conversation, bool add_generation_prompt,
@@ -71,17 +109,24 @@ Rendered ChatFormat::render(const Json& conversation, bool add_generation_prompt
     fail(ErrorKind::kInput, kOperation,
          "expected an array of messages, or an object with \"messages\"");
   }
+  if (context["messages"].empty())
+    fail(ErrorKind::kInput, kOperation, "expected at least one message, found none");
   for (const char* name : {"tools", "documents"}) {
-    if (!context.contains(name)) context[name] = Json();
+    const Json& list = context[name];  // null where there is none
+    const bool fits = list.is_array() && std::ranges::all_of(list, &Json::is_object);
+    if (!list.is_null() && !fits)
+      fail(ErrorKind::kInput, kOperation, fmt::format("{}: expected an array of objects", name));
   }
   context["add_generation_prompt"] = add_generation_prompt;
-  for (const auto& [name, value] : special_.items()) context[name] = value;
-  return template_.render(context, now);
+  for (const auto& [name, value] : special_.items()) {
+    if (!context.contains(name)) context[name] = value;
+  }
+  return part_of(context).program.render(context, now);
 }
 
 Rendered ChatFormat::render_turns(const Json& conversation, std::int64_t now) const {
   Rendered out = render(conversation, false, now);
-  if (marks_turns_) return out;
+  if (marks_turns(conversation)) return out;
   out.spans.clear();
   const Json& messages = messages_of(conversation);
   for (std::size_t turn = 0; turn < messages.size(); ++turn) {
@@ -95,6 +140,27 @@ Rendered ChatFormat::render_turns(const Json& conversation, std::int64_t now) co
   return out;
 }
 
+std::size_t ChatFormat::content_begin(const std::string& text, const Json& conversation,
+                                      std::size_t turn, std::int64_t now) const {
+  const std::string_view content = trimmed_content(messages_of(conversation)[turn]);
+  if (content.empty()) return std::string::npos;
+  // What the template writes alike for two contents stands before them.
+  const auto saying = [&](const char* words) {
+    Json changed = conversation;
+    Json& messages = changed.is_object() ? changed["messages"] : changed;
+    messages[turn]["content"] = words;
+    return render(changed, false, now).text;
+  };
+  const std::string one = saying("a"), other = saying("b");
+  const auto at = static_cast<std::size_t>(std::ranges::mismatch(one, other).in1 - one.begin());
+  if (at == one.size() || !text.starts_with(std::string_view(one).substr(0, at)))
+    return std::string::npos;
+  const std::size_t said = text.find_first_not_of(kBlank, at);
+  const bool there =
+      said != std::string::npos && std::string_view(text).substr(said).starts_with(content);
+  return there ? at : std::string::npos;
+}
+
 std::pair<std::uint64_t, std::uint64_t> ChatFormat::turn_span(const std::string& text,
                                                               const Json& conversation,
                                                               std::size_t turn,
@@ -103,7 +169,7 @@ std::pair<std::uint64_t, std::uint64_t> ChatFormat::turn_span(const std::string&
   const std::string_view content = trimmed_content(messages[turn]);
   std::size_t begin = 0;
   if (turn == 0) {  // there is no prompt before it that would tell where its header ends
-    begin = content.empty() ? std::string::npos : text.find(content);
+    begin = content_begin(text, conversation, turn, now);
   } else {
     const Json before = first_messages(conversation, turn);
     std::string prefix = render(before, true, now).text;
@@ -118,11 +184,11 @@ std::pair<std::uint64_t, std::uint64_t> ChatFormat::turn_span(const std::string&
   if (turn + 1 == messages.size()) return {begin, text.size()};
   const std::string whole = render(first_messages(conversation, turn + 1), false, now).text;
   if (whole.size() > begin && text.starts_with(whole)) return {begin, whole.size()};
-  const std::size_t found = content.empty() ? std::string::npos : text.find(content, begin);
-  if (found == std::string::npos)
+  const std::size_t said = content_begin(text, conversation, turn, now);
+  if (said == std::string::npos || said < begin)
     fail(ErrorKind::kInput, kOperation,
          fmt::format("message {}: the template does not tell where it ends", turn));
-  return {begin, found + content.size()};
+  return {begin, text.find_first_not_of(kBlank, said) + content.size()};
 }
 
 }  // namespace lancet

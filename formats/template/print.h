@@ -35,7 +35,7 @@ struct JsonStyle {
 /// format.format(...).
 [[nodiscard]] std::string format_braces(Runtime& rt, std::string_view format,
                                         const Arguments& arguments);
-/// strftime of `seconds` since 1970 (UTC), names in English.
+/// strftime of `seconds` since 1970 in the zone of the machine (TZ), names in English.
 [[nodiscard]] std::string format_time(Runtime& rt, std::string_view format, std::int64_t seconds);
 /// One number in C's format: `flags` of "+ ", `type` of "eEfFgG"; precision -1 is 6, at most 1000.
 [[nodiscard]] std::string format_double(double value, std::string_view flags,

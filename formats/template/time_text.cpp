@@ -1,5 +1,6 @@
-// strftime for strftime_now: each directive alone goes through the C library, so that no width of a
-// hostile format makes it write more than a few bytes.
+// strftime for strftime_now, in the time zone of the machine as transformers' datetime.now(): each
+// directive alone goes through the C library, so that no width of a hostile format makes it write
+// more than a few bytes.
 
 #include <ctime>
 
@@ -28,7 +29,7 @@ std::string one_directive(const std::tm& when, char flag, char directive) {
 std::string format_time(Runtime& rt, std::string_view format, std::int64_t seconds) {
   const auto clock = static_cast<std::time_t>(seconds);
   std::tm when{};
-  if (gmtime_r(&clock, &when) == nullptr) rt.error("ValueError: the date is out of range");
+  if (localtime_r(&clock, &when) == nullptr) rt.error("ValueError: the date is out of range");
   rt.touch(format.size() * 4);
   std::string out;
   for (std::size_t at = 0; at < format.size();) {

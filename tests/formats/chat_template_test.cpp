@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,6 +27,13 @@ fs::path template_data(const std::string& name) {
   const char* set = std::getenv("LANCET_TEST_DATA");
   return fs::path(set != nullptr ? set : LANCET_TEST_DATA) / "templates" / name;
 }
+
+/// The zone of the goldens, whatever the machine's is.
+const bool kInUtc = [] {
+  ::setenv("TZ", "UTC", 1);
+  ::tzset();
+  return true;
+}();
 
 std::string render(const std::string& source, const Json& context = Json::object()) {
   return ChatTemplate(source).render(context, kNow).text;
@@ -196,10 +204,17 @@ TEST_CASE("chat template: a null is none, a missing key is undefined") {
   CHECK(render("[{{ a }}][{{ b }}]", {{"a", nullptr}}) == "[None][]");
 }
 
-TEST_CASE("chat template: the clock is the one given, read as UTC") {
+TEST_CASE("chat template: the clock is the one given") {
   CHECK(render("{{ strftime_now('%d %b %Y %H:%M:%S') }}") == "24 Jul 2025 10:00:05");
   CHECK(ChatTemplate("{{ strftime_now('%Y-%m-%d') }}").render({}, 0).text == "1970-01-01");
   CHECK(render("{{ strftime_now('%1000000000d|%-d') }}") == "%1000000000d|24");
+}
+
+TEST_CASE("chat template: int and float read the decimal digits of every script") {
+  CHECK(render("{{ '\xD9\xA3' | int(base=8) }}{{ '\xD9\xA1\xD9\xA7' | int }}") == "317");
+  CHECK(render("{{ '\xF0\x9D\x9F\x99' | int }}{{ '\xD9\xA3.5' | float }}") == "13.5");
+  CHECK(render("{{ '\xC2\xB2' | int(7) }}{{ '\xD9\xA9' | int(base=8) }}") ==
+        "79");  // 9 is no octal digit
 }
 
 TEST_CASE("chat template: one template renders the same from many threads at once") {
