@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "core/text.h"
 #include "formats/template/print.h"
 #include "formats/template/unicode.h"
 
@@ -13,6 +14,25 @@ int digit_value(char c) noexcept {
   if (c >= '0' && c <= '9') return c - '0';
   const char lower = static_cast<char>(c | 0x20);
   return lower >= 'a' && lower <= 'z' ? lower - 'a' + 10 : 99;
+}
+
+/// The text without white space around it, decimal digits of all scripts as those of ASCII: each
+/// script's ten follow each other, and so do scripts.
+std::string plain_digits(std::string_view text) {
+  text = strip_left(strip_right(text));
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t start = at;
+    const char32_t c = next_code_point(text, at);
+    if (c < 0x80 || !is_decimal(c)) {
+      out += text.substr(start, at - start);
+      continue;
+    }
+    char32_t before = 0;
+    while (is_decimal(c - before - 1)) ++before;
+    out += static_cast<char>('0' + before % 10);
+  }
+  return out;
 }
 
 bool take_sign(std::string_view& text) {
@@ -68,8 +88,9 @@ bool clean_decimal(std::string_view text, std::string& out) {
 
 }  // namespace
 
-bool parse_integer(std::string_view text, int base, std::int64_t& out, bool& too_big) {
-  text = strip_left(strip_right(text));
+bool parse_integer(std::string_view given, int base, std::int64_t& out, bool& too_big) {
+  const std::string plain = plain_digits(given);
+  std::string_view text = plain;
   const bool minus = take_sign(text);
   if (!take_prefix(text, base)) return false;
   std::uint64_t value = 0;
@@ -96,8 +117,9 @@ bool parse_integer(std::string_view text, int base, std::int64_t& out, bool& too
   return !too_big;
 }
 
-bool parse_real(std::string_view text, double& out) {
-  text = strip_left(strip_right(text));
+bool parse_real(std::string_view given, double& out) {
+  const std::string plain = plain_digits(given);
+  std::string_view text = plain;
   const bool minus = take_sign(text);
   if (equals_ignoring_case(text, "inf") || equals_ignoring_case(text, "infinity")) {
     out = HUGE_VAL;
