@@ -446,6 +446,19 @@ class Surgery(Shell):
         self.run_lancet("undo", "out", "--in-place")
         self.assertTrue(self.json("diff", self.model, "out", "--check")["identical"])
 
+    def test_chat_templates_come_along_and_an_undo_in_place_leaves_them(self):
+        model = self.work / "talking"
+        shutil.copytree(self.model, model)
+        (model / "additional_chat_templates").mkdir()
+        (model / "additional_chat_templates/tool_use.jinja").write_text("T{{ tools | length }}")
+        self.json("edit", "talking", *self.EDIT, "-o", "out", code=7)
+        self.run_lancet("undo", "out", "--in-place")
+        self.assertEqual((self.work / "out/additional_chat_templates/tool_use.jinja").read_text(), "T{{ tools | length }}")
+        self.run_lancet("verify", "out")
+        self.assertEqual(sorted(os.listdir(self.work)), ["out", "talking"])
+        (self.work / "chat.json").write_text(json.dumps({"messages": [{"role": "user", "content": "hi"}], "tools": [{}]}))
+        self.assertEqual(self.json("template", "out", "--messages", "chat.json")["text"], "T1")
+
     def test_the_same_edit_gives_the_same_files_for_any_thread_count(self):
         skip = {"lancet.json"}  # holds time and peak memory
         runs = []
