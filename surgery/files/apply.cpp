@@ -297,6 +297,11 @@ std::vector<WrittenFile> write_edited(const ModelSource& source, const fs::path&
   return write_model(out, std::move(tensors), source.side_files(), write, extra);
 }
 
+Json manifest_of(const Json& command) {
+  return {{"command", command},
+          {"seed", command.is_object() ? command.value("seed", Json()) : Json()}};
+}
+
 void check_edited_output(std::string_view operation, const fs::path& out, const fs::path& model,
                          std::vector<fs::path> others, Replace replace) {
   const ModelPath path = split_model_path(model);
@@ -345,10 +350,9 @@ Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, con
         held + copying_memory(out, bytes, source.side_files(), options.dtype.has_value());
     return result;
   }
-  Json manifest{{"command", options.command},
-                {"seed", options.command.value("seed", Json())},
-                {"edits", ids},
-                {"inputs", Json::array({input_model(model)})}};
+  Json manifest = manifest_of(options.command);
+  manifest["edits"] = ids;
+  manifest["inputs"] = Json::array({input_model(model)});
   for (const fs::path& path : deltas) manifest["inputs"].push_back(input_file(path));
   result["outputs"] = Json::array();
   for (const WrittenFile& file : write_edited(source, out, list, stack.delta, options, manifest)) {

@@ -35,6 +35,9 @@ struct ApplyOptions {
 Json apply_delta(const fs::path& model, const std::vector<fs::path>& deltas, const fs::path& out,
                  const ApplyOptions& options);
 
+/// {"command", "seed"} of a lancet.json, from the resolved command; null where there is none.
+[[nodiscard]] Json manifest_of(const Json& command);
+
 /// OUT of edit and apply, before the work (check_place): it may be MODEL itself, which is replaced
 /// whole and which undo gives back, but nothing else that is read.
 void check_edited_output(std::string_view operation, const fs::path& out, const fs::path& model,

@@ -208,12 +208,10 @@ Json undo_model(const fs::path& edited, const std::vector<std::string>& ids,
         rewrites ? Json() : Json(held + copying_memory(target, bytes, source.side_files(), false));
     return result;
   }
-  const Json manifest{
-      {"command", options.command},
-      {"seed", options.command.value("seed", Json())},
-      {"removed", removed},
-      {"remaining", kept},
-      {"inputs", Json::array({input_model(edited), input_file(undo_path(edited))})}};
+  Json manifest = manifest_of(options.command);
+  manifest["removed"] = removed;
+  manifest["remaining"] = kept;
+  manifest["inputs"] = Json::array({input_model(edited), input_file(undo_path(edited))});
   ApplyOptions apply;
   apply.force = options.force;
   result["outputs"] = Json::array();

@@ -98,12 +98,14 @@ TEST_CASE("AtomicFile: a write that fails is a resource error and leaves nothing
 TEST_CASE("AtomicFile: directories and devices are never replaced by a file") {
   const Scratch scratch;
   fs::create_directory(scratch / "dir");
-  for (const fs::path& path : {scratch / "dir", fs::path("/dev/null")}) {
+  fs::create_directory_symlink("dir", scratch / "link");
+  for (const fs::path& path : {scratch / "dir", scratch / "link", fs::path("/")}) {
     const auto error = error_of([&] { write_file(path, "x"); });
     REQUIRE(error);
-    CHECK(error->kind() == ErrorKind::kResource);
+    CHECK(error->kind() == ErrorKind::kUsage);
   }
-  CHECK(error_of([] { write_file("/", "x"); })->kind() == ErrorKind::kUsage);
+  CHECK(fs::is_symlink(scratch / "link"));
+  CHECK(error_of([] { write_file("/dev/null", "x"); })->kind() == ErrorKind::kResource);
   CHECK(error_of([] { write_file("", "x"); })->kind() == ErrorKind::kUsage);
   CHECK(fs::is_character_file("/dev/null"));
 }
