@@ -303,9 +303,14 @@ void ModelSource::read_stored(const TensorInfo& tensor, std::int64_t row_begin,
 void ModelSource::release(const TensorInfo& tensor, std::uint64_t offset,
                           std::uint64_t length) const {
   if (const TensorInfo* own = unadapted(tensor)) {
-    // Other offsets than those in the file: all of it behind the last of them.
-    if (offset + length >= tensor.bytes && !(scaled_ && scaled_->decodes(tensor.name)))
-      checkpoint_->files()[own->file].release(own->offset, own->bytes);
+    // Other offsets than those in the file, of the same elements in the same order.
+    if ((scaled_ && scaled_->decodes(tensor.name)) || tensor.bytes == 0) return;
+    const auto in_file = [&](std::uint64_t at) {
+      const double share = static_cast<double>(at) / static_cast<double>(tensor.bytes);
+      return static_cast<std::uint64_t>(share * static_cast<double>(own->bytes));
+    };
+    const std::uint64_t begin = in_file(offset), end = in_file(offset + length);
+    checkpoint_->files()[own->file].release(own->offset + begin, end - begin);
     return;
   }
   if (scaled_ && scaled_->decodes(tensor.name)) {

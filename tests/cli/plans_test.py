@@ -93,6 +93,27 @@ class Plans(unittest.TestCase):
             for path in self.work.glob("o.safetensors*"):
                 path.unlink()
 
+    def test_an_adapter_is_folded_in_the_memory_that_its_plan_tells(self):
+        out, columns, name = 1024, 1 << 16, "model.layers.0.mlp.down_proj"   # 128 MiB
+        header = json.dumps({name + ".weight": {"dtype": "F16", "shape": [out, columns], "data_offsets": [0, 2 * out * columns]}}).encode()
+        header += b" " * (-len(header) % 8)
+        for folder in ("wide", "low"):
+            (self.work / folder).mkdir()
+        with open(self.work / "wide" / "model.safetensors", "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + 2 * out * columns)
+        (self.work / "wide" / "config.json").write_text('{"model_type": "llama"}')
+        (self.work / "low" / "adapter_config.json").write_text(json.dumps(
+            {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["down_proj"]}))
+        tiny_model.write_safetensors(self.work / "low" / "adapter_model.safetensors", {
+            f"base_model.model.{name}.lora_A.weight": ([1, columns], [0.5] * columns),
+            f"base_model.model.{name}.lora_B.weight": ([out, 1], [0.5] * out)})
+        command = ["adapter", "merge", "wide", "low", "-o", "folded-wide"]
+        plan = self.plan(*command)
+        self.lancet(*command)
+        took = json.loads((self.work / "folded-wide" / "lancet.json").read_text())["peak_memory"]
+        self.assertAlmostEqual(plan["peak_memory"] / took, 1, delta=0.3)
+
     def test_logits_are_counted(self):
         config = json.loads((self.work / "model" / "config.json").read_text())
         few, many = (self.plan("forward", "model", "--ids", ",".join(["1"] * n), "--out", "o")["peak_memory"] for n in (10, 1010))
