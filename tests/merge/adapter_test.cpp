@@ -1,90 +1,12 @@
-// Adapters: read, laid over a model, extracted, combined.
+// Adapters: read, laid over a model, extracted.
 #include <set>
 
-#include "formats/adapter/overlay.h"
-#include "merge/adapter_combine.h"
-#include "merge/adapter_extract.h"
-#include "tests/catch.h"
-#include "tests/merge/memory.h"
+#include "tests/merge/adapter_fixture.h"
 
 using namespace lancet;
 using namespace lancet::test;
 
-namespace {
-
-Matrix matrix(std::size_t rows, std::size_t columns, const Values& values) {
-  Matrix out(rows, columns);
-  out.values = values;
-  return out;
-}
-
-Matrix times(const Matrix& b, const Matrix& a, double factor = 1) {
-  Matrix out = jacobi().multiply(b, a, false, false);
-  for (double& value : out.values) value *= factor;
-  return out;
-}
-
-double distance(const Matrix& a, const Matrix& b) {
-  REQUIRE(a.values.size() == b.values.size());
-  double out = 0;
-  for (std::size_t i = 0; i < a.values.size(); ++i)
-    out = std::max(out, std::fabs(a.values[i] - b.values[i]));
-  return out;
-}
-
-struct Fixture {
-  Scratch scratch;
-
-  void save(const std::string& name, const NamedTensors& tensors, const Json& config) {
-    save_model(scratch / name, tensors);
-    fs::rename(scratch / name / "model.safetensors", scratch / name / "adapter_model.safetensors");
-    Json full{{"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 4}, {"target_modules", {"q"}}};
-    if (config.is_object()) full.update(config);
-    write_file(scratch / name / "adapter_config.json", dump_json(full));
-  }
-
-  static NamedTensors one_module(const Values& b, const Values& a, std::int64_t rank = 2,
-                                 const std::string& module = "model.layers.0.q") {
-    const std::string prefix = "base_model.model." + module + ".lora_";
-    return {{prefix + "A.weight", {{rank, 6}, a}}, {prefix + "B.weight", {{5, rank}, b}}};
-  }
-
-  void save_base() {
-    save_model(scratch / "base", {{"model.embed.weight", {{7, 6}, random_values(42, 1)}},
-                                  {"model.layers.0.q.weight", {{5, 6}, random_values(30, 2)}},
-                                  {"model.norm.weight", {{6}, random_values(6, 3)}}});
-  }
-
-  Values adapted(const std::string& adapter, const std::string& tensor) {
-    const ModelSource source = ModelSource::open(scratch / "base", scratch / adapter);
-    const TensorInfo& info = source.at(tensor);
-    std::vector<float> out(info.elements());
-    source.read_f32(info, 0, info.shape[0], out);
-    return {out.begin(), out.end()};
-  }
-
-  std::string refusal(const std::string& adapter, ErrorKind kind) {
-    const auto error = error_of(
-        [&] { static_cast<void>(ModelSource::open(scratch / "base", scratch / adapter)); });
-    REQUIRE(error);
-    CHECK(error->kind() == kind);
-    return error->message() + " | " + error->hint();
-  }
-};
-
-/// The dense update of the first module of an adapter file.
-Matrix update_of(const AdapterFile& file) {
-  const LoraFactors& f = file.modules.at(0);
-  Matrix b(static_cast<std::size_t>(f.d_out), static_cast<std::size_t>(f.rank)),
-      a(static_cast<std::size_t>(f.rank), static_cast<std::size_t>(f.d_in));
-  b.values.assign(f.b.begin(), f.b.end());
-  a.values.assign(f.a.begin(), f.a.end());
-  return times(b, a);
-}
-
-}  // namespace
-
-TEST_CASE_METHOD(Fixture, "adapter: W + s B A, with alpha over r, root r, and patterns") {
+TEST_CASE_METHOD(AdapterFixture, "adapter: W + s B A, with alpha over r, root r, and patterns") {
   save_base();
   const Values b = random_values(10, 4), a = random_values(12, 5), w = random_values(30, 2);
   const std::pair<Json, double> cases[] = {
@@ -105,7 +27,7 @@ TEST_CASE_METHOD(Fixture, "adapter: W + s B A, with alpha over r, root r, and pa
   }
 }
 
-TEST_CASE_METHOD(Fixture, "adapter: DoRA gives each row the length that was learned") {
+TEST_CASE_METHOD(AdapterFixture, "adapter: DoRA gives each row the length that was learned") {
   save_base();
   const Values b = random_values(10, 4), a = random_values(12, 5), w = random_values(30, 2);
   NamedTensors tensors = one_module(b, a);
@@ -124,7 +46,7 @@ TEST_CASE_METHOD(Fixture, "adapter: DoRA gives each row the length that was lear
   }
 }
 
-TEST_CASE_METHOD(Fixture,
+TEST_CASE_METHOD(AdapterFixture,
                  "adapter: DoRA on a matrix that lies turned gives each column its length") {
   const Values w = random_values(30, 2), b = random_values(10, 4), a = random_values(12, 5);
   save_model(scratch / "base", {{"model.layers.0.q.weight", {{6, 5}, w}}});
@@ -144,7 +66,7 @@ TEST_CASE_METHOD(Fixture,
   }
 }
 
-TEST_CASE_METHOD(Fixture,
+TEST_CASE_METHOD(AdapterFixture,
                  "adapter: embeddings, whole tensors, and names without the outer module") {
   save_base();
   const std::string prefix = "base_model.model.";
@@ -173,7 +95,7 @@ TEST_CASE_METHOD(Fixture,
     CHECK(sum[i] == Approx(whole[i] + found[i] - e[i]).margin(1e-6));
 }
 
-TEST_CASE_METHOD(Fixture, "adapter: what does not fit its model is refused by name") {
+TEST_CASE_METHOD(AdapterFixture, "adapter: what does not fit its model is refused by name") {
   save_base();
   const Values b = random_values(10, 4), a = random_values(12, 5);
   save("lost", one_module(b, a, 2, "model.layers.0.qq"), {});
@@ -211,7 +133,7 @@ TEST_CASE_METHOD(Fixture, "adapter: what does not fit its model is refused by na
              Catch::Contains("expected the shape [6, 6] in the model, found [7, 6]"));
 }
 
-TEST_CASE_METHOD(Fixture, "adapter: a value that is not finite is named with its tensor") {
+TEST_CASE_METHOD(AdapterFixture, "adapter: a value that is not finite is named with its tensor") {
   Values b = random_values(10, 4);
   save("fine", one_module(b, random_values(12, 5)), {});
   CHECK_NOTHROW(Adapter::open(scratch / "fine")->check_finite());
@@ -224,7 +146,8 @@ TEST_CASE_METHOD(Fixture, "adapter: a value that is not finite is named with its
              Catch::Contains("layers.0.q.lora_B.weight") && Catch::Contains("element 3"));
 }
 
-TEST_CASE_METHOD(Fixture, "adapter extract: a low-rank change comes back, with all of its energy") {
+TEST_CASE_METHOD(AdapterFixture,
+                 "adapter extract: a low-rank change comes back, with all of its energy") {
   save_base();
   const Values b = random_values(10, 4), a = random_values(12, 5);
   save("lora", one_module(b, a), {});
@@ -263,7 +186,7 @@ TEST_CASE_METHOD(Fixture, "adapter extract: a low-rank change comes back, with a
   CHECK(error->kind() == ErrorKind::kMismatch);
 }
 
-TEST_CASE_METHOD(Fixture, "adapter extract: other changes are named, or saved whole") {
+TEST_CASE_METHOD(AdapterFixture, "adapter extract: other changes are named, or saved whole") {
   save_base();
   const Values norm = random_values(6, 33);
   save("norm", {{"base_model.model.model.norm.weight", {{6}, norm}}}, {});
@@ -282,7 +205,7 @@ TEST_CASE_METHOD(Fixture, "adapter extract: other changes are named, or saved wh
   for (std::size_t i = 0; i < 30; ++i) CHECK(a[i] == Approx(b[i]).margin(1e-5));
 }
 
-TEST_CASE_METHOD(Fixture,
+TEST_CASE_METHOD(AdapterFixture,
                  "adapter extract: what is saved stands in one of PEFT's lists, modules whole") {
   const auto layers = [](unsigned seed) {
     return NamedTensors{{"model.layers.0.q.bias", {{5}, random_values(5, seed + 1)}},
@@ -324,7 +247,7 @@ TEST_CASE_METHOD(Fixture,
   CHECK_THAT(error->message(), Catch::Contains("modules_to_save"));
 }
 
-TEST_CASE_METHOD(Fixture, "adapter: factors are written in the dtype that is asked for") {
+TEST_CASE_METHOD(AdapterFixture, "adapter: factors are written in the dtype that is asked for") {
   save_base();
   save("lora", one_module(random_values(10, 4), random_values(12, 5)), {});
   const ModelSource base = ModelSource::open(scratch / "base");
@@ -338,181 +261,4 @@ TEST_CASE_METHOD(Fixture, "adapter: factors are written in the dtype that is ask
   const auto error = error_of([&] { save_adapter(scratch / "large", large.file, false); });
   REQUIRE(error);
   CHECK(error->kind() == ErrorKind::kNumeric);
-}
-
-TEST_CASE_METHOD(Fixture, "adapter combine: adapters of different bases are refused or warned of") {
-  const auto adapter = [&](const std::string& name, const Json& config) {
-    save(name, one_module(random_values(10, 4), random_values(12, 5)), config);
-    return Adapter::open(scratch / name);
-  };
-  const auto base = [](const std::string& name) { return Json{{"base_model_name_or_path", name}}; };
-  const auto one = adapter("one", base("llama")), same = adapter("same", base("llama/")),
-             none = adapter("none", {}), two = adapter("two", base("qwen")),
-             turned =
-                 adapter("turned", {{"base_model_name_or_path", "gpt2"}, {"fan_in_fan_out", true}});
-  CombineOptions options;
-  options.weights = {1, 1};
-  const auto warnings = [&](const auto& a, const auto& b) {
-    return combine_adapters(nullptr, {a, b}, options).report["warnings"];
-  };
-  CHECK(warnings(one, same).empty());
-  CHECK(warnings(one, none).empty());
-  REQUIRE(warnings(one, two).size() == 1);
-  CHECK_THAT(warnings(one, two)[0].template get<std::string>(),
-             Catch::Contains("'llama'") && Catch::Contains("'qwen'"));
-  const auto error = error_of([&] { static_cast<void>(warnings(one, turned)); });
-  REQUIRE(error);
-  CHECK(error->kind() == ErrorKind::kMismatch);
-}
-
-TEST_CASE_METHOD(Fixture,
-                 "adapter combine: cat, svd, core_space and knots sum the updates exactly") {
-  const Values b1 = random_values(10, 4), a1 = random_values(12, 5), b2 = random_values(5, 6),
-               a2 = random_values(6, 7);
-  save("one", one_module(b1, a1), {});
-  save("two", one_module(b2, a2, 1), {{"r", 1}, {"lora_alpha", 3}});
-  const std::vector<std::shared_ptr<const Adapter>> adapters{Adapter::open(scratch / "one"),
-                                                             Adapter::open(scratch / "two")};
-  Matrix expected = times(matrix(5, 2, b1), matrix(2, 6, a1), 2 * .7);
-  add_scaled(expected, times(matrix(5, 1, b2), matrix(1, 6, a2), 3 * -.4), 1);
-  CombineOptions options;
-  options.weights = {.7, -.4};
-  options.inner = find_merge_method("task_arithmetic");
-  for (const std::string method : {"cat", "svd", "core_space", "knots"}) {
-    INFO(method);
-    options.method = method;
-    options.rank = method == "cat" ? 0 : 3;
-    const Combined found = combine_adapters(&jacobi(), adapters, options);
-    CHECK(found.file.modules.at(0).rank == 3);
-    CHECK(distance(update_of(found.file), expected) < 1e-5);
-  }
-  // Rank 1: the best approximation there is.
-  options.method = "svd";
-  options.rank = 1;
-  const Combined cut = combine_adapters(&jacobi(), adapters, options);
-  Matrix rest = expected;
-  add_scaled(rest, update_of(cut.file), -1);
-  const Svd svd = jacobi().svd(expected);
-  const double best = svd.values[1] * svd.values[1] + svd.values[2] * svd.values[2];
-  CHECK(squared_norm(rest) == Approx(best).epsilon(1e-4));
-  CHECK(cut.report["modules"][0]["energy"].get<double>() ==
-        Approx(1 - best / squared_norm(expected)).epsilon(1e-4));
-}
-
-TEST_CASE_METHOD(Fixture,
-                 "adapter combine: linear adds factors, and refuses other ranks and DoRA") {
-  const Values b1 = random_values(10, 4), a1 = random_values(12, 5), b2 = random_values(10, 6),
-               a2 = random_values(12, 7);
-  save("one", one_module(b1, a1), {});
-  save("two", one_module(b2, a2), {{"lora_alpha", 6}});
-  CombineOptions options;
-  options.method = "linear";
-  options.weights = {.7, .4};
-  options.inner = find_merge_method("task_arithmetic");
-  const Combined found = combine_adapters(
-      nullptr, {Adapter::open(scratch / "one"), Adapter::open(scratch / "two")}, options);
-  Matrix b = matrix(5, 2, b1), a = matrix(2, 6, a1);
-  for (double& v : b.values) v *= std::sqrt(.7 * 2);
-  for (double& v : a.values) v *= std::sqrt(.7 * 2);
-  add_scaled(b, matrix(5, 2, b2), std::sqrt(.4 * 3));
-  add_scaled(a, matrix(2, 6, a2), std::sqrt(.4 * 3));
-  CHECK(distance(update_of(found.file), times(b, a)) < 1e-5);
-  save("three", one_module(random_values(5, 6), random_values(6, 7), 1), {{"r", 1}});
-  const auto error = error_of([&] {
-    static_cast<void>(combine_adapters(
-        nullptr, {Adapter::open(scratch / "one"), Adapter::open(scratch / "three")}, options));
-  });
-  REQUIRE(error);
-  CHECK(error->kind() == ErrorKind::kMismatch);
-}
-
-TEST_CASE_METHOD(Fixture,
-                 "adapter combine: an inner method in core space is that method on the cores") {
-  const Values b1 = random_values(10, 4), a1 = random_values(12, 5), b2 = random_values(10, 6),
-               a2 = random_values(12, 7);
-  save("one", one_module(b1, a1), {});
-  save("two", one_module(b2, a2), {});
-  CombineOptions options;
-  options.weights = {1, 1};
-  options.inner = find_merge_method("magmax");
-  options.rank = 4;
-  const std::vector<std::shared_ptr<const Adapter>> adapters{Adapter::open(scratch / "one"),
-                                                             Adapter::open(scratch / "two")};
-  const std::vector<Matrix> bs{matrix(5, 2, b1), matrix(5, 2, b2)},
-      as{matrix(2, 6, a1), matrix(2, 6, a2)};
-  options.method = "core_space";
-  const Matrix left = jacobi().svd(beside(bs)).left, right = jacobi().svd(below(as)).right;
-  std::vector<Matrix> cores;
-  for (std::size_t i = 0; i < 2; ++i)
-    cores.push_back(
-        times(jacobi().multiply(left, times(bs[i], as[i], 2), true, false), transposed(right)));
-  Matrix core = cores[0];
-  for (std::size_t i = 0; i < core.values.size(); ++i) {
-    if (std::fabs(cores[1].values[i]) > std::fabs(core.values[i]))
-      core.values[i] = cores[1].values[i];
-  }
-  CHECK(distance(update_of(combine_adapters(&jacobi(), adapters, options).file),
-                 times(times(left, core), right)) < 1e-5);
-  options.method = "knots";
-  const Svd svd =
-      jacobi().svd(beside(std::vector<Matrix>{times(bs[0], as[0], 2), times(bs[1], as[1], 2)}));
-  Matrix rights = columns_of(svd.right, 0, 6);
-  const Matrix other = columns_of(svd.right, 6, 12);
-  for (std::size_t i = 0; i < rights.values.size(); ++i) {
-    if (std::fabs(other.values[i]) > std::fabs(rights.values[i]))
-      rights.values[i] = other.values[i];
-  }
-  Matrix expected = svd.left;
-  scale_columns(expected, svd.values);
-  expected = times(expected, rights);
-  CHECK(distance(update_of(combine_adapters(&jacobi(), adapters, options).file), expected) < 1e-5);
-}
-
-TEST_CASE_METHOD(Fixture, "adapter combine: options and adapters without a result are refused") {
-  const Values b = random_values(10, 4), a = random_values(12, 5);
-  save("one", one_module(b, a), {});
-  save("two", one_module(random_values(10, 6), random_values(12, 7)), {});
-  save("other", one_module(b, a, 2, "model.layers.1.q"), {});
-  const auto refusal = [&](const CombineOptions& options, ErrorKind kind,
-                           const std::string& second = "two") {
-    const auto error = error_of([&] {
-      static_cast<void>(combine_adapters(
-          &jacobi(), {Adapter::open(scratch / "one"), Adapter::open(scratch / second)}, options));
-    });
-    REQUIRE(error);
-    CHECK(error->kind() == kind);
-    return error->message();
-  };
-  const double nan = std::numeric_limits<double>::quiet_NaN();
-  CombineOptions options{.weights = {1, nan}, .inner = find_merge_method("task_arithmetic")};
-  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("finite"));
-  options.weights = {1, 1e300};
-  CHECK_THAT(refusal(options, ErrorKind::kNumeric), Catch::Contains("range of float32"));
-  options.weights = {1, 1};
-  options.method = "core_space";
-  options.inner = find_merge_method("slerp");
-  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("at most 1 adapter, found 2"));
-  options.inner = find_merge_method("model_stock");
-  options.weights = {1, 0.5};
-  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("model_stock has none"));
-  options.inner = find_merge_method("ties");
-  options.settings = {{"weight", 2}};
-  CHECK_THAT(refusal(options, ErrorKind::kUsage), Catch::Contains("in --weights"));
-  options.settings.clear();
-  options.weights = {1, 1};
-  options.inner = find_merge_method("model_stock");
-  CHECK_THAT(refusal(options, ErrorKind::kMismatch, "other"),
-             Catch::Contains("at least 2 adapters, found 1"));
-  // One adapter alone: t of nearswap has no default.
-  options.inner = find_merge_method("nearswap");
-  options.weights = {1};
-  const auto error = error_of([&] { check_combine(options, 1); });
-  REQUIRE(error);
-  CHECK(error->kind() == ErrorKind::kUsage);
-  CHECK_THAT(error->message(), Catch::Contains("expected a value of t"));
-  options.settings = {{"t", 0.3}};
-  CHECK_NOTHROW(check_combine(options, 1));
-  save("nan", one_module(Values(10, nan), a), {});
-  options = {.weights = {1, 1}, .inner = find_merge_method("task_arithmetic")};
-  CHECK_THAT(refusal(options, ErrorKind::kNumeric, "nan"), Catch::Contains("lora_B.weight"));
 }
