@@ -13,6 +13,7 @@
 #include "tests/core/scratch.h"
 
 using namespace lancet;
+using test::Scratch;
 
 namespace {
 
