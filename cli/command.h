@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/json.h"
 #include "model/requests.h"
@@ -23,6 +24,7 @@ struct CommonOptions {
   /// are checked, no data is read, nothing is written.
   bool settings_only = false;
   std::string memory = "1GiB";
+  std::vector<std::string> idle;  ///< warnings of options that were given and change nothing
   RuntimeOptions runtime;
 };
 
@@ -36,8 +38,8 @@ struct Command {
   std::string_view summary;   ///< one line
   std::string_view examples;  ///< two worked examples, shown at the end of --help
   bool runs_model = false;    ///< takes --offload and --activations, too
-  std::string_view dtype;     ///< what --dtype is of; empty: nothing here, and it is refused
-  std::string_view memory;    ///< what --memory says; empty: no bound is kept, and it is refused
+  std::string_view dtype;     ///< what --dtype is of; empty: of nothing, which is warned of
+  std::string_view memory;    ///< what --memory says; empty: no bound is kept, a warning
   /// Declares options on `app` and returns what runs after parsing (its result is the exit code).
   std::function<int()> (*declare)(CLI::App& app, const CommonOptions& common);
 };

@@ -38,10 +38,12 @@ std::string check_device(const std::string& name) {
   return "expected auto, cpu, cuda or cuda:N, found '" + printable(name, 40) + "'";
 }
 
-/// An option without a text, which stands in no help: whatever is said with it is refused.
-void refuse_use(CLI::Option* option, const char* why) {
-  option->description("")->check(
-      CLI::Validator([why](const std::string&) { return std::string(why); }, ""));
+/// An option without a text, which stands in no help: scripts may give it to every command, and are
+/// told where it changes nothing.
+void warn_of_use(CLI::Option* option, CommonOptions& common, std::string warning) {
+  option->description("")->each([&common, warning = std::move(warning)](const std::string&) {
+    common.idle.push_back(warning);
+  });
 }
 
 void declare_model(CLI::Option_group& group, CommonOptions& common) {
@@ -78,8 +80,7 @@ CLI::Validator whole_number() {
           ""};
 }
 
-// Also where a command has no use for them: a slip must not pass for a setting, nor a setting for
-// one that is kept to.
+// Checked also where a command has no use for them: a slip must not pass for a setting.
 void declare_common(CLI::App& app, const Command& command, CommonOptions& common) {
   auto* group = app.add_option_group("Common options");
   group->add_flag("--json", common.json, "Exactly one JSON document on standard output");
@@ -99,12 +100,14 @@ void declare_common(CLI::App& app, const Command& command, CommonOptions& common
                                  fmt::format("float32, bfloat16 or float16: {}", command.dtype))
                     ->check(CLI::Validator(check_dtype, ""));
   if (command.dtype.empty())
-    refuse_use(dtype, "expected none: nothing is computed with weights or written of them here");
+    warn_of_use(dtype, common,
+                "--dtype changes nothing: no weights are computed with or written here");
   if (command.runs_model) declare_model(*group, common);
   auto* memory = group->add_option("--memory", common.memory, std::string(command.memory))
                      ->check(size_validator());
   if (command.memory.empty())
-    refuse_use(memory, "expected none: only merge, graft-tokens and train keep to a bound");
+    warn_of_use(memory, common,
+                "--memory changes nothing: only merge, graft-tokens and train keep to a bound");
   group->add_flag("--quiet", common.quiet, "No notes and no progress on standard error");
   group->add_flag("--verbose", common.verbose, "More notes on standard error");
   group->add_flag("--no-progress", common.no_progress, "No progress bar");

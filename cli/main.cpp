@@ -25,6 +25,7 @@ void apply_common(const CommonOptions& common) {
   if (common.verbose) log::set_level(log::Level::kVerbose);
   Progress::enable(!common.quiet && !common.no_progress);
   parallel::set_threads(common.runtime.threads);
+  for (const std::string& warning : common.idle) log::warn(warning);
 }
 
 /// The words, last first, as CLI11 wants them. It never comes to an end at an empty word behind an

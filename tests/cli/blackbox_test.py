@@ -290,10 +290,6 @@ class BadInput(Shell):
             ("--activations", "tokenize", m, "text", "--activations", "float32"),
             ("a size such as 2GiB, found '12q'", "inspect", m, "--memory", "12q"),  # though it has no use for it
             ("a size such as 2GiB, found '0'", "inspect", m, "--memory", "0"),
-            *(("--memory: expected none", command, m, *rest, "--memory", "2GiB")
-              for command, *rest in (("inspect",), ("convert", "out"), ("score", "--text", "a"), ("generate", "--prompt", "a"),
-                                     ("moe", "out"), ("covariance", "--layers", "1", "-o", "out"), ("curate", "-o", "out"))),
-            ("--dtype: expected none", "verify", m, "--dtype", "float32"),
             ("from 0 to", "score", m, "--text", "a", "--seed", "-3"),
             ("from 0 to", "score", m, "--text", "a", "--seed", "18446744073709551616"),
             ("from 0 to", "diff", m, m, "--top", "-1"),
@@ -308,6 +304,12 @@ class BadInput(Shell):
         ]:
             with self.subTest(args=args):
                 self.refused(2, pattern, *args)
+
+    def test_common_options_that_change_nothing_are_warned_of(self):
+        for option, *args in (("--memory", "inspect", self.model, "--memory", "2GiB"), ("--dtype", "verify", self.model, "--dtype", "float32"),
+                              ("--memory", "convert", self.model, "out", "--plan", "--memory", "2GiB")):
+            self.assertIn(f"warning: {option} changes nothing", self.run_lancet(*args).stderr)
+            self.assertEqual(self.run_lancet(*args, "--quiet").stderr, "")
 
     def test_missing_and_damaged_inputs_are_exit_3(self):
         (self.work / "empty.safetensors").write_bytes(b"")
