@@ -87,15 +87,43 @@ void check_request(const EditRequest& request, const Editor& editor) {
   for (const Fact& fact : request.facts) check_fact(fact);
 }
 
-void leave_out_unusable(EditRequest& request, const Parameters& parameters,
-                        const Tokenizer& tokenizer) {
-  const std::vector<std::string> contexts =
-      is_sampled(parameters) ? contexts_like_sampled() : read_contexts(parameters.word("contexts"));
+/// Tokens of a fact's longest row, its target with it. `contexts`: none where the editor looks for
+/// no subject.
+std::int64_t longest_row(const Tokenizer& tokenizer, const Fact& fact,
+                         const std::vector<std::string>& contexts) {
+  const std::string prompt = fill_template(fact.prompt, fact.subject);
+  if (contexts.empty())
+    return std::ssize(tokenizer.encode(prompt).ids) +
+           std::ssize(target_tokens(tokenizer, prompt, fact.target));
+  std::int64_t most = 0;
+  for (const PromptRow& row : fact_rows(tokenizer, fact, contexts).rewriting)
+    most = std::max(most, std::ssize(row.ids) + 1);  // without the target's last token
+  return most;
+}
+
+/// Those of the rows; none of an editor that looks for no subject.
+std::vector<std::string> contexts_of(const Editor& editor, const Parameters& parameters) {
+  if (!finds_subjects(editor)) return {};
+  return is_sampled(parameters) ? contexts_like_sampled()
+                                : read_contexts(parameters.word("contexts"));
+}
+
+void check_length(std::int64_t tokens, const DecoderSpec& spec) {
+  if (tokens <= spec.max_positions) return;
+  fail(ErrorKind::kUsage, "edit",
+       fmt::format("key 'prompt': expected at most {} tokens with contexts and target, the length "
+                   "of this model, found {}",
+                   spec.max_positions, tokens),
+       "a fact is best told in a sentence");
+}
+
+void leave_out_unusable(EditRequest& request, const std::vector<std::string>& contexts,
+                        const Tokenizer& tokenizer, const DecoderSpec& spec) {
   std::vector<Fact> facts;
   std::vector<std::size_t> lines;
   for (std::size_t i = 0; i < request.facts.size(); ++i) {
     try {
-      (void)fact_rows(tokenizer, request.facts[i], contexts);
+      check_length(longest_row(tokenizer, request.facts[i], contexts), spec);
     } catch (const Error& error) {
       if (request.lines.empty() || error.kind() != ErrorKind::kUsage) throw;
       log::warn(fmt::format("{}: record at line {}: {}", request.requests.string(),
@@ -157,7 +185,7 @@ PreparedEdit prepare_edit(const EditRequest& wanted) {
   DecoderSpec spec = describe_decoder(source.config());
   check_parameters(first, parameters, tokenizer);
   EditRequest request = wanted;
-  if (finds_subjects(first)) leave_out_unusable(request, parameters, tokenizer);
+  leave_out_unusable(request, contexts_of(first, parameters), tokenizer, spec);
   // One fact that is left of several has another editor by default.
   const Editor& editor = editor_of(request);
   if (&editor != &first) {

@@ -73,6 +73,7 @@ void collect(const CLI::App& app, std::vector<Place>& places) {
     place.commands.emplace_back(sub->get_name(), sub->get_description());
   bool first = true;
   for (const CLI::Option* option : known_options(app)) {
+    if (option->get_description().empty()) continue;  // not in the help either
     if (!option->get_lnames().empty() || !option->get_snames().empty()) {
       place.options.push_back(offer_of(*option, place.words));
     } else if (first) {

@@ -404,7 +404,7 @@ class BadInput(Shell):
         config.unlink()
         for text in ("[]", '{"model_type": 3}'):
             config.write_text(text)
-            self.refused(3, "expected", "inspect", "m")
+            self.refused(3, "config.json", "inspect", "m")
 
     def test_an_empty_message_of_a_chat_is_none_given(self):
         done = self.run_lancet("generate", self.model, "--chat", "", "--max-tokens", "1", stdin=subprocess.DEVNULL)

@@ -172,6 +172,24 @@ TEST_CASE("edit: a fact whose subject shares a token goes by line, the others ar
   CHECK(plan_edit(request, {})["edits"][0]["subject_last"].is_null());
 }
 
+TEST_CASE("edit: a fact longer than the model's context is refused before weights are read") {
+  const Scratch scratch;
+  EditRequest request = plan_of(scratch);
+  const std::int64_t most =
+      describe_decoder(ModelSource::open(request.model).config()).max_positions;
+  std::string prompt = "the {} c";
+  for (std::int64_t i = 0; i < most; ++i) prompt += " a";
+  request.facts.push_back(fact("b", prompt, "ab"));
+  request.covariance = "auto";
+  for (const char* method : {"memit", "ft"}) {
+    request.method = method;
+    CHECK_THROWS_WITH(prepare_edit(request), Catch::Contains("the length of this model"));
+  }
+  request.requests = "facts.jsonl";
+  request.lines = {1, 2};
+  CHECK(prepare_edit(request).request.facts.size() == 1);
+}
+
 TEST_CASE("edit: every file that was written is told with its size and hash") {
   const Scratch scratch;
   EditRequest request = plan_of(scratch);
