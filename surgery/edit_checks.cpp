@@ -96,7 +96,8 @@ std::int64_t longest_row(const Tokenizer& tokenizer, const Fact& fact,
     return std::ssize(tokenizer.encode(prompt).ids) +
            std::ssize(target_tokens(tokenizer, prompt, fact.target));
   std::int64_t most = 0;
-  for (const PromptRow& row : fact_rows(tokenizer, fact, contexts).rewriting)
+  const FactRows rows = fact_rows(tokenizer, fact, contexts);
+  for (const PromptRow& row : rows.rewriting)
     most = std::max(most, std::ssize(row.ids) + 1);  // without the target's last token
   return most;
 }

@@ -254,7 +254,8 @@ TEST_CASE_METHOD(AdapterFixture, "adapter: factors are written in the dtype that
   const ModelSource tuned = ModelSource::open(scratch / "base", scratch / "lora");
   Extracted half = extract_adapter(jacobi(), base, tuned, {.rank = 2, .dtype = DType::kBF16});
   save_adapter(scratch / "half", std::move(half.file), false);
-  for (const TensorInfo& tensor : Adapter::open(scratch / "half")->checkpoint().tensors())
+  const auto written = Adapter::open(scratch / "half");
+  for (const TensorInfo& tensor : written->checkpoint().tensors())
     CHECK(tensor.dtype == DType::kBF16);
   Extracted large = extract_adapter(jacobi(), base, tuned, {.rank = 2, .dtype = DType::kF16});
   large.file.modules[0].a[0] = 7e4F;

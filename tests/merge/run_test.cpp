@@ -369,7 +369,8 @@ TEST_CASE("merge: GPT-2's weights lie [d_in, d_out], and its positions are an em
   const RecipeFile recipe = parse_recipe(
       "merge_method: iso_c\nbase_model: a\nmodels: [{model: b}]\n", "r.yml", scratch.path());
   std::string found;
-  for (const PlannedTensor& tensor : plan_merge(recipe, {})->tensors)
+  const auto plan = plan_merge(recipe, {});
+  for (const PlannedTensor& tensor : plan->tensors)
     found += tensor.embedding ? 'e' : tensor.transposed ? 't' : '-';
   CHECK(found == "tt-ee");
 }
