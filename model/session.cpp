@@ -168,6 +168,7 @@ void Session::feed_ahead(const std::vector<std::int32_t>& ids) {
 void Session::keep(const std::vector<std::int64_t>& rows) {
   cache_ = cache_.select(rows);
   std::vector<std::vector<std::int32_t>> kept;
+  kept.reserve(rows.size());
   for (const std::int64_t row : rows) kept.push_back(texts_[static_cast<std::size_t>(row)]);
   texts_ = std::move(kept);
   logits_ = logits_.index_select(0, at::tensor(rows, at::kLong));

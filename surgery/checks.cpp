@@ -192,6 +192,7 @@ Json group_scores(const std::vector<Test>& tests) {
 std::vector<std::string> free_texts(const Decoder& model, const Tokenizer& tokenizer,
                                     const std::vector<std::string>& prompts) {
   std::vector<std::vector<TokenId>> ids;
+  ids.reserve(prompts.size());
   for (const std::string& prompt : prompts) ids.push_back(tokenizer.encode(prompt).ids);
   std::vector<std::vector<TokenId>> all = continue_all(model, ids, kFreeTokens);
   const std::optional<TokenId> end = tokenizer.eos();

@@ -47,6 +47,7 @@ ChunkResult run_chunk(const Decoder& model, const TuningBatch& batch,
                       const std::vector<at::Tensor>& values, const MakeHook& make_hook) {
   c10::AutoGradMode gradient(true);
   std::vector<at::Tensor> leaves;
+  leaves.reserve(values.size());
   for (const at::Tensor& value : values)
     leaves.push_back(value.to(model.options()).clone().set_requires_grad(true));
   const at::Tensor nll = target_nll(model, batch, make_hook(leaves));

@@ -25,7 +25,7 @@ std::string joined(const Json& list) {
 
 std::string result_text(const Json& result, bool plan) {
   const bool anew = result["rewrites"] == true;
-  const std::string out = fmt::format(
+  std::string out = fmt::format(
       "{}: {}\n{}: {}{}\n{}: {}\n", plan ? "would remove" : "removed", joined(result["removed"]),
       plan ? "would remain" : "remaining", joined(result["remaining"]),
       !anew  ? ""

@@ -89,7 +89,7 @@ std::optional<ChatFormat> ChatFormat::of(const ModelSource& source) {
 
 const ChatFormat::Part& ChatFormat::part_of(const Json& conversation) const {
   if (has_tools(conversation)) {
-    if (unread_) throw *unread_;
+    if (unread_) throw Error(*unread_);
     if (tools_) return *tools_;
   }
   if (default_) return *default_;

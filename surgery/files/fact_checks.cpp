@@ -210,8 +210,11 @@ Answers own_answers(const Json& entry) {
   for (const Json& item : list_of(*value)) {
     std::vector<std::string> one;
     gather(item, one);
-    if (item.is_array() && !one.empty()) out.push_back(std::move(one));
-    if (item.is_string()) forms.insert(forms.end(), one.begin(), one.end());
+    if (item.is_string()) {
+      forms.insert(forms.end(), one.begin(), one.end());
+    } else if (item.is_array() && !one.empty()) {
+      out.push_back(std::move(one));
+    }
   }
   if (!forms.empty()) out.push_back(std::move(forms));
   return out;
