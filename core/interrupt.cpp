@@ -18,7 +18,10 @@ static_assert(std::atomic<int>::is_always_lock_free);
 
 extern "C" void on_interrupt(int signal) {
   g_last.store(signal, std::memory_order_relaxed);
-  if (g_signals.fetch_add(1, std::memory_order_relaxed) > 0) {
+  if (signal == SIGHUP) {  // a shell and its terminal both say it: not somebody who cannot wait
+    int none = 0;
+    g_signals.compare_exchange_strong(none, 1, std::memory_order_relaxed);
+  } else if (g_signals.fetch_add(1, std::memory_order_relaxed) > 0) {
     ::_exit(static_cast<int>(ErrorKind::kInterrupted));
   }
 }

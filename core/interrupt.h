@@ -5,7 +5,8 @@
 namespace lancet {
 
 /// Installs handlers for SIGINT, SIGTERM and (unless it is ignored, as under nohup) SIGHUP; a
-/// second signal ends the process at once. SIGPIPE and SIGXFSZ are ignored: writes fail instead.
+/// second signal but SIGHUP ends the process at once. SIGPIPE and SIGXFSZ are ignored: writes fail
+/// instead.
 void install_interrupt_handlers();
 /// From now on a read of a mapped file beyond its end on disk is an error block on stderr, with
 /// `json` also on stdout, and exit code 3.

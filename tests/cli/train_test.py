@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """lancet train at the shell. Usage: train_test.py LANCET [unittest args]."""
+import fcntl
 import json
 import os
 import pathlib
@@ -144,6 +145,22 @@ class Train(unittest.TestCase):
         process.stdout.close()
         process.wait()
         self.assertEqual(first["step"], (last[-1]["step"] if last else first["step"] - 1) + 1)
+
+    def test_another_process_in_the_same_folder_is_refused(self):
+        (self.work / "out").mkdir()
+        holder = os.open(self.work / "out", os.O_RDONLY)
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        self.assertIn("another process is writing into", self.train("out", *STEPS, code=6).stderr)
+        self.assertEqual(os.listdir(self.work / "out"), [])
+        os.close(holder)
+        self.train("out", *STEPS)
+
+    def test_an_output_that_is_a_link_to_a_folder_stays_one(self):
+        (self.work / "disk").mkdir()
+        (self.work / "out").symlink_to("disk")
+        self.train("out", *STEPS)
+        self.assertTrue((self.work / "out").is_symlink())
+        self.assertTrue((self.work / "disk" / "adapter_config.json").is_file())
 
     def test_a_plan_writes_nothing_and_tells_what_it_takes(self):
         plan, = self.lines("out", *STEPS, "--plan")

@@ -52,6 +52,23 @@ TEST_CASE("interrupt: the second signal ends the process at once with 130") {
         }) == 130);
 }
 
+TEST_CASE("interrupt: SIGHUP from shell and terminal is one, and leaves time to clean up") {
+  CHECK(status_of_child([] {
+          install_interrupt_handlers();
+          ::raise(SIGHUP);
+          ::raise(SIGHUP);
+          if (!interrupted()) return 1;
+          ::raise(SIGTERM);
+          return 0;
+        }) == 130);
+  CHECK(status_of_child([] {
+          install_interrupt_handlers();
+          ::raise(SIGHUP);
+          ::raise(SIGHUP);
+          return interrupted() ? 0 : 1;
+        }) == 0);
+}
+
 TEST_CASE("interrupt: SIGHUP that is ignored, as under nohup, stays so") {
   CHECK(status_of_child([] {
           std::signal(SIGHUP, SIG_IGN);
