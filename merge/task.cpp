@@ -11,12 +11,25 @@
 #include "core/parallel.h"
 #include "core/text.h"
 #include "merge/ops/convert.h"
+#include "merge/ops/keys.h"
 
 namespace lancet {
 namespace {
 
-constexpr std::uint64_t kBlock = 1024;      ///< elements whose buffers stay in a core's cache
+constexpr std::uint64_t kBlock = 512;       ///< elements whose buffers stay in a core's cache
 constexpr std::uint64_t kChunk = 1U << 19;  ///< elements computed by one thread at a time
+constexpr std::uint64_t kRun = 16;          ///< elements that a sample takes from one place
+constexpr std::uint64_t kCoded = 256;       ///< a whole number of quantised groups of any type
+
+/// The first elements of a block.
+Block first_of(Block block, std::size_t count) {
+  block.size = count;
+  block.base = block.base.first(block.base.empty() ? 0 : count);
+  for (ops::Out& model : block.models) model = model.first(count);
+  for (ops::Out& scratch : block.scratch) scratch = scratch.first(count);
+  block.keys = block.keys.first(count);
+  return block;
+}
 
 }  // namespace
 
@@ -154,24 +167,28 @@ std::uint64_t MergeTask::chunk_elements(std::uint64_t chunk) const noexcept {
   return std::min(chunk_, elements_ - chunk * chunk_);
 }
 
+void MergeTask::visit(Buffers& buffers, std::uint64_t begin, std::size_t count, bool read,
+                      const std::function<void(const Block&)>& body) const {
+  ops::Out base;
+  Block& block = buffers.shape(begin / block_, begin, count, base);
+  block.read = read;
+  if (read && base_ != nullptr) base_->read(begin, base);
+  for (std::size_t i = 0; read && i < models_.size(); ++i) {
+    if (deltas()) {
+      models_[i].reader->read_less(begin, base, block.models[i]);
+    } else {
+      models_[i].reader->read(begin, block.models[i]);
+    }
+  }
+  body(block);
+}
+
 void MergeTask::for_blocks(std::uint64_t begin, std::uint64_t end,
                            const std::function<void(const Block&)>& body, bool read) const {
   check_interrupted();
   auto buffers = take();
-  for (std::uint64_t at = begin / block_ * block_; at < end; at += block_) {
-    ops::Out base;
-    Block& block = buffers->shape(at / block_, at, std::min(block_, elements_ - at), base);
-    block.read = read;
-    if (read && base_ != nullptr) base_->read(at, base);
-    for (std::size_t i = 0; read && i < models_.size(); ++i) {
-      if (deltas()) {
-        models_[i].reader->read_less(at, base, block.models[i]);
-      } else {
-        models_[i].reader->read(at, block.models[i]);
-      }
-    }
-    body(block);
-  }
+  for (std::uint64_t at = begin / block_ * block_; at < end; at += block_)
+    visit(*buffers, at, std::min(block_, elements_ - at), read, body);
   give(std::move(buffers));
 }
 
@@ -187,6 +204,16 @@ void MergeTask::model_keys(const Block& block, std::size_t model,
                      deltas() ? base_->bfloat16(block.begin, block.size) : Bytes());
 }
 
+void MergeTask::difference_keys(const Block& block, std::size_t a, std::size_t b,
+                                std::span<std::uint32_t> keys) const {
+  if (all_bfloat16()) {
+    ops::bfloat16_keys(keys, models_[a].reader->bfloat16(block.begin, block.size),
+                       models_[b].reader->bfloat16(block.begin, block.size));
+  } else {
+    ops::difference_keys(keys, block.models[a], block.models[b]);
+  }
+}
+
 void MergeTask::scan_chunks(const std::function<void(std::uint64_t chunk)>& body) const {
   parallel::for_each(chunks(), [&](std::size_t chunk) {
     body(chunk);
@@ -194,11 +221,23 @@ void MergeTask::scan_chunks(const std::function<void(std::uint64_t chunk)>& body
   });
 }
 
-void MergeTask::sample(std::uint64_t step, const std::function<void(const Block&)>& body) const {
-  for (std::uint64_t b = 0; b < blocks(); b += step) {
-    for_blocks(b * block_, b * block_ + 1, body);
-    if (!keep_resident_) release(b * block_, std::min(elements_, (b + 1) * block_));
+void MergeTask::sample(std::uint64_t count, const std::function<void(const Block&)>& body) const {
+  const bool rows = method_.unit == Method::Unit::kRows;
+  const std::uint64_t unit = rows ? block_ : all_bfloat16() ? kRun : kCoded;
+  const std::uint64_t runs = std::max<std::uint64_t>(1, count / (rows ? block_ : kRun));
+  // Each in a stretch of its own, at a place that does not keep step with rows.
+  const std::uint64_t stretch = std::max<std::uint64_t>(1, blocks() * block_ / unit / runs);
+  auto buffers = take();
+  for (std::uint64_t r = 0; r < runs; ++r) {
+    const std::uint64_t offset = (r * 0x9E3779B97F4A7C15ULL >> 32) % stretch;
+    const std::uint64_t begin = (r * stretch + offset) * unit;
+    if (begin >= elements_) break;
+    const std::uint64_t size = std::min(unit, elements_ - begin);
+    visit(*buffers, begin, size, true,
+          [&](const Block& block) { body(rows ? block : first_of(block, std::min(kRun, size))); });
+    if (!keep_resident_) release(begin, begin + size);
   }
+  give(std::move(buffers));
 }
 
 std::vector<double> MergeTask::sum(

@@ -104,13 +104,17 @@ class MergeTask {
                                const std::function<void(const Block&, State&)>& body) const;
   /// magnitude_keys of model i's values in a block of scan_keys() that is not read.
   void model_keys(const Block& block, std::size_t model, std::span<std::uint32_t> keys) const;
+  /// Those of x_a - x_b, in any block.
+  void difference_keys(const Block& block, std::size_t a, std::size_t b,
+                       std::span<std::uint32_t> keys) const;
   /// `count` sums over all elements; part(block, sums) adds a block's share. Added in the order of
   /// the grid.
   [[nodiscard]] std::vector<double> sum(
       std::size_t count, const std::function<void(const Block&, std::span<double>)>& part) const;
 
-  /// body(block) for the first of every `step` blocks, in order, on this thread.
-  void sample(std::uint64_t step, const std::function<void(const Block&)>& body) const;
+  /// body(part of a block) for about `count` elements in many short runs (of whole rows for
+  /// Method::Unit::kRows) all over the tensor, in order, on this thread: neighbours are alike.
+  void sample(std::uint64_t count, const std::function<void(const Block&)>& body) const;
 
   /// The result is computed in chunks: runs of whole blocks.
   [[nodiscard]] std::uint64_t chunks() const noexcept { return (elements_ + chunk_ - 1) / chunk_; }
@@ -150,6 +154,9 @@ class MergeTask {
   [[nodiscard]] std::size_t index_of(std::string_view parameter) const;
   [[nodiscard]] std::unique_ptr<Buffers> take() const;
   void give(std::unique_ptr<Buffers> buffers) const;
+  /// One block, or a part of it.
+  void visit(Buffers& buffers, std::uint64_t begin, std::size_t count, bool read,
+             const std::function<void(const Block&)>& body) const;
   /// Blocks from the one that holds element `begin` to the one that holds `end` - 1, on this
   /// thread.
   void for_blocks(std::uint64_t begin, std::uint64_t end,

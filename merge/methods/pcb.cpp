@@ -95,9 +95,8 @@ Emit prepare(const MergeTask& task) {
   std::vector<ops::RankBand> bands;
   for (const double keep : task.numbers("keep"))
     bands.push_back({0, static_cast<std::uint64_t>(keep * static_cast<double>(task.elements()))});
-  const ops::Series series = [balance](const Block& block, std::size_t i) {
-    return balance.beta(block, i);
-  };
+  const ops::Series series = ops::series_of(
+      [balance](const Block& block, std::size_t i) { return balance.beta(block, i); });
   return [balance, filters = ops::BandFilter::find(task, series, bands),
           weights = task.numbers("weight"),
           lambda = task.number("lambda")](const Block& block, ops::Out out) {

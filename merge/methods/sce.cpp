@@ -6,13 +6,15 @@
 //   elects +) x = b + sum_i w_i d_i M_i / max(sum_i w_i M_i, 1e-6)
 // mergekit takes uniform w where sum_j mean(d_j^2) < 1e-6, which holds for most tensors of
 // fine-tuned language models. Only its semantics does so: here w is uniform where all d are 0.
-// Precision: float64; positions are ranked by variances rounded to float32, the lower index first.
+// Precision: float64; positions are ranked by variances rounded to float32, of two models by
+// |x_1 - x_2|, which orders them alike; the lower index first.
 #include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
 
 #include "merge/kept_marks.h"
+#include "merge/ops/keys.h"
 #include "merge/ops/select.h"
 #include "merge/task_vectors.h"
 
@@ -31,10 +33,11 @@ constexpr MergeParameter kParameters[] = {
 constexpr double kSmallestDivisor = 1e-6;
 constexpr double kMergekitSmallest = 1e-6;
 
-/// Variance across models, into scratch[3].
-ops::In variance(const Block& block) {
+/// What positions are ranked by.
+void variance_keys(const MergeTask& task, const Block& block, std::span<std::uint32_t> keys) {
+  if (task.models() == 2) return task.difference_keys(block, 0, 1, keys);
   ops::variance(block.scratch[3], block.models);
-  return block.scratch[3];
+  ops::magnitude_keys(keys, block.scratch[3]);
 }
 
 /// A scratch buffer as a bit for each of its values.
@@ -45,10 +48,13 @@ std::span<std::uint8_t> bytes_of(ops::Out scratch) {
 /// Zeroes the positions that are not selected, in all models.
 class Selection {
  public:
-  explicit Selection(const MergeTask& task) {
+  explicit Selection(const MergeTask& task) : task_(&task) {
     const double share = task.number("select_topk");
     if (share >= 1) return;
-    const ops::Series series = [](const Block& block, std::size_t) { return variance(block); };
+    const ops::Series series{
+        .keys = [&](const Block& block, std::size_t,
+                    std::span<std::uint32_t> keys) { variance_keys(task, block, keys); },
+        .by_values = task.models() != 2};
     filter_ = ops::BandFilter::find(task, series, {{.of_nonzero = share}})[0];
     marks_ = std::make_shared<KeptMarks>(task, 1);
   }
@@ -57,7 +63,8 @@ class Selection {
   void select(const Block& block) const {
     if (!filter_) return;
     const auto bits = marks_->fits() ? marks_->of(block, 0) : bytes_of(block.scratch[2]);
-    filter_->mark(block, variance(block), bits);
+    variance_keys(*task_, block, block.keys);
+    filter_->mark(block, block.keys, bits);
     for (const ops::Out& model : block.models) ops::keep_marked(model, bits);
   }
   /// The same of a block that select() has seen.
@@ -67,6 +74,7 @@ class Selection {
   }
 
  private:
+  const MergeTask* task_;
   std::optional<ops::BandFilter> filter_;  ///< none: everything is selected
   std::shared_ptr<KeptMarks> marks_;
 };

@@ -145,16 +145,17 @@ struct StoreF64 {
   }
 };
 struct StoreBf16 {
+  static constexpr std::uint32_t kInfinite = 0x7F7F8000U;  ///< magnitudes from here on round to it
   LANCET_BODY static std::uint32_t run(std::byte* __restrict out, const double* __restrict in,
                                        Size n) {
-    std::uint32_t bad = 0;
+    std::uint32_t largest = 0;
     for (Size i = 0; i < n; ++i) {
       const auto bits = std::bit_cast<std::uint32_t>(sticky_float(in[i]));
-      const std::uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
-      bad += (bits & kBits32) == kBits32 || (rounded & kBits16) == kBits16 ? 1U : 0U;
-      store(out, i, static_cast<std::uint16_t>(rounded));
+      const std::uint32_t magnitude = bits & 0x7FFFFFFFU;
+      largest = largest > magnitude ? largest : magnitude;
+      store(out, i, static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16));
     }
-    return bad;
+    return largest >= kInfinite ? 1 : 0;
   }
 };
 struct Sticky {

@@ -23,6 +23,12 @@ struct MagnitudeKeys {
     for (Size i = 0; i < n; ++i) keys[i] = key_of(x[i]);
   }
 };
+struct DifferenceKeys {
+  LANCET_BODY static void run(std::uint32_t* __restrict keys, const double* __restrict a,
+                              const double* __restrict b, Size n) {
+    for (Size i = 0; i < n; ++i) keys[i] = key_of(a[i] - b[i]);
+  }
+};
 struct CountAbove {
   /// Signed, which AVX2 can compare.
   LANCET_BODY static std::uint64_t run(const std::uint32_t* keys, std::uint32_t key, Size n) {
@@ -112,6 +118,9 @@ void mark_plain(std::span<std::uint8_t> bits, Size at, Size n, const IsSet& is_s
 
 void magnitude_keys(std::span<std::uint32_t> keys, In x) {
   dispatch<MagnitudeKeys>(keys.data(), x.data(), x.size());
+}
+void difference_keys(std::span<std::uint32_t> keys, In a, In b) {
+  dispatch<DifferenceKeys>(keys.data(), a.data(), b.data(), a.size());
 }
 std::uint64_t count_above(std::span<const std::uint32_t> keys, std::uint32_t key) {
   return dispatch<CountAbove>(keys.data(), key, keys.size());

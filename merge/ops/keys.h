@@ -8,6 +8,8 @@ namespace lancet::ops {
 
 /// |x| rounded to float32, as its bits: ordered as the magnitudes are.
 void magnitude_keys(std::span<std::uint32_t> keys, In x);
+/// The same of a - b.
+void difference_keys(std::span<std::uint32_t> keys, In a, In b);
 /// How many keys are above `key`, and how many equal it; keys are below 2^31, as those above are.
 [[nodiscard]] std::uint64_t count_above(std::span<const std::uint32_t> keys, std::uint32_t key);
 [[nodiscard]] std::uint64_t count_equal(std::span<const std::uint32_t> keys, std::uint32_t key);

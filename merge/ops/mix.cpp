@@ -1,5 +1,9 @@
 // The loops of vector.h that make one vector of many: sums stay in registers while the vectors
 // pass.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "core/dispatch.h"
@@ -149,6 +153,68 @@ struct Elect {
   }
 };
 
+/// For votes that agree: both, the first, the second, none.
+using Divisors = std::array<double, 4>;
+
+/// The same bits for two votes, all in registers. kProduct: `divisors` are the reciprocals.
+template <bool kProduct>
+struct ElectTwo {
+  static constexpr Size kRegisters = 2;
+  template <typename V, Size K>
+  LANCET_BODY static void at(Size i, double* out, const double* base, const Vote* votes,
+                             const Election* election, const double* divisors) {
+    const V zero{}, one = zero + 1.0;
+    const V factor0 = zero + votes[0].factor, weight0 = zero + votes[0].weight;
+    const V factor1 = zero + votes[1].factor, weight1 = zero + votes[1].weight;
+    const V both = zero + divisors[0], first = zero + divisors[1];
+    const V second = zero + divisors[2], none = zero + divisors[3];
+    const V lambda = zero + election->lambda;
+#pragma GCC unroll 2
+    for (Size k = 0; k < K; ++k) {
+      V value0, value1, sum;
+      load(value0, votes[0].delta + i + k * kLanes<V>);
+      load(value1, votes[1].delta + i + k * kLanes<V>);
+      value0 *= factor0;
+      value1 *= factor1;
+      const V part0 = weight0 * value0, part1 = weight1 * value1;
+      const V by0 = election->by_values ? value0 : part0,
+              by1 = election->by_values ? value1 : part1;
+      const V sign = by0 + by1 >= zero ? one : -one;
+      const auto agrees0 = by0 * sign > zero, agrees1 = by1 * sign > zero;
+      V mixed = (agrees0 ? part0 : zero) + (agrees1 ? part1 : zero);
+      const V with = agrees1 ? both : first, without = agrees1 ? second : none;
+      const V divisor = agrees0 ? with : without;
+      mixed = kProduct ? mixed * divisor : mixed / divisor;
+      load(sum, base + i + k * kLanes<V>);
+      sum += mixed * lambda;
+      store(out + i + k * kLanes<V>, sum);
+    }
+  }
+};
+
+/// Its reciprocal is exact.
+bool is_power_of_two(double x) {
+  int exponent = 0;
+  return std::fabs(std::frexp(x, &exponent)) == 0.5 && std::abs(exponent) < 1000;
+}
+
+void elect_two(Out out, In base, const Vote* votes, const Election& e) {
+  const double a = votes[0].weight, b = votes[1].weight;
+  Divisors divisors{a + b, a, b, 0};
+  bool product = true;
+  for (double& d : divisors) {
+    if (e.divide) d = std::max(d, e.smallest);
+    if (!e.divide || d == 0) d = 1;
+    product = product && is_power_of_two(d);
+  }
+  if (product) {
+    for (double& d : divisors) d = 1 / d;
+    for_all<ElectTwo<true>>(out.size(), out.data(), base.data(), votes, &e, divisors.data());
+  } else {
+    for_all<ElectTwo<false>>(out.size(), out.data(), base.data(), votes, &e, divisors.data());
+  }
+}
+
 }  // namespace
 
 void weigh(Out out, std::span<const Out> vectors, std::span<const double> weights, double factor,
@@ -161,6 +227,7 @@ void variance(Out out, std::span<const Out> vectors) {
                     1 / static_cast<double>(vectors.size()));
 }
 void elect(Out out, In base, std::span<const Vote> votes, const Election& election) {
+  if (votes.size() == 2) return elect_two(out, base, votes.data(), election);
   for_all<Elect>(out.size(), out.data(), base.data(), votes.data(), votes.size(), &election);
 }
 

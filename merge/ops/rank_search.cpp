@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
+#include <utility>
 
+#include "core/parallel.h"
 #include "merge/ops/keys.h"
 
 namespace lancet::ops {
@@ -12,9 +15,10 @@ namespace {
 using Keys = std::vector<std::uint32_t>;
 using Counts = std::vector<std::uint64_t>;
 
-constexpr std::uint64_t kSmall = 1U << 20;      ///< elements that are all collected
-constexpr std::uint64_t kSample = 1U << 15;     ///< elements looked at to place the windows
-constexpr double kMargin = 0.02;                ///< half a window, as a share of the elements
+constexpr std::uint64_t kSmall = 1U << 20;   ///< elements that are all collected
+constexpr std::uint64_t kSample = 1U << 15;  ///< elements looked at to place the windows
+constexpr double kMargin = 0.02;  ///< half a window around the median, as a share of the elements
+constexpr std::uint64_t kCountAt = 1U << 14;    ///< keys that a thread adds to the common count
 constexpr std::uint32_t kLargest = 0x7FFFFFFF;  ///< no key is above it
 constexpr std::uint32_t kLowBits = 15;          ///< histogram passes: 16 high bits, 15 low ones
 constexpr std::uint32_t kHighBins = 1U << 16;
@@ -27,8 +31,8 @@ void for_queries(const MergeTask& task, const Block& block, const Series& series
   for (std::size_t q = 0; q < queries.size(); ++q) {
     const std::size_t s = queries[q].series;
     if (q == 0 || s != queries[q - 1].series) {
-      if (series) {
-        magnitude_keys(block.keys, series(block, s));
+      if (series.keys) {
+        series.keys(block, s, block.keys);
       } else if (block.read) {
         magnitude_keys(block.keys, block.models[s]);
       } else {
@@ -39,12 +43,13 @@ void for_queries(const MergeTask& task, const Block& block, const Series& series
   }
 }
 
-/// Every block of the task, with values where the series is made from them.
+/// Every block of the task, with values where the series are made from them.
 template <typename State>
 std::vector<State> scan(const MergeTask& task, const Series& series,
                         const std::function<State()>& make,
                         const std::function<void(const Block&, State&)>& body) {
-  return series ? task.scan<State>(make, body) : task.scan_keys<State>(make, body);
+  return series.keys && series.by_values ? task.scan<State>(make, body)
+                                         : task.scan_keys<State>(make, body);
 }
 
 /// The rank that a share of so many elements ends with.
@@ -69,17 +74,24 @@ class WindowSearch {
   /// False when a window has missed its rank or there was too much to collect. Ranks that are
   /// shares are known then in either case.
   bool run() {
-    scan<Keys>(
-        task_, series_, [&] { return Keys(task_.block_size()); },
-        [&](const Block& block, Keys& buffer) { collect(block, buffer); });
+    scan<Worker>(
+        task_, series_, [&] { return Worker{Keys(task_.block_size())}; },
+        [&](const Block& block, Worker& worker) { collect(block, worker); });
+    std::uint64_t collected = 0;
     for (std::size_t q = 0; q < queries_.size(); ++q) {
-      if (queries_[q].of_nonzero >= 0) set_rank(queries_[q], places_[q].nonzero);
+      std::uint64_t nonzero = 0;
+      for (const Found& found : places_[q].chunks) {
+        nonzero += found.nonzero;
+        collected += found.keys.size();
+      }
+      if (queries_[q].of_nonzero >= 0) set_rank(queries_[q], nonzero);
     }
-    if (collected_ > limit()) return false;
-    for (std::size_t q = 0; q < queries_.size(); ++q) {
-      if (!select(places_[q], queries_[q])) return false;
-    }
-    return true;
+    if (full_ || collected > limit()) return false;
+    std::atomic<bool> found{true};
+    parallel::for_each(queries_.size(), [&](std::size_t q) {
+      if (!select(places_[q], queries_[q])) found = false;
+    });
+    return found;
   }
 
  private:
@@ -92,25 +104,30 @@ class WindowSearch {
     Keys keys;
     std::vector<BlockCount> blocks;
     std::uint64_t above = 0, pivots = 0;
+    std::uint64_t nonzero = 0;  ///< counted where the rank is a share
+  };
+  /// Of one thread.
+  struct Worker {
+    Keys buffer;
+    std::uint64_t collected = 0;  ///< not yet in the common count
   };
   struct Place {
     Window window{0, kLargest, UINT32_MAX};
     std::vector<Found> chunks;
-    std::atomic<std::uint64_t> nonzero{0};  ///< of a query that is a share
   };
   const MergeTask& task_;
   const Series& series_;
   std::vector<RankQuery>& queries_;
   std::vector<Place> places_;
   std::atomic<std::uint64_t> collected_{0};
-  std::size_t expected_ = 0;  ///< keys that a chunk will have in a window
+  std::atomic<bool> full_{false};  ///< too much to collect
+  std::size_t expected_ = 0;       ///< keys that a chunk will have in a window
 
   std::uint64_t limit() const { return task_.scratch_memory() / sizeof(std::uint32_t); }
 
   void place_windows() {
     std::vector<Keys> samples(queries_.size());
-    const std::uint64_t blocks = std::max<std::uint64_t>(1, kSample / task_.block_size());
-    task_.sample(std::max<std::uint64_t>(1, task_.blocks() / blocks), [&](const Block& block) {
+    task_.sample(kSample, [&](const Block& block) {
       for_queries(task_, block, series_, queries_,
                   [&](std::span<const std::uint32_t> keys, std::size_t q) {
                     samples[q].insert(samples[q].end(), keys.begin(), keys.end());
@@ -137,32 +154,36 @@ class WindowSearch {
     };
     // The keys at both ends are left out, because they may be many as well.
     Window window{0, kLargest, key_at(share)};
-    if (share - kMargin > 0) window.high = std::max(window.pivot, key_at(share - kMargin) - 1);
-    if (share + kMargin < 1) window.low = std::min(window.pivot, key_at(share + kMargin) + 1);
+    const double margin = std::max(kMargin / 3, 2 * kMargin * std::sqrt(share * (1 - share)));
+    if (share - margin > 0) window.high = std::max(window.pivot, key_at(share - margin) - 1);
+    if (share + margin < 1) window.low = std::min(window.pivot, key_at(share + margin) + 1);
     return window;
   }
 
-  void collect(const Block& block, Keys& buffer) {
-    const bool full = collected_ > limit();
+  void collect(const Block& block, Worker& worker) {
+    const bool full = full_.load(std::memory_order_relaxed);
     const bool shares =
         std::ranges::any_of(queries_, [](const RankQuery& query) { return query.of_nonzero >= 0; });
     if (full && !shares) return;
     const std::uint64_t chunk = block.begin / task_.max_chunk();
     for_queries(
         task_, block, series_, queries_, [&](std::span<const std::uint32_t> keys, std::size_t q) {
-          if (queries_[q].of_nonzero >= 0) places_[q].nonzero += count_above(keys, 0);
-          if (full) return;
           Found& found = places_[q].chunks[chunk];
-          const Collected here = collect_window(keys, places_[q].window, buffer.data());
+          if (queries_[q].of_nonzero >= 0) found.nonzero += count_above(keys, 0);
+          if (full) return;
+          const Collected here = collect_window(keys, places_[q].window, worker.buffer.data());
           found.above += here.above;
           found.pivots += here.pivots;
           found.blocks.push_back(
               {static_cast<std::uint32_t>(here.inside), static_cast<std::uint32_t>(here.pivots)});
           if (here.inside > 0 && found.keys.empty()) found.keys.reserve(expected_);
-          found.keys.insert(found.keys.end(), buffer.begin(),
-                            buffer.begin() + static_cast<std::ptrdiff_t>(here.inside));
-          collected_ += here.inside;
+          found.keys.insert(found.keys.end(), worker.buffer.begin(),
+                            worker.buffer.begin() + static_cast<std::ptrdiff_t>(here.inside));
+          worker.collected += here.inside;
         });
+    if (worker.collected < kCountAt) return;
+    collected_ += std::exchange(worker.collected, 0);
+    if (collected_ > limit()) full_ = true;
   }
 
   static bool select(const Place& place, RankQuery& query) {
@@ -298,6 +319,13 @@ class HistogramSearch {
 };
 
 }  // namespace
+
+Series series_of(std::function<In(const Block& block, std::size_t s)> values) {
+  return {.keys = [values = std::move(values)](const Block& block, std::size_t s,
+                                               std::span<std::uint32_t> keys) {
+    magnitude_keys(keys, values(block, s));
+  }};
+}
 
 void find_ranks(const MergeTask& task, const Series& series, std::vector<RankQuery>& queries) {
   if (queries.empty()) return;

@@ -14,9 +14,15 @@
 
 namespace lancet::ops {
 
-/// What is ranked: the values of series s in a block, made from its models (which must stay as they
-/// are). Empty: series s is model s.
-using Series = std::function<In(const Block& block, std::size_t s)>;
+/// What is ranked.
+struct Series {
+  /// Fills in the keys (magnitude_keys) of series s in a block, whose models must stay as they are.
+  /// Empty: series s is model s.
+  std::function<void(const Block& block, std::size_t s, std::span<std::uint32_t> keys)> keys;
+  bool by_values = true;  ///< false: `keys` needs no values (MergeTask::scan_keys)
+};
+/// Series s are these values.
+[[nodiscard]] Series series_of(std::function<In(const Block& block, std::size_t s)> values);
 
 /// A rank that is asked for (0 = the largest magnitude; equal ones by index) and what stands there.
 struct RankQuery {

@@ -79,15 +79,15 @@ void BandFilter::keep(const Block& block, Out x) const {
   settle(block.keys, outer, inner, [&](std::size_t i, bool kept) { x[i] = kept ? x[i] : 0.0; });
 }
 
-void BandFilter::mark(const Block& block, In x, std::span<std::uint8_t> bits) const {
+void BandFilter::mark(const Block& block, std::span<const std::uint32_t> keys,
+                      std::span<std::uint8_t> bits) const {
   const Side outer = side_of(outer_, block), inner = side_of(inner_, block);
-  magnitude_keys(block.keys, x);
   if (outer.ties == 0 && inner.ties == 0) {
-    mark_between(bits, block.keys, outer.threshold, inner.threshold);
+    mark_between(bits, keys, outer.threshold, inner.threshold);
     return;
   }
   std::ranges::fill(bits, std::uint8_t{0});
-  settle(block.keys, outer, inner, [&](std::size_t i, bool kept) {
+  settle(keys, outer, inner, [&](std::size_t i, bool kept) {
     bits[i / 8] = static_cast<std::uint8_t>(bits[i / 8] | (kept ? 1U : 0U) << i % 8);
   });
 }
@@ -98,8 +98,8 @@ std::vector<float> magnitudes_at(const MergeTask& task,
   std::vector<RankQuery> queries;
   queries.reserve(ranks.size());
   for (const std::uint64_t rank : ranks) queries.push_back({.rank = task.elements() - 1 - rank});
-  find_ranks(
-      task, [&](const Block& block, std::size_t) { return values(block); }, queries);
+  find_ranks(task, series_of([&](const Block& block, std::size_t) { return values(block); }),
+             queries);
   std::vector<float> out;
   out.reserve(queries.size());
   for (const RankQuery& query : queries) out.push_back(std::bit_cast<float>(query.key));

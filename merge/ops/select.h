@@ -24,8 +24,9 @@ class BandFilter {
                                                     const std::vector<RankBand>& bands);
   /// x, the series' values in `block`: 0 where the rank is outside the band.
   void keep(const Block& block, Out x) const;
-  /// A bit for each of the series' values in `block` (keys.h): its rank is in the band.
-  void mark(const Block& block, In x, std::span<std::uint8_t> bits) const;
+  /// A bit for each of the series' keys in `block` (keys.h): its rank is in the band.
+  void mark(const Block& block, std::span<const std::uint32_t> keys,
+            std::span<std::uint8_t> bits) const;
 
  private:
   /// "rank < count".

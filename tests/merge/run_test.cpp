@@ -81,6 +81,12 @@ TEST_CASE_METHOD(Fixture,
     CHECK(weights_hash(scratch / ("stored_" + method)) ==
           weights_hash(scratch / ("wide_" + method)));
   }
+  const std::string sce =
+      "merge_method: sce\nbase_model: c\nparameters: {select_topk: 0.3}\n"
+      "models: [{model: a}, {model: b}]\nout_dtype: bfloat16\n";
+  merge(sce, scratch / "stored", scratch / "stored_sce");
+  merge(sce, scratch / "wide", scratch / "wide_sce");
+  CHECK(weights_hash(scratch / "stored_sce") == weights_hash(scratch / "wide_sce"));
 }
 
 TEST_CASE_METHOD(Fixture, "merge: a result that the dtype cannot hold is exit 5") {

@@ -36,9 +36,14 @@ std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
   ops::elect(mixed, a, votes, {.divide = true, .lambda = 0.8});
   ops::elect(divisor, b, votes, {.by_values = true, .divide = true, .smallest = 1e-6});
   ops::divide_nonzero(mixed, divisor);
+  Values two(a.size()), halves(a.size());
+  ops::elect(two, a, std::span(votes).first(2), {.divide = true, .lambda = 0.8});
+  ops::elect(halves, two, std::vector<ops::Vote>{{x.data()}, {b.data()}},
+             {.by_values = true, .divide = true});
   ops::multiply(x, b);
-  std::vector<std::uint32_t> keys(a.size());
+  std::vector<std::uint32_t> keys(a.size()), apart(a.size());
   ops::magnitude_keys(keys, x);
+  ops::difference_keys(apart, a, b);
   std::vector<std::uint32_t> inside(a.size()), words(a.size()), places(a.size());
   std::vector<std::uint8_t> bits((a.size() + 7) / 8);
   const auto [low, high] = std::minmax(keys[0], keys[a.size() - 1]);
@@ -65,7 +70,8 @@ std::vector<std::uint64_t> run_all(const Values& a, const Values& b) {
   out.insert(out.end(), inside.begin(), inside.begin() + static_cast<std::ptrdiff_t>(found.inside));
   out.insert(out.end(), places.begin(), places.begin() + static_cast<std::ptrdiff_t>(drawn));
   out.insert(out.end(), bits.begin(), bits.end());
-  for (const Values* values : {&mixed, &magnitudes, &random}) {
+  out.insert(out.end(), apart.begin(), apart.end());
+  for (const Values* values : {&mixed, &two, &halves, &magnitudes, &random}) {
     for (const double v : *values) out.push_back(std::bit_cast<std::uint64_t>(v));
   }
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
@@ -90,6 +96,31 @@ TEST_CASE("merge ops: every instruction set gives the same bits, whatever the le
     for (const Isa isa : {Isa::kPlain, Isa::kAvx2}) {
       const IsaLimit limit(isa);
       CHECK(run_all(a, b) == best);
+    }
+  }
+}
+
+TEST_CASE("merge ops: an election of two is one of three whose third has nothing to say") {
+  const std::size_t n = 1003;
+  Values a = random_values(n, 5), b = random_values(n, 6);
+  const Values base = random_values(n, 7), nothing(n, 0.0);
+  for (std::size_t i = 0; i < n; i += 4) a[i] = 0;
+  for (std::size_t i = 0; i < n; i += 6) b[i] = i % 12 == 0 ? 0 : -a[i];
+  for (const auto& [first, second] : std::vector<std::pair<double, double>>{
+           {1, 1}, {0.5, 0.5}, {2, 0}, {0.6, 0.4}, {-0.3, 0.7}, {1, -1}, {0, 0}}) {
+    const std::vector<ops::Vote> votes{
+        {a.data(), 1.25, first}, {b.data(), 0.75, second}, {nothing.data(), 1, 0.9}};
+    for (const bool by_values : {false, true}) {
+      for (const bool divide : {false, true}) {
+        for (const double smallest : {-HUGE_VAL, 1e-6}) {
+          const ops::Election election{
+              .by_values = by_values, .divide = divide, .smallest = smallest, .lambda = 0.7};
+          Values two(n), three(n);
+          ops::elect(two, base, std::span(votes).first(2), election);
+          ops::elect(three, base, votes, election);
+          CHECK(two == three);
+        }
+      }
     }
   }
 }
@@ -189,6 +220,10 @@ TEST_CASE("merge ops: what is not finite is seen in both directions") {
   CHECK_FALSE(ops::store_values(DType::kF16, Values{65520}, two));
   CHECK(ops::store_values(DType::kF16, Values{65519.99}, two));
   CHECK_FALSE(ops::store_values(DType::kBF16, Values{3.4e38}, two));
+  for (const double sign : {1.0, -1.0}) {  // the middle between the largest bfloat16 and 2^128
+    CHECK_FALSE(ops::store_values(DType::kBF16, Values{sign * 0x1.ffp127}, two));
+    CHECK(ops::store_values(DType::kBF16, Values{sign * std::nextafter(0x1.ffp127, 0)}, two));
+  }
 }
 
 TEST_CASE("merge ops: the largest k are those of a stable sort, ties by index") {
