@@ -152,10 +152,11 @@ void check_experts(const Editor& editor, const DecoderSpec& spec,
       choice ? choice->layers : every_layer("auto", spec.layers).layers;
   const auto found = std::ranges::find_if(layers, is_mixture);
   if (found == layers.end() || (!choice && !std::ranges::all_of(layers, is_mixture))) return;
-  fail(ErrorKind::kMismatch, "edit",
-       fmt::format("{}: expected layers with one MLP, found {} experts in layer {}", editor.name,
-                   spec.moe.experts, *found),
-       "--method rome edits the experts that the subject is routed to");
+  fail(
+      ErrorKind::kMismatch, "edit",
+      fmt::format("{}: expected layers with one MLP, found {} experts in layer {}", editor.name,
+                  spec.moe.experts, *found),
+      "--method rome, memit, emmet and alphaedit edit the experts that the subjects are routed to");
 }
 
 void check_moments(const EditRequest& request, const Editor& editor, const DecoderSpec& spec,

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "model/runtime.h"
 #include "surgery/contexts.h"
+#include "surgery/down.h"
 #include "surgery/mass_groups.h"
 #include "surgery/mass_values.h"
 #include "surgery/sink.h"
@@ -36,15 +37,26 @@ constexpr Parameter kShared[] = {
 };
 
 /// W + left right^T in the precision and layout of the model.
-Decoder changed(const Decoder& model, const MatrixRef& down, const at::Tensor& left,
+Decoder changed(const Decoder& model, const std::vector<DownPart>& down, const at::Tensor& left,
                 const at::Tensor& right) {
   const OneThread inside;
-  return model.with_change(down, at::matmul(left, right.t()));
+  Decoder out = model;
+  for (const DownPart& part : down) {
+    const at::Tensor own = right.narrow(0, part.first, part.width);
+    if (own.count_nonzero().item<std::int64_t>() > 0)
+      out = out.with_change(part.matrix, at::matmul(left, own.t()));
+  }
+  return out;
 }
 
-double norm_of(const Decoder& model, const MatrixRef& matrix) {
+double norm_of(const Decoder& model, const std::vector<DownPart>& down) {
   const OneThread inside;
-  return model.weight(matrix).to(at::kCPU, at::kDouble).norm().item<double>();
+  double square = 0;
+  for (const DownPart& part : down) {
+    const double norm = model.weight(part.matrix).to(at::kCPU, at::kDouble).norm().item<double>();
+    square += norm * norm;
+  }
+  return std::sqrt(square);
 }
 
 /// Mean over facts of |column|.
@@ -175,7 +187,7 @@ class MassEdit {
     if (!others_.empty()) past.add(std::sqrt(protect_) * keys_of(model_, others_, layer));
     const Adjusted adjusted = adjust_(layer, keys, past);
     const at::Tensor left = share.to(at::kFloat), right = adjusted.keys.to(at::kFloat).contiguous();
-    const MatrixRef down = model_.mlp_down(layer);
+    const std::vector<DownPart> down = down_parts(model_, layer);
     columns_.add(layer, group.places, left, right);
     model_ = changed(model_, down, left, right);
     for (std::size_t f = 0; f < group.places.size(); ++f) {

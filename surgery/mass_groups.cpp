@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "surgery/down.h"
 #include "surgery/sink.h"
 
 namespace lancet {
@@ -43,14 +44,13 @@ void FactorColumns::drop_from(std::int64_t place) {
 }
 
 std::vector<Factors> FactorColumns::factors(const Decoder& model, std::int64_t facts) const {
-  std::map<std::int64_t, Factors> out;
+  struct Whole {
+    at::Tensor left, right;
+  };
+  std::map<std::int64_t, Whole> layers;
   for (const Part& part : parts_) {
-    Factors& to = out[part.layer];
+    Whole& to = layers[part.layer];
     if (!to.left.defined()) {
-      const MatrixRef down = model.mlp_down(part.layer);
-      to.layer = part.layer;
-      to.tensor = down.name;
-      to.layout = down.layout;
       to.left = at::zeros({part.left.size(0), facts}, at::kFloat);
       to.right = at::zeros({part.right.size(0), facts}, at::kFloat);
     }
@@ -58,10 +58,15 @@ std::vector<Factors> FactorColumns::factors(const Decoder& model, std::int64_t f
     to.left.index_copy_(1, index, part.left);
     to.right.index_copy_(1, index, part.right);
   }
-  std::vector<Factors> all;
-  all.reserve(out.size());
-  for (auto& [layer, factors] : out) all.push_back(std::move(factors));
-  return all;
+  std::vector<Factors> out;
+  for (const auto& [layer, whole] : layers) {
+    for (const DownPart& part : down_parts(model, layer)) {
+      const at::Tensor own = whole.right.narrow(0, part.first, part.width).contiguous();
+      if (own.count_nonzero().item<std::int64_t>() == 0) continue;
+      out.push_back({layer, part.matrix.name, part.matrix.layout, whole.left, own, part.first});
+    }
+  }
+  return out;
 }
 
 }  // namespace lancet

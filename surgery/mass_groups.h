@@ -32,7 +32,7 @@ class FactorColumns {
   void add(std::int64_t layer, const std::vector<std::int64_t>& places, const at::Tensor& left,
            const at::Tensor& right);
   void drop_from(std::int64_t place);  ///< what was written for facts from this one on
-  /// Of the first `facts` facts; layers in which none of them is written are left out.
+  /// Of the first `facts` facts; matrices in which none of them is written are left out.
   [[nodiscard]] std::vector<Factors> factors(const Decoder& model, std::int64_t facts) const;
 
  private:

@@ -102,6 +102,7 @@ const Editor editor_alphaedit{.name = "alphaedit",
                               .max_facts = 0,
                               .reach = Reach::kRange,
                               .needs_covariance = true,
+                              .experts = true,
                               .plan = plan};
 
 }  // namespace lancet

@@ -49,6 +49,7 @@ const Editor editor_emmet{.name = "emmet",
                           .numbers = kNumbers,
                           .words = mass_edit_words(),
                           .max_facts = 0,
+                          .experts = true,
                           .plan = plan};
 
 }  // namespace lancet

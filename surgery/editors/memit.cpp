@@ -92,6 +92,7 @@ const Editor editor_memit{.name = "memit",
                           .words = mass_edit_words(),
                           .max_facts = 0,
                           .reach = Reach::kRange,
+                          .experts = true,
                           .plan = plan};
 
 }  // namespace lancet

@@ -1,109 +1,15 @@
 // Editors of many facts against the plain float64 frame of reference_rome.h and the papers' dense
 // formulas.
-#include "surgery/mass_edit.h"
-#include "core/error.h"
-#include "surgery/contexts.h"
-#include "surgery/leak_prompts.h"
-#include "surgery/sink.h"
 #include "surgery/solve.h"
-#include "surgery/subject.h"
-#include "tests/catch.h"
-#include "tests/surgery/reference_rome.h"
-#include "tests/surgery/tolerances.h"
+#include "tests/surgery/mass_tiny.h"
 
 using namespace lancet;
+using namespace lancet::mass_tiny;
 
 namespace {
 
-const std::vector<std::string> kContexts{"{}", "the a {}", "b c a {}"};
-constexpr int kSteps = 12;
-
-struct Tiny {
-  Scratch scratch;
-  tiny_edit::Weights weights;
-  ModelSource source;
-  Tokenizer tokenizer;
-  Decoder model;
-  std::vector<Fact> facts;
-  explicit Tiny(std::uint64_t seed)
-      : weights(tiny_edit::weights(seed)),
-        source(open(scratch, weights)),
-        tokenizer(Tokenizer::open(source)),
-        model(Decoder::load(source)) {
-    std::string text;
-    for (const std::string& context : kContexts) text += context + "\n";
-    write_file(scratch / "contexts.txt", text);
-    add("1", "the {} c", "ab", "the");
-    add("2", "{} a c", "b", "the a b");
-    add("3", "c b {} the", "a c", "b");
-  }
-  static ModelSource open(const Scratch& scratch, const tiny_edit::Weights& weights) {
-    tiny_edit::save(scratch / "model", weights);
-    return ModelSource::open(scratch / "model");
-  }
-  void add(const std::string& id, const std::string& prompt, const std::string& subject,
-           const std::string& target) {
-    facts.push_back({.id = id, .subject = subject, .prompt = prompt, .target = target});
-  }
-
-  [[nodiscard]] EditPlan plan(const std::string& method, const std::vector<std::int64_t>& layers,
-                              std::map<std::string, std::string> options,
-                              std::int64_t batch = 0) const {
-    options.emplace("contexts", (scratch / "contexts.txt").string());
-    options.emplace("steps", std::to_string(kSteps));
-    const Editor& editor = find_editor(method);
-    const Parameters parameters(editor.numbers, editor.words, options);
-    return editor.plan({model, tokenizer, facts, layers,
-                        [&](std::int64_t layer) { return covariance(layer); }, parameters, 0,
-                        batch});
-  }
-
-  /// Random, symmetric positive definite, another one for each layer; about a third of the
-  /// eigenvalues lie below 0.4.
-  [[nodiscard]] static at::Tensor covariance(std::int64_t layer) {
-    constexpr std::int64_t kN = tiny_edit::kFf;
-    at::Tensor a = at::empty({kN, 2 * kN}, at::kFloat);
-    Random(static_cast<std::uint64_t>(layer), "covariance")
-        .fill_normal(0, {a.data_ptr<float>(), static_cast<std::size_t>(a.numel())});
-    a = a.to(at::kDouble);
-    return at::matmul(a, a.t()) / static_cast<double>(2 * kN);
-  }
-
-  [[nodiscard]] reference::MassSolution plainly(const std::vector<std::int64_t>& layers,
-                                                const reference::Answer& answer) const {
-    std::vector<reference::Problem> problems;
-    for (const Fact& fact : facts) {
-      const FactRows rows = fact_rows(tokenizer, fact, kContexts);
-      reference::Problem problem{.weights = weights,
-                                 .rewriting = {},
-                                 .subject = {rows.subject_only.ids, rows.subject_only.lookup},
-                                 .target = rows.target,
-                                 .steps = kSteps};
-      for (const PromptRow& row : rows.rewriting)
-        problem.rewriting.push_back({row.ids, row.lookup});
-      problems.push_back(std::move(problem));
-    }
-    return reference::mass_edit(problems, layers, answer);
-  }
-};
-
-at::Tensor matrix(std::vector<double> values, std::int64_t rows) {
-  const auto columns = static_cast<std::int64_t>(values.size()) / rows;
-  return at::from_blob(values.data(), {rows, columns}, at::kDouble).clone();
-}
-
-std::vector<double> values_of(const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.to(at::kDouble).contiguous();
-  return {plain.data_ptr<double>(), plain.data_ptr<double>() + plain.numel()};
-}
-
-double distance(const at::Tensor& found, const at::Tensor& expected) {
-  return ((found.to(at::kDouble) - expected).norm() / expected.norm()).item<double>();
-}
-
-void check_plan(const EditPlan& plan, const reference::MassSolution& expected,
-                const std::vector<std::int64_t>& layers) {
-  REQUIRE(plan.factors.size() == layers.size());
+/// The values and losses of all facts.
+void check_values(const EditPlan& plan, const reference::MassSolution& expected) {
   for (std::size_t f = 0; f < expected.values.size(); ++f) {
     CAPTURE(f);
     const FactTrace& trace = plan.traces[f];
@@ -115,6 +21,12 @@ void check_plan(const EditPlan& plan, const reference::MassSolution& expected,
     CHECK(distance(trace.value, matrix(expected.values[f], tiny_edit::kModel).squeeze(1)) <
           tolerance::kReference);
   }
+}
+
+void check_plan(const EditPlan& plan, const reference::MassSolution& expected,
+                const std::vector<std::int64_t>& layers) {
+  check_values(plan, expected);
+  REQUIRE(plan.factors.size() == layers.size());
   for (std::size_t j = 0; j < layers.size(); ++j) {
     CAPTURE(layers[j]);
     CHECK(plan.factors[j].layer == layers[j]);
@@ -126,10 +38,11 @@ void check_plan(const EditPlan& plan, const reference::MassSolution& expected,
 }
 
 /// The published form of each update, dense: A with delta W = R A^T.
-reference::Answer memit_answer(double lambda) {
-  return [lambda](std::int64_t layer, const std::vector<double>& keys) {
-    const at::Tensor k = matrix(keys, tiny_edit::kFf);
-    return values_of(at::linalg_solve(lambda * Tiny::covariance(layer) + at::matmul(k, k.t()), k));
+reference::Answer memit_answer(double lambda, std::int64_t width = tiny_edit::kFf) {
+  return [=](std::int64_t layer, const std::vector<double>& keys) {
+    const at::Tensor k = matrix(keys, width);
+    return values_of(
+        at::linalg_solve(lambda * Tiny::covariance(layer, width) + at::matmul(k, k.t()), k));
   };
 }
 
@@ -145,6 +58,28 @@ TEST_CASE("memit: values, keys and factors are those of a plain float64 implemen
   const std::vector<std::int64_t> layers{0, 1};
   check_plan(tiny.plan("memit", layers, {{"lambda", "0.7"}}),
              tiny.plainly(layers, memit_answer(0.7)), layers);
+}
+
+TEST_CASE("memit: in layers of experts the facts' experts are written side by side", "[slow]") {
+  const Tiny tiny(2, true);
+  const std::vector<std::int64_t> layers{0, 1};
+  const EditPlan plan = tiny.plan("memit", layers, {{"lambda", "0.7"}});
+  const auto expected = tiny.plainly(layers, memit_answer(0.7, tiny.width()));
+  check_values(plan, expected);
+  for (const std::int64_t layer : layers) {
+    CAPTURE(layer);
+    const at::Tensor right = at::zeros({tiny.width(), 3}, at::kDouble);
+    for (const Factors& one : plan.factors) {
+      if (one.layer != layer) continue;
+      CHECK(one.tensor == "model.layers." + std::to_string(layer) + ".block_sparse_moe.experts." +
+                              std::to_string(one.first / tiny_edit::kExpertFf) + ".w2.weight");
+      CHECK(distance(one.left, matrix(expected.left.at(layer), tiny_edit::kModel)) <
+            tolerance::kReference);
+      right.narrow(0, one.first, tiny_edit::kExpertFf).copy_(one.right);
+    }
+    CHECK(distance(right, matrix(expected.answers.at(layer), tiny.width())) <
+          tolerance::kReference);
+  }
 }
 
 TEST_CASE("memit: lambda auto is 0.7 of the mean k C^-1 k", "[slow]") {
@@ -204,293 +139,4 @@ TEST_CASE("alphaedit: the update is the published system's, and keys outside the
         tolerance::kForward * change(plan.factors[1]).norm().item<double>());
   CHECK_THROWS_WITH(tiny.plan("alphaedit", {1}, {{"threshold", "0"}}),
                     Catch::Contains("found none"));
-}
-
-TEST_CASE("mass edits: the past as a panel and as a matrix is the dense system's", "[slow]") {
-  // At layer 0 keys do not depend on what is written there, so all keys of the traces are the past.
-  const auto [method, count] = GENERATE(
-      table<std::string, int>({{"memit", 8}, {"memit", 52}, {"alphaedit", 8}, {"alphaedit", 52}}));
-  CAPTURE(method, count);
-  Tiny tiny(6);
-  tiny.facts.clear();
-  const std::vector<std::string> subjects{"ab", "b", "a c", "c", "cab", "the a"},
-      prompts{"the {} c", "{} a c", "c b {} the", "a {} b", "b {}", "{} the"}, targets{"the", "b"};
-  for (int i = 0; i < count; ++i) {
-    const auto n = static_cast<std::size_t>(i);
-    tiny.add(std::to_string(i), prompts[n % 6], subjects[n / 6 % 6], targets[n / 36]);
-  }
-  const bool memit = method == "memit";
-  const EditPlan plan = tiny.plan(
-      method, {0},
-      memit
-          ? std::map<std::string, std::string>{{"steps", "2"}, {"lambda", "0.5"}}
-          : std::map<std::string, std::string>{{"steps", "2"}, {"threshold", "0.9"}, {"l2", "0.3"}},
-      4);
-  std::vector<at::Tensor> keys;
-  for (const FactTrace& trace : plan.traces) keys.push_back(trace.keys.front().second);
-  const at::Tensor all = at::stack(keys, 1), now = all.narrow(1, count - 4, 4);
-  const at::Tensor moment = at::matmul(all, all.t());
-  at::Tensor expected;
-  if (memit) {
-    expected = at::linalg_solve(0.5 * Tiny::covariance(0) + moment, now);
-  } else {
-    const auto [values, vectors] = at::linalg_eigh(Tiny::covariance(0));
-    const at::Tensor space = vectors.narrow(1, 0, (values < 0.9).sum().item<std::int64_t>());
-    const at::Tensor p = at::matmul(space, space.t());
-    expected = at::linalg_solve(at::matmul(p, moment) + 0.3 * at::eye(tiny_edit::kFf, at::kDouble),
-                                at::matmul(p, now));
-  }
-  CHECK(distance(plan.factors.front().right.narrow(1, count - 4, 4), expected) <
-        tolerance::kReference);
-}
-
-TEST_CASE("mass edits: with history, turns at one layer end where all at once would") {
-  // Order independence (editing reference 1.7): same keys, residuals on the current weights. The
-  // values are taken from the whole batch's z, which the test writes turn by turn.
-  const Tiny tiny(7);
-  const double lambda = 0.5;
-  const at::Tensor c = Tiny::covariance(2);
-  at::Tensor k = at::empty({tiny_edit::kFf, 6}, at::kFloat),
-             v = at::empty({tiny_edit::kModel, 6}, at::kFloat);
-  Random(1, "k").fill_normal(0, {k.data_ptr<float>(), static_cast<std::size_t>(k.numel())});
-  Random(1, "v").fill_normal(0, {v.data_ptr<float>(), static_cast<std::size_t>(v.numel())});
-  k = k.to(at::kDouble);
-  v = v.to(at::kDouble);
-  const at::Tensor joint =
-      at::matmul(v, at::linalg_solve(lambda * c + at::matmul(k, k.t()), k).t());
-  at::Tensor turns = at::zeros_like(joint);
-  for (int turn = 0; turn < 3; ++turn) {
-    const at::Tensor now = k.narrow(1, 2L * turn, 2), seen = k.narrow(1, 0, 2L * turn + 2);
-    const at::Tensor missing = v.narrow(1, 2L * turn, 2) - at::matmul(turns, now);
-    turns = turns +
-            at::matmul(missing, at::linalg_solve(lambda * c + at::matmul(seen, seen.t()), now).t());
-  }
-  CHECK(distance(turns, joint) < 1e-10);
-}
-
-TEST_CASE("mass edits: a later turn sees the earlier one's weights and keys") {
-  const Tiny tiny(8);
-  const EditPlan turns = tiny.plan("memit", {0, 1}, {{"lambda", "0.5"}}, 2);
-  REQUIRE(turns.factors[0].left.size(1) == 3);
-  CHECK(turns.notes["layers"].size() == 4);
-  // The first turn is the batch of the first two facts.
-  Tiny two(8);
-  two.facts.pop_back();
-  const EditPlan first = two.plan("memit", {0, 1}, {{"lambda", "0.5"}});
-  CHECK(turns.factors[1].right.narrow(1, 0, 2).equal(first.factors[1].right));
-  // The second one is planned on the model that carries the first, with the first one's keys kept.
-  Decoder edited = tiny.model;
-  for (const Factors& factors : first.factors)
-    edited = edited.with_weight(factors.tensor, edited.weight(factors.tensor) +
-                                                    at::matmul(factors.left, factors.right.t()));
-  const Editor& editor = find_editor("memit");
-  const Parameters parameters(editor.numbers, editor.words,
-                              {{"lambda", "0.5"},
-                               {"history", "0"},
-                               {"contexts", (tiny.scratch / "contexts.txt").string()},
-                               {"steps", std::to_string(kSteps)}});
-  const EditPlan alone = editor.plan({edited,
-                                      tiny.tokenizer,
-                                      {tiny.facts[2]},
-                                      {0, 1},
-                                      [](std::int64_t layer) { return Tiny::covariance(layer); },
-                                      parameters,
-                                      0});
-  CHECK(distance(turns.factors[0].left.narrow(1, 2, 1), alone.factors[0].left.to(at::kDouble)) <
-        tolerance::kReference);
-  CHECK(distance(turns.factors[0].right.narrow(1, 2, 1), alone.factors[0].right.to(at::kDouble)) >
-        0.01);  // the past counts
-  // What the first turn's keys read from the second turn's change is less with the past than
-  // without.
-  const auto moved = [&](const at::Tensor& right, const at::Tensor& left) {
-    double sum = 0;
-    for (const FactTrace& trace : first.traces)
-      sum += (left.to(at::kDouble) * right.to(at::kDouble).dot(trace.keys.front().second))
-                 .norm()
-                 .item<double>();
-    return sum;
-  };
-  CHECK(moved(turns.factors[0].right.select(1, 2), turns.factors[0].left.select(1, 2)) <
-        0.8 * moved(alone.factors[0].right.select(1, 0), alone.factors[0].left.select(1, 0)));
-}
-
-TEST_CASE("mass edits: what belongs to a fact does not depend on the facts beside it") {
-  Tiny all(9);
-  const EditPlan together = all.plan("memit", {1}, {{"lambda", "0.5"}});
-  for (std::size_t f = 0; f < 3; ++f) {
-    Tiny one(9);
-    one.facts = {all.facts[f]};
-    const EditPlan alone = one.plan("memit", {1}, {{"lambda", "0.5"}});
-    CHECK(distance(together.traces[f].value, alone.traces[0].value) < tolerance::kForward);
-    CHECK(together.traces[f].losses.sizes() == alone.traces[0].losses.sizes());
-  }
-}
-
-TEST_CASE("turns: one that `keeps` refuses is taken back, and what came before stands") {
-  const auto method = GENERATE(as<std::string>(), "memit", "rome");
-  CAPTURE(method);
-  Tiny tiny(9);
-  const std::map<std::string, std::string> options{
-      {"contexts", (tiny.scratch / "contexts.txt").string()}, {"steps", "4"}};
-  const Editor& editor = find_editor(method);
-  const Parameters parameters(editor.numbers, editor.words, options);
-  const std::vector<std::int64_t> layers{1};
-  const auto covariance = [](std::int64_t layer) { return Tiny::covariance(layer); };
-  EditInput input{tiny.model, tiny.tokenizer, tiny.facts, layers, covariance, parameters, 0, 1};
-  int asked = 0;
-  input.keeps = [&](const Decoder& edited) {
-    CHECK_FALSE(edited.weight(edited.mlp_down(1)).equal(tiny.model.weight(tiny.model.mlp_down(1))));
-    return ++asked < 3;
-  };
-  const EditPlan stopped = editor.plan(input);
-  CHECK(asked == 3);
-  REQUIRE(stopped.traces.size() == 2);
-  REQUIRE(stopped.factors.front().left.size(1) == 2);
-  tiny.facts.pop_back();
-  const EditPlan two =
-      editor.plan({tiny.model, tiny.tokenizer, tiny.facts, layers, covariance, parameters, 0, 1});
-  CHECK(stopped.factors.front().left.equal(two.factors.front().left));
-  CHECK(stopped.factors.front().right.equal(two.factors.front().right));
-}
-
-TEST_CASE("mass edits: what is protected is about no subject of the file, and each only once") {
-  const Tiny tiny(10);
-  const auto about = [](const char* id, const char* subject) {
-    return Fact{.id = id, .subject = subject, .prompt = "The capital of {} is the", .target = "b"};
-  };
-  const std::vector<Fact> facts{about("1", "France"), about("2", "Peru")};
-  const auto both = other_rows(tiny.tokenizer, facts, facts);
-  const auto one = other_rows(tiny.tokenizer, std::span(facts).first(1), facts);
-  REQUIRE_FALSE(one.empty());
-  CHECK(both.size() <= one.size() + 2);  // the lists differ by the facts' own subjects at most
-  const auto others = protected_subjects(facts[0], 24);
-  const bool lists_peru = std::ranges::count(others, "Peru") > 0;
-  CHECK(one.size() <= others.size() - (lists_peru ? 1 : 0));
-  for (const PromptRow& row : one)
-    CHECK(row.lookup + 1 == static_cast<std::int64_t>(row.ids.size()));
-}
-
-TEST_CASE("memit: protected keys join the left-hand side as keys of the past do") {
-  // other keys O with weight w: A = (lambda C + w O O^T + K K^T)^-1 K
-  const Tiny tiny(11);
-  const EditPlan plan =
-      tiny.plan("memit", {0}, {{"lambda", "0.5"}, {"protect", "2"}, {"steps", "2"}});
-  std::vector<at::Tensor> keys;
-  for (const FactTrace& trace : plan.traces) keys.push_back(trace.keys.front().second);
-  const at::Tensor k = at::stack(keys, 1);
-  const at::Tensor o = keys_of(tiny.model, other_rows(tiny.tokenizer, tiny.facts, tiny.facts), 0);
-  REQUIRE(o.size(1) > 0);
-  const at::Tensor expected = at::linalg_solve(
-      0.5 * Tiny::covariance(0) + 2 * at::matmul(o, o.t()) + at::matmul(k, k.t()), k);
-  CHECK(distance(plan.factors.front().right, expected) < tolerance::kReference);
-}
-
-TEST_CASE("mass edits: alike=1 counts the bare key and the contexts' mean, not their mean alone") {
-  // A = (lambda C + (K_b K_b^T + K_c K_c^T) / 2)^-1 (K_b + K_c) / 2
-  const Tiny tiny(12);
-  std::vector<at::Tensor> bare, others;
-  for (const Fact& fact : tiny.facts) {
-    const auto rows = fact_rows(tiny.tokenizer, fact, kContexts).rewriting;
-    const at::Tensor keys = read_rows(tiny.model, rows, 0, false).keys.to(at::kDouble);
-    bare.push_back(keys[0]);
-    others.push_back(keys.narrow(0, 1, keys.size(0) - 1).mean(0));
-  }
-  const at::Tensor b = at::stack(bare, 1), c = at::stack(others, 1), mean = (b + c) / 2;
-  const at::Tensor moment = (at::matmul(b, b.t()) + at::matmul(c, c.t())) / 2;
-  const auto found = [&](const std::string& method, std::map<std::string, std::string> options) {
-    options.emplace("steps", "2");
-    options.emplace("alike", "1");
-    return tiny.plan(method, {0}, options).factors.front().right;
-  };
-  CHECK(distance(found("memit", {{"lambda", "0.5"}}),
-                 at::linalg_solve(0.5 * Tiny::covariance(0) + moment, mean)) <
-        tolerance::kReference);
-  const auto [values, vectors] = at::linalg_eigh(Tiny::covariance(0));
-  const at::Tensor space = vectors.narrow(1, 0, (values < 0.9).sum().item<std::int64_t>());
-  const at::Tensor p = at::matmul(space, space.t());
-  CHECK(
-      distance(found("alphaedit", {{"threshold", "0.9"}, {"l2", "0.3"}}),
-               at::linalg_solve(at::matmul(p, moment) + 0.3 * at::eye(tiny_edit::kFf, at::kDouble),
-                                at::matmul(p, mean))) < tolerance::kReference);
-}
-
-namespace {
-
-/// How many times as long as in the other contexts the stream behind each layer is at the subject
-/// of the bare prompt.
-std::vector<double> first_token_ratios(const Tiny& tiny, const FactRows& rows) {
-  std::vector<double> out;
-  for (std::int64_t layer = 0; layer < tiny.model.spec().layers; ++layer) {
-    std::vector<double> lengths;
-    for (const PromptRow& row : rows.rewriting) {
-      FactRows one = rows;
-      one.rewriting = {row};
-      lengths.push_back(streams(tiny.model, {one}, layer).norm().item<double>());
-    }
-    out.push_back(lengths[0] / ((lengths[1] + lengths[2]) / 2));
-  }
-  return out;
-}
-
-}  // namespace
-
-TEST_CASE("sink: the highest layer behind which the first token is as long as others") {
-  const Tiny tiny(13);
-  const FactRows first = fact_rows(tiny.tokenizer, tiny.facts[1], kContexts),
-                 later = fact_rows(tiny.tokenizer, tiny.facts[0], kContexts);
-  REQUIRE(first.rewriting.front().lookup == 0);
-  REQUIRE(later.rewriting.front().lookup > 0);
-  const std::vector<double> ratios = first_token_ratios(tiny, first);
-  for (const double limit : {ratios[0] * 1.001, ratios[1] * 1.001, ratios[2] * 1.001, 1e-3, 1e3}) {
-    CAPTURE(limit);
-    for (std::int64_t layer = 0; layer < 3; ++layer) {
-      std::int64_t expected = layer;
-      for (std::int64_t l = 0; l <= layer; ++l) {
-        if (ratios[static_cast<std::size_t>(l)] <= limit) expected = l;
-      }
-      CHECK(layer_below_sink(tiny.model, first, layer, limit) == expected);
-    }
-  }
-  CHECK(layer_below_sink(tiny.model, later, 2, 1e-3) == 2);
-  CHECK(layer_below_sink(tiny.model, first, 2, 0) == 2);
-}
-
-TEST_CASE("sink: such facts are written lower and first, the others on the model that has them",
-          "[slow]") {
-  std::uint64_t seed = 14;
-  double limit = 0;
-  for (; limit == 0 && seed < 40; ++seed) {
-    const Tiny tiny(seed);
-    const auto ratios =
-        first_token_ratios(tiny, fact_rows(tiny.tokenizer, tiny.facts[1], kContexts));
-    if (ratios[0] * 1.01 < std::min(ratios[1], ratios[2])) limit = ratios[0] * 1.005;
-  }
-  REQUIRE(limit > 0);
-  Tiny tiny(--seed);
-  const std::string sink = std::to_string(limit);
-  const std::map<std::string, std::string> options{{"lambda", "0.5"}, {"sink", sink}};
-  const EditPlan all = tiny.plan("memit", {1, 2}, options);
-  REQUIRE(all.factors.size() == 3);
-  CHECK(all.factors[0].layer == 0);
-  const auto columns = [](const at::Tensor& matrix) {
-    return (matrix.norm(2, 0) > 0).to(at::kLong);
-  };
-  CHECK(columns(all.factors[0].left).equal(at::tensor({0L, 1L, 0L})));
-  CHECK(columns(all.factors[1].left).equal(at::tensor({1L, 0L, 1L})));
-  CHECK(columns(all.factors[2].right).equal(at::tensor({1L, 0L, 1L})));
-  const Fact low = tiny.facts[1];
-  const std::vector<Fact> others{tiny.facts[0], tiny.facts[2]};
-  tiny.facts = {low};
-  const EditPlan alone = tiny.plan("memit", {0}, {{"lambda", "0.5"}});
-  CHECK(distance(all.factors[0].left.select(1, 1),
-                 alone.factors[0].left.select(1, 0).to(at::kDouble)) < tolerance::kForward);
-  CHECK(distance(all.factors[0].right.select(1, 1),
-                 alone.factors[0].right.select(1, 0).to(at::kDouble)) < tolerance::kForward);
-  // rome does the same, fact by fact.
-  tiny.facts = {others[0], low};
-  const EditPlan rome = tiny.plan("rome", {2}, {{"sink", sink}});
-  REQUIRE(rome.factors.size() == 2);
-  CHECK(rome.factors[0].layer == 0);
-  CHECK(columns(rome.factors[0].right).equal(at::tensor({0L, 1L})));
-  CHECK(columns(rome.factors[1].right).equal(at::tensor({1L, 0L})));
 }

@@ -376,6 +376,25 @@ class Rome {
 
 Solution rome(const Problem& problem) { return Rome(problem).solve_all(); }
 
+namespace {
+
+/// w [kModel, width] += left right^T with rows [first, first + width) of `right`, both of `count`
+/// columns.
+void add_product(std::vector<float>& w, const std::vector<double>& left,
+                 const std::vector<double>& right, std::size_t count, std::size_t first) {
+  const std::size_t width = w.size() / kModel;
+  for (std::size_t i = 0; i < kModel; ++i) {
+    for (std::size_t k = 0; k < width; ++k) {
+      double change = 0;
+      for (std::size_t f = 0; f < count; ++f)
+        change += left[i * count + f] * right[(first + k) * count + f];
+      w[i * width + k] += static_cast<float>(change);
+    }
+  }
+}
+
+}  // namespace
+
 MassSolution mass_edit(const std::vector<Problem>& facts, const std::vector<std::int64_t>& layers,
                        const Answer& answer) {
   MassSolution out;
@@ -389,31 +408,30 @@ MassSolution mass_edit(const std::vector<Problem>& facts, const std::vector<std:
     out.losses.push_back(std::move(solution.losses));
   }
   tiny_edit::Weights weights = facts.front().weights;
+  const bool experts = tiny_edit::has_experts(weights);
+  const std::size_t width = experts ? kExperts * kExpertFf : kFf;
   for (std::size_t j = 0; j < layers.size(); ++j) {
     const std::int64_t layer = layers[j];
     const Model model(weights);
-    std::vector<double> keys(kFf * count), left(kModel * count);
+    std::vector<double> keys(width * count), left(kModel * count);
     for (std::size_t f = 0; f < count; ++f) {
       const auto& rows = facts[f].rewriting;
       for (std::size_t r = 0; r < rows.size(); ++r) {
         const auto run = model.run(rows[r].ids, layer, rows[r].lookup, Vec(kModel));
         const double weight =
             rows.size() == 1 ? 1 : (r == 0 ? 0.5 : 0.5 / static_cast<double>(rows.size() - 1));
-        for (std::size_t i = 0; i < kFf; ++i) keys[i * count + f] += weight * run.key[i];
+        for (std::size_t i = 0; i < width; ++i) keys[i * count + f] += weight * run.key[i];
       }
       const auto now = model.run(rows[0].ids, top, rows[0].lookup, Vec(kModel)).stream;
       for (std::size_t i = 0; i < kModel; ++i)
         left[i * count + f] = (out.values[f][i] - now[i]) / static_cast<double>(layers.size() - j);
     }
     const std::vector<double> right = answer(layer, keys);
-    auto& w = weights.at("model.layers." + std::to_string(layer) + ".mlp.down_proj.weight");
-    for (std::size_t i = 0; i < kModel; ++i) {
-      for (std::size_t k = 0; k < kFf; ++k) {
-        double change = 0;
-        for (std::size_t f = 0; f < count; ++f)
-          change += left[i * count + f] * right[k * count + f];
-        w[i * kFf + k] += static_cast<float>(change);
-      }
+    const std::string at = "model.layers." + std::to_string(layer) + ".";
+    if (!experts) add_product(weights.at(at + "mlp.down_proj.weight"), left, right, count, 0);
+    for (std::size_t e = 0; experts && e < kExperts; ++e) {
+      const std::string name = at + "block_sparse_moe.experts." + std::to_string(e) + ".w2.weight";
+      add_product(weights.at(name), left, right, count, e * kExpertFf);
     }
     out.keys[layer] = std::move(keys);
     out.left[layer] = std::move(left);

@@ -97,6 +97,7 @@ TEST_CASE("undo: one edit of a batch out is the model edited with the others onl
   const auto [method, batch, experts] =
       GENERATE(table<std::string, std::int64_t, bool>({{"memit", 0, false},
                                                        {"memit", 2, false},
+                                                       {"memit", 2, true},
                                                        {"emmet", 0, false},
                                                        {"rome", 0, false},
                                                        {"rome", 0, true},
