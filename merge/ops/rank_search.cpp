@@ -203,23 +203,43 @@ class WindowSearch {
   /// The key at `rank` of the window, which becomes the rank among the keys that equal it.
   static std::uint32_t key_at(const Place& place, std::uint64_t& rank) {
     constexpr std::uint32_t kBins = 1U << 12;
+    const std::uint32_t pivot = place.window.pivot;
     std::uint32_t low = place.window.low, shift = 0, bins = kBins;
     while (((place.window.high - low) >> shift) >= kBins) ++shift;
+    std::uint64_t pivots = 0;
+    std::vector<std::span<const std::uint32_t>> parts;
+    for (const Found& found : place.chunks) {
+      pivots += found.pivots;
+      parts.emplace_back(found.keys);
+    }
+    Keys few;
     while (true) {
       Counts counts(bins);
-      const auto count = [&](std::uint32_t key, std::uint64_t times) {
-        const std::uint32_t bin = (key - low) >> shift;  // far away where key < low
-        if (bin < bins) counts[bin] += times;
-      };
-      for (const Found& found : place.chunks) {
-        count(place.window.pivot, found.pivots);
-        for (const std::uint32_t key : found.keys) count(key, 1);
-      }
-      low += bin_of_rank(counts, rank) << shift;
+      for (const auto keys : parts) count_keys(counts, keys, low, shift);
+      if (pivot >= low && (pivot - low) >> shift < bins) counts[(pivot - low) >> shift] += pivots;
+      const std::uint32_t bin = bin_of_rank(counts, rank);
+      low += bin << shift;
       if (shift == 0) return low;
-      bins = std::min(kBins, 1U << shift);  // the next pass divides this bin
+      // The next pass divides this bin, which most keys are not in.
+      if (few.empty() && counts[bin] <= kCountAt) {
+        few = keys_in({low, low + ((1U << shift) - 1), UINT32_MAX}, place);
+        parts.assign(1, few);
+      }
+      bins = std::min(kBins, 1U << shift);
       shift = shift > 12 ? shift - 12 : 0;
     }
+  }
+
+  static Keys keys_in(const Window& window, const Place& place) {
+    Keys out, buffer;
+    for (const Found& found : place.chunks) {
+      buffer.resize(found.keys.size());
+      const auto end =
+          buffer.begin() +
+          static_cast<std::ptrdiff_t>(collect_window(found.keys, window, buffer.data()).inside);
+      out.insert(out.end(), buffer.begin(), end);
+    }
+    return out;
   }
 
   /// Where the elements that equal the query's key stop having its rank: after `ties` of them.
