@@ -73,6 +73,13 @@ std::string Sha256::hex() {
   return out;
 }
 
+Sha256 Sha256::copy() const {
+  Sha256 out;
+  if (state_->finished || EVP_MD_CTX_copy_ex(out.state_->context, state_->context) != 1)
+    fail(ErrorKind::kInternal, "sha256", "copy() after hex()");
+  return out;
+}
+
 std::string sha256_hex(Bytes bytes) { return Sha256().update(bytes).hex(); }
 std::string sha256_hex(std::string_view text) { return Sha256().update(text).hex(); }
 

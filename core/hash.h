@@ -20,6 +20,8 @@ class Sha256 {
   Sha256& update(std::string_view text);
   /// 64 lower-case hex digits; the object may not be updated afterwards.
   [[nodiscard]] std::string hex();
+  /// Of what has come so far.
+  [[nodiscard]] Sha256 copy() const;
 
  private:
   struct State;

@@ -60,6 +60,7 @@ void write_at(const fs::path& path, int fd, const std::byte* data, std::size_t s
 struct StreamFile::State {
   fs::path path, temporary;
   int fd = -1;
+  bool kept = false;  ///< without a commit, too
   std::atomic<bool> direct = false;
   std::uint64_t flushed = 0;  ///< handed to the writer
   std::size_t filled = 0;     ///< bytes in the current block
@@ -108,13 +109,34 @@ StreamFile::StreamFile(fs::path path) : state_(std::make_unique<State>()) {
   for (Buffer& block : s.blocks) block = aligned_block();
 }
 
+StreamFile::StreamFile(fs::path path, fs::path part, std::uint64_t have)
+    : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.path = std::move(path);
+  s.temporary = std::move(part);
+  s.kept = true;
+  for (Buffer& block : s.blocks) block = aligned_block();
+  s.fd = ::open(s.temporary.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+  if (s.fd < 0) fail_write(s.temporary, errno, "create");
+  // What stands behind the last whole page comes back into the block that it was in.
+  s.flushed = have / kAlignment * kAlignment;
+  s.filled = static_cast<std::size_t>(have - s.flushed);
+  const ssize_t tail = ::pread(s.fd, s.blocks[0].get(), s.filled, static_cast<off_t>(s.flushed));
+  if (tail != static_cast<ssize_t>(s.filled) || (have == 0 && ::ftruncate(s.fd, 0) != 0)) {
+    const int error = errno;
+    ::close(std::exchange(s.fd, -1));
+    fail_write(s.temporary, tail >= 0 && have > 0 ? EIO : error, "go on with");
+  }
+  s.direct = ::fcntl(s.fd, F_SETFL, ::fcntl(s.fd, F_GETFL) | O_DIRECT) == 0;
+}
+
 StreamFile::~StreamFile() {
   if (state_ == nullptr || state_->fd < 0) return;
   try {
     state_->wait();
   } catch (...) {  // the error that ended the writing has been thrown already
   }
-  ::unlink(state_->temporary.c_str());
+  if (!state_->kept || state_->flushed == 0) ::unlink(state_->temporary.c_str());
   ::close(state_->fd);
 }
 

@@ -14,6 +14,9 @@ namespace lancet {
 class StreamFile {
  public:
   explicit StreamFile(fs::path path);
+  /// Made in `part` beside it, whose first `have` bytes stand already. What has gone to disk stays
+  /// there without a commit, for a later run to go on with.
+  StreamFile(fs::path path, fs::path part, std::uint64_t have);
   ~StreamFile();
   StreamFile(const StreamFile&) = delete;
   StreamFile& operator=(const StreamFile&) = delete;

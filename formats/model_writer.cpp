@@ -14,7 +14,9 @@
 #include "formats/adapter/peft.h"
 #include "formats/config/hf_config.h"
 #include "formats/containers/sharded.h"
+#include "formats/containers/tensor_file.h"
 #include "formats/gguf_model.h"
+#include "formats/output_journal.h"
 #include "formats/replaceable.h"
 #include "version.h"
 
@@ -75,9 +77,22 @@ WrittenFile write_text(const fs::path& path, const std::string& text) {
   return {path, text.size(), sha256_hex(text)};
 }
 
-WrittenFile write_safetensors(const fs::path& path, std::vector<OutputTensor> tensors) {
-  std::string hash = save_safetensors(path, std::move(tensors), kTorchMetadata);
-  return {path, fs::file_size(path), std::move(hash)};
+/// `name` in `directory`: of a journal, as much as it does not have yet.
+WrittenFile write_weight_file(const fs::path& directory, const std::string& name,
+                              const TensorFile& file, OutputJournal* journal, Progress& progress) {
+  const auto result = [&](const fs::path& path, std::string hash) {
+    return WrittenFile{path, file.total, std::move(hash)};
+  };
+  if (journal == nullptr) return result(directory / name, save_tensor_file(directory / name, file));
+  const std::uint64_t before = journal->resumed();
+  WrittenFile out = journal->make(name, [&](const fs::path& path) {
+    std::uint64_t resumed = 0;
+    std::string hash = resume_tensor_file(path, file, resumed);
+    journal->add_resumed(resumed);
+    return result(path, std::move(hash));
+  });
+  progress.advance(journal->resumed() - before);
+  return out;
 }
 
 }  // namespace
@@ -145,18 +160,21 @@ std::vector<std::vector<OutputTensor>> split_shards(std::vector<OutputTensor> te
 }
 
 void write_weights(const fs::path& directory, std::vector<OutputTensor> tensors,
-                   std::uint64_t shard_size, std::vector<WrittenFile>& files) {
+                   const WriteOptions& options, Progress& progress,
+                   std::vector<WrittenFile>& files) {
   const std::uint64_t total = total_bytes(tensors);
-  auto shards = split_shards(std::move(tensors), shard_size);
-  if (shards.size() == 1) {
-    files.push_back(write_safetensors(directory / "model.safetensors", std::move(shards[0])));
-    return;
-  }
+  auto shards = split_shards(std::move(tensors), options.shard_size);
+  const auto write = [&](const std::string& name, std::vector<OutputTensor>& shard) {
+    files.push_back(write_weight_file(directory, name,
+                                      lay_out_safetensors(std::move(shard), kTorchMetadata),
+                                      options.journal, progress));
+  };
+  if (shards.size() == 1) return write("model.safetensors", shards[0]);
   std::map<std::string, std::string> index;
   for (std::size_t k = 0; k < shards.size(); ++k) {
     const std::string name = shard_name(k, shards.size());
     for (const OutputTensor& tensor : shards[k]) index.emplace(tensor.name, name);
-    files.push_back(write_safetensors(directory / name, std::move(shards[k])));
+    write(name, shards[k]);
   }
   files.push_back(
       write_text(directory / "model.safetensors.index.json", shard_index_text(index, total)));
@@ -179,24 +197,31 @@ std::string with_dtype(const std::string& text, DType dtype) {
 
 std::vector<WrittenFile> write_directory(const fs::path& out, std::vector<OutputTensor> tensors,
                                          const std::map<std::string, std::string>& side_files,
-                                         const WriteOptions& options, const Extra& extra) {
+                                         const WriteOptions& options, const Extra& extra,
+                                         Progress& progress) {
   check_replaceable(out);
-  AtomicDirectory directory(out);
+  std::optional<AtomicDirectory> fresh;
+  if (options.journal == nullptr) fresh.emplace(out);
+  const fs::path directory = fresh ? fresh->path() : options.journal->path();
   std::vector<WrittenFile> files;
-  write_weights(directory.path(), std::move(tensors), options.shard_size, files);
+  write_weights(directory, std::move(tensors), options, progress, files);
   for (const auto& [name, text] : side_files) {
     const bool config = name == "config.json" && options.dtype.has_value();
-    fs::create_directories((directory.path() / name).parent_path());
-    files.push_back(
-        write_text(directory.path() / name, config ? with_dtype(text, *options.dtype) : text));
+    fs::create_directories((directory / name).parent_path());
+    files.push_back(write_text(directory / name, config ? with_dtype(text, *options.dtype) : text));
   }
   for (const auto& [name, write] : extra) {
-    write(directory.path() / name);
-    files.push_back(hashed(directory.path() / name));
+    write(directory / name);
+    files.push_back(hashed(directory / name));
   }
-  write_manifest(directory.path() / "lancet.json", options.manifest, files);
-  directory.commit(options.force);
-  for (WrittenFile& file : files) file.path = out / file.path.lexically_relative(directory.path());
+  write_manifest(directory / "lancet.json", options.manifest, files);
+  if (fresh) {
+    fresh->commit(options.force);
+  } else {
+    options.journal->close();
+    options.journal->commit(options.force);
+  }
+  for (WrittenFile& file : files) file.path = out / file.path.lexically_relative(directory);
   return files;
 }
 
@@ -205,16 +230,25 @@ fs::path beside(const fs::path& out, const std::string& name) { return out.strin
 /// One weight file with its extra files and manifest beside it; what an error leaves half-done is
 /// removed.
 std::vector<WrittenFile> write_single(const fs::path& out, const Extra& extra,
-                                      const WriteOptions& options,
-                                      const std::function<WrittenFile()>& write_main) {
+                                      const WriteOptions& options, const TensorFile& main,
+                                      Progress& progress) {
   std::vector<WrittenFile> files(1);
+  const std::string name = out.filename().string();
+  if (options.journal != nullptr) {
+    files[0] = write_weight_file({}, name, main, options.journal, progress);
+    files[0].path = out;
+    // First: the model never stands without it.
+    write_manifest(beside(out, "lancet.json"), options.manifest, files);
+    options.journal->commit_file(name);
+    return files;
+  }
   try {
-    for (const auto& [name, write] : extra) {
-      check_output(kOperation, beside(out, name), options.force);
-      write(beside(out, name));
-      files.push_back(hashed(beside(out, name)));
+    for (const auto& [ending, write] : extra) {
+      check_output(kOperation, beside(out, ending), options.force);
+      write(beside(out, ending));
+      files.push_back(hashed(beside(out, ending)));
     }
-    files[0] = write_main();
+    files[0] = write_weight_file(out.parent_path(), name, main, nullptr, progress);
     write_manifest(beside(out, "lancet.json"), options.manifest, files);
   } catch (...) {
     std::error_code ignored;
@@ -222,6 +256,12 @@ std::vector<WrittenFile> write_single(const fs::path& out, const Extra& extra,
     throw;
   }
   return files;
+}
+
+/// check_space() for what is not there yet.
+void check_space_left(const fs::path& out, std::uint64_t bytes, const OutputJournal* journal) {
+  const std::uint64_t held = journal == nullptr ? 0 : journal->held_bytes();
+  check_space(out, bytes - std::min(bytes, held));
 }
 
 }  // namespace
@@ -235,19 +275,17 @@ std::vector<WrittenFile> write_model(const fs::path& out, std::vector<OutputTens
   watch(tensors, progress);
   std::vector<WrittenFile> files;
   if (path.extension() == ".gguf") {
-    const GgufModel model = make_gguf_model(std::move(tensors), side_files, options.quantize_q8_0);
-    check_space(path, total_bytes(model.tensors));
-    files = write_single(path, extra, options, [&] {
-      std::string hash = save_gguf(path, model.metadata, model.tensors);
-      return WrittenFile{path, fs::file_size(path), std::move(hash)};
-    });
+    GgufModel model = make_gguf_model(std::move(tensors), side_files, options.quantize_q8_0);
+    check_space_left(path, total_bytes(model.tensors), options.journal);
+    files = write_single(path, extra, options,
+                         lay_out_gguf(path, model.metadata, std::move(model.tensors)), progress);
   } else {
-    check_space(path, total_bytes(tensors));
+    check_space_left(path, total_bytes(tensors), options.journal);
     if (path.extension() == ".safetensors") {
       files = write_single(path, extra, options,
-                           [&] { return write_safetensors(path, std::move(tensors)); });
+                           lay_out_safetensors(std::move(tensors), kTorchMetadata), progress);
     } else {
-      files = write_directory(path, std::move(tensors), side_files, options, extra);
+      files = write_directory(path, std::move(tensors), side_files, options, extra, progress);
     }
   }
   progress.finish();

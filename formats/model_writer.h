@@ -16,12 +16,18 @@
 
 namespace lancet {
 
+class OutputJournal;
+
 struct WriteOptions {
   std::uint64_t shard_size = 5'000'000'000;
   bool force = false;
   bool quantize_q8_0 = false;  ///< GGUF only: matrices to Q8_0 where rows fill whole blocks
   std::optional<DType> dtype;  ///< a dtype the person asked for: config.json is made to say it
   Json manifest;  ///< merged into lancet.json beside the output (command, inputs, seed, ...)
+  /// Of this output, where a rerun shall go on: finished weight files, and tensors of large ones,
+  /// that it holds are taken over. Its identity decides the tensors and all options above but
+  /// `force` and `manifest`. Not with `extra`.
+  OutputJournal* journal = nullptr;
 };
 
 struct WrittenFile {

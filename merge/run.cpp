@@ -12,10 +12,10 @@
 #include "core/memory.h"
 #include "core/text.h"
 #include "formats/containers/sharded.h"
+#include "formats/output_journal.h"
 #include "formats/replaceable.h"
 #include "merge/card.h"
 #include "merge/estimate.h"
-#include "merge/journal.h"
 #include "version.h"
 
 namespace lancet {
@@ -139,8 +139,8 @@ class Runner {
 
   void write_directory() {
     check_replaceable(out_);
-    MergeJournal journal(out_, identity_of(recipe_, plan_, options_), options_.parts > 0,
-                         options_.restart);
+    OutputJournal journal("merge", out_, identity_of(recipe_, plan_, options_),
+                          {options_.parts > 0, options_.restart});
     const std::vector<Shard> shards = split_shards(plan_, options_.shard_size);
     const std::vector<std::uint32_t> parts =
         parts_of(shards, std::max<std::uint32_t>(options_.parts, 1));
@@ -150,11 +150,12 @@ class Runner {
       if (options_.parts == 0 || parts[k] == options_.part)
         files.push_back(shard(journal, shards, k));
     }
+    resumed_ = journal.resumed();
     complete_ = options_.parts == 0;
     if (complete_) finish(journal, shards, std::move(files));
   }
 
-  std::uint64_t missing_bytes(const MergeJournal& journal, const std::vector<Shard>& shards,
+  std::uint64_t missing_bytes(const OutputJournal& journal, const std::vector<Shard>& shards,
                               const std::vector<std::uint32_t>& parts) const {
     std::uint64_t bytes = 0;
     for (std::size_t k = 0; k < shards.size(); ++k) {
@@ -164,31 +165,25 @@ class Runner {
     return bytes;
   }
 
-  WrittenFile shard(const MergeJournal& journal, const std::vector<Shard>& shards, std::size_t k) {
+  WrittenFile shard(OutputJournal& journal, const std::vector<Shard>& shards, std::size_t k) {
     const std::string name = name_of(k, shards.size());
     tensors_ += shards[k].size();
-    const auto done = journal.finished(name);
-    if (done && MergeJournal::is_intact(*done)) {
-      resumed_ += done->bytes;
-      progress_.advance(bytes_of(shards[k]));
-      return *done;
-    }
-    if (done)
-      log::warn(fmt::format("the finished shard {} has changed since it was written{}", name,
-                            options_.join ? "" : ": it is made again"));
-    if (options_.join) {
-      fail(ErrorKind::kInput, "merge",
-           fmt::format("--join: expected the shard {}, found {}", name,
-                       done ? "other bytes than its part wrote" : "none"),
-           "run the missing --part k/n first, or leave out --join to compute what is missing");
-    }
-    WrittenFile file = write_shard(plan_, shards[k], journal.path() / name, limits(), progress_);
-    journal.record(file);
-    written_ += file.bytes;
+    bool taken = true;
+    WrittenFile file = journal.make(name, [&](const fs::path& path) {
+      taken = false;
+      if (options_.join) {
+        fail(ErrorKind::kInput, "merge",
+             fmt::format("--join: expected the shard {}, found {}", name,
+                         journal.finished(name) ? "other bytes than its part wrote" : "none"),
+             "run the missing --part k/n first, or leave out --join to compute what is missing");
+      }
+      return write_shard(plan_, shards[k], path, limits(), progress_);
+    });
+    taken ? progress_.advance(bytes_of(shards[k])) : void(written_ += file.bytes);
     return file;
   }
 
-  void finish(MergeJournal& journal, const std::vector<Shard>& shards,
+  void finish(OutputJournal& journal, const std::vector<Shard>& shards,
               std::vector<WrittenFile> files) {
     const auto add_text = [&](const std::string& name, const std::string& text) {
       fs::create_directories((journal.path() / name).parent_path());  // of chat templates
@@ -228,13 +223,19 @@ class Runner {
                              emit_tensor(plan_, tensor, limits(), emit);
                            }});
       }
-      WriteOptions write{.force = options_.force,
-                         .manifest = manifest_of(recipe_, plan_, options_)};
       auto side = texts();
       side.erase("mergekit_config.yml");
       side.erase("README.md");
+      Json identity = identity_of(recipe_, plan_, options_);
+      identity["configuration"] = sha256_hex(dump_json(Json(side)));
+      OutputJournal journal("merge", out_, identity, {.restart = options_.restart});
+      const WriteOptions write{.force = options_.force,
+                               .manifest = manifest_of(recipe_, plan_, options_),
+                               .journal = &journal};
       for (const WrittenFile& file : write_model(out_, std::move(tensors), side, write))
         written_ += file.bytes;
+      resumed_ = journal.resumed();
+      written_ -= resumed_;
       return;
     }
     check_space(out_, plan_.bytes_written());

@@ -1,21 +1,25 @@
 // lancet convert: any readable form to any writable form.
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 
 #include "cli/common_options.h"
 #include "cli/output.h"
 #include "cli/run_plan.h"
+#include "core/hash.h"
+#include "core/seconds.h"
 #include "formats/copy_memory.h"
 #include "formats/model_writer.h"
+#include "formats/output_journal.h"
 #include "formats/replaceable.h"
 #include "merge/estimate.h"
+#include "version.h"
 
 namespace lancet {
 namespace {
 
 struct ConvertOptions {
   std::string in, out, quantize, shard_size = "5GB";
+  bool restart = false;
 };
 
 /// The dtype that was asked for, or nothing for "as stored".
@@ -45,6 +49,48 @@ Json plan(const ConvertOptions& options, const ModelSource& source,
           {"seconds", writing_seconds(options.out, bytes)}};
 }
 
+/// What decides the bytes of the result. `inputs`: of the manifest.
+Json identity_of(const ConvertOptions& options, const ModelSource& source, const Json& inputs,
+                 std::optional<DType> dtype) {
+  return {{"version", LANCET_VERSION},
+          {"quantize", options.quantize},
+          {"dtype", dtype ? Json(dtype_info(*dtype).name) : Json()},
+          {"shard_size", parse_bytes(options.shard_size)},
+          {"inputs", inputs},
+          {"configuration", sha256_hex(dump_json(Json(source.side_files())))}};
+}
+
+/// Writes, or goes on with what an interrupted run has left.
+int run(const ConvertOptions& options, const CommonOptions& common, const ModelSource& source,
+        std::vector<OutputTensor> tensors) {
+  const Timer timer;
+  const std::optional<DType> dtype = asked_dtype(common);
+  WriteOptions write{.shard_size = parse_bytes(options.shard_size),
+                     .force = common.force,
+                     .quantize_q8_0 = !options.quantize.empty(),
+                     .dtype = dtype,
+                     .manifest = command_json("convert", common)};
+  write.manifest["inputs"] = Json::array({input_model(options.in)});
+  OutputJournal journal("convert", options.out,
+                        identity_of(options, source, write.manifest["inputs"], dtype),
+                        {.restart = options.restart});
+  write.journal = &journal;
+  const auto files = write_model(options.out, std::move(tensors), source.side_files(), write);
+  std::uint64_t bytes = 0;
+  for (const auto& file : files) bytes += file.bytes;
+  const double seconds = timer.seconds();
+  const std::uint64_t resumed = journal.resumed();
+  common.json
+      ? print_json(
+            {{"output", options.out}, {"bytes", bytes}, {"seconds", seconds}, {"resumed", resumed}})
+      : print_text(fmt::format(
+            "{}: {}{} in {} files, {:.1f} s\n", options.out, human_bytes(bytes),
+            resumed > 0 ? fmt::format(" ({} of them from an earlier run)", human_bytes(resumed))
+                        : "",
+            files.size(), seconds));
+  return 0;
+}
+
 std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   auto options = std::make_shared<ConvertOptions>();
   app.add_option("IN", options->in, "Any readable model")->required();
@@ -55,6 +101,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
   app.add_option("--shard-size", options->shard_size,
                  "Largest weight file of a directory (default 5GB)")
       ->check(size_validator());
+  app.add_flag("--restart", options->restart,
+               "Throw away what an interrupted conversion to OUT left");
   return [options, &common] {
     if (!options->quantize.empty() && fs::path(options->out).extension() != ".gguf") {
       fail(ErrorKind::kUsage, "convert",
@@ -73,22 +121,7 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                         about_bytes(document["peak_memory"]), about_seconds(document["seconds"])));
       return 0;
     }
-    const auto start = std::chrono::steady_clock::now();
-    WriteOptions write{.shard_size = parse_bytes(options->shard_size),
-                       .force = common.force,
-                       .quantize_q8_0 = !options->quantize.empty(),
-                       .dtype = asked_dtype(common),
-                       .manifest = command_json("convert", common)};
-    write.manifest["inputs"] = Json::array({input_model(options->in)});
-    const auto files = write_model(options->out, std::move(tensors), source.side_files(), write);
-    std::uint64_t bytes = 0;
-    for (const auto& file : files) bytes += file.bytes;
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    common.json ? print_json({{"output", options->out}, {"bytes", bytes}, {"seconds", seconds}})
-                : print_text(fmt::format("{}: {} in {} files, {:.1f} s\n", options->out,
-                                         human_bytes(bytes), files.size(), seconds));
-    return 0;
+    return run(*options, common, source, std::move(tensors));
   };
 }
 

@@ -1,8 +1,6 @@
 // GGUF v3 writer, byte for byte as the gguf library writes: header, padding, then every tensor
 // padded to the alignment, the last one too.
 
-#include "formats/containers/gguf.h"
-
 #include <bit>
 #include <optional>
 #include <span>
@@ -12,8 +10,8 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "core/hash.h"
 #include "core/text.h"
+#include "formats/containers/tensor_file.h"
 
 namespace lancet {
 namespace {
@@ -159,51 +157,11 @@ void check_readable(const std::string& header, std::uint64_t data_bytes, const f
   }
 }
 
-/// A file and the hash of what is written.
-class HashedFile {
- public:
-  explicit HashedFile(const fs::path& path) : file_(path) {}
-  void reserve(std::uint64_t size) { file_.reserve(size); }
-  void write(Bytes bytes) {
-    file_.write(bytes);
-    hash_.update(bytes);
-  }
-  void pad(std::uint64_t alignment) {
-    const std::string zeros(*checked_align(file_.written(), alignment) - file_.written(), '\0');
-    write(std::as_bytes(std::span(zeros)));
-  }
-  [[nodiscard]] std::string commit() {
-    file_.commit();
-    return hash_.hex();
-  }
-
- private:
-  AtomicFile file_;
-  Sha256 hash_;
-};
-
-void write_tensor(HashedFile& file, const OutputTensor& tensor) {
-  const std::uint64_t expected = size_of(tensor);
-  std::uint64_t emitted = 0;
-  const auto check = [&](bool good) {
-    if (good) return;
-    fail(ErrorKind::kInternal, "gguf",
-         fmt::format("expected {} bytes of tensor '{}', was given {}", expected,
-                     printable(tensor.name), emitted));
-  };
-  tensor.write([&](Bytes bytes) {
-    emitted += bytes.size();
-    check(emitted <= expected);
-    file.write(bytes);
-  });
-  check(emitted == expected);
-}
-
 }  // namespace
 
-std::string save_gguf(const fs::path& path,
-                      const std::vector<std::pair<std::string, GgufValue>>& metadata,
-                      const std::vector<OutputTensor>& tensors) {
+TensorFile lay_out_gguf(const fs::path& path,
+                        const std::vector<std::pair<std::string, GgufValue>>& metadata,
+                        std::vector<OutputTensor> tensors) {
   const std::uint64_t alignment = alignment_of(metadata);
   HeaderText header;
   header.number(std::uint32_t{0x46554747});  // "GGUF"
@@ -214,15 +172,13 @@ std::string save_gguf(const fs::path& path,
   const std::uint64_t data_bytes = put_tensors(header, tensors, alignment);
   if (!tensors.empty()) header.pad(alignment);
   check_readable(header.text(), data_bytes, path);
+  return {header.text(), std::move(tensors), alignment, header.text().size() + data_bytes};
+}
 
-  HashedFile file(path);
-  file.reserve(header.text().size() + data_bytes);
-  file.write(std::as_bytes(std::span(header.text())));
-  for (const OutputTensor& tensor : tensors) {
-    write_tensor(file, tensor);
-    file.pad(alignment);
-  }
-  return file.commit();
+std::string save_gguf(const fs::path& path,
+                      const std::vector<std::pair<std::string, GgufValue>>& metadata,
+                      const std::vector<OutputTensor>& tensors) {
+  return save_tensor_file(path, lay_out_gguf(path, metadata, tensors));
 }
 
 }  // namespace lancet

@@ -6,12 +6,11 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "core/hash.h"
 #include "core/json.h"
-#include "core/stream_file.h"
 #include "core/text.h"
 #include "formats/containers/safetensors.h"
 #include "formats/containers/safetensors_limits.h"
+#include "formats/containers/tensor_file.h"
 
 namespace lancet {
 namespace {
@@ -78,33 +77,6 @@ std::string header_text(const std::vector<OutputTensor>& tensors,
   return text;
 }
 
-/// Returns the SHA-256 of what was written.
-template <typename File>
-std::string write_file(const fs::path& path, const std::string& header,
-                       const std::vector<OutputTensor>& tensors, std::uint64_t total) {
-  File file(path);
-  file.reserve(total);
-  Sha256 hash;
-  const auto put = [&](Bytes bytes) {
-    file.write(bytes);
-    hash.update(bytes);
-  };
-  put(std::as_bytes(std::span(header)));
-  for (const OutputTensor& tensor : tensors) {
-    std::uint64_t left = tensor_bytes(tensor);
-    tensor.write([&](Bytes bytes) {
-      if (bytes.size() > left)
-        broken(fmt::format("tensor '{}' wrote too much", printable(tensor.name)));
-      left -= bytes.size();
-      put(bytes);
-    });
-    if (left != 0)
-      broken(fmt::format("tensor '{}' wrote {} bytes too few", printable(tensor.name), left));
-  }
-  file.commit();
-  return hash.hex();
-}
-
 }  // namespace
 
 std::string safetensors_header(std::vector<OutputTensor>& tensors,
@@ -116,12 +88,17 @@ std::string safetensors_header(std::vector<OutputTensor>& tensors,
   return header_text(tensors, metadata, total);
 }
 
+TensorFile lay_out_safetensors(std::vector<OutputTensor> tensors,
+                               const std::map<std::string, std::string>& metadata) {
+  TensorFile out;
+  out.header = safetensors_header(tensors, metadata, out.total);
+  out.tensors = std::move(tensors);
+  return out;
+}
+
 std::string save_safetensors(const fs::path& path, std::vector<OutputTensor> tensors,
                              const std::map<std::string, std::string>& metadata) {
-  std::uint64_t total = 0;
-  const std::string header = safetensors_header(tensors, metadata, total);
-  return total < StreamFile::kWorthwhile ? write_file<AtomicFile>(path, header, tensors, total)
-                                         : write_file<StreamFile>(path, header, tensors, total);
+  return save_tensor_file(path, lay_out_safetensors(std::move(tensors), metadata));
 }
 
 }  // namespace lancet

@@ -1,6 +1,6 @@
 // Merges that were interrupted, made in parts or stand in the way: the same bytes, or a refusal.
 #include "core/parallel.h"
-#include "merge/journal.h"
+#include "formats/output_journal.h"
 #include "tests/catch.h"
 #include "tests/merge/run_fixture.h"
 
@@ -28,7 +28,7 @@ TEST_CASE_METHOD(
   CHECK(rest["resumed"] == first["bytes_written"]);
   CHECK(rest["bytes_written"].get<std::uint64_t>() > 0);
   CHECK(weights_hash(scratch / "out") == weights_hash(scratch / "reference"));
-  CHECK_FALSE(fs::exists(MergeJournal::place(scratch / "out")));
+  CHECK_FALSE(fs::exists(OutputJournal::place("merge", scratch / "out")));
 }
 
 TEST_CASE_METHOD(Fixture, "merge: a finished shard that was damaged since is made again") {
@@ -39,7 +39,7 @@ TEST_CASE_METHOD(Fixture, "merge: a finished shard that was damaged since is mad
   part.parts = 2;
   const Json first = merge(kLinear, scratch.path(), scratch / "out", part);
   fs::path damaged;
-  for (const auto& entry : fs::directory_iterator(MergeJournal::place(scratch / "out"))) {
+  for (const auto& entry : fs::directory_iterator(OutputJournal::place("merge", scratch / "out"))) {
     if (entry.path().extension() == ".safetensors") damaged = std::max(damaged, entry.path());
   }
   std::string bytes = read_file(damaged);

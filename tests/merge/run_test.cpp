@@ -1,7 +1,7 @@
 // From recipe to files: what is written and refused. Resuming: resume_test.cpp.
 #include "core/parallel.h"
+#include "formats/output_journal.h"
 #include "merge/estimate.h"
-#include "merge/journal.h"
 #include "tests/catch.h"
 #include "tests/merge/run_fixture.h"
 
