@@ -11,6 +11,7 @@
 #include "formats/model_writer.h"
 #include "surgery/baseline.h"
 #include "surgery/edit_checks.h"
+#include "surgery/edit_journal.h"
 #include "surgery/edit_session.h"
 #include "surgery/files/lora.h"
 #include "surgery/subject.h"
@@ -143,24 +144,40 @@ Json written(const fs::path& path) {
   return {{"path", path.string()}, {"bytes", fs::file_size(path)}, {"sha256", sha256_file(path)}};
 }
 
+/// Models of lancet.json.
+Json inputs_of(const EditRequest& request) { return Json::array({input_model(request.model)}); }
+
+struct Planned {
+  EditPlan plan;
+  StageRecord stage;
+  std::optional<Json> stopped;           ///< why --stop-at ended the plan early
+  Json inputs;                           ///< of lancet.json, where they were asked for already
+  std::unique_ptr<EditJournal> journal;  ///< of an edit of several turns
+};
+
 /// OUT first: what else was asked for may lie in it.
 Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
-                   const SurgeryModel& model, EditedModel& edited, const Json& result) {
+                   const SurgeryModel& model, const Planned& planned, EditedModel& edited,
+                   const Json& result) {
+  const bool force = request.force || (planned.journal && planned.journal->goes_on_writing());
+  if (planned.journal) planned.journal->begin_writing();
   Json outputs = Json::array();
   std::vector<std::string> own_ids;
   for (const Fact& fact : request.facts) own_ids.push_back(fact.id);
   note_metrics(edited.delta, own_ids, result["edits"]);
   note_metrics(edited.stack.delta, edited.ids, result["edits"]);
-  Json manifest{
-      {"command", request.command},         {"seed", runtime.seed},
-      {"method", result["method"]},         {"layers", result["layers"]},
-      {"parameters", result["parameters"]}, {"inputs", Json::array({input_model(request.model)})}};
+  Json manifest{{"command", request.command},
+                {"seed", runtime.seed},
+                {"method", result["method"]},
+                {"layers", result["layers"]},
+                {"parameters", result["parameters"]},
+                {"inputs", planned.inputs.is_null() ? inputs_of(request) : planned.inputs}};
   if (!request.requests.empty()) manifest["inputs"].push_back(input_file(request.requests));
   if (request.out) {
     std::vector<ChangedTensor> changed;
     for (auto& [name, tensor] : edited.stack.changed) changed.push_back(std::move(tensor));
     ApplyOptions options;
-    options.force = request.force;
+    options.force = force;
     for (const WrittenFile& file :
          write_edited(model.source, *request.out, changed, edited.stack.delta, options, manifest)) {
       outputs.push_back(
@@ -175,7 +192,7 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
                      outputs.back()["sha256"].get<std::string>()}});
   }
   if (request.lora) {
-    save_lora(*request.lora, edited.delta, request.model.string(), request.force, manifest);
+    save_lora(*request.lora, edited.delta, request.model.string(), force, manifest);
     std::vector<fs::path> files;
     for (const auto& entry : fs::directory_iterator(*request.lora)) files.push_back(entry.path());
     std::ranges::sort(files);
@@ -183,12 +200,6 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
   }
   return outputs;
 }
-
-struct Planned {
-  EditPlan plan;
-  StageRecord stage;
-  std::optional<Json> stopped;  ///< why --stop-at ended the plan early
-};
 
 /// Second moments, then the editor; the matrices are let go before the model is asked.
 Planned plan_facts(const EditRequest& request, const Editor& editor, const Parameters& parameters,
@@ -217,6 +228,12 @@ Planned plan_facts(const EditRequest& request, const Editor& editor, const Param
       return false;
     };
   }
+  out.journal = EditJournal::open(request, editor, [&] {
+    out.inputs = inputs_of(request);
+    return edit_identity(editor, input, request.stop_at, model.source.config(),
+                         covariance.identities(), out.inputs);
+  });
+  if (out.journal) input.turns = &out.journal->turns();
   out.plan = editor.plan(input);
   if (out.plan.traces.empty()) {
     fail(ErrorKind::kGoal, "edit",
@@ -272,12 +289,13 @@ Json run_edit(const EditRequest& wanted, const RuntimeOptions& runtime, Json& pa
               {"seconds", 0.0},
               {"edits", proof.edits},
               {"guards", verdict.json},
+              {"resumed", planned.journal ? planned.journal->turns().found() : 0},
               {"outputs", Json::array()}};
   if (!choice.sweep.is_null()) result["sweep"] = choice.sweep;
   if (planned.stopped) result["stopped"] = *planned.stopped;
   const bool good = proof.failed.empty() && verdict.passed;
   if (good || !request.guards)
-    result["outputs"] = write_outputs(done, runtime, model, edited, result);
+    result["outputs"] = write_outputs(done, runtime, model, planned, edited, result);
   // What people look at to understand a failure is written in any case.
   if (request.dump) {
     save_dump(*request.dump, planned.plan);
@@ -290,6 +308,7 @@ Json run_edit(const EditRequest& wanted, const RuntimeOptions& runtime, Json& pa
     save_report(*request.report, result, planned.plan);
     result["outputs"].push_back(written(*request.report));
   }
+  if (planned.journal) planned.journal->finish();
   if (!proof.failed.empty() || planned.stopped || (!verdict.passed && request.guards)) {
     partial = result;
     std::vector<std::string> problems = verdict.problems;

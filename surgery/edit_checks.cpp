@@ -11,6 +11,7 @@
 #include "surgery/contexts.h"
 #include "surgery/covariance.h"
 #include "surgery/down.h"
+#include "surgery/edit_journal.h"
 #include "surgery/edit_session.h"
 #include "surgery/files/apply.h"
 #include "surgery/files/facts.h"
@@ -19,7 +20,7 @@
 namespace lancet {
 namespace {
 
-void check_outputs(const EditRequest& request) {
+void check_outputs(const EditRequest& request, const Editor& editor) {
   if (!request.plan && !request.out && !request.delta && !request.lora) {
     fail(ErrorKind::kUsage, "edit",
          "expected somewhere to write to, found neither -o, --delta nor --lora",
@@ -40,7 +41,8 @@ void check_outputs(const EditRequest& request) {
     read.emplace_back(request.covariance);
   if (const auto own = request.method_options.find("contexts"); own != request.method_options.end())
     read.emplace_back(own->second);
-  const Replace replace = replaces(request.force, false);
+  const Replace replace =
+      replaces(request.force || EditJournal::was_writing(request, editor), false);
   if (request.out) check_edited_output("edit", *request.out, request.model, read, replace);
   read.push_back(request.model);
   if (request.lora) check_place("edit", *request.lora, OutputKind::kAdapter, read, replace);
@@ -180,7 +182,7 @@ bool finds_subjects(const Editor& editor) {
 PreparedEdit prepare_edit(const EditRequest& wanted) {
   const Editor& first = editor_of(wanted);
   check_request(wanted, first);
-  check_outputs(wanted);
+  check_outputs(wanted, first);
   Parameters parameters(first.numbers, first.words, wanted.method_options);
   ModelSource source = ModelSource::open(wanted.model);
   Tokenizer tokenizer = Tokenizer::open(source);

@@ -61,6 +61,8 @@ class Parameters {
   std::set<std::string, std::less<>> given_;
 };
 
+class Turns;
+
 /// What an editor works with.
 struct EditInput {
   const Decoder& model;
@@ -83,6 +85,9 @@ struct EditInput {
   /// Asked after each turn (batch, or fact where facts are written one by one) with the model that
   /// carries it: false takes the turn back and ends the plan there.
   std::function<bool(const Decoder& model)> keeps = {};
+  /// Turns that an earlier run of the same edit finished, and where this one keeps its own
+  /// (turns.h); null = nobody does.
+  Turns* turns = nullptr;
   /// Literal contexts instead of the file that the parameter names; empty = as the parameter says.
   std::vector<std::string> given_contexts = {};
 };

@@ -14,6 +14,7 @@
 #include "surgery/mass_groups.h"
 #include "surgery/mass_values.h"
 #include "surgery/sink.h"
+#include "surgery/turns.h"
 
 namespace lancet {
 namespace {
@@ -78,6 +79,8 @@ class MassEdit {
   /// Facts [first, last), on the model that has the earlier ones. False when `keeps` took them
   /// back.
   bool write(std::int64_t first, std::int64_t last) {
+    if (take_turn()) return true;
+    turn_ = {};
     const Decoder before = model_;
     const std::size_t notes = layer_notes_.size();
     begin_traces(first, last);
@@ -87,14 +90,8 @@ class MassEdit {
       take_back(before, first, notes);
       return false;
     }
-    if (!history_ || last == std::ssize(input_.facts)) return true;
-    for (const FactGroup& group : groups) {
-      for (const std::int64_t layer : group.layers) {
-        const FactKeys keys = fact_keys(model_, group.rows, layer);
-        past_[layer].add(keys.mean);
-        if (alike_ > 0) past_[layer].add(std::sqrt(alike_) * keys.half);
-      }
-    }
+    if (history_ && last < std::ssize(input_.facts)) remember_keys(groups);
+    keep_turn(first, notes);
     return true;
   }
 
@@ -112,6 +109,67 @@ class MassEdit {
       fact_notes_.push_back({{"id", trace.id}});
       plan_.traces.push_back(std::move(trace));
     }
+  }
+
+  /// The keys of a turn that is done, for those behind it.
+  void remember_keys(const std::vector<FactGroup>& groups) {
+    for (const FactGroup& group : groups) {
+      for (const std::int64_t layer : group.layers) {
+        const FactKeys keys = fact_keys(model_, group.rows, layer);
+        add_past(layer, keys.mean);
+        if (alike_ > 0) add_past(layer, std::sqrt(alike_) * keys.half);
+      }
+    }
+  }
+
+  void add_past(std::int64_t layer, const at::Tensor& keys) {
+    past_[layer].add(keys);
+    if (input_.turns == nullptr) return;
+    turn_.tensors.emplace(fmt::format("past.{}", turn_.json["past"].size()), keys);
+    turn_.json["past"].push_back(layer);
+  }
+
+  void add_part(std::int64_t layer, const std::vector<std::int64_t>& places, const at::Tensor& left,
+                const at::Tensor& right) {
+    columns_.add(layer, places, left, right);
+    model_ = changed(model_, down_parts(model_, layer), left, right);
+    if (input_.turns == nullptr) return;
+    const std::size_t part = turn_.json["parts"].size();
+    turn_.tensors.emplace(fmt::format("left.{}", part), left);
+    turn_.tensors.emplace(fmt::format("right.{}", part), right);
+    turn_.json["parts"].push_back({{"layer", layer}, {"places", places}});
+  }
+
+  /// What the turn that began with fact `first` and layer note `notes` has added.
+  void keep_turn(std::int64_t first, std::size_t notes) {
+    if (input_.turns == nullptr) return;
+    for (auto f = static_cast<std::size_t>(first); f < plan_.traces.size(); ++f) {
+      turn_.add(plan_.traces[f]);
+      turn_.json["facts"].push_back(fact_notes_[f]);
+    }
+    for (std::size_t n = notes; n < layer_notes_.size(); ++n)
+      turn_.json["layers"].push_back(layer_notes_[n]);
+    input_.turns->keep(turn_);
+  }
+
+  /// The next turn of an earlier run, as if it had been written now.
+  bool take_turn() {
+    const auto kept = input_.turns == nullptr ? std::nullopt : input_.turns->take();
+    if (!kept) return false;
+    for (FactTrace& trace : kept->traces()) plan_.traces.push_back(std::move(trace));
+    for (const Json& note : kept->json.at("facts")) fact_notes_.push_back(note);
+    for (const Json& note : kept->json.at("layers")) layer_notes_.push_back(note);
+    std::size_t at = 0;
+    for (const Json& part : kept->json.at("parts")) {
+      add_part(part.at("layer"), part.at("places"), kept->tensors.at(fmt::format("left.{}", at)),
+               kept->tensors.at(fmt::format("right.{}", at)));
+      ++at;
+    }
+    at = 0;
+    for (const Json& layer : kept->json.value("past", Json::array()))
+      add_past(layer, kept->tensors.at(fmt::format("past.{}", at++)));
+    turn_ = {};
+    return true;
   }
 
   void write_group(const FactGroup& group, std::int64_t first) {
@@ -188,8 +246,7 @@ class MassEdit {
     const Adjusted adjusted = adjust_(layer, keys, past);
     const at::Tensor left = share.to(at::kFloat), right = adjusted.keys.to(at::kFloat).contiguous();
     const std::vector<DownPart> down = down_parts(model_, layer);
-    columns_.add(layer, group.places, left, right);
-    model_ = changed(model_, down, left, right);
+    add_part(layer, group.places, left, right);
     for (std::size_t f = 0; f < group.places.size(); ++f) {
       FactTrace& trace = plan_.traces[static_cast<std::size_t>(group.places[f])];
       trace.keys.emplace_back(layer, keys.select(1, static_cast<std::int64_t>(f)));
@@ -208,6 +265,7 @@ class MassEdit {
   Decoder model_;
   EditPlan plan_;
   FactorColumns columns_;
+  EditTurn turn_;  ///< that is being written
   std::map<std::int64_t, PastKeys> past_;
   double protect_ = 0, alike_ = 0;
   bool history_ = true;

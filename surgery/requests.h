@@ -63,7 +63,8 @@ struct EditRequest {
   double stop_at = 0;  ///< perplexity ratio that ends batches and takes the last one back; 0 = none
   bool plan = false;
   bool force = false;
-  Json command;  ///< the resolved command, for the manifest
+  bool restart = false;  ///< throw away the batches that an interrupted edit left
+  Json command;          ///< the resolved command, for the manifest
 };
 
 struct UndoRequest {

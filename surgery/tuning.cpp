@@ -13,6 +13,7 @@
 #include "surgery/adam.h"
 #include "surgery/key.h"
 #include "surgery/subject.h"
+#include "surgery/turns.h"
 
 namespace lancet {
 namespace {
@@ -88,6 +89,33 @@ std::vector<RowRange> cut_chunks(std::int64_t rows, std::int64_t minibatch) {
       out.emplace_back(first, std::min(end, first + kChunkRows));
   }
   return out;
+}
+
+std::string state_name(std::size_t i) { return fmt::format("state.{}", i); }
+
+/// What a turn has added behind the old traces and notes.
+void keep_turn(Turns& turns, const EditPlan& plan, std::size_t old_traces, const Json& notes,
+               std::size_t old_notes, const std::vector<at::Tensor>& state) {
+  EditTurn turn;
+  for (std::size_t i = old_traces; i < plan.traces.size(); ++i) turn.add(plan.traces[i]);
+  turn.json["notes"] = Json::array();
+  for (std::size_t i = old_notes; i < notes.size(); ++i) turn.json["notes"].push_back(notes[i]);
+  TurnTensors now;
+  for (std::size_t i = 0; i < state.size(); ++i) now.emplace(state_name(i), state[i]);
+  turns.keep(turn, now);
+}
+
+/// The next turn of an earlier run; the last one brings the state.
+bool take_turn(Turns& turns, EditPlan& plan, Json& notes, std::vector<at::Tensor>& state) {
+  const auto kept = turns.take();
+  if (!kept) return false;
+  for (FactTrace& trace : kept->traces()) plan.traces.push_back(std::move(trace));
+  for (const Json& note : kept->json.at("notes")) notes.push_back(note);
+  if (!kept->tensors.contains(state_name(0))) return true;
+  state.clear();
+  for (std::size_t i = 0; kept->tensors.contains(state_name(i)); ++i)
+    state.push_back(kept->tensors.at(state_name(i)));
+  return true;
 }
 
 }  // namespace
@@ -195,13 +223,18 @@ Tuned tune(const Decoder& model, std::span<const TuningRow> rows, std::int64_t l
   return out;
 }
 
-void for_each_turn(const EditInput& input,
+void for_each_turn(const EditInput& input, EditPlan& plan, Json& notes,
+                   std::vector<at::Tensor>& state,
                    const std::function<void(std::span<const Fact> facts)>& turn) {
   const std::span<const Fact> facts = input.facts;
   const std::size_t size = input.batch > 0 ? static_cast<std::size_t>(input.batch)
                                            : std::max<std::size_t>(1, facts.size());
-  for (std::size_t first = 0; first < facts.size(); first += size)
+  for (std::size_t first = 0; first < facts.size(); first += size) {
+    if (input.turns != nullptr && take_turn(*input.turns, plan, notes, state)) continue;
+    const std::size_t old_traces = plan.traces.size(), old_notes = notes.size();
     turn(facts.subspan(first, std::min(size, facts.size() - first)));
+    if (input.turns != nullptr) keep_turn(*input.turns, plan, old_traces, notes, old_notes, state);
+  }
 }
 
 Factors whole_factors(std::int64_t layer, const MatrixRef& down, const at::Tensor& change) {

@@ -78,8 +78,11 @@ struct Tuned {
                          std::vector<at::Tensor> start, const MakeHook& make_hook,
                          const Constrain& constrain, const TuningOptions& options);
 
-/// Runs `turn` on every `input.batch` facts (all when 0).
-void for_each_turn(const EditInput& input,
+/// Runs `turn` on every `input.batch` facts (all when 0). It adds its traces to `plan` and its
+/// notes to `notes`; all else that later turns go on from it leaves in `state`. Turns of an earlier
+/// run (input.turns) are taken instead.
+void for_each_turn(const EditInput& input, EditPlan& plan, Json& notes,
+                   std::vector<at::Tensor>& state,
                    const std::function<void(std::span<const Fact> facts)>& turn);
 
 /// A change of a whole matrix [d_out, d_in] as factors, exactly: the narrower side is the identity.

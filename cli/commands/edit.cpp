@@ -215,6 +215,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
                  "Batches end, and the last one is taken back, where perplexity after / before is "
                  "above this; what came before is written (default: no end)")
       ->check(CLI::Range(1.0, 1e6));
+  app.add_flag("--restart", o->request.restart,
+               "Throw away the batches that an interrupted edit left beside its output");
   app.add_option("--method-option", o->method_options,
                  "key=value of the method; may be given more than once")
       ->take_all();

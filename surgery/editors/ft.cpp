@@ -60,26 +60,26 @@ EditPlan plan(const EditInput& input) {
   const MatrixRef down = input.model.mlp_down(layer);
   const Objective objective = objective_of(p);
   const double norm = p.number("norm");
-  at::Tensor whole = at::zeros({down.d_out, down.d_in}, at::kDouble);
+  std::vector<at::Tensor> changes{at::zeros({down.d_out, down.d_in}, at::kDouble)};
   EditPlan out;
   Json turns = Json::array();
-  for_each_turn(input, [&](std::span<const Fact> facts) {
-    const at::Tensor before = whole;
+  for_each_turn(input, out, turns, changes, [&](std::span<const Fact> facts) {
+    const at::Tensor before = changes.front();
     const auto bound = [&](std::vector<at::Tensor>& values) {
       if (norm > 0) values[0] = before + (values[0] - before).clamp(-norm, norm);
     };
     Tuned tuned =
         tune(input.model, tuning_rows(input.tokenizer, facts, objective, p.integer("end") == 1),
-             layer, {whole}, add_product(layer), bound,
+             layer, changes, add_product(layer), bound,
              {p.integer("steps"), p.integer("minibatch"), p.number("lr"), p.number("stop")});
-    whole = std::move(tuned.values.front());
+    changes = std::move(tuned.values);
     add_traces(facts, tuned.losses, out);
     turns.push_back({{"facts", facts.size()},
                      {"passes", tuned.losses.size(0)},
                      {"loss", tuned.losses[-1].mean().item<double>()}});
   });
   out.joint = true;
-  out.factors.push_back(whole_factors(layer, down, whole));
+  out.factors.push_back(whole_factors(layer, down, changes.front()));
   out.notes = {{"turns", turns}};
   return out;
 }

@@ -68,7 +68,7 @@ EditPlan plan(const EditInput& input) {
   std::vector<at::Tensor> values = first_factors(input, rank);
   EditPlan out;
   Json turns = Json::array();
-  for_each_turn(input, [&](std::span<const Fact> facts) {
+  for_each_turn(input, out, turns, values, [&](std::span<const Fact> facts) {
     Tuned tuned = tune(
         input.model, tuning_rows(input.tokenizer, facts, Objective::kTarget, p.integer("end") == 1),
         input.layers.front(), std::move(values), add_low_rank(input.layers, scale), {},

@@ -39,6 +39,7 @@
 #include "surgery/key.h"
 #include "surgery/sink.h"
 #include "surgery/solve.h"
+#include "surgery/turns.h"
 #include "surgery/value.h"
 
 namespace lancet {
@@ -197,6 +198,30 @@ Decoder with_edit(const Decoder& model, const OneEdit& edit) {
   return out;
 }
 
+EditTurn turn_of(const OneEdit& edit) {
+  EditTurn out;
+  out.add(edit.trace);
+  out.json["layer"] = edit.layer;
+  out.json["notes"] = edit.notes;
+  out.tensors.emplace("left", edit.left);
+  out.tensors.emplace("right", edit.right);
+  return out;
+}
+
+/// The next fact of an earlier run; nothing where there is none.
+std::optional<OneEdit> taken(const EditInput& input, Solvers& solvers) {
+  const auto kept = input.turns == nullptr ? std::nullopt : input.turns->take();
+  if (!kept) return std::nullopt;
+  OneEdit out;
+  out.layer = kept->json.at("layer");
+  solvers.try_emplace(out.layer, input.covariance(out.layer));
+  out.left = kept->tensors.at("left");
+  out.right = kept->tensors.at("right");
+  out.trace = kept->traces().front();
+  out.notes = kept->json.at("notes");
+  return out;
+}
+
 /// The factors of every matrix that some fact changes: a column a fact, zeros for those that are
 /// written elsewhere.
 std::vector<Factors> factors_of(const Decoder& model, const std::vector<OneEdit>& edits,
@@ -230,9 +255,12 @@ EditPlan plan(const EditInput& input) {
   Json facts = Json::array();
   Progress progress("facts", input.facts.size(), Progress::Unit::kItems);
   for (std::size_t i = 0; i < input.facts.size(); ++i) {
-    OneEdit edit = edit_one(model, input, input.facts[i], contexts, solvers);
+    std::optional<OneEdit> known = taken(input, solvers);
+    OneEdit edit =
+        known ? std::move(*known) : edit_one(model, input, input.facts[i], contexts, solvers);
     if (i + 1 < input.facts.size() || input.keeps) model = with_edit(model, edit);
-    if (input.keeps && !input.keeps(model)) break;
+    if (!known && input.keeps && !input.keeps(model)) break;
+    if (!known && input.turns != nullptr) input.turns->keep(turn_of(edit));
     if (const at::Tensor& losses = edit.trace.losses; losses.size(0) > 0)
       progress.set_note(fmt::format("{}: loss {:.3f}, p(target) {:.3f}", edit.trace.id,
                                     losses[-1][0].item<double>(), losses[-1][4].item<double>()));

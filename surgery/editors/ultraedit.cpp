@@ -49,6 +49,9 @@ constexpr double kEps = 1e-7;
 /// Mean and deviation of everything seen so far, float64 [n].
 class Lifelong {
  public:
+  Lifelong() = default;
+  Lifelong(at::Tensor mean, at::Tensor spread, double count)
+      : count_(count), mean_(std::move(mean)), spread_(std::move(spread)) {}
   void update(const at::Tensor& x) {  // [T, n]
     const auto fresh = static_cast<double>(x.size(0));
     const at::Tensor mean = x.mean(0);
@@ -63,6 +66,9 @@ class Lifelong {
     }
     count_ += fresh;
   }
+  [[nodiscard]] double count() const { return count_; }
+  [[nodiscard]] const at::Tensor& mean() const { return mean_; }
+  [[nodiscard]] const at::Tensor& spread() const { return spread_; }
   [[nodiscard]] at::Tensor normalise(const at::Tensor& x) const {
     const at::Tensor deviation = (spread_ / std::max(1.0, count_ - 1)).sqrt();
     return (x - mean_) / (deviation + kEps);
@@ -142,6 +148,36 @@ class UltraEdit {
     }
   }
 
+  [[nodiscard]] EditPlan run() {
+    std::vector<at::Tensor> state;  // of the turns so far: changes, then statistics and numbers
+    for_each_turn(input_, plan_, sizes_, state, [&](std::span<const Fact> facts) {
+      if (!state.empty()) go_on_from(state);
+      write(facts);
+      state = changes_;
+      state.push_back(statistics_.mean());
+      state.push_back(statistics_.spread());
+      state.push_back(at::tensor({statistics_.count(), residual_}, at::kDouble));
+    });
+    if (!state.empty()) go_on_from(state);
+    return plan();
+  }
+
+ private:
+  /// What the turns before have written, all of it on the matrices that the model came with.
+  void go_on_from(const std::vector<at::Tensor>& state) {
+    const std::size_t layers = input_.layers.size();
+    changes_.assign(state.begin(), state.begin() + std::ssize(input_.layers));
+    const at::Tensor& numbers = state[layers + 2];
+    statistics_ = Lifelong(state[layers], state[layers + 1], numbers[0].item<double>());
+    residual_ = numbers[1].item<double>();
+    const OneThread inside;
+    for (std::size_t l = 0; l < layers; ++l) {
+      const MatrixRef down = input_.model.mlp_down(input_.layers[l]);
+      model_ = model_.with_weight(down.name,
+                                  input_.model.with_change(down, changes_[l]).weight(down.name));
+    }
+  }
+
   void write(std::span<const Fact> facts) {
     const std::vector<Features> features = read(facts);
     const OneThread inside;  // the bits must not depend on the thread count
@@ -157,10 +193,6 @@ class UltraEdit {
                     std::max(mean_length(steps), 1e-30));
       changes_[l] = changes_[l] + least_squares(layer.inputs, -lr * steps, residual_).t();
       sizes_.push_back({{"layer", input_.layers[l]}, {"lr", lr}});
-      // All of it so far, on the matrix that the model came with.
-      const MatrixRef down = input_.model.mlp_down(input_.layers[l]);
-      model_ = model_.with_weight(down.name,
-                                  input_.model.with_change(down, changes_[l]).weight(down.name));
     }
   }
 
@@ -175,7 +207,6 @@ class UltraEdit {
     return std::move(plan_);
   }
 
- private:
   const EditInput& input_;
   Decoder model_;
   Lifelong statistics_;
@@ -232,11 +263,7 @@ void check(const Parameters& p, const Tokenizer&) {
        "size is how long a step lr=auto makes; leave one of the two out");
 }
 
-EditPlan plan(const EditInput& input) {
-  UltraEdit edit(input);
-  for_each_turn(input, [&](std::span<const Fact> facts) { edit.write(facts); });
-  return edit.plan();
-}
+EditPlan plan(const EditInput& input) { return UltraEdit(input).run(); }
 
 }  // namespace
 
