@@ -35,9 +35,9 @@ std::uint64_t copying_memory(const fs::path& out, std::uint64_t weights,
                              const std::map<std::string, std::string>& side_files, bool recoded) {
   constexpr std::uint64_t kProgram = 32ULL << 20, kRecoding = 26ULL << 20;
   const std::uint64_t writer = weights >= StreamFile::kWorthwhile ? StreamFile::kMemory : 0;
-  // A GGUF's vocabulary is read and written before the weights are.
+  // A GGUF's vocabulary is held beside.
   const std::uint64_t vocabulary = out.extension() == ".gguf" ? 4 * text_bytes(side_files) : 0;
-  return kProgram + std::max(writer, vocabulary) + (recoded ? std::min(kRecoding, weights) : 0);
+  return kProgram + writer + vocabulary + (recoded ? std::min(kRecoding, weights) : 0);
 }
 
 }  // namespace lancet

@@ -33,7 +33,8 @@ class HeaderText {
     text_ += text;
   }
   void pad(std::uint64_t alignment) { text_.resize(*checked_align(text_.size(), alignment), '\0'); }
-  [[nodiscard]] const std::string& text() const noexcept { return text_; }
+  [[nodiscard]] const std::string& text() const& noexcept { return text_; }
+  [[nodiscard]] std::string text() && noexcept { return std::move(text_); }
 
  private:
   std::string text_;
@@ -172,7 +173,8 @@ TensorFile lay_out_gguf(const fs::path& path,
   const std::uint64_t data_bytes = put_tensors(header, tensors, alignment);
   if (!tensors.empty()) header.pad(alignment);
   check_readable(header.text(), data_bytes, path);
-  return {header.text(), std::move(tensors), alignment, header.text().size() + data_bytes};
+  const std::uint64_t total = header.text().size() + data_bytes;
+  return {std::move(header).text(), std::move(tensors), alignment, total};
 }
 
 std::string save_gguf(const fs::path& path,

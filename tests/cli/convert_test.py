@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""lancet convert, killed and run again: the bytes of the run that was not. Usage: convert_test.py LANCET [unittest args]."""
+"""lancet convert (and merge into a GGUF), killed and run again: the bytes of the run that was not. Usage: convert_test.py LANCET [unittest args]."""
 import hashlib
 import json
 import os
@@ -181,6 +181,28 @@ class Converting(unittest.TestCase):
             self.run_lancet(model, fresh, *options)
             self.assertEqual(list(hashes(self.work / out).values()), list(hashes(self.work / fresh).values()))
             (model / "model.safetensors").write_bytes(weights)
+
+    def test_a_merge_into_one_gguf_goes_on_too(self):
+        (self.work / "r.yml").write_text(f"merge_method: linear\nparameters: {{weight: 1}}\nmodels: [{{model: {self.model}}}, {{model: {self.model}}}]\n")
+
+        def merge(out):
+            done = subprocess.run([str(LANCET), "merge", "r.yml", out, "--json"], cwd=self.work, capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return json.loads(done.stdout)
+
+        self.assertEqual(merge("straight.gguf")["resumed"], 0)
+        part = self.work / ".out.gguf.lancet-merge" / "out.gguf.marks"
+        for lines in (3, 8, 14):
+            process = subprocess.Popen([str(LANCET), "merge", "r.yml", "out.gguf"], cwd=self.work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and (not part.exists() or part.read_bytes().count(b"\n") < lines):
+                time.sleep(0.001)
+            process.kill()
+            process.wait()
+            self.assertFalse((self.work / "out.gguf").exists())
+        result = merge("out.gguf")
+        self.assertGreater(result["resumed"], 0)
+        self.assertEqual((self.work / "out.gguf").read_bytes(), (self.work / "straight.gguf").read_bytes())
+        self.assertFalse(part.parent.exists())
 
     def test_what_has_nothing_finished_stands_in_nobodys_way(self):
         journal = self.work / JOURNAL.format("out")
