@@ -15,7 +15,7 @@ namespace lancet {
 struct ExtractOptions {
   std::size_t rank = 32;         ///< at most
   std::optional<double> energy;  ///< the least rank that holds this share, within `rank`
-  SvdMode svd = SvdMode::kAuto;
+  SvdMode svd = SvdMode::kQuick;
   /// Changed embeddings, heads, norms and biases whole: a module without factors with all of its
   /// tensors, as PEFT's modules_to_save wants them.
   bool save_rest = false;

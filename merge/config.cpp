@@ -3,12 +3,22 @@
 #include <array>
 
 #include "merge/planner.h"
+#include "merge/tokens.h"
 
 namespace lancet {
 namespace {
 
-constexpr std::array<std::string_view, 4> kLayerKeys{"num_hidden_layers", "n_layer", "num_layers",
-                                                     "n_layers"};
+constexpr std::array<std::string_view, 5> kLayerKeys{"num_hidden_layers", "n_layer", "num_layers",
+                                                     "n_layers", "depth"};
+
+enum class Modality { kText, kVision, kAudio };
+
+/// What a part of a model of several parts reads: `name` is a key of its configuration.
+Modality modality_of(std::string_view name) {
+  const auto holds = [&](std::string_view word) { return name.find(word) != name.npos; };
+  if (holds("vision") || holds("visual")) return Modality::kVision;
+  return holds("audio") ? Modality::kAudio : Modality::kText;
+}
 
 std::string torch_name(DType dtype) {
   switch (dtype) {
@@ -23,19 +33,25 @@ std::string torch_name(DType dtype) {
   }
 }
 
-/// Counts of layers, and lists with one entry for each layer (layer_types).
-void restack(Json& config, const std::vector<std::int64_t>& layers, std::int64_t before) {
+/// Counts of layers, and lists with one entry for each layer (layer_types). `here`: what `config`
+/// is of; parts of other modalities are left alone.
+void restack(Json& config, const LayerStack& stack, Modality wanted, Modality here) {
   const auto one_per_layer = [&](const Json& value) {
-    return value.is_array() && before > 1 && static_cast<std::int64_t>(value.size()) == before;
+    return value.is_array() && stack.before > 1 &&
+           static_cast<std::int64_t>(value.size()) == stack.before;
   };
   for (auto& [key, value] : config.items()) {
-    if (std::ranges::find(kLayerKeys, key) != kLayerKeys.end() && value.is_number_integer()) {
-      value = layers.size();
-    } else if (value.is_object()) {
-      restack(value, layers, before);
+    if (value.is_object()) {
+      const Modality inside = modality_of(key);
+      restack(value, stack, wanted, inside == Modality::kText ? here : inside);
+    } else if (here != wanted) {
+      continue;
+    } else if (std::ranges::find(kLayerKeys, key) != kLayerKeys.end() &&
+               value.is_number_integer()) {
+      value = stack.layers.size();
     } else if (key.starts_with("layer") && one_per_layer(value)) {
       Json stacked = Json::array();
-      for (const std::int64_t layer : layers)
+      for (const std::int64_t layer : stack.layers)
         stacked.push_back(value[static_cast<std::size_t>(layer)]);
       value = std::move(stacked);
     }
@@ -55,17 +71,22 @@ DType main_dtype(const std::vector<PlannedTensor>& tensors) {
 
 }  // namespace
 
-Json merged_config(const Json& reference, const std::optional<std::vector<std::int64_t>>& layers,
-                   std::int64_t reference_layers, const std::vector<PlannedTensor>& tensors) {
+Json merged_config(const Json& reference, const std::vector<LayerStack>& stacks,
+                   const std::vector<PlannedTensor>& tensors) {
   Json config = reference;
-  if (layers) restack(config, *layers, reference_layers);
+  for (const LayerStack& stack : stacks)
+    restack(config, stack, modality_of(stack.family), Modality::kText);
   const std::string dtype = torch_name(main_dtype(tensors));
   if (config.contains("dtype")) config["dtype"] = dtype;
   if (config.contains("torch_dtype") || !config.contains("dtype")) config["torch_dtype"] = dtype;
   const bool head = std::ranges::any_of(
       tensors, [](const PlannedTensor& t) { return t.name.ends_with("lm_head.weight"); });
   // A head that was written must be read again.
-  if (head) config["tie_word_embeddings"] = false;
+  if (head) {
+    config["tie_word_embeddings"] = false;
+    Json& part = config.at(vocabulary_place(config));
+    if (part.contains("tie_word_embeddings")) part["tie_word_embeddings"] = false;
+  }
   return config;
 }
 

@@ -58,10 +58,10 @@ double LayerFamilies::position(std::string_view tensor) const {
 }
 
 bool is_before_layers(std::string_view name) {
-  constexpr std::array<std::string_view, 6> kWords{"embed",   "wte",  "wpe",
-                                                   "tok_emb", "embd", "word_emb"};
-  return std::ranges::any_of(kWords,
-                             [&](std::string_view word) { return name.find(word) != name.npos; });
+  constexpr std::array<std::string_view, 7> kWords{"embed", "wte",      "wpe",          "tok_emb",
+                                                   "embd",  "word_emb", "shared.weight"};
+  const auto holds = [&](std::string_view word) { return name.find(word) != name.npos; };
+  return std::ranges::any_of(kWords, holds) && !holds("embed_out");
 }
 
 bool is_transposed(const Json& config, std::string_view name) {

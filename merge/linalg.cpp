@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "core/rng.h"
 #include "merge/ops/vector.h"
@@ -10,8 +11,9 @@ namespace lancet {
 namespace {
 
 constexpr std::size_t kOversampling = 10;
-constexpr int kPowerSteps = 4;
-constexpr std::size_t kSmall = 512;  ///< up to this width the thin SVD is as quick
+constexpr std::size_t kPowerSteps = 4;  ///< between two looks at the bound
+constexpr double kConverged = 1e-6;     ///< bound that kAuto is content with
+constexpr std::size_t kSmall = 512;     ///< up to this width the thin SVD is as quick
 
 Svd cut(Svd svd, std::size_t rank, double total) {
   rank = std::min(rank, svd.values.size());
@@ -24,8 +26,7 @@ Svd cut(Svd svd, std::size_t rank, double total) {
   return svd;
 }
 
-Svd randomized_svd(const Linalg& linalg, const Matrix& a, std::size_t rank, std::uint64_t seed) {
-  const std::size_t width = std::min({rank + kOversampling, a.rows, a.columns});
+Matrix random_range(const Linalg& linalg, const Matrix& a, std::size_t width, std::uint64_t seed) {
   Matrix probe(a.columns, width);
   const Random random(seed, "range");
   std::vector<float> row(width);
@@ -33,11 +34,18 @@ Svd randomized_svd(const Linalg& linalg, const Matrix& a, std::size_t rank, std:
     random.fill_normal(r * width, row);
     std::ranges::copy(row, probe.row(r).begin());
   }
-  Matrix range = linalg.qr(linalg.multiply(a, probe)).q;
-  for (int i = 0; i < kPowerSteps; ++i) {
+  return linalg.qr(linalg.multiply(a, probe)).q;
+}
+
+Matrix after_power_steps(const Linalg& linalg, const Matrix& a, Matrix range) {
+  for (std::size_t i = 0; i < kPowerSteps; ++i) {
     const Matrix back = linalg.qr(linalg.multiply(a, range, true)).q;
     range = linalg.qr(linalg.multiply(a, back)).q;
   }
+  return range;
+}
+
+Svd svd_in_range(const Linalg& linalg, const Matrix& a, const Matrix& range) {
   Svd small = linalg.svd(linalg.multiply(range, a, true));
   small.left = linalg.multiply(range, small.left);
   return small;
@@ -58,9 +66,27 @@ double residual_of(const Linalg& linalg, const Matrix& a, const Svd& svd) {
 }
 
 bool by_random_range(const Matrix& a, std::size_t rank, SvdMode mode) {
-  if (mode != SvdMode::kAuto) return mode == SvdMode::kRandomized;
+  if (mode == SvdMode::kExact || mode == SvdMode::kRandomized) return mode == SvdMode::kRandomized;
   const std::size_t least = std::min(a.rows, a.columns);
   return least > kSmall && rank + kOversampling < least / 4;
+}
+
+/// By a random range, or nothing where kAuto asks for more than it gives.
+std::optional<Svd> randomized_svd(const Linalg& linalg, const Matrix& a, std::size_t rank,
+                                  SvdMode mode, std::uint64_t seed) {
+  const std::size_t least = std::min(a.rows, a.columns);
+  const std::size_t width = std::min(rank + kOversampling, least);
+  // About as many steps as take half the time of the thin SVD.
+  const std::size_t most = mode == SvdMode::kAuto ? 2 * least / std::max<std::size_t>(1, width) : 0;
+  const double total = squared_norm(a);
+  Matrix range = random_range(linalg, a, width, seed);
+  for (std::size_t steps = kPowerSteps;; steps += kPowerSteps) {
+    range = after_power_steps(linalg, a, std::move(range));
+    Svd svd = cut(svd_in_range(linalg, a, range), rank, total);
+    svd.bound = residual_of(linalg, a, svd);
+    if (mode != SvdMode::kAuto || svd.bound <= kConverged) return svd;
+    if (steps >= most) return std::nullopt;
+  }
 }
 
 }  // namespace
@@ -74,17 +100,19 @@ void Linalg::note_bound(double bound) const noexcept {
 Svd truncated_svd(const Linalg& linalg, const Matrix& a, std::size_t rank, SvdMode mode,
                   std::uint64_t seed) {
   rank = std::min({rank, a.rows, a.columns});
-  const bool random = by_random_range(a, rank, mode);
-  Svd svd = random ? randomized_svd(linalg, a, rank, seed) : linalg.svd(a);
-  svd = cut(std::move(svd), rank, squared_norm(a));
-  if (random) svd.bound = residual_of(linalg, a, svd);
-  linalg.note_bound(svd.bound);
-  return svd;
+  std::optional<Svd> svd;
+  if (by_random_range(a, rank, mode)) svd = randomized_svd(linalg, a, rank, mode, seed);
+  if (!svd) svd = cut(linalg.svd(a), rank, squared_norm(a));
+  linalg.note_bound(svd->bound);
+  return *std::move(svd);
 }
 
 Matrix polar_factor(const Linalg& linalg, const Matrix& a) {
+  constexpr double kAlike = 1e-8;
   const Svd svd = linalg.svd(a);
-  return linalg.multiply(svd.left, svd.right);
+  const auto rank = static_cast<std::size_t>(std::ranges::count_if(
+      svd.values, [&](double value) { return value > kAlike * svd.values[0]; }));
+  return linalg.multiply(columns_of(svd.left, 0, rank), rows_of(svd.right, 0, rank));
 }
 
 double squared_norm(const Matrix& a) {

@@ -75,20 +75,24 @@ class Linalg {
 
 /// How a truncated SVD is found.
 enum class SvdMode {
-  kAuto,       ///< randomised for a small rank of a large matrix, else exact
-  kExact,      ///< the thin SVD, cut
-  kRandomized  ///< always by a random range
+  kAuto,        ///< randomised for a small rank of a large matrix, with power steps until `bound`
+                ///< is at most 1e-6; exact where that is no quicker
+  kExact,       ///< the thin SVD, cut
+  kRandomized,  ///< always by a random range with four power steps
+  kQuick        ///< kRandomized for a small rank of a large matrix, else exact: near the best
+                ///< approximation, not its vectors
 };
 
 /// The first `rank` (at most min(rows, columns)) singular triplets. Randomised: Halko, Martinsson
-/// and Tropp 2011, arXiv:0909.4061, with ten extra directions and four orthonormalised power steps;
-/// the range depends on the shape and `seed` only. `error` is exact in both modes, since what is
+/// and Tropp 2011, arXiv:0909.4061, with ten extra directions and orthonormalised power steps; the
+/// range depends on the shape and `seed` only. `error` is exact in both modes, since what is
 /// kept is an orthogonal projection of A; `bound` is the largest |A v - s u| / s_1.
 [[nodiscard]] Svd truncated_svd(const Linalg& linalg, const Matrix& a, std::size_t rank,
                                 SvdMode mode, std::uint64_t seed = 0);
 
 /// The nearest matrix with orthonormal columns (rows, where there are fewer of them): left right of
-/// the SVD.
+/// the SVD. Where columns (rows) say the same, so that some direction of A is rounding alone (below
+/// 1e-8 of the largest), nearest in the space that they span: that direction would be arbitrary.
 [[nodiscard]] Matrix polar_factor(const Linalg& linalg, const Matrix& a);
 
 /// |A|_F^2.

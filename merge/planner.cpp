@@ -34,9 +34,9 @@ class Planner final : TensorPlanner {
     if (!recipe_.modules.empty()) {
       plan_modules();
     } else if (!recipe_.slices.empty()) {
-      plan_slices(recipe_.slices, {}, [](std::string_view) { return true; });
+      plan_slices(recipe_.slices, {});
     } else {
-      plan_models(recipe_.models, {}, [](std::string_view) { return true; });
+      plan_models(recipe_.models, {});
     }
     std::ranges::sort(plan_->tensors, {}, &PlannedTensor::name);
     scale_layers();
@@ -51,11 +51,25 @@ class Planner final : TensorPlanner {
  private:
   using Belongs = std::function<bool(std::string_view tensor)>;
 
-  std::map<const MergeInput*, LayerFamilies> families_;
-  std::optional<std::vector<std::int64_t>> stacked_;  ///< reference layer of each output layer
+  static bool everything(std::string_view) { return true; }
+
+  Belongs belongs_ = everything;                         ///< to the module at hand
+  std::map<const MergeInput*, LayerFamilies> families_;  ///< of the tensors that do
+  std::vector<LayerStack> stacks_;
+
+  /// What follows is about the tensors of one module.
+  void enter(Belongs belongs) {
+    belongs_ = std::move(belongs);
+    families_.clear();
+  }
 
   const LayerFamilies& families(const MergeInput& model) {
-    return families_.try_emplace(&model, model.tensors()).first->second;
+    const auto known = families_.find(&model);
+    if (known != families_.end()) return known->second;
+    std::vector<InputTensor> own;
+    std::ranges::copy_if(model.tensors(), std::back_inserter(own),
+                         [&](const InputTensor& tensor) { return belongs_(tensor.name); });
+    return families_.emplace(&model, own).first->second;
   }
 
   TokenInputs token_inputs() const {
@@ -70,8 +84,8 @@ class Planner final : TensorPlanner {
 
   // --- whole models ---
 
-  void plan_models(const std::vector<RecipeSource>& models, std::vector<const RecipeValues*> outer,
-                   const Belongs& belongs) {
+  void plan_models(const std::vector<RecipeSource>& models,
+                   std::vector<const RecipeValues*> outer) {
     Part part;
     for (const RecipeSource& s : models) part.sources.push_back(&s);
     part.base = recipe_.base ? &*recipe_.base : nullptr;
@@ -82,9 +96,9 @@ class Planner final : TensorPlanner {
     const MergeInput& first = input(recipe_.base ? *recipe_.base : models[0].model);
     std::set<std::string> names;
     for (const InputTensor& tensor : first.tensors()) {
-      if (belongs(tensor.name)) names.insert(tensor.name);
+      if (belongs_(tensor.name)) names.insert(tensor.name);
     }
-    for (const RecipeSource& s : models) check_extra(input(s.model), first, names, belongs, part);
+    for (const RecipeSource& s : models) check_extra(input(s.model), first, names, part);
     for (const std::string& name : names) {
       if (name.ends_with("rotary_emb.inv_freq") && !everywhere(name, models)) {
         warn(part.place,
@@ -104,9 +118,9 @@ class Planner final : TensorPlanner {
 
   /// Tensors that the reference lacks: an untied head is taken up, anything else does not fit.
   void check_extra(const MergeInput& other, const MergeInput& first, std::set<std::string>& names,
-                   const Belongs& belongs, const Part& part) {
+                   const Part& part) {
     for (const InputTensor& tensor : other.tensors()) {
-      if (!belongs(tensor.name) || names.contains(tensor.name) ||
+      if (!belongs_(tensor.name) || names.contains(tensor.name) ||
           tensor.name.ends_with("rotary_emb.inv_freq"))
         continue;
       if (find_or_tied(first, tensor.name) != nullptr) {
@@ -122,7 +136,7 @@ class Planner final : TensorPlanner {
 
   // --- stacks of layers ---
 
-  Part part_of(const RecipeSlice& slice, const std::vector<const RecipeValues*>& outer) const {
+  Part part_of(const RecipeSlice& slice, const std::vector<const RecipeValues*>& outer) {
     Part part;
     for (const RecipeSource& s : slice.sources) part.sources.push_back(&s);
     part.base = slice.base ? &*slice.base : recipe_.base ? &*recipe_.base : nullptr;
@@ -135,10 +149,9 @@ class Planner final : TensorPlanner {
     return part;
   }
 
-  void check_range(const RecipeSource& s) const {
+  void check_range(const RecipeSource& s) {
     const MergeInput& model = input(s.model);
-    const LayerFamilies families(model.tensors());
-    const std::int64_t layers = families.count(families.main());
+    const std::int64_t layers = families(model).count(families(model).main());
     if (s.layers->second <= layers) return;
     refuse(ErrorKind::kUsage, s.place,
            fmt::format(
@@ -147,29 +160,29 @@ class Planner final : TensorPlanner {
   }
 
   void plan_slices(const std::vector<RecipeSlice>& slices,
-                   const std::vector<const RecipeValues*>& outer, const Belongs& belongs) {
-    stacked_.emplace();
+                   const std::vector<const RecipeValues*>& outer) {
+    const LayerFamilies& own = families(input(reference()));
+    stacks_.push_back({own.main(), own.count(own.main()), {}});
     std::int64_t next = 0;
     for (const RecipeSlice& slice : slices) {
       const Part part = part_of(slice, outer);
       const std::int64_t length = slice.sources[0].layers->second - slice.sources[0].layers->first;
-      for (std::int64_t i = 0; i < length; ++i, ++next) add_layer(part, i, length, next, belongs);
+      for (std::int64_t i = 0; i < length; ++i, ++next) add_layer(part, i, length, next);
     }
-    add_outside(part_of(slices.front(), outer), true, belongs);
-    add_outside(part_of(slices.back(), outer), false, belongs);
+    add_outside(part_of(slices.front(), outer), true);
+    add_outside(part_of(slices.back(), outer), false);
   }
 
-  void add_layer(const Part& part, std::int64_t i, std::int64_t length, std::int64_t next,
-                 const Belongs& belongs) {
+  void add_layer(const Part& part, std::int64_t i, std::int64_t length, std::int64_t next) {
     const RecipeSource& first = *part.sources[0];
     const MergeInput& model = input(first.model);
     const std::string family = families(model).main();
     const double position =
         length == 1 ? 1.0 : static_cast<double>(i) / static_cast<double>(length - 1);
     const std::string prefix = fmt::format("{}{}.", family, first.layers->first + i);
-    stacked_->push_back(first.layers->first + i);
+    stacks_.back().layers.push_back(first.layers->first + i);
     for (const InputTensor& tensor : model.tensors()) {
-      if (!tensor.name.starts_with(prefix) || !belongs(tensor.name)) continue;
+      if (!tensor.name.starts_with(prefix) || !belongs_(tensor.name)) continue;
       const std::string rest = tensor.name.substr(prefix.size());
       add_tensor(part, fmt::format("{}{}.{}", family, next, rest), position,
                  [&](const RecipeSource* s, const MergeInput& in) {
@@ -181,11 +194,11 @@ class Planner final : TensorPlanner {
 
   /// Tensors outside the layers: what comes before them is the first slice's, what comes after the
   /// last one's.
-  void add_outside(const Part& part, bool before, const Belongs& belongs) {
+  void add_outside(const Part& part, bool before) {
     const MergeInput& model = input(part.sources[0]->model);
     const std::string family = families(model).main();
     for (const InputTensor& tensor : model.tensors()) {
-      if (!belongs(tensor.name) || is_before_layers(tensor.name) != before) continue;
+      if (!belongs_(tensor.name) || is_before_layers(tensor.name) != before) continue;
       const auto place = layer_of(tensor.name);
       if (place && place->family == family) continue;
       if (place) {
@@ -206,11 +219,11 @@ class Planner final : TensorPlanner {
     std::set<std::string> planned;
     for (const RecipeModule& module : recipe_.modules) {
       const std::size_t before = plan_->tensors.size();
-      const Belongs belongs = [&](std::string_view name) { return in_module(module.name, name); };
+      enter([&](std::string_view name) { return in_module(module.name, name); });
       if (module.slices.empty()) {
-        plan_models(module.models, {&module.parameters}, belongs);
+        plan_models(module.models, {&module.parameters});
       } else {
-        plan_slices(module.slices, {&module.parameters}, belongs);
+        plan_slices(module.slices, {&module.parameters});
       }
       if (plan_->tensors.size() == before) {
         refuse(ErrorKind::kUsage, module.place,
@@ -297,11 +310,10 @@ class Planner final : TensorPlanner {
     }
     if (!recipe_.chat_template.empty()) set_chat_template();
     if (!first.config().is_object()) return;
-    const LayerFamilies& layers = families(first);
-    plan_->config =
-        merged_config(first.config(), stacked_, layers.count(layers.main()), plan_->tensors);
+    plan_->config = merged_config(first.config(), stacks_, plan_->tensors);
     if (!tokens_) return;
-    plan_->config["vocab_size"] = tokens_->rows;
+    plan_->config.at(vocabulary_place(plan_->config))["vocab_size"] = tokens_->rows;
+    if (plan_->config.contains("vocab_size")) plan_->config["vocab_size"] = tokens_->rows;
     if (tokens_->ids) set_ids(*tokens_->ids);
   }
 

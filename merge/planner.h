@@ -29,11 +29,16 @@ void for_each_model(const Recipe& recipe, const std::function<void(const RecipeM
 void warn_idle_values(const Recipe& recipe, const std::vector<PlannedTensor>& tensors,
                       const std::function<void(RecipePlace, const std::string&)>& warn);
 
+/// Layers that slices stack anew.
+struct LayerStack {
+  std::string family;                ///< "model.layers."
+  std::int64_t before = 0;           ///< layers of the reference
+  std::vector<std::int64_t> layers;  ///< the reference layer behind each layer of the result
+};
+
 /// The configuration of the result: the reference's with layers, dtype and tying made to say what
-/// was written. `layers`: for a stack, the reference layer behind each layer of the result.
-[[nodiscard]] Json merged_config(const Json& reference,
-                                 const std::optional<std::vector<std::int64_t>>& layers,
-                                 std::int64_t reference_layers,
+/// was written.
+[[nodiscard]] Json merged_config(const Json& reference, const std::vector<LayerStack>& stacks,
                                  const std::vector<PlannedTensor>& tensors);
 
 }  // namespace lancet

@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "formats/chat_templates.h"
 #include "formats/tokenizer/tokenizer.h"
+#include "merge/layers.h"
 #include "merge/token_union.h"
 
 namespace lancet {
@@ -49,6 +50,30 @@ struct Vocabulary {
   std::int64_t rows = 0;  ///< of its embeddings (vocab_size)
 };
 
+template <std::size_t N>
+bool holds_any(std::string_view name, const std::array<std::string_view, N>& words) {
+  return std::ranges::any_of(words, [&](std::string_view w) { return name.find(w) != name.npos; });
+}
+
+bool is_named_embedding(std::string_view name) {
+  return holds_any<8>(name, {"embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out",
+                             "embed_in", "tok_embeddings", "cls.predictions"});
+}
+
+/// Rows of the embeddings: vocab_size, where that is left to its default those of the token
+/// embedding.
+std::optional<std::int64_t> vocabulary_rows(const MergeInput& model) {
+  if (!model.config().is_object()) return {};
+  const Json& part = model.config().at(vocabulary_place(model.config()));
+  const std::int64_t rows = json_int(part, "vocab_size", model.text() + "/config.json", -1);
+  if (rows >= 0) return rows;
+  const auto found = std::ranges::find_if(model.tensors(), [](const InputTensor& tensor) {
+    return tensor.shape.size() == 2 && is_named_embedding(tensor.name) && !layer_of(tensor.name);
+  });
+  if (found == model.tensors().end()) return {};
+  return found->shape[0];
+}
+
 Vocabulary read_vocabulary(const MergeInput& input) {
   Vocabulary out;
   for (auto& [name, text] : input.side_files()) {
@@ -70,8 +95,7 @@ Vocabulary read_vocabulary(const MergeInput& input) {
     if (!token.empty()) out.ids.emplace(token, static_cast<std::uint32_t>(id));
     out.tokens.push_back(std::move(token));
   }
-  out.rows = json_int(input.config(), "vocab_size", input.text() + "/config.json",
-                      static_cast<std::int64_t>(out.tokens.size()));
+  out.rows = vocabulary_rows(input).value_or(static_cast<std::int64_t>(out.tokens.size()));
   return out;
 }
 
@@ -271,15 +295,28 @@ bool is_tokenizer_file(std::string_view name) {
          template_name(name).has_value();
 }
 
+Json::json_pointer vocabulary_place(const Json& config) {
+  constexpr std::array kParts{"text_config", "llm_config", "language_config", "thinker_config"};
+  if (!config.is_object()) return Json::json_pointer();
+  for (const char* part : kParts) {
+    const auto found = config.find(part);
+    if (found == config.end() || !found->is_object()) continue;
+    const Json::json_pointer inner = vocabulary_place(*found);
+    const bool says = found->at(inner).contains("vocab_size");
+    if (says || !config.contains("vocab_size")) return Json::json_pointer() / part / inner;
+  }
+  return Json::json_pointer();
+}
+
 bool is_embedding(const MergeInput& model, const InputTensor& tensor) {
-  constexpr std::array<std::string_view, 6> kNames{
-      "embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out", "tok_embeddings"};
   const bool bias = tensor.shape.size() == 1 && tensor.name.ends_with(".bias");
-  if (!(tensor.shape.size() == 2 || bias) || !model.config().is_object()) return false;
-  const bool named = std::ranges::any_of(
-      kNames, [&](std::string_view name) { return tensor.name.find(name) != tensor.name.npos; });
-  return named && tensor.shape[0] ==
-                      json_int(model.config(), "vocab_size", model.text() + "/config.json", -1);
+  if (tensor.shape.size() != 2 && !bias) return false;
+  const bool named = is_named_embedding(tensor.name);
+  const bool outside = tensor.shape.size() == 2 && !layer_of(tensor.name) &&
+                       !holds_any<2>(tensor.name, {"pos", "wpe"});
+  if (!named && !outside) return false;
+  const auto rows = vocabulary_rows(model);
+  return rows ? tensor.shape[0] == *rows : named;
 }
 
 TokenPlan plan_tokens(const RecipeTokenizer& recipe,

@@ -56,7 +56,12 @@ struct TokenInputs {
 /// A file that belongs to a tokenizer, its chat templates among them.
 [[nodiscard]] bool is_tokenizer_file(std::string_view name);
 
+/// Where a configuration says vocab_size: of a model of several parts in that of its language
+/// model.
+[[nodiscard]] Json::json_pointer vocabulary_place(const Json& config);
+
 /// True for the token embedding and the head of a model: [vocab, d_model], the head's bias [vocab].
+/// Told by the number of rows outside the layers, by name where no vocab_size is known.
 [[nodiscard]] bool is_embedding(const MergeInput& model, const InputTensor& tensor);
 
 /// For models whose rows are merged by number (`merged`: into `inputs`): a warning for each that

@@ -162,7 +162,7 @@ void declare_merge(CLI::App& app, const Arguments& a, const CommonOptions& commo
 SvdMode svd_mode_of(const std::string& name) {
   return name == "exact"        ? SvdMode::kExact
          : name == "randomized" ? SvdMode::kRandomized
-                                : SvdMode::kAuto;
+                                : SvdMode::kQuick;
 }
 
 int extract(const AdapterArguments& a, const CommonOptions& common) {

@@ -1,7 +1,7 @@
 // Iso-CTS: isotropic merging in common and task-specific subspaces. Marczak et al. 2025,
 // arXiv:2502.04959.
 //   d_i = w_i (x_i - b),  D = sum_i d_i = U S V      [d_out, d_in], N models, r = min(d_out, d_in)
-//   t   = round((r - floor(common r)) / N)           triplets of each task's own
+//   t   = round((r - floor(common r)) / N)           triplets of each task's own, halves to even
 //   c   = r - N t                                    triplets of the common subspace
 //   d_i - U_c U_c^T d_i = U_i S_i V_i                what the common subspace does not hold
 //   U   = [U_1[t] .. U_N[t] U_c],  V and S likewise; U and V replaced by the nearest orthonormal
@@ -58,7 +58,8 @@ Matrix merged(const MergeTask& task) {
   const auto least = static_cast<double>(std::min(deltas[0].rows, deltas[0].columns));
   const auto models = static_cast<double>(deltas.size());
   const double wanted = std::floor(task.number("common") * least);
-  const double own = std::min(std::round((least - wanted) / models), std::floor(least / models));
+  const double own =
+      std::min(std::nearbyint((least - wanted) / models), std::floor(least / models));
   const auto tasks = static_cast<std::size_t>(own);
   const auto common = static_cast<std::size_t>(least - own * models);
   const Svd sum = linalg.svd(sum_of(deltas));

@@ -54,20 +54,17 @@ Columns ranks_of(const Columns& divergence) {
 /// Scores [model][column] from divergences.
 std::vector<Columns> scores_of(const MergeTask& task, std::vector<Columns> divergences) {
   const std::size_t columns = divergences[0].size();
-  std::vector<double> bounds;
-  for (Columns& each : divergences) {
-    each = ranks_of(each);
-    const double sum = std::accumulate(each.begin(), each.end(), 0.0);
-    bounds.push_back(task.number("above") * sum /
-                     static_cast<double>(std::max<std::size_t>(1, columns)));
-  }
+  for (Columns& each : divergences) each = ranks_of(each);
+  // The mean of the ranks 0 .. n - 1 over n, as exact as the middle rank itself.
+  const auto count = static_cast<double>(columns);
+  const double bound = task.number("above") * ((count - 1) / 2) / count;
   std::vector<Columns> scores(divergences.size(), Columns(columns));
   for (std::size_t c = 0; c < columns; ++c) {
     double total = 0;
     for (const Columns& ranks : divergences) total += std::exp(ranks[c]);
     for (std::size_t i = 0; i < divergences.size(); ++i) {
       const double rank = divergences[i][c];
-      scores[i][c] = rank > bounds[i] ? task.number("calibration") : std::exp(rank) / total;
+      scores[i][c] = rank > bound ? task.number("calibration") : std::exp(rank) / total;
     }
   }
   return scores;
@@ -89,11 +86,11 @@ std::vector<Columns> matrix_scores(const MergeTask& task, Axis axis) {
   std::vector<Columns> lengths(models, Columns(columns)), turns(models, Columns(columns));
   for (std::size_t i = 0; i < models; ++i) {
     for (std::size_t c = 0; c < columns; ++c) {
-      const double own = std::sqrt(sums[2 * i * columns + c]);
-      const double base = std::sqrt(sums[2 * models * columns + c]);
-      lengths[i][c] = std::fabs(own - base);
+      const double own = sums[2 * i * columns + c], base = sums[2 * models * columns + c];
+      lengths[i][c] = std::fabs(std::sqrt(own) - std::sqrt(base));
+      // One root of the product: exactly 1 where nothing has turned.
       const bool turned = own > 0 && base > 0;
-      turns[i][c] = turned ? 1 - sums[(2 * i + 1) * columns + c] / (own * base)
+      turns[i][c] = turned ? 1 - sums[(2 * i + 1) * columns + c] / std::sqrt(own * base)
                            : (own > 0 || base > 0 ? 1.0 : 0.0);
     }
   }

@@ -175,8 +175,8 @@ std::vector<Values> plain_scores(std::vector<Values> divergence) {
     ranks.push_back(rank);
   }
   for (std::size_t i = 0; i < ranks.size(); ++i) {
-    const double mean = std::accumulate(ranks[i].begin(), ranks[i].end(), 0.0) /
-                        static_cast<double>(ranks[i].size());
+    const auto n = static_cast<double>(ranks[i].size());
+    const double mean = (n - 1) / 2 / n;  // of 0/n .. (n-1)/n, without the rounding of a sum
     for (std::size_t c = 0; c < ranks[i].size(); ++c) {
       double sum = 0;
       for (const Values& rank : ranks) sum += std::exp(rank[c]);
@@ -251,6 +251,18 @@ TEST_CASE("widen: an embedding is judged row by row, a vector element by element
   check(vector.run(), sum, 1e-12);
 }
 
+TEST_CASE("widen: the middle rank is not above the mean, and what does not turn has turned by 0") {
+  // Eleven columns, of which the sixth in rank is exactly the mean.
+  TensorMerge merge{.method = "widen", .shape = {1, 11}, .base = Values(11, 1.0)};
+  merge.models.push_back(Values(11, 1.0));
+  for (std::size_t c = 0; c < 11; ++c) merge.models[0][c] += 0.1 * static_cast<double>(c);
+  merge.given = {{"calibration", {0}}};
+  const Values found = merge.run();
+  // No column turns: by direction they rank in their order, as by length. Score 1 up to the mean.
+  for (std::size_t c = 0; c < 11; ++c)
+    CHECK(found[c] == Approx(c <= 5 ? merge.models[0][c] : 1.0).margin(1e-15));
+}
+
 // --- spectral ---
 
 TEST_CASE("tsv_m: golden values of two tasks with one triplet each") {
@@ -312,6 +324,17 @@ TEST_CASE("iso_cts: without room for tasks it is iso_c, with room its spectrum i
     sum += own.values[0] + own.values[1];
   }
   CHECK(svd.values.front() == Approx(sum / 12).epsilon(1e-9));
+}
+
+TEST_CASE(
+    "iso_cts: of half a triplet for each task the even number is taken, as in the paper's code") {
+  // 12 directions, 3 of them common: 4.5 for each of two tasks are 4, and 4 are common.
+  TensorMerge merge = random_merge("iso_cts", {12, 18});
+  merge.models.pop_back();
+  merge.given = {{"common", {.3}}};
+  TensorMerge even = merge;
+  even.given = {{"common", {.34}}};  // floor(4.08) = 4, (12 - 4) / 2 = 4
+  check(merge.run(), even.run(), 1e-12);
 }
 
 TEST_CASE("regmean_free: golden values, and the gradient of its objective is zero") {
@@ -387,6 +410,32 @@ TEST_CASE("spectral methods: low-rank deltas bring no direction of their own fro
   }
 }
 
+TEST_CASE("spectral methods: models that say the same bring no direction of their own") {
+  // Of two equal models or opposite ones one set of directions is left.
+  const Svd svd = jacobi().svd([] {
+    Matrix all(2, 4);
+    all.values = kDelta1;
+    return all;
+  }());
+  Values first;  // the triplet that each of two models keeps
+  for (std::size_t i = 0; i < 8; ++i)
+    first.push_back(svd.left.at(i / 4, 0) * svd.values[0] * svd.right.at(0, i % 4));
+  check(merged("tsv_m", {kDelta1, kDelta1}), first, 1e-12);
+  check(merged("tsv_m", {kDelta1, plus(Values(8), kDelta1, -1)}), Values(8), 1e-12);
+  for (const std::string method : {"tsv_m", "iso_cts"}) {
+    INFO(method);
+    TensorMerge merge = random_merge(method, {9, 40});
+    merge.models[1] = merge.models[2] = merge.models[0];
+    if (method == "iso_cts") merge.given = {{"common", {.4}}};
+    // Rows of the result are combinations of rows of the one delta.
+    const Matrix delta = deltas_of(merge)[0];
+    Matrix rest = matrix_of(merge, plus(merge.run(), merge.base, -1));
+    const Matrix right = jacobi().svd(delta).right;
+    add_scaled(rest, jacobi().multiply(jacobi().multiply(rest, right, false, true), right), -1);
+    CHECK(largest(rest) < 1e-10);
+  }
+}
+
 // --- post ---
 
 TEST_CASE("post: svc damps what several models share; golden values on the sum of deltas") {
@@ -443,6 +492,32 @@ TEST_CASE("linalg: a truncated SVD by a random range has the error that it repor
   for (std::size_t k = 0; k < 5; ++k)
     CHECK(std::fabs(random.values[k] - exact.values[k]) <= random.bound * exact.values[0] + 1e-14);
   CHECK(random.error >= exact.error);
+}
+
+TEST_CASE("linalg: svd auto is as good as the whole decomposition, also where values lie close") {
+  // A spectrum that hardly decays: four power steps are far from its vectors.
+  Matrix a(520, 40);
+  a.values = random_values(a.values.size(), 3);
+  const Matrix left = jacobi().qr(a).q;
+  a = Matrix(530, 40);
+  a.values = random_values(a.values.size(), 4);
+  const Matrix right = transposed(jacobi().qr(a).q);
+  std::vector<double> values;
+  for (std::size_t k = 0; k < 40; ++k) values.push_back(1 - 0.02 * static_cast<double>(k));
+  Matrix scaled = left;
+  scale_columns(scaled, values);
+  a = jacobi().multiply(scaled, right);
+  const Svd quick = truncated_svd(jacobi(), a, 2, SvdMode::kQuick);
+  const Svd found = truncated_svd(jacobi(), a, 2, SvdMode::kAuto);
+  CHECK(quick.bound > 1e-3);
+  CHECK(found.bound > 0);
+  CHECK(found.bound <= 1e-6);
+  for (std::size_t k = 0; k < 2; ++k) {
+    CHECK(found.values[k] == Approx(values[k]).epsilon(1e-9));
+    double product = 0;
+    for (std::size_t r = 0; r < 520; ++r) product += found.left.at(r, k) * left.at(r, k);
+    CHECK(std::fabs(product) == Approx(1).epsilon(1e-6));
+  }
 }
 
 TEST_CASE("sce: of a large tensor the share of positions that differ, whatever memory there is") {

@@ -343,6 +343,33 @@ TEST_CASE_METHOD(Fixture,
   CHECK(error->kind() == ErrorKind::kUsage);
 }
 
+TEST_CASE_METHOD(Fixture,
+                 "merge: slices of a module stack its layers, whatever other parts have more of") {
+  NamedTensors tensors = tiny(1);
+  for (const std::string layer : {"0", "1", "2"})
+    tensors["vision_tower.layers." + layer + ".weight"] = {{2, 2}, {1, 2, 3, 4}};
+  Json config = kConfig;
+  config["text_config"] = {{"num_hidden_layers", 2}, {"layer_types", {"full", "sliding"}}};
+  config["vision_config"] = {{"num_hidden_layers", 3}};
+  save_model(scratch / "v", tensors, DType::kF32, config);
+  const auto stack = [&](const std::string& module, const std::string& end) {
+    merge("merge_method: passthrough\nmodules:\n  " + module +
+              ":\n    slices:\n      - sources: [{model: v, layer_range: [0, " + end +
+              "]}]\n      - sources: [{model: v, layer_range: [1, 2]}]\n",
+          scratch.path(), scratch / module);
+    return read_json(scratch / module / "config.json");
+  };
+  const Json text = stack("text_decoder", "2");
+  CHECK(text["num_hidden_layers"] == 3);
+  CHECK(text["text_config"]["num_hidden_layers"] == 3);
+  CHECK(text["text_config"]["layer_types"] == Json{"full", "sliding", "sliding"});
+  CHECK(text["vision_config"]["num_hidden_layers"] == 3);
+  const Json vision = stack("vision_tower", "3");
+  CHECK(vision["text_config"]["num_hidden_layers"] == 2);
+  CHECK(vision["num_hidden_layers"] == 2);
+  CHECK(vision["vision_config"]["num_hidden_layers"] == 4);
+}
+
 TEST_CASE("estimate: a trial leaves nothing behind and does without a disk") {
   const Scratch scratch;
   CHECK(writing_seconds(scratch / "out", 1 << 20) > 0);

@@ -452,3 +452,51 @@ TEST_CASE_METHOD(Two, "tokens: rows of different tokens that are merged by numbe
   write_file(scratch / "b" / "tokenizer.json", "{");
   CHECK(warnings("").empty());
 }
+
+TEST_CASE("tokens: embeddings and heads of every family are told by their rows") {
+  const auto check = [](const std::string& embedding, const std::string& head, Json config) {
+    INFO(embedding);
+    const Scratch scratch;
+    for (const std::string name : {"a", "b"}) {
+      const Json tokenizer =
+          name == "a" ? tokenizer_of({"a", "b", "c"}) : tokenizer_of({"c", "b", "a"});
+      NamedTensors tensors{{"model.layers.0.mlp.weight", {{3, 2}, {1, 2, 3, 4, 5, 6}}},
+                           {embedding, {{3, 2}, {1, 2, 3, 4, 5, 6}}}};
+      if (!head.empty()) tensors[head] = {{3, 2}, {1, 2, 3, 4, 5, 6}};
+      save_model(scratch / name, tensors, DType::kF32, config);
+      write_file(scratch / name / "tokenizer.json", dump_json(tokenizer));
+    }
+    const RecipeFile file = parse_recipe(
+        "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: "
+        "b}]\ntokenizer: {source: union, pad_to_multiple_of: 4}\n",
+        "r.yml", scratch.path());
+    run_merge(file, *plan_merge(file, {}), scratch / "out", {});
+    const ModelSource source = ModelSource::open(scratch / "out");
+    for (const std::string& name : {embedding, head}) {
+      if (name.empty()) continue;
+      const TensorInfo& tensor = source.at(name);
+      REQUIRE(tensor.shape[0] == 4);
+      std::vector<float> values(8);
+      source.read_f32(tensor, 0, 4, values);
+      CHECK(std::vector<float>(values.begin(), values.begin() + 6) ==
+            std::vector<float>{3, 4, 3, 4, 3, 4});
+    }
+    CHECK(source.at("model.layers.0.mlp.weight").shape[0] == 3);
+    return source.config();
+  };
+  const auto with = [](const std::string& type) {
+    return Json{{"model_type", type}, {"vocab_size", 3}};
+  };
+  check("gpt_neox.embed_in.weight", "embed_out.weight", with("gpt_neox"));
+  check("backbone.embeddings.weight", "", with("mamba"));
+  check("shared.weight", "lm_head.weight", with("t5"));
+  check("rwkv.embeddings.weight", "head.weight", with("rwkv"));
+  const Json nested = check("language_model.model.embed_tokens.weight", "",
+                            {{"model_type", "gemma3"}, {"text_config", {{"vocab_size", 3}}}});
+  CHECK(nested["text_config"]["vocab_size"] == 4);
+  CHECK_FALSE(nested.contains("vocab_size"));
+  // Where vocab_size is left to its default the embedding says it.
+  const Json unsaid = check("language_model.model.embed_tokens.weight", "",
+                            {{"model_type", "gemma3"}, {"text_config", Json::object()}});
+  CHECK(unsaid["text_config"]["vocab_size"] == 4);
+}
