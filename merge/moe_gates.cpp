@@ -29,7 +29,7 @@ void normalize(const MoeRecipe& recipe, const MoeExpert& expert, std::vector<dou
   const double norm = std::sqrt(ops::dot(row, row));
   if (!(norm > 0)) {
     refuse_moe(recipe, expert.place, ErrorKind::kNumeric, "the states of its prompts sum to zero",
-               "give it other positive_prompts");
+               "give it other prompts");
   }
   for (double& value : row) value /= norm;
 }
@@ -54,8 +54,8 @@ GateRows cheap_embed_gates(const MoeRecipe& recipe, const MergeInput& base) {
   const auto reader = base.reader(table);
   const auto width = static_cast<std::size_t>(table.shape[1]);
   std::vector<double> row(width);
-  const auto add = [&](const std::vector<std::string>& prompts, double sign,
-                       std::vector<double>& sum) {
+  const auto sum_of = [&](const MoeExpert& expert, const std::vector<std::string>& prompts) {
+    std::vector<double> sum(width);
     for (const std::string& prompt : prompts) {
       for (const TokenId id : tokenizer.encode(prompt).ids) {
         if (id >= table.shape[0]) {
@@ -64,16 +64,19 @@ GateRows cheap_embed_gates(const MoeRecipe& recipe, const MergeInput& base) {
                                  printable(base.text(), 200), id, table.shape[0]));
         }
         reader->read(static_cast<std::uint64_t>(id) * width, row);
-        ops::add_scaled(sum, row, sign);
+        ops::add_scaled(sum, row, 1);
       }
     }
+    normalize(recipe, expert, sum);
+    return sum;
   };
   GateRows out(1);
   for (const MoeExpert* expert : gated_experts(recipe)) {
-    std::vector<double> sum(width);
-    add(expert->positive, 1, sum);
-    add(expert->negative, -1, sum);
-    normalize(recipe, *expert, sum);
+    std::vector<double> sum = sum_of(*expert, expert->positive);
+    if (!expert->negative.empty()) {
+      ops::add_scaled(sum, sum_of(*expert, expert->negative), -1);
+      normalize(recipe, *expert, sum);
+    }
     out[0].push_back(std::move(sum));
   }
   return out;

@@ -1,8 +1,7 @@
 #pragma once
 // Rows of routers made from prompts.
-//   cheap_embed  g_e = sum over prompts of the base's embeddings of its tokens, positive less
-//   negative:
-//                the same in every layer
+//   cheap_embed  g_e = p/|p| - n/|n|, the sums over positive and negative prompts of the base's
+//                embeddings of their tokens: the same in every layer
 //   hidden       g_e = mean over positive prompts of what enters the layer, less that of negative
 //   ones
 // each divided by its norm.

@@ -22,7 +22,7 @@ struct TensorOrigin {
 };
 
 /// `merged` is what `plan` wrote. Copied tensors have weight 1 for the input they come from. Of
-/// inputs that depend on each other linearly the later ones get 0.
+/// several mixtures that are equally near the one with the smallest weights.
 [[nodiscard]] std::vector<TensorOrigin> trace_origins(const MergePlan& plan,
                                                       const ModelSource& merged);
 

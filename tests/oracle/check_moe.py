@@ -4,7 +4,7 @@
     check_moe.py LANCET
 
 Equal experts under any router must give the dense model's logits (the routing weights sum to one); different experts must
-stand where transformers looks for them, scaled as the recipe says; cheap_embed routers are the normalised sums of the
+stand where transformers looks for them, scaled as the recipe says; cheap_embed routers are the normalised differences of normalised sums of the
 prompts' embeddings; hidden ones are made of transformers' hidden_states. Exit 1 with a list of differences, 0 otherwise.
 """
 import json
@@ -78,8 +78,9 @@ def different_experts(lancet, folder):
     a, b, out = (load_file(folder / x / "model.safetensors") for x in ("a", "b", "out"))
     tokenizer = Tokenizer.from_file(str(folder / "a" / "tokenizer.json"))
     table = a["model.embed_tokens.weight"].double()
-    row = sum(table[tokenizer.encode(p).ids].sum(0) for p in PROMPTS["positive_prompts"])
-    row = row - sum(table[tokenizer.encode(p).ids].sum(0) for p in PROMPTS["negative_prompts"])
+    positive, negative = (sum(table[tokenizer.encode(p).ids].sum(0) for p in PROMPTS[f"{kind}_prompts"])
+                          for kind in ("positive", "negative"))
+    row = positive / positive.norm() - negative / negative.norm()   # as mergekit-moe
     for layer in range(COMMON["num_hidden_layers"]):
         here, there = f"model.layers.{layer}.mlp.", f"model.layers.{layer}.block_sparse_moe."
         for dense_name, sparse in (("gate_proj", "w1"), ("up_proj", "w3"), ("down_proj", "w2")):
