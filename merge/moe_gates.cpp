@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "formats/tokenizer/tokenizer.h"
+#include "formats/tokenizer/whole_json.h"
 #include "merge/ops/vector.h"
 
 namespace lancet {
@@ -35,15 +36,13 @@ void normalize(const MoeRecipe& recipe, const MoeExpert& expert, std::vector<dou
 }
 
 Tokenizer tokenizer_of(const MoeRecipe& recipe, const MergeInput& base) {
-  const auto files = base.side_files();
-  const auto file = files.find("tokenizer.json");
-  if (file == files.end()) {
+  const Json whole = whole_tokenizer_json(base.side_files(), base.text() + "/");
+  if (whole.is_null()) {
     refuse_moe(recipe, recipe.base.place, ErrorKind::kMismatch,
                fmt::format("expected a tokenizer in '{}', found none", printable(base.text(), 200)),
                "gates from prompts need the base's tokenizer; gate_mode: random does not");
   }
-  const std::string where = base.text() + "/tokenizer.json";
-  return Tokenizer::from_json(parse_json(file->second, where), where);
+  return Tokenizer::from_json(whole, base.text() + "/tokenizer.json");
 }
 
 }  // namespace

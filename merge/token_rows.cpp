@@ -6,12 +6,13 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "formats/tokenizer/whole_json.h"
 #include "merge/tokens.h"
 
 namespace lancet {
 namespace {
 
-/// What a tokenizer.json says of ids, without the work of a tokenizer.
+/// What whole_tokenizer_json says of ids.
 std::vector<std::string> tokens_by_id(const Json& json) {
   constexpr std::int64_t kMostTokens = 8 << 20;  // what no vocabulary comes near
   std::vector<std::string> out;
@@ -33,9 +34,11 @@ std::vector<std::string> tokens_by_id(const Json& json) {
   return out;
 }
 
-std::optional<std::vector<std::string>> tokens_by_id(const std::string& text) {
+using Files = std::map<std::string, std::string>;
+
+std::optional<std::vector<std::string>> tokens_by_id(const Files& files) {
   try {
-    return tokens_by_id(parse_json(text, "tokenizer.json"));
+    return tokens_by_id(whole_tokenizer_json(files));
   } catch (const Error&) {
     return std::nullopt;
   } catch (const Json::exception&) {
@@ -43,10 +46,10 @@ std::optional<std::vector<std::string>> tokens_by_id(const std::string& text) {
   }
 }
 
-std::string file_of(const MergeInput& input) {
-  const auto files = input.side_files();
-  const auto found = files.find("tokenizer.json");
-  return found == files.end() ? std::string() : found->second;
+Files tokenizer_files(const MergeInput& input) {
+  Files files = input.side_files();
+  std::erase_if(files, [](const auto& file) { return !is_tokenizer_file(file.first); });
+  return files;
 }
 
 }  // namespace
@@ -57,14 +60,14 @@ std::vector<std::string> warnings_of_rows(
   std::vector<std::string> out;
   if (merged.size() < 2) return out;
   const MergeInput& first = *inputs[merged[0]];
-  const std::string text = file_of(first);
-  std::optional<std::vector<std::string>> own;  // read where a text differs
+  const Files files = tokenizer_files(first);
+  std::optional<std::vector<std::string>> own;  // read where a file differs
   for (std::size_t i = 1; i < merged.size(); ++i) {
     const MergeInput& other = *inputs[merged[i]];
-    const std::string others_text = file_of(other);
-    if (text.empty() || others_text.empty() || others_text == text) continue;
-    if (!own) own = tokens_by_id(text);
-    const auto others = tokens_by_id(others_text);
+    const Files others_files = tokenizer_files(other);
+    if (others_files == files) continue;
+    if (!own) own = tokens_by_id(files);
+    const auto others = tokens_by_id(others_files);
     if (!own || !others) continue;
     for (std::size_t id = 0; id < std::min(own->size(), others->size()); ++id) {
       const std::string &a = (*own)[id], &b = (*others)[id];

@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "formats/chat_templates.h"
 #include "formats/tokenizer/tokenizer.h"
+#include "formats/tokenizer/whole_json.h"
 #include "merge/layers.h"
 #include "merge/token_union.h"
 
@@ -43,7 +44,7 @@ constexpr std::array<const char*, 11> kSlowFiles{
 
 /// The tokens of one model by id, and back.
 struct Vocabulary {
-  Json json;                                 ///< tokenizer.json
+  Json json;                                 ///< whole_tokenizer_json
   std::map<std::string, std::string> files;  ///< all tokenizer files
   std::vector<std::string> tokens;           ///< "" where an id has none
   std::unordered_map<std::string, std::uint32_t> ids;
@@ -79,15 +80,15 @@ Vocabulary read_vocabulary(const MergeInput& input) {
   for (auto& [name, text] : input.side_files()) {
     if (is_tokenizer_file(name)) out.files.emplace(name, text);
   }
-  const auto found = out.files.find("tokenizer.json");
-  if (found == out.files.end()) {
+  out.json = whole_tokenizer_json(out.files, input.text() + "/");
+  if (out.json.is_null()) {
     fail(ErrorKind::kInput, "merge",
-         fmt::format("expected a tokenizer.json in '{}' to match tokens by, found none",
+         fmt::format("expected a tokenizer.json, tokenizer.model or tiktoken ranks in '{}' to "
+                     "match tokens by, found none",
                      printable(input.text(), 200)),
          "leave out tokenizer_source where all models share one vocabulary, or save the tokenizer "
          "as a fast one");
   }
-  out.json = parse_json(found->second, input.text() + "/tokenizer.json");
   const Tokenizer tokenizer = Tokenizer::from_json(out.json, input.text() + "/tokenizer.json");
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
     std::string token = tokenizer.spelling(id) ? tokenizer.token(id) : std::string();

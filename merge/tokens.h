@@ -66,7 +66,7 @@ struct TokenInputs {
 
 /// For models whose rows are merged by number (`merged`: into `inputs`): a warning for each that
 /// has another token than the first at some id, with the first such id. A model without a
-/// tokenizer.json that can be read is passed over.
+/// tokenizer that can be read is passed over.
 [[nodiscard]] std::vector<std::string> warnings_of_rows(
     const std::vector<std::shared_ptr<const MergeInput>>& inputs,
     const std::vector<std::size_t>& merged);

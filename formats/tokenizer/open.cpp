@@ -101,19 +101,20 @@ Tokenizer Tokenizer::open(const fs::path& model) {
   return Tokenizer(read_model_file(text, model.string(), read_declared_tokens(read)));
 }
 
-Json whole_tokenizer_json(const std::map<std::string, std::string>& side_files) {
+Json whole_tokenizer_json(const std::map<std::string, std::string>& side_files,
+                          const std::string& place) {
   const SideFileReader read = [&](std::string_view name) -> std::optional<std::string> {
     const auto found = side_files.find(std::string(name));
     return found == side_files.end() ? std::nullopt : std::optional(found->second);
   };
   const DeclaredTokens declared = read_declared_tokens(read);
   if (const auto text = read("tokenizer.json")) {
-    Json own = parse_json(*text, "tokenizer.json");
+    Json own = parse_json(*text, place + "tokenizer.json");
     if (!own.is_object()) return own;
     Json added = own.value("added_tokens", Json());
     if (!declared.add_to(added)) return own;
   }
-  const auto impl = read_files(read, "", declared);
+  const auto impl = read_files(read, place, declared);
   return impl ? Tokenizer(impl).json() : Json();
 }
 

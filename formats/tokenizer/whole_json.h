@@ -9,8 +9,10 @@
 namespace lancet {
 
 /// tokenizer.json with the tokens that the files beside it declare, else the one that
-/// tokenizer.model or tiktoken ranks make; null where there is none of them. Errors as
-/// Tokenizer::open where it has to be made, else kInput for what is no JSON.
-[[nodiscard]] Json whole_tokenizer_json(const std::map<std::string, std::string>& side_files);
+/// tokenizer.model or tiktoken ranks make; null where there is none of them. `place`: their
+/// directory in messages, "" or with a slash at its end. Errors as Tokenizer::open where it has to
+/// be made, else kInput for what is no JSON.
+[[nodiscard]] Json whole_tokenizer_json(const std::map<std::string, std::string>& side_files,
+                                        const std::string& place = "");
 
 }  // namespace lancet
