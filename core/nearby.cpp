@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "core/plain_path.h"
 #include "core/text.h"
 
 namespace lancet {
@@ -27,7 +28,7 @@ std::string quoted(const fs::path& path) { return "'" + printable(path.string(),
 
 std::string nearby_hint(const fs::path& path) {
   std::error_code error;
-  fs::path whole = fs::absolute(path, error).lexically_normal();
+  fs::path whole = plain_path(fs::absolute(path, error));
   if (error) return {};
   if (!whole.has_filename()) whole = whole.parent_path();  // "folder/"
   fs::path missing = whole;

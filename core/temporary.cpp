@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/plain_path.h"
 #include "core/text.h"
 
 namespace lancet::temporary {
@@ -57,7 +58,7 @@ void fail_write(const fs::path& path, int error, std::string_view verb) {
 }
 
 fs::path named_path(fs::path path) {
-  fs::path full = path.empty() ? std::move(path) : fs::absolute(path).lexically_normal();
+  fs::path full = path.empty() ? std::move(path) : plain_path(fs::absolute(path));
   if (!full.has_filename()) full = full.parent_path();
   if (!full.has_filename()) {
     fail(ErrorKind::kUsage, "write", fmt::format("{} is not a name to write to", shown(full)));

@@ -15,7 +15,7 @@ namespace lancet::temporary {
 /// Throws kResource with the system's words for `error` (an errno).
 [[noreturn]] void fail_write(const fs::path& path, int error, std::string_view verb = "write");
 
-/// Absolute and without a trailing slash; throws kUsage when no name is left.
+/// Absolute, plain_path() and without a trailing slash; kUsage when no name is left.
 [[nodiscard]] fs::path named_path(fs::path path);
 void make_parent(const fs::path& path);
 /// A new name beside `path`, different at every call.

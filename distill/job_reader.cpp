@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/plain_path.h"
 #include "core/text.h"
 
 namespace lancet {
@@ -64,7 +65,7 @@ std::uint64_t JobReader::whole(const Node& node, std::string_view what, std::uin
 }
 
 std::filesystem::path JobReader::path(const Node& node, std::string_view what) const {
-  return (folder_ / text(node, what)).lexically_normal();
+  return plain_path(folder_ / text(node, what));
 }
 
 std::vector<std::string> JobReader::texts(const Node& node, std::string_view what) const {
@@ -77,8 +78,7 @@ std::vector<std::string> JobReader::texts(const Node& node, std::string_view wha
 
 std::vector<std::filesystem::path> JobReader::paths(const Node& node, std::string_view what) const {
   std::vector<std::filesystem::path> out;
-  for (const std::string& each : texts(node, what))
-    out.push_back((folder_ / each).lexically_normal());
+  for (const std::string& each : texts(node, what)) out.push_back(plain_path(folder_ / each));
   return out;
 }
 

@@ -183,5 +183,30 @@ class Outputs(unittest.TestCase):
             self.assertEqual(set(inputs[1]), {"path", "bytes", "sha256"})
 
 
+class BehindLinks(unittest.TestCase):
+    def test_dots_behind_a_link_lead_where_the_file_system_does(self):
+        with tempfile.TemporaryDirectory(prefix="lancet-outputs-") as name:
+            root = pathlib.Path(name)
+            tiny_model.write_model(root / "D")
+            (root / "real" / "deep").mkdir(parents=True)
+            (root / "here").mkdir()
+            (root / "here" / "lk").symlink_to("../real/deep")
+            (root / "here" / "in.jsonl").write_text('{"prompt": "a river", "completion": "runs down"}\n')
+            work = root / "here"
+            for args in (["train", "../D", "--data", "in.jsonl", "-o", "lk/../ad", "--steps", 1, "--rank", 2], ["convert", "../D", "lk/../c"],
+                         ["convert", "../D", "lk/../c.gguf"], ["curate", "in.jsonl", "-o", "lk/../rows.jsonl"]):
+                lancet(*args, work=work, code=0)
+                lancet(*args, work=work, code=2)  # it is there
+            self.assertEqual(sorted(p.name for p in work.iterdir()), ["in.jsonl", "lk"])
+            self.assertTrue({"ad", "c", "c.gguf", "rows.jsonl", "deep"} <= {p.name for p in (root / "real").iterdir()})
+            (root / "real" / "job.yml").write_text("teacher: {url: http://127.0.0.1:9/v1, model: toy}\n"
+                                                   "data: {recipe: instruct, seeds: lk/../s.txt}\noutput: lk/../out.jsonl\n")
+            (root / "real" / "s.txt").write_text("why?\n")
+            (root / "real" / "lk").symlink_to("deep")
+            (root / "more").symlink_to("real/deep")
+            plan = json.loads(lancet("synthesize", "more/../job.yml", "--plan", "--json", work=root, code=0).stdout)
+            self.assertEqual(os.path.realpath(root / plan["output"]), os.path.realpath(root / "real" / "out.jsonl"))
+
+
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
