@@ -162,12 +162,12 @@ int run(int argc, char** argv, std::string& meant) {
   }
   try {
     app.parse(line_of(argc, argv));
-  } catch (const CLI::CallForVersion& version) {
-    if (!is_asked_for_json(argc, argv)) return app.exit(version);
-    print_json(version_json());
+  } catch (const CLI::CallForVersion&) {
+    is_asked_for_json(argc, argv) ? print_json(version_json()) : print_text(version_text() + "\n");
     return 0;
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
+  } catch (const CLI::Success&) {  // --help, of the command that it stands behind
+    print_text(app.help());
+    return 0;
   } catch (const CLI::ParseError& error) {
     fail_parse(app, error, argc, argv);
   }

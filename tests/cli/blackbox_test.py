@@ -384,7 +384,8 @@ class BadInput(Shell):
         self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, ""))
 
     def test_a_full_standard_output_is_exit_6(self):
-        for args in (["list", "methods"], ["list", "methods", "--json"], ["inspect", "none", "--json"]):
+        for args in (["list", "methods"], ["list", "methods", "--json"], ["inspect", "none", "--json"], ["--help"], ["--version"],
+                     ["--version", "--json"], ["merge", "--help"], ["adapter", "merge", "--help"], ["completion", "zsh"], []):
             with self.subTest(args=args), open("/dev/full", "wb") as full:
                 done = subprocess.run([LANCET, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
                 self.assertEqual(done.returncode, 3 if "none" in args else 6, done.stderr)
