@@ -11,13 +11,19 @@ namespace {
 
 constexpr std::size_t kSlotsPerThread = 4;
 
-/// A line on its way from inspection to decision.
+/// A line that is not blank, on its way from inspection to decision.
 struct Judged {
   std::string_view line;
-  std::uint32_t source = 0;
+  std::uint64_t number = 0;      ///< of the line, in its batch
   std::optional<Row> row;        ///< nothing when it cannot be read
   std::vector<Sketch> sketches;  ///< of the filters up to the one that drops it
   std::optional<Drop> drop;      ///< by the last of them
+};
+
+struct Inspected {
+  std::vector<Judged> rows;
+  std::uint32_t source = 0;
+  std::uint64_t lines = 0;  ///< blank ones too
 };
 
 class Runner {
@@ -41,24 +47,26 @@ class Runner {
 
  private:
   const Stage& stage_;
-  std::vector<std::vector<Judged>> batches_;
+  std::vector<Inspected> batches_;
   std::uint64_t rows_ = 0;  ///< of the spool, so far
   std::uint32_t source_ = 0;
-  std::uint64_t line_ = 0;  ///< of the source, so far
+  std::uint64_t lines_ = 0;  ///< of the source, before the batch
 
-  void inspect(std::size_t batch, std::vector<Judged>& judged) const {
-    judged.clear();
-    stage_.files->for_each_line(batch, [&](std::uint32_t source, std::string_view line) {
-      Judged& one = judged.emplace_back();
-      one.line = line;
-      one.source = source;
-      if (!line.empty()) inspect_line(one);
-    });
+  void inspect(std::size_t batch, Inspected& out) const {
+    out.rows.clear();
+    out.source = stage_.files->source(batch);
+    out.lines =
+        stage_.files->for_each_line(batch, [&](std::uint64_t number, std::string_view line) {
+          Judged& one = out.rows.emplace_back();
+          one.line = line;
+          one.number = number;
+          inspect_line(one, out.source);
+        });
   }
 
-  void inspect_line(Judged& one) const {
+  void inspect_line(Judged& one, std::uint32_t source) const {
     try {
-      one.row = parse_row(one.line, stage_.name(one.source));
+      one.row = parse_row(one.line, stage_.name(source));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kInput) throw;
       return;  // told by decide(), which knows the line
@@ -69,28 +77,29 @@ class Runner {
     }
   }
 
-  void decide(std::vector<Judged>& judged) {
-    for (Judged& one : judged) {
-      if (one.source != source_) line_ = 0;
-      source_ = one.source;
-      ++line_;
-      if (one.line.empty()) continue;
+  void decide(Inspected& batch) {
+    if (batch.source != source_) lines_ = 0;
+    source_ = batch.source;
+    for (Judged& one : batch.rows) {
       if (!one.row) {
         tell_bad(one);
         continue;
       }
-      one.row->source = stage_.origins != nullptr ? (*stage_.origins)[rows_].source : one.source;
-      one.row->line = stage_.origins != nullptr ? (*stage_.origins)[rows_].line : line_;
+      one.row->source = stage_.origins != nullptr ? (*stage_.origins)[rows_].source : source_;
+      one.row->line = stage_.origins != nullptr ? (*stage_.origins)[rows_].line : line_of(one);
       stage_.read(*one.row);
       if (!selected_away(*one.row) && passes(one)) stage_.keep(*one.row);
       ++rows_;
     }
-    judged.clear();
+    lines_ += batch.lines;
+    batch.rows.clear();
   }
+
+  [[nodiscard]] std::uint64_t line_of(const Judged& one) const { return lines_ + one.number; }
 
   void tell_bad(const Judged& one) const {
     try {
-      (void)parse_row(one.line, fmt::format("{}:{}", stage_.name(one.source), line_));
+      (void)parse_row(one.line, fmt::format("{}:{}", stage_.name(source_), line_of(one)));
     } catch (const Error& error) {
       stage_.bad(error.message());
     }
@@ -134,7 +143,7 @@ void SpoolStore::for_each_group(
   };
   for (std::size_t batch = 0; batch < files_.batches(); ++batch) {
     check_interrupted();
-    files_.for_each_line(batch, [&](std::uint32_t, std::string_view line) {
+    files_.for_each_line(batch, [&](std::uint64_t, std::string_view line) {
       rows.push_back(parse_row(line, "spool"));
       const Origin& origin = origins_[first + rows.size() - 1];
       rows.back().source = origin.source;

@@ -34,20 +34,25 @@ std::uint64_t RowFiles::bytes() const noexcept {
   return total;
 }
 
-void RowFiles::for_each_line(
+std::uint64_t RowFiles::for_each_line(
     std::size_t batch,
-    const std::function<void(std::uint32_t source, std::string_view line)>& each) const {
+    const std::function<void(std::uint64_t number, std::string_view line)>& each) const {
   const Batch& range = batches_[batch];
   const std::string_view text = text_of(files_[range.source]);
   const std::size_t stop = range.end;
+  std::uint64_t number = 0;
   for (std::size_t at = line_start(text, range.begin); at < stop;) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     std::string_view line = text.substr(at, end - at);
     while (!line.empty() && std::strchr(" \t\r", line.back()) != nullptr) line.remove_suffix(1);
-    each(range.source, line);
+    ++number;
+    if (!line.empty()) each(number, line);
     at = end + 1;
   }
+  return number;
 }
+
+std::uint32_t RowFiles::source(std::size_t batch) const noexcept { return batches_[batch].source; }
 
 std::uint64_t RowFiles::batch_bytes(std::size_t batch) const noexcept {
   return batches_[batch].end - batches_[batch].begin;

@@ -18,11 +18,13 @@ class RowFiles {
 
   [[nodiscard]] std::size_t batches() const noexcept { return batches_.size(); }
   [[nodiscard]] std::uint64_t bytes() const noexcept;
-  /// each(source, byte offset, line): lines that begin in the batch, without their ends and without
-  /// blank ones' bodies (empty views).
-  void for_each_line(
+  /// Those of a batch's lines that are not blank, without blanks at their ends; `number` counts all
+  /// that begin in the batch, from 1. Returns how many these are.
+  std::uint64_t for_each_line(
       std::size_t batch,
-      const std::function<void(std::uint32_t source, std::string_view line)>& each) const;
+      const std::function<void(std::uint64_t number, std::string_view line)>& each) const;
+  /// The file that a batch is of, counted from 0.
+  [[nodiscard]] std::uint32_t source(std::size_t batch) const noexcept;
   /// Bytes of a batch's range.
   [[nodiscard]] std::uint64_t batch_bytes(std::size_t batch) const noexcept;
   /// The batch's bytes will not be needed again.

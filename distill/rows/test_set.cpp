@@ -36,12 +36,10 @@ std::vector<TestItem> read_test_set(const fs::path& path) {
   const bool json = path.extension() == ".jsonl" || path.extension() == ".json";
   const RowFiles file({path});
   std::vector<TestItem> items;
-  std::size_t number = 0;
+  std::uint64_t lines = 0;
   for (std::size_t batch = 0; batch < file.batches(); ++batch) {
-    file.for_each_line(batch, [&](std::uint32_t, std::string_view line) {
-      ++number;
-      if (line.empty()) return;
-      std::string place = fmt::format("{}:{}", path.filename().string(), number);
+    lines += file.for_each_line(batch, [&](std::uint64_t number, std::string_view line) {
+      std::string place = fmt::format("{}:{}", path.filename().string(), lines + number);
       std::string text = json ? question_of(line, place) : utf8_lossy(line);
       items.push_back({std::move(place), std::move(text)});
     });

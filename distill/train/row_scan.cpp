@@ -9,14 +9,20 @@ namespace {
 
 constexpr std::size_t kSlotsPerThread = 3;
 
-void look_at_batch(const RowFiles& files, std::size_t batch, std::vector<Seen>& rows,
+/// What was seen of a batch.
+struct Looked {
+  std::vector<Seen> rows;
+  std::uint64_t lines = 0;  ///< blank ones too
+};
+
+void look_at_batch(const RowFiles& files, std::size_t batch, Looked& looked,
                    const std::function<void(Seen&)>& look) {
-  rows.clear();
-  files.for_each_line(batch, [&](std::uint32_t source, std::string_view line) {
-    Seen& seen = rows.emplace_back();
+  looked.rows.clear();
+  looked.lines = files.for_each_line(batch, [&](std::uint64_t number, std::string_view line) {
+    Seen& seen = looked.rows.emplace_back();
     seen.line = line;
-    seen.source = source;
-    if (line.empty()) return;
+    seen.number = number;
+    seen.source = files.source(batch);
     try {
       look(seen);
     } catch (const RowProblem& problem) {
@@ -31,10 +37,10 @@ void scan_rows(const RowFiles& files, std::string_view label,
                const std::function<void(Seen&)>& look,
                const std::function<void(Seen&, std::uint64_t)>& take) {
   const auto slots = kSlotsPerThread * static_cast<std::size_t>(parallel::threads());
-  std::vector<std::vector<Seen>> batches(slots);
+  std::vector<Looked> batches(slots);
   Progress progress(std::string(label), files.bytes(), Progress::Unit::kBytes);
   std::uint32_t source = 0;
-  std::uint64_t line = 0;
+  std::uint64_t lines = 0;  // of it, before the batch
   parallel::pipeline(
       files.batches(), slots,
       {.begin = [](std::size_t, std::size_t) { check_interrupted(); },
@@ -42,13 +48,11 @@ void scan_rows(const RowFiles& files, std::string_view label,
                    std::size_t slot) { look_at_batch(files, i, batches[slot], look); },
        .finish =
            [&](std::size_t i, std::size_t slot) {
-             for (Seen& seen : batches[slot]) {
-               if (seen.source != source) line = 0;
-               source = seen.source;
-               ++line;
-               if (!seen.line.empty()) take(seen, line);
-             }
-             batches[slot].clear();
+             if (files.source(i) != source) lines = 0;
+             source = files.source(i);
+             for (Seen& seen : batches[slot].rows) take(seen, lines + seen.number);
+             lines += batches[slot].lines;
+             batches[slot].rows.clear();
              files.release(i);
              progress.advance(files.batch_bytes(i));
            }});

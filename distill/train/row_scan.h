@@ -15,6 +15,7 @@ namespace lancet {
 /// What a look at a row gave: bytes for the next stage, or what is wrong with it.
 struct Seen {
   std::string_view line;
+  std::uint64_t number = 0;  ///< of the line, in its batch
   std::uint32_t source = 0;
   std::string bytes;
   std::uint32_t tokens = 0, targets = 0, teacher_targets = 0;

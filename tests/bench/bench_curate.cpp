@@ -44,7 +44,7 @@ int main(int argc, char** argv) {
   const auto each_text = [&](auto&& use) {
     for (std::size_t batch = 0; batch < files.batches(); ++batch)
       files.for_each_line(
-          batch, [&](std::uint32_t, std::string_view line) { use(parse_row(line, "row").text()); });
+          batch, [&](std::uint64_t, std::string_view line) { use(parse_row(line, "row").text()); });
   };
   std::uint64_t sum = 0;
   measure("parse", files.bytes(),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -141,6 +142,15 @@ class Curate(unittest.TestCase):
         names = [f["name"] for f in json.loads(done.stdout)["filters"]]
         folder = pathlib.Path(__file__).resolve().parents[2] / "distill" / "filters"
         self.assertEqual(names, sorted(p.stem for p in folder.glob("*.cpp")))
+
+    def test_blank_lines_take_no_memory_and_count_as_lines(self):
+        blank = "\n" * 3_000_000
+        (self.folder / "in.jsonl").write_text(blank + '{"text": "a river"}\n' + " \t\r\n" * 7 + "{\n" + blank + '{"text": "a hill"}\n')
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        done = self.lancet("in.jsonl", "-o", "out.jsonl", "--threads", "2", "--filter", "length:min_words=1,max_words=2", code=0)
+        self.assertLess(max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss), 200_000)
+        self.assertIn(":3000009", done.stderr + json.dumps(json.loads((self.folder / "out.jsonl.lancet.json").read_text())))
+        self.assertEqual([row["provenance"]["line"] for row in self.read("out.jsonl")], [3_000_001, 6_000_010])
 
 
 if __name__ == "__main__":
