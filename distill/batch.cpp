@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "core/text.h"
 #include "distill/teacher/parse.h"
 #include "distill/teacher/retry.h"
@@ -88,12 +89,12 @@ struct BatchFolder::State {
         ++counts.unknown;
         return;
       }
-      take(key, request->second, line);
+      take(key, request->second, line, where);
     });
   }
 
   /// One line of an output or error file.
-  void take(const std::string& key, Waiting& item, const Json& line) {
+  void take(const std::string& key, Waiting& item, const Json& line, const std::string& where) {
     const auto response = line.find("response");
     const bool there = response != line.end() && response->is_object();
     const long status =
@@ -109,7 +110,10 @@ struct BatchFolder::State {
     const bool read = verdict == ResponseVerdict::kAnswer || verdict == ResponseVerdict::kReject;
     if (!read || parsed.kind != Parsed::Kind::kAnswer) {
       // Expired, or the server's fault: another batch may answer it, or already waits to.
-      ++counts.failed;
+      if (++counts.failed == 1)
+        log::warn(fmt::format("{}: no answer, asked again: {}", printable(where, 400),
+                              read ? printable(parsed.message, 300)
+                                   : fmt::format("{} {}", status, error_message(body))));
       if (--item.copies == 0) waiting.erase(key);
       return;
     }

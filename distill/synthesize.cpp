@@ -145,8 +145,8 @@ class Synthesis {
   void note_models(TeacherClient& client) const;
   [[nodiscard]] Json abilities_of(TeacherClient& client, const Journal& journal, bool live);
   void produce(Production& production) const;
-  [[nodiscard]] bool is_complete(const Production& production, BatchFolder* folder,
-                                 Json& out) const;
+  [[nodiscard]] bool is_complete(const Production& production, const TeacherCounts& wire,
+                                 BatchFolder* folder, Json& out) const;
   [[nodiscard]] Json summary(const Production& production, const Budget& budget,
                              const TeacherCounts& wire, double seconds) const;
   void write_lancet_json(const Json& summary, const Json& capabilities) const;
@@ -265,7 +265,8 @@ void Synthesis::produce(Production& production) const {
 }
 
 /// True: the dataset is whole, or as whole as it shall be.
-bool Synthesis::is_complete(const Production& production, BatchFolder* folder, Json& out) const {
+bool Synthesis::is_complete(const Production& production, const TeacherCounts& wire,
+                            BatchFolder* folder, Json& out) const {
   const std::uint64_t open = production.counts().unreachable;
   if (folder != nullptr) {
     const BatchCounts counts = folder->commit();
@@ -278,8 +279,9 @@ bool Synthesis::is_complete(const Production& production, BatchFolder* folder, J
   }
   if (open > 0 && !request_.finish)
     fail(ErrorKind::kResource, "synthesize",
-         fmt::format("{} of {} seeds got no answer within {} attempts", open,
-                     production.counts().seeds, job_.teacher.limits.attempts),
+         fmt::format("{} of {} seeds got no answer within {} attempts; the last: {}", open,
+                     production.counts().seeds, job_.teacher.limits.attempts,
+                     printable(wire.given_up, 300)),
          "what was answered is kept: run again, or write what is complete with --finish");
   return true;
 }
@@ -316,7 +318,7 @@ Json Synthesis::run() {
   produce(production);
   journal.sync();
   Json out = summary(production, budget, client.counts(), timer.seconds());
-  if (is_complete(production, folder.get(), out) && file) {
+  if (is_complete(production, client.counts(), folder.get(), out) && file) {
     file->commit();
     write_lancet_json(out, abilities);
   }

@@ -18,6 +18,29 @@ struct Dropped {
   std::string reason;
 };
 
+std::string without_blanks(std::string_view text) {
+  std::string out(text);
+  std::erase_if(out, [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; });
+  return out;
+}
+
+/// False where the server's words for its tokens make another text, and not one more token (that of
+/// the end) either. Blanks aside: some servers strip them.
+bool is_spelt_by(const std::string& text, const std::vector<TeacherToken>& tokens) {
+  constexpr std::string_view kUnknown = "\xEF\xBF\xBD";  // U+FFFD, of a part of a character
+  std::string before_last, all;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const std::string& bytes = tokens[i].bytes;
+    const bool told = !bytes.empty() && !bytes.starts_with("token_id:") &&
+                      bytes.find(kUnknown) == std::string::npos;
+    if (!told && i + 1 < tokens.size()) return true;  // nobody can say
+    before_last = all;
+    all += bytes;
+  }
+  const std::string said = without_blanks(text);
+  return said == without_blanks(all) || said == without_blanks(before_last);
+}
+
 }  // namespace
 
 Json chat(std::string_view text, std::string_view system) {
@@ -148,8 +171,17 @@ Json Turn::provenance(const TeacherAnswer* answer) const {
   return out;
 }
 
+Json Turn::columns(const std::vector<TeacherToken>& tokens) const {
+  if (logprobs_problem(tokens)) drop("damaged log probabilities");
+  return logprobs_json(tokens);
+}
+
 void Turn::emit(Json row, const TeacherAnswer* answer) {
-  if (answer != nullptr && !answer->tokens.empty()) row["teacher"] = logprobs_json(answer->tokens);
+  if (answer != nullptr && !answer->tokens.empty()) {
+    if (answer->tool_calls.is_null() && !is_spelt_by(answer->text, answer->tokens))
+      drop("log probabilities of another text");
+    row["teacher"] = columns(answer->tokens);
+  }
   row["provenance"] = provenance(answer);
   rows_.push_back(std::move(row));
 }

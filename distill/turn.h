@@ -73,8 +73,10 @@ class Turn {
   /// Runs a program in the sandbox ("python", "cpp", "sh"): text is "ok" or how it failed, message
   /// what it wrote.
   const TeacherAnswer& execute(std::string_view language, const std::string& program);
+  /// A row's "teacher"; drops where logprobs_problem() finds one (an old journal's).
+  [[nodiscard]] Json columns(const std::vector<TeacherToken>& tokens) const;
   /// A finished row. `answer`, where given, is what the row's last assistant words are: its log
-  /// probabilities go with it.
+  /// probabilities go with it. Drops where these are of another text.
   void emit(Json row, const TeacherAnswer* answer = nullptr);
   /// No row from this seed, counted under `reason`.
   [[noreturn]] void drop(std::string_view reason) const;

@@ -43,7 +43,7 @@ void run(Turn& turn) {
   const TeacherAnswer& answer =
       turn.ask({.prompt = text, .settings = settings(turn), .may_fail = true});
   if (answer.prompt_tokens.empty()) turn.drop("the server does not score prompts");
-  turn.emit({{"text", text}, {"teacher", logprobs_json(answer.prompt_tokens)}});
+  turn.emit({{"text", text}, {"teacher", turn.columns(answer.prompt_tokens)}});
 }
 
 }  // namespace

@@ -72,5 +72,9 @@ struct TeacherAnswer {
 /// array of byte values where it is not UTF-8).
 [[nodiscard]] Json logprobs_json(const std::vector<TeacherToken>& tokens);
 [[nodiscard]] std::vector<TeacherToken> logprobs_from_json(const Json& json);
+/// What no teacher can have meant, in words: a log probability above 0, probabilities of one token
+/// that sum to more than 1 (but for rounding), NaN among the best, ids or numbers of tokens that
+/// logprobs_json cannot hold. Nothing where all is well.
+[[nodiscard]] std::optional<std::string> logprobs_problem(const std::vector<TeacherToken>& tokens);
 
 }  // namespace lancet

@@ -28,6 +28,8 @@ constexpr std::uint32_t kRefusedAtFirst = 8;
 constexpr double kLastMoment = 1.2;
 /// The longest wait that a server's own word is believed for.
 constexpr double kLongestWait = 3600;
+/// Seconds for GET /models of all endpoints together, and those in which one may still answer.
+constexpr double kGreeting = 15, kLeastGreeting = 0.1;
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -59,7 +61,6 @@ struct TeacherClient::State {
               .connections = static_cast<long>(options.limits.concurrency *
                                                std::max<std::size_t>(1, options.urls.size()))}),
         silence(options.limits.start_timeout, options.limits.give_up_after) {
-    silence.begin(seconds_now());
     for (const std::string& url : options.urls) endpoints.emplace_back(url, options.limits);
   }
 
@@ -79,6 +80,8 @@ struct TeacherClient::State {
 
   void tell(const OpenPtr& item, const TeacherAnswer& answer) {
     open.erase(item->key);
+    if (open.empty()) silence.wait(seconds_now(), false);
+    if (answer.ending == Ending::kUnreachable) counts.given_up = answer.message;
     for (Done& each : item->done) answered.emplace_back(std::move(each), answer);
   }
 
@@ -197,7 +200,7 @@ struct TeacherClient::State {
       silence.allow(std::min(*asked, kLongestWait));
     }
     if (response.status != 429 && !response.stale) {
-      silence.miss(now, what);
+      silence.miss(what);
       if (endpoint.miss())
         log::warn(fmt::format("{} does not answer: {}; it is asked again", endpoint.url(), what));
     }
@@ -211,6 +214,11 @@ struct TeacherClient::State {
     const double unit = Random(options.seed, "jitter").uniform64(draws++);
     // A wait that the server named binds the endpoint; another one may take the request at once.
     queue.push_at(now + backoff(item->attempt + item->put_off, unit), item);
+  }
+
+  /// Nobody is waited for while limits of our own hold every request back.
+  void listen() {
+    silence.wait(seconds_now(), !open.empty() && (http.active() > 0 || silence.has_failed()));
   }
 
   /// Sends what may be sent; returns seconds until more may be.
@@ -246,7 +254,7 @@ struct TeacherClient::State {
                                          silence.seconds(now), silence.what());
     if (silence.is_too_long(now, all))
       fail(ErrorKind::kResource, "teacher", text,
-           silence.was_broken()
+           silence.is_patient(all)
                ? "what was answered is kept: run again when the server is back "
                  "(limits.give_up_after waits longer)"
                : "is the server up, and teacher.url right? limits.start_timeout waits longer");
@@ -306,7 +314,6 @@ void TeacherClient::ask(TeacherRequest request, Done done) {
   item->estimate = estimate_prompt_tokens(request) + item->bound.completion;
   item->request = std::move(request);
   item->done.push_back(std::move(done));
-  if (state_->open.size() == 1) state_->silence.begin(seconds_now());
   state_->queue.push(item);
 }
 
@@ -314,6 +321,7 @@ void TeacherClient::pump(std::chrono::milliseconds wait) {
   if (interrupted()) state_->drain();
   check_interrupted();
   const double until = state_->dispatch();
+  state_->listen();
   const bool quiet = state_->answered.empty();
   const auto most = std::chrono::milliseconds(
       static_cast<long>(std::clamp(until * 1000 + 1, 1.0, static_cast<double>(wait.count()))));
@@ -336,15 +344,22 @@ const TeacherCounts& TeacherClient::counts() const noexcept { return state_->cou
 
 Json TeacherClient::models() {
   std::string problem = "no endpoint";
+  const double begin = seconds_now();
+  const double end = begin + std::min(kGreeting, state_->options.limits.start_timeout / 4);
+  state_->silence.wait(begin, true);
   for (const std::string& url : state_->options.urls) {
+    const double left = end - seconds_now();
+    if (left < kLeastGreeting) break;
     std::optional<HttpResponse> got;
-    state_->http.start({.url = url + "/models", .secret = state_->options.secret, .timeout = 15},
+    state_->http.start({.url = url + "/models", .secret = state_->options.secret, .timeout = left},
                        [&got](HttpResponse&& response) { got = std::move(response); });
     while (!got) {
       check_interrupted();
       state_->http.pump(std::chrono::milliseconds(50));
     }
     if (judge_response(*got) == ResponseVerdict::kAnswer) {
+      state_->silence.greet();
+      state_->silence.wait(seconds_now(), false);
       try {
         return parse_json(got->body, url + "/models");
       } catch (const Error& error) {
@@ -354,6 +369,7 @@ Json TeacherClient::models() {
     }
     problem = state_->describe(*got);
   }
+  state_->silence.wait(seconds_now(), false);
   fail(ErrorKind::kResource, "teacher", "GET /models: " + problem);
 }
 

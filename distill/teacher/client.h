@@ -25,8 +25,10 @@ struct TeacherLimits {
   double timeout = 600;         ///< seconds for one request
   double idle_timeout = 60;     ///< seconds of silence in the middle of a response
   double latency_target = 0;    ///< seconds; slower answers count as overload; 0 = none do
-  double give_up_after = 1800;  ///< seconds in which no endpoint answered anything
-  double start_timeout = 120;   ///< the same, as long as none has answered in this run at all
+  double give_up_after = 1800;  ///< seconds of waiting in which no endpoint answered anything
+  /// The same, as long as none has answered in this run at all; one that answers GET /models and
+  /// does not fail may take give_up_after for its first answer.
+  double start_timeout = 120;
   std::uint64_t max_response_bytes = 64ULL << 20;
 };
 
@@ -46,6 +48,7 @@ struct TeacherOptions {
 struct TeacherCounts {
   std::uint64_t sent = 0, answered = 0, from_journal = 0, retried = 0, overloads = 0, malformed = 0;
   std::uint64_t set_aside = 0;  ///< times an endpoint was
+  std::string given_up;         ///< what the last attempt of the last unreachable request met
 };
 
 class TeacherClient {

@@ -1,9 +1,11 @@
-// logprobs_json and logprobs_from_json of distill/teacher/answer.h: columns instead of the wire's
-// dictionaries, which take ten times the room.
+// logprobs_json, logprobs_from_json and logprobs_problem of distill/teacher/answer.h: columns
+// instead of the wire's dictionaries, which take ten times the room.
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+
+#include <fmt/format.h>
 
 #include "core/base64.h"
 #include "core/error.h"
@@ -14,6 +16,10 @@ namespace lancet {
 namespace {
 
 using Alternative = TeacherToken::Alternative;
+
+/// Rounding of the float32 that servers write may lift a sum of probabilities this far above 1.
+constexpr double kMassSlack = 1e-3;
+constexpr std::size_t kMostTokens = 1U << 24, kMostBest = 1U << 20;
 
 template <typename T>
 std::string pack(const std::vector<T>& values) {
@@ -89,7 +95,7 @@ Json logprobs_json(const std::vector<TeacherToken>& tokens) {
 std::vector<TeacherToken> logprobs_from_json(const Json& json) {
   const auto count = static_cast<std::size_t>(json_int(json, "tokens", "logprobs"));
   const auto width = static_cast<std::size_t>(json_int(json, "top", "logprobs"));
-  if (count > (1U << 24) || width > (1U << 20))
+  if (count > kMostTokens || width > kMostBest)
     fail(ErrorKind::kInput, "journal", "logprobs: more tokens than any answer has");
   const bool with_ids = json.contains("ids");
   const auto values = unpack<float>(json, "logprobs", count);
@@ -119,6 +125,25 @@ std::vector<TeacherToken> logprobs_from_json(const Json& json) {
     }
   }
   return out;
+}
+
+std::optional<std::string> logprobs_problem(const std::vector<TeacherToken>& tokens) {
+  constexpr std::int64_t kMostId = std::numeric_limits<std::int32_t>::max();
+  if (tokens.size() > kMostTokens) return "more tokens than any answer has";
+  for (const TeacherToken& token : tokens) {
+    if (token.logprob > kMassSlack) return fmt::format("{} is no log probability", token.logprob);
+    if (token.id > kMostId) return fmt::format("{} is no token", token.id);
+    if (token.top.size() > kMostBest) return "more alternatives than any vocabulary has";
+    double mass = 0;
+    for (const Alternative& each : token.top) {
+      if (std::isnan(each.logprob) || each.logprob > kMassSlack)
+        return fmt::format("{} is no log probability", each.logprob);
+      if (each.id > kMostId) return fmt::format("{} is no token", each.id);
+      mass += std::exp(each.logprob);
+    }
+    if (mass > 1 + kMassSlack) return fmt::format("probabilities of one token sum to {:.4f}", mass);
+  }
+  return std::nullopt;
 }
 
 }  // namespace lancet

@@ -163,6 +163,10 @@ TeacherAnswer read_choice(const Json& choice, const Json& document, const Teache
   if (out.prompt_tokens.empty()) split_echo(request, told, out);
   out.ids = ids_in(choice, "token_ids");
   place_ids(out);
+  for (const auto* tokens : {&out.tokens, &out.prompt_tokens}) {
+    if (const auto problem = logprobs_problem(*tokens))
+      fail(ErrorKind::kInput, "teacher", "logprobs: " + *problem);
+  }
   out.finish = text_in(choice, "finish_reason");
   out.model = text_in(document, "model");
   out.fingerprint = text_in(document, "system_fingerprint");

@@ -103,7 +103,7 @@ class Teacher(FaultServer):
     @staticmethod
     def positions(text):
         words = re.findall(r"\s*\S+", text)
-        return [(digest(word) % 1000, word, -(digest(word) % 7) / 4) for word in words]
+        return [(digest(word) % 1000, word, -1 - (digest(word) % 7) / 4) for word in words]
 
     def completions_logprobs(self, positions, body):
         ids = body.get("return_tokens_as_token_ids") and self.vllm

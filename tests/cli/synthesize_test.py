@@ -6,10 +6,12 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -46,6 +48,42 @@ class Shell(unittest.TestCase):
 
     def rows(self, name="out.jsonl"):
         return [json.loads(line) for line in (self.work / name).read_text().splitlines()]
+
+
+class Dripping:
+    """A server that begins an answer and never ends it; without drops it does not begin either."""
+
+    def __init__(self, drops=1 << 30):
+        self.drops, self.socket = drops, socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/v1"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.drops = 0
+        self.socket.close()
+
+    def accept(self):
+        kept = []
+        try:
+            while True:
+                kept.append(self.socket.accept()[0])
+                threading.Thread(target=self.drip, args=(kept[-1],), daemon=True).start()
+        except OSError:
+            return
+
+    def drip(self, connection):
+        try:
+            connection.recv(65536)
+            if self.drops:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+            for _ in range(self.drops):
+                connection.sendall(b": wait\n\n")
+                time.sleep(0.1)
+        except OSError:
+            pass
 
 
 class Faults(Shell):
@@ -247,6 +285,47 @@ class Endpoints(Shell):
                 self.assertIn("warning: " + url + " does not answer: ", done.stderr)
                 self.assertIn("no endpoint has answered", done.stderr)
                 self.assertIn("limits.start_timeout", done.stderr)
+
+    def test_time_limits_hold_where_nothing_fails(self):
+        def hang(_):
+            time.sleep(60)
+
+        with Dripping() as drip, Dripping(drops=0) as mute, FaultServer(answer=hang) as known:
+            for url, limits, least, most, named in (
+                    (mute.url, "start_timeout: 2", 1.9, 6, "limits.start_timeout"),
+                    (drip.url, "start_timeout: 2", 1.9, 6, "limits.start_timeout"),
+                    (known.url, "start_timeout: 1, give_up_after: 3", 2.9, 8, "limits.give_up_after")):
+                with self.subTest(url=url, limits=limits):
+                    begin = time.monotonic()
+                    done = self.run_lancet(self.job(url, limits, "  stream: true\n"), "-o", "out.jsonl", code=6, timeout=40)
+                    self.assertGreater(time.monotonic() - begin, least)
+                    self.assertLess(time.monotonic() - begin, most)
+                    self.assertIn("no endpoint has answered for", done.stderr)
+                    self.assertIn(named, done.stderr)
+
+    def test_answers_that_drip_end_at_their_timeout_and_the_reason_is_told(self):
+        self.seeds.write_text('{"prompt": "one"}\n{"prompt": "two"}\n')
+        with Dripping() as drip:
+            begin = time.monotonic()
+            done = self.run_lancet(self.job(drip.url, "timeout: 1, attempts: 1", "  stream: true\n"), "-o", "out.jsonl", code=6)
+            self.assertLess(time.monotonic() - begin, 25)
+            self.assertIn("2 of 2 seeds got no answer within 1 attempts; the last: ", done.stderr)
+            self.assertIn("timed out", done.stderr)
+
+    def test_silence_goes_on_from_one_given_up_request_to_the_next(self):
+        said = []
+
+        def twice(body):
+            said.append(body)
+            if len(said) > 2:
+                time.sleep(60)
+            return "fine"
+
+        with FaultServer(answer=twice) as server:
+            begin = time.monotonic()
+            job = self.job(server.url, "concurrency: 1, timeout: 1, attempts: 1, give_up_after: 4")
+            self.assertIn("no endpoint has answered for 4 s", self.run_lancet(job, "-o", "out.jsonl", code=6).stderr)
+            self.assertLess(time.monotonic() - begin, 20)
 
 
 class Secrets(Shell):

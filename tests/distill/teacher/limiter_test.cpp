@@ -226,25 +226,37 @@ TEST_CASE(
   CHECK(lost.usd == Approx((1000 * 2 + 100 * 10) * 1e-6));
 }
 
-TEST_CASE("silence: without any answer the start decides, after one the longer patience") {
+TEST_CASE("silence: wall time counts while somebody is waited for, whether anything fails or not") {
   Silence silence(120, 1800);
-  silence.begin(0);
-  CHECK_FALSE(silence.is_too_long(5000, true));  // nothing has failed: a slow server
-  CHECK_FALSE(silence.is_to_be_told(5000));
-  silence.miss(10, "boom");
-  silence.begin(40);  // the next request after the last one was given up
-  CHECK_FALSE(silence.is_too_long(129, true));
-  CHECK_FALSE(silence.is_too_long(131, false));  // another endpoint may be at work
-  CHECK(silence.is_too_long(131, true));
+  silence.wait(1000, true);
+  CHECK_FALSE(silence.is_too_long(1119, false));
+  CHECK(silence.is_too_long(1120, false));  // nothing has failed: nobody is there
+  CHECK(silence.what() == "nothing came back");
+  CHECK_FALSE(silence.is_to_be_told(1059));
+  CHECK(silence.is_to_be_told(1060));
+  CHECK_FALSE(silence.is_to_be_told(1119));
+  silence.miss("boom");
   CHECK(silence.what() == "boom");
-  CHECK(silence.is_to_be_told(70));
-  CHECK_FALSE(silence.is_to_be_told(100));
-  CHECK(silence.is_to_be_told(130));
+  silence.wait(1070, false);  // the last request was given up, the next comes later
+  CHECK(silence.seconds(5000) == 70);
+  silence.wait(5000, true);
+  CHECK_FALSE(silence.is_too_long(5049, true));
+  CHECK(silence.is_too_long(5050, true));
   for (const double wait : {300.0, 5.0, 5.0}) silence.allow(wait);  // the longest, once
-  CHECK_FALSE(silence.is_too_long(429, true));
-  CHECK(silence.is_too_long(431, true));
+  CHECK_FALSE(silence.is_too_long(5349, true));
+  CHECK(silence.is_too_long(5350, true));
+}
+
+TEST_CASE(
+    "silence: the longer patience holds after an answer, and for one who is known to be there") {
+  Silence silence(120, 1800);
+  silence.greet();
+  silence.wait(0, true);
+  CHECK_FALSE(silence.is_too_long(1799, false));  // a slow first answer
+  CHECK(silence.is_too_long(1800, false));
+  CHECK(silence.is_too_long(120, true));  // every endpoint fails
   silence.end(500);
-  silence.miss(510, "boom");
+  silence.miss("boom");
   CHECK_FALSE(silence.is_too_long(2299, true));
-  CHECK(silence.is_too_long(2301, true));
+  CHECK(silence.is_too_long(2300, true));
 }

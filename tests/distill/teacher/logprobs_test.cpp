@@ -203,3 +203,26 @@ TEST_CASE("log probabilities: packed blocks of another size or shape are damaged
   CHECK_THROWS(parse_logprobs(packed_logprobs(Json::array({block, block}), two)));
   CHECK_NOTHROW(parse_logprobs(packed_logprobs(block, two)));
 }
+
+TEST_CASE("log probabilities: what cannot be one is a damaged answer, and told") {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  const TeacherToken fine{"a", 5, -0.7, {{"a", 5, -0.7}, {"b", 6, -0.7}, {"c", 7, -INFINITY}}};
+  CHECK_FALSE(logprobs_problem({fine, {"b", 6, kNan, {}}}));
+  const auto problem = [&](auto&& change) {
+    TeacherToken token = fine;
+    change(token);
+    return logprobs_problem({fine, token}).value_or("");
+  };
+  CHECK(problem([](auto& t) { t.logprob = 1.5; }) == "1.5 is no log probability");
+  CHECK(problem([](auto& t) { t.top[1].logprob = 0.25; }) == "0.25 is no log probability");
+  CHECK(problem([&](auto& t) { t.top[1].logprob = kNan; }) == "nan is no log probability");
+  CHECK(problem([](auto& t) { t.top[2].logprob = -0.7; }) ==
+        "probabilities of one token sum to 1.4898");
+  CHECK(problem([](auto& t) { t.top[0].id = 1LL << 31; }) == "2147483648 is no token");
+  const Parsed parsed = parse_answer(
+      R"({"choices":[{"message":{"content":"a"},"finish_reason":"stop","logprobs":{"content":[
+         {"token":"a","logprob":1.5}]}}]})",
+      {});
+  CHECK(parsed.kind == Parsed::Kind::kMalformed);
+  CHECK(parsed.message.find("1.5 is no log probability") != std::string::npos);
+}
