@@ -192,6 +192,11 @@ std::string bash_script(const std::vector<Place>& places) {
   return script;
 }
 
+/// A file of fpath is read at the first completion, which it then has to answer.
+constexpr const char* kZshBegin = "#compdef lancet\nautoload -U +X bashcompinit && bashcompinit\n";
+constexpr const char* kZshEnd =
+    "if (( $+compstate )); then _bash_complete -o default -F _lancet; fi\n";
+
 // --- fish ---
 
 std::string fish_quoted(const std::string& text) {
@@ -208,7 +213,9 @@ std::string fish_script(const std::vector<Place>& places) {
       "function __lancet_at\n"
       "  set -l words (commandline -opc)\n"
       "  test (count $words) -gt (count $argv); or return 1\n"
-      "  test (count $argv) -eq 0; or test \"$words[2..(math 1 + (count $argv))]\" = \"$argv\"\n"
+      "  test (count $argv) -eq 0; and return 0\n"
+      "  set -l last (math 1 + (count $argv))\n"
+      "  test \"$words[2..$last]\" = \"$argv\"\n"
       "end\n"
       "function __lancet_ends\n"
       "  set -l words (commandline -opc)\n"
@@ -244,13 +251,9 @@ std::function<int()> declare(CLI::App& app, const CommonOptions&) {
   return [shell, &app] {
     std::vector<Place> places;
     collect(*app.get_parent(), places);
-    if (*shell == "fish") {
-      print_text(fish_script(places));
-    } else {
-      print_text((*shell == "zsh" ? "#compdef lancet\nautoload -U +X bashcompinit && bashcompinit\n"
-                                  : "") +
-                 bash_script(places));
-    }
+    if (*shell == "bash") print_text(bash_script(places));
+    if (*shell == "zsh") print_text(kZshBegin + bash_script(places) + kZshEnd);
+    if (*shell == "fish") print_text(fish_script(places));
     return 0;
   };
 }
