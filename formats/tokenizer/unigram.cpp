@@ -1,6 +1,8 @@
 #include "formats/tokenizer/unigram.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -14,7 +16,47 @@
 namespace lancet {
 namespace {
 
+/// The doubles nearest to 10^0 ... 10^308.
+const std::array<double, 309>& powers_of_ten() {
+  static const auto table = [] {
+    std::array<double, 309> out{};
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const std::string text = fmt::format("1e{}", i);
+      std::from_chars(text.data(), text.data() + text.size(), out[i]);
+    }
+    return out;
+  }();
+  return table;
+}
+
 constexpr double kUnknownPenalty = 10.0;  // below the lowest score of a piece
+
+/// The shortest text of a number, read as serde_json reads it: its digits as an integer, times or
+/// by a power of ten, each rounded.
+double as_serde_reads(double value) {
+  std::array<char, 32> text{};
+  const auto [end, failed] = std::to_chars(text.data(), text.data() + text.size(), std::fabs(value),
+                                           std::chars_format::scientific);
+  const char* at = text.data();
+  std::uint64_t digits = 0;
+  int exponent = 0;
+  for (bool behind_point = false; *at != 'e'; ++at) {
+    if (*at == '.') {
+      behind_point = true;
+      continue;
+    }
+    digits = digits * 10 + static_cast<std::uint64_t>(*at - '0');
+    exponent -= behind_point ? 1 : 0;
+  }
+  int written = 0;
+  std::from_chars(at + (at[1] == '+' ? 2 : 1), end, written);
+  exponent += written;
+  auto out = static_cast<double>(digits);
+  for (; exponent < -308; exponent += 308) out /= 1e308;
+  const double power = powers_of_ten()[static_cast<std::size_t>(std::abs(exponent))];
+  out = exponent < 0 ? out / power : out * power;
+  return std::signbit(value) ? -out : out;
+}
 
 }  // namespace
 
@@ -39,9 +81,11 @@ Unigram::Unigram(Vocabulary vocabulary, std::vector<double> scores, Options opti
       options_(std::move(options)),
       trie_(vocabulary_, "", options_.hidden, where.key("vocab")),
       byte_tokens_(find_byte_tokens(vocabulary_)) {
-  const auto lowest = std::min_element(scores_.begin(), scores_.end());
+  weights_ = scores_;
+  if (options_.as_library) std::ranges::transform(weights_, weights_.begin(), as_serde_reads);
+  const auto lowest = std::ranges::min_element(weights_);
   unknown_score_ =
-      options_.lowest_score.value_or(lowest == scores_.end() ? 0.0 : *lowest) - kUnknownPenalty;
+      options_.lowest_score.value_or(lowest == weights_.end() ? 0.0 : *lowest) - kUnknownPenalty;
 }
 
 std::unique_ptr<Unigram> Unigram::from_json(const Json& model, const Where& where) {
@@ -63,6 +107,7 @@ std::unique_ptr<Unigram> Unigram::from_json(const Json& model, const Where& wher
   }
   vocabulary.build(here);
   Options options;
+  options.as_library = true;
   options.byte_fallback = where.boolean(model, "byte_fallback", false);
   const auto unk = model.find("unk_id");
   if (unk != model.end() && !unk->is_null()) {
@@ -93,7 +138,7 @@ std::uint64_t Unigram::find_best_path(std::string_view word, std::vector<Node>& 
     static_cast<void>(decode_at(word.data(), next));
     bool has_character = false;
     steps += trie_.prefixes(word.substr(begin), [&](std::size_t length, TokenId id) {
-      offer(begin, begin + length, id, scores_[static_cast<std::size_t>(id)] + before);
+      offer(begin, begin + length, id, weights_[static_cast<std::size_t>(id)] + before);
       has_character = has_character || begin + length == next;
     });
     if (!has_character) {

@@ -17,6 +17,9 @@ class Unigram : public TokenModel {
   struct Options {
     std::optional<TokenId> unk;  ///< of characters without a piece; runs of them are one token
     bool byte_fallback = false;  ///< such a run becomes the tokens "<0xNN>" where all of them exist
+    /// Sums are of the scores as the library reads their text: to within a last digit, which
+    /// decides between cuts whose sums are equal but for rounding.
+    bool as_library = false;
     // As SentencePiece itself:
     bool single_precision = false;  ///< sums are rounded to float32
     std::vector<bool> hidden;       ///< by id: pieces that text is never cut into; may be empty
@@ -43,7 +46,8 @@ class Unigram : public TokenModel {
                    std::vector<Piece>& out) const;
 
   Vocabulary vocabulary_;
-  std::vector<double> scores_;
+  std::vector<double> scores_;   ///< as they are written
+  std::vector<double> weights_;  ///< as they are summed
   Options options_;
   PieceTrie trie_;
   double unknown_score_ = 0;

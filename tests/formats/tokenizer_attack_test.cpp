@@ -188,6 +188,20 @@ TEST_CASE("tokenizer: a Unigram model that lies is refused with the entry named"
   refused({{"a", 0}}, nullptr, "model.vocab: expected an array");
 }
 
+TEST_CASE("tokenizer: sums of a Unigram model tie where they tie as the library reads the scores",
+          "[tokenizer]") {
+  Json unigram = {{"type", "Unigram"}, {"unk_id", 0}};
+  // "ab" is below the sum of "a" and "b" by a last digit, which the library's reader rounds away.
+  unigram["vocab"] = Json::parse(
+      R"([["<unk>", 0.0], ["a", -5.0], ["b", -5.286065341439931], ["ab", -10.286065341439933]])");
+  const Tokenizer tokenizer = Tokenizer::from_json(tokenizer_with("model", unigram), "t");
+  CHECK(tokenizer.encode("ab").ids == std::vector<TokenId>{3});
+  CHECK(tokenizer.json()["model"]["vocab"] == unigram["vocab"]);  // as they were written
+  unigram["vocab"][3][1] = -10.286065341439936;
+  CHECK(Tokenizer::from_json(tokenizer_with("model", unigram), "t").encode("ab").ids ==
+        std::vector<TokenId>{1, 2});
+}
+
 TEST_CASE("tokenizer: a text that the model cannot spell is an error where nothing is unknown",
           "[tokenizer]") {
   Json unigram = {{"type", "Unigram"}};
