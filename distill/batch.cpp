@@ -1,6 +1,7 @@
 #include "distill/batch.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -52,6 +53,7 @@ struct BatchFolder::State {
     std::uint64_t copies = 0;  ///< times written, less times failed
   };
   std::unordered_map<std::string, Waiting> waiting;  ///< by key: written, not answered
+  std::map<std::string, std::string> failures;       ///< by key: what came instead of an answer
   std::unordered_set<std::string> added;
   std::uint64_t next_file = 1;
   std::vector<std::unique_ptr<AtomicFile>> files;
@@ -110,10 +112,11 @@ struct BatchFolder::State {
     const bool read = verdict == ResponseVerdict::kAnswer || verdict == ResponseVerdict::kReject;
     if (!read || parsed.kind != Parsed::Kind::kAnswer) {
       // Expired, or the server's fault: another batch may answer it, or already waits to.
-      if (++counts.failed == 1)
-        log::warn(fmt::format("{}: no answer, asked again: {}", printable(where, 400),
-                              read ? printable(parsed.message, 300)
-                                   : fmt::format("{} {}", status, error_message(body))));
+      ++counts.failed;
+      const std::string said = there ? fmt::format("{} {}", status, error_message(body))
+                                     : error_message(dump_json(line));
+      failures[key] = fmt::format("{}: {}", printable(where, 400),
+                                  read ? printable(parsed.message, 300) : said);
       if (--item.copies == 0) waiting.erase(key);
       return;
     }
@@ -150,6 +153,10 @@ BatchFolder::BatchFolder(fs::path folder, std::string model, Journal& journal, B
   // What was answered in an earlier run waits no more.
   std::erase_if(state_->waiting, [&](const auto& each) { return journal.contains(each.first); });
   for (const fs::path& path : others) state_->read_answers(path);
+  std::erase_if(state_->failures, [&](const auto& each) { return journal.contains(each.first); });
+  if (!state_->failures.empty())
+    log::warn(fmt::format("{} requests got no answer, among them {}", state_->failures.size(),
+                          state_->failures.begin()->second));
   state_->journal.flush();
   state_->counts.pending = state_->waiting.size();
 }

@@ -273,9 +273,10 @@ bool Synthesis::is_complete(const Production& production, const TeacherCounts& w
     out["batch"] = {{"answered", counts.answered}, {"failed", counts.failed},
                     {"unknown", counts.unknown},   {"pending", counts.pending},
                     {"written", counts.written},   {"files", counts.files}};
+    const bool complete = open == 0 || request_.finish;
     out["complete"] = open == 0;
-    if (open > 0) out["output"] = nullptr;
-    return open == 0;
+    if (!complete) out["output"] = nullptr;
+    return complete;
   }
   if (open > 0 && !request_.finish)
     fail(ErrorKind::kResource, "synthesize",
@@ -304,9 +305,8 @@ Json Synthesis::run() {
     options.offline = [&folder](const TeacherRequest& request, const std::string& key) {
       folder->add(request, key);
     };
-  } else if (request_.finish) {
-    options.offline = [](const TeacherRequest&, const std::string&) {};
   }
+  if (request_.finish) options.offline = [](const TeacherRequest&, const std::string&) {};
   const bool live = !options.offline;
   TeacherClient client(std::move(options), journal, budget);
   const Json abilities = abilities_of(client, journal, live);

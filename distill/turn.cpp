@@ -181,6 +181,9 @@ void Turn::emit(Json row, const TeacherAnswer* answer) {
     if (answer->tool_calls.is_null() && !is_spelt_by(answer->text, answer->tokens))
       drop("log probabilities of another text");
     row["teacher"] = columns(answer->tokens);
+  } else if (answer != nullptr && context_.body.contains("logprobs") &&
+             answer->tool_calls.is_null()) {
+    drop("no log probabilities");
   }
   row["provenance"] = provenance(answer);
   rows_.push_back(std::move(row));

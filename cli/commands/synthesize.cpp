@@ -134,7 +134,7 @@ std::string plan_text(const Json& plan) {
 std::string result_text(const Json& result) {
   std::string out;
   const Json& spent = result["spent"];
-  if (result.contains("batch") && !result["complete"].get<bool>()) {
+  if (result.contains("batch") && !result["complete"].get<bool>() && result["output"].is_null()) {
     const Json& batch = result["batch"];
     return fmt::format("{} requests written into {} batch files, {} wait in earlier ones\n",
                        batch["written"].dump(), batch["files"].dump(), batch["pending"].dump());

@@ -187,6 +187,52 @@ class Use(Shell):
             self.assertIn("max_tokens is too large", error["message"])
             self.assertLess(server.seen, 20)
 
+    def batch(self, answers, *more, extra="", code=0):
+        """A round of batch files: writes requests, takes in `answers(request)`, a line each."""
+        job = self.job("http://127.0.0.1:9/v1", extra=extra)
+        self.run_lancet(job, "-o", "out.jsonl", "--batch-files", "batches")
+        requests = [json.loads(line) for line in (self.work / "batches" / "batch-00001.jsonl").read_text().splitlines()]
+        lines = [answers(i, request) for i, request in enumerate(requests)]
+        (self.work / "batches" / "out-1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines if line))
+        return self.run_lancet(job, "-o", "out.jsonl", "--batch-files", "batches", "--json", *more, code=code)
+
+    @staticmethod
+    def answered(request, tokens=None):
+        choice = {"message": {"content": "hi there"}, "finish_reason": "stop"}
+        if tokens:
+            choice["logprobs"] = {"content": [{"token": text, "logprob": value, "top_logprobs": [{"token": text, "logprob": value}]}
+                                              for text, value in tokens]}
+        return {"custom_id": request["custom_id"], "response": {"status_code": 200, "body": {"model": "toy-1", "choices": [choice]}}}
+
+    def test_finish_writes_what_batch_files_have_answered(self):
+        def half(i, request):
+            if i % 3 == 2:
+                return {"custom_id": request["custom_id"], "response": None, "error": {"code": "batch_expired", "message": "too late"}}
+            return self.answered(request) if i % 3 else None
+
+        done = self.batch(half, "--finish")
+        result = json.loads(done.stdout)
+        self.assertEqual((result["rows"], result["output"], result["complete"]), (SEEDS // 3, "out.jsonl", False))
+        self.assertEqual(len(self.rows()), SEEDS // 3)
+        self.assertEqual(result["batch"]["written"], 0)
+        self.assertIn(f"{SEEDS // 3} requests got no answer, among them", done.stderr)
+        self.assertIn("too late", done.stderr)
+
+    def test_log_probabilities_that_train_would_refuse_become_no_rows(self):
+        fine = [("hi", -0.5), (" there", -0.25)]
+        for tokens, rows, said in ((fine, SEEDS, None), ([("hi", 0.5), (" there", -1)], 0, "0.5 is no log probability"),
+                                   ([("so:", -1), *fine], 0, "log probabilities of another text"),
+                                   (None, 0, "no log probabilities")):
+            with self.subTest(tokens=tokens):
+                for path in [*self.work.glob("out.jsonl*"), *self.work.glob("batches/*")]:
+                    path.unlink()
+                done = self.batch(lambda _, request: self.answered(request, tokens), extra="  logprobs: 1\n")
+                result = json.loads(done.stdout)
+                self.assertEqual(result["rows"], rows)
+                self.assertIn(said or "", done.stderr + json.dumps(result["dropped"]))
+                if rows:
+                    self.assertEqual(self.rows()[0]["teacher"]["tokens"], 2)
+
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
