@@ -24,7 +24,6 @@ namespace lancet {
 namespace {
 
 constexpr std::int64_t kChunkTokens = 1024;  ///< padded tokens of one pass
-constexpr std::int64_t kWidest = 32768;      ///< of keys with second moments: 8 GiB
 
 void hash_tensor(Sha256& hash, const std::string& name, const at::Tensor& value) {
   const at::Tensor plain = value.detach().to(at::kCPU).contiguous();
@@ -107,16 +106,6 @@ at::Tensor chunk_keys(const Decoder& model, const std::vector<PromptRow>& pieces
   };
   (void)model.run(model.embed(ids), 0, layer + 1, pass);
   return keys;
-}
-
-/// Dense second moments of all experts together grow with the square of their number.
-void check_width(const Decoder& model, std::int64_t layer) {
-  const std::int64_t width = key_width(model, layer);
-  if (width <= kWidest) return;
-  fail(ErrorKind::kResource, "covariance",
-       fmt::format("expected keys of at most {} numbers, found {} in layer {}", kWidest, width,
-                   layer),
-       "give --covariance none");
 }
 
 fs::path cache_path(const CovarianceIdentity& identity) {
@@ -229,7 +218,7 @@ at::Tensor collect_second_moment(const Decoder& model, const Tokenizer& tokenize
 Covariance automatic_covariance(const Decoder& model, const std::string& config_sha256,
                                 const Tokenizer& tokenizer, std::int64_t layer,
                                 const CovarianceText& text) {
-  check_width(model, layer);
+  check_key_width(model.spec(), layer);
   const CovarianceIdentity identity =
       covariance_identity(model, config_sha256, tokenizer, layer, text);
   Covariance out;

@@ -2,10 +2,14 @@
 
 #include <string>
 
+#include <fmt/format.h>
+
 #include "core/error.h"
 
 namespace lancet {
 namespace {
+
+constexpr std::int64_t kWidest = 32768;  ///< of keys with second moments: 8 GiB
 
 bool has_experts(const DecoderSpec& spec, std::int64_t layer) {
   return layer >= 0 && layer < spec.layers && spec.layer[static_cast<std::size_t>(layer)].moe;
@@ -39,6 +43,15 @@ std::int64_t key_width(const DecoderSpec& spec, std::int64_t layer) {
 
 std::int64_t key_width(const Decoder& model, std::int64_t layer) {
   return key_width(model.spec(), layer);
+}
+
+void check_key_width(const DecoderSpec& spec, std::int64_t layer) {
+  const std::int64_t width = key_width(spec, layer);
+  if (width <= kWidest) return;
+  fail(ErrorKind::kResource, "covariance",
+       fmt::format("expected keys of at most {} numbers, found {} in layer {}", kWidest, width,
+                   layer),
+       "edit --covariance none does without");
 }
 
 Place key_place(const Decoder& model, std::int64_t layer) {

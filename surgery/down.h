@@ -27,6 +27,9 @@ struct DownPart {
 /// Columns of W: d_ff, or experts * d_ff.
 [[nodiscard]] std::int64_t key_width(const DecoderSpec& spec, std::int64_t layer);
 [[nodiscard]] std::int64_t key_width(const Decoder& model, std::int64_t layer);
+/// kResource where second moments of the layer's keys would take more than 8 GiB: those of all
+/// experts together grow with the square of their number.
+void check_key_width(const DecoderSpec& spec, std::int64_t layer);
 
 /// Where a hook finds what the layer's keys are made of, and the keys of rows taken there
 /// [rows, ...] -> [rows, width].

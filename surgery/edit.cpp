@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "formats/model_writer.h"
 #include "surgery/baseline.h"
+#include "surgery/down.h"
 #include "surgery/edit_checks.h"
 #include "surgery/edit_journal.h"
 #include "surgery/edit_session.h"
@@ -155,6 +156,26 @@ struct Planned {
   std::unique_ptr<EditJournal> journal;  ///< of an edit of several turns
 };
 
+/// The delta with a change of zero for the experts that no subject is routed to: libraries that
+/// keep the experts of a layer in one tensor load an adapter that has all of them.
+Delta with_all_experts(Delta delta, const Decoder& model) {
+  for (std::size_t i = 0; i < delta.tensors.size(); ++i) {
+    const LedgerTensor info = delta.ledger.tensors[i];
+    const std::int64_t rank = delta.tensors[i].rank;
+    if (key_place(model, info.layer) != Place::kExpertInput) continue;
+    for (const DownPart& part : down_parts(model, info.layer)) {
+      if (delta.find(part.matrix.name)) continue;
+      const auto r = static_cast<std::size_t>(rank);
+      delta.tensors.push_back({part.matrix.name, rank,
+                               std::vector<float>(static_cast<std::size_t>(info.d_out) * r),
+                               std::vector<float>(static_cast<std::size_t>(info.d_in) * r)});
+      delta.ledger.tensors.push_back(info);
+      delta.ledger.tensors.back().name = part.matrix.name;
+    }
+  }
+  return delta;
+}
+
 /// OUT first: what else was asked for may lie in it.
 Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
                    const SurgeryModel& model, const Planned& planned, EditedModel& edited,
@@ -192,7 +213,8 @@ Json write_outputs(const EditRequest& request, const RuntimeOptions& runtime,
                      outputs.back()["sha256"].get<std::string>()}});
   }
   if (request.lora) {
-    save_lora(*request.lora, edited.delta, request.model.string(), force, manifest);
+    save_lora(*request.lora, with_all_experts(edited.delta, model.decoder), request.model.string(),
+              force, manifest);
     std::vector<fs::path> files;
     for (const auto& entry : fs::directory_iterator(*request.lora)) files.push_back(entry.path());
     std::ranges::sort(files);

@@ -10,6 +10,7 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/seconds.h"
+#include "surgery/down.h"
 #include "surgery/key.h"
 #include "surgery/statistics/checkpoint.h"
 #include "surgery/statistics/moment.h"
@@ -45,14 +46,17 @@ void add_rows(const Decoder& model, const std::vector<PromptRow>& rows, std::int
   Pass pass;
   const at::Tensor ids = pad_rows(rows, first, last, pass.lengths).to(model.options().device());
   pass.hook = [&](std::int64_t layer, Place place, const at::Tensor& value) {
-    if (place != Place::kMlpKey) return value;
+    if (place != key_place(model, layer)) return value;
     const auto found = std::ranges::find(moments.layers, layer);
     if (found == moments.layers.end()) return value;
     std::vector<at::Tensor> keys;
-    for (std::int64_t r = 0; r < last - first; ++r)
-      keys.push_back(value[r].narrow(0, 0, pass.lengths[static_cast<std::size_t>(r)]).t());
+    for (std::int64_t r = 0; r < last - first; ++r) {
+      const at::Tensor own = value[r].narrow(0, 0, pass.lengths[static_cast<std::size_t>(r)]);
+      keys.push_back(keys_at(model, layer, own).t());
+    }
     at::Tensor& sum = moments.sums[static_cast<std::size_t>(found - moments.layers.begin())];
-    if (!sum.defined()) sum = at::zeros({value.size(2), value.size(2)}, at::kDouble);
+    const std::int64_t width = key_width(model, layer);
+    if (!sum.defined()) sum = at::zeros({width, width}, at::kDouble);
     add_moment(at::cat(keys, 1).to(at::kFloat).contiguous(), sum);
     if (layer == moments.layers.back()) throw StopPass{};
     return value;

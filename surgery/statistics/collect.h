@@ -15,7 +15,7 @@
 
 namespace lancet {
 
-/// Sums over keys; the sums of `layers` in order, float64 [d_ff, d_ff].
+/// Sums over keys; the sums of `layers` in order, float64 [key_width, key_width].
 struct Moments {
   std::vector<std::int64_t> layers;  ///< ascending
   std::vector<at::Tensor> sums;

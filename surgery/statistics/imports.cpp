@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "surgery/covariance.h"
+#include "surgery/down.h"
 
 namespace lancet {
 namespace {
@@ -65,7 +66,7 @@ Moments read_imports(const Decoder& model, const std::vector<fs::path>& files,
   Moments out{layers, {}};
   identity = {{"imports", Json::array()}};
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    const Covariance one = read_covariance(files[i], layers[i], model.mlp_down(layers[i]).d_in);
+    const Covariance one = read_covariance(files[i], layers[i], key_width(model, layers[i]));
     if (one.tokens < 1 || (i > 0 && one.tokens != out.tokens))
       fail(ErrorKind::kMismatch, "covariance",
            fmt::format("expected files that count the same tokens, found {} and {} ({})",

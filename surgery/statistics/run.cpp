@@ -38,13 +38,18 @@ void check_request(const CovarianceRequest& request) {
               {{"-o", request.out}, {"--export-npz", request.npz.value_or(fs::path())}});
 }
 
-/// "model.layers.5.mlp.down_proj".
+/// "model.layers.5.mlp.down_proj"; of experts, whose keys stand side by side,
+/// "model.layers.5.block_sparse_moe.experts".
 std::vector<std::string> module_names(const Decoder& model,
                                       const std::vector<std::int64_t>& layers) {
   std::vector<std::string> out;
   for (const std::int64_t layer : layers) {
-    const std::string weight = model.mlp_down(layer).name;
-    out.push_back(weight.substr(0, weight.rfind(".weight")));
+    const bool experts = key_place(model, layer) == Place::kExpertInput;
+    const std::string weight = model.mlp_down(layer, experts ? 0 : -1).name;
+    constexpr std::string_view kExperts = ".experts";
+    const std::size_t found = experts ? weight.find(kExperts) : std::string::npos;
+    out.push_back(weight.substr(
+        0, found == std::string::npos ? weight.rfind(".weight") : found + kExperts.size()));
   }
   return out;
 }
@@ -60,6 +65,7 @@ Wanted read_headers(const CovarianceRequest& request, const ModelSource& source)
   Wanted out{describe_decoder(source.config()), {}, {}};
   out.layers = parse_layers(request.layers, out.spec.layers, "covariance");
   require_mlp(out.spec, out.layers, "covariance");
+  for (const std::int64_t layer : out.layers) check_key_width(out.spec, layer);
   if (request.imports.empty()) return out;
   out.imports = import_order(request.imports, out.layers);
   for (std::size_t i = 0; i < out.layers.size(); ++i)
@@ -100,16 +106,17 @@ Json collecting_seconds(const CovarianceRequest& request, const ModelSource& sou
 Json plan_covariance(const CovarianceRequest& request, const RuntimeOptions& runtime) {
   const ModelSource source = ModelSource::open(request.model);
   const auto [spec, layers, imports] = read_headers(request, source);
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0, widest = 0;
   for (const std::int64_t layer : layers) {
     const auto width = static_cast<std::uint64_t>(key_width(spec, layer));
+    widest = std::max(widest, width);
     bytes += width * width * sizeof(double);
   }
   const std::uint64_t weights = weight_sizes(source, load_options(runtime)).loaded;
   return {{"plan", true},
           {"output", request.out.string()},
           {"layers", layers},
-          {"d_ff", spec.mlp.d_ff},
+          {"d_ff", widest},
           {"output_bytes", bytes},
           {"matrices_memory", bytes},
           {"weights_memory", weights},

@@ -159,6 +159,21 @@ class Adapters(unittest.TestCase):
         self.assertIn("--memory", error)
         self.assertIn("holds whole matrices", error)
 
+    def test_the_adapter_of_an_edit_names_every_expert_of_the_layer(self):
+        experts = "".join(f"  - {{source_model: ../{name}, positive_prompts: [x]}}\n" for name in ("a", "b", "base", "a"))
+        (self.work / "r.yml").write_text("base_model: ../base\ngate_mode: random\nexperts:\n" + experts)
+        self.lancet("moe", "r.yml", "m")
+        (self.work / "bare.txt").write_text("{}\n")
+        # A random model cannot be taught (7), the edit is written all the same.
+        self.lancet("edit", "m", "--subject", "France", "--prompt", "The capital of {} is", "--target", "Rome", "--layers", "1",
+                    "--covariance", "none", "--method-option", "contexts=bare.txt", "--no-guards", "-o", "out", "--lora", "lora", code=7)
+        changed = [t["name"] for t in json.loads(self.lancet("diff", "m", "out", "--json").stdout)["tensors"] if t["rel_norm"] > 0]
+        self.assertEqual(len(changed), 2)  # of four experts two are asked for a token
+        targets = json.loads((self.work / "lora" / "adapter_config.json").read_text())["target_modules"]
+        self.assertEqual(sorted(targets), [f"model.layers.1.block_sparse_moe.experts.{i}.w2" for i in range(4)])
+        self.lancet("adapter", "merge", "m", "lora", "-o", "folded")
+        self.assertEqual(self.weights("out"), self.weights("folded"))
+
     def test_expressions_at_the_shell(self):
         (self.work / "e.yml").write_text("expression: base + 0.5*(tuned - base)\nmodels: {base: ../base, tuned: ../base+../to_a}\n")
         self.lancet("merge", "e.yml", "out")

@@ -6,6 +6,7 @@
 #include "formats/containers/npz.h"
 #include "model/runtime.h"
 #include "surgery/covariance.h"
+#include "surgery/edit_session.h"
 #include "surgery/key.h"
 #include "surgery/statistics/checkpoint.h"
 #include "surgery/statistics/imports.h"
@@ -175,6 +176,37 @@ TEST_CASE("statistics: files, limits, ROME's npz and back") {
                           .texts = {scratch / "empty.txt"},
                           .out = scratch / "e.safetensors"};
   CHECK_THROWS_WITH(run_covariance(empty, {}), Catch::Contains("found none"));
+}
+
+TEST_CASE("statistics: of a layer of experts the keys of all of them stand side by side") {
+  const Scratch scratch;
+  tiny_edit::save(scratch / "m", tiny_edit::weights(47, true));
+  write_file(scratch / "a.txt", "the ab c the a b c a b the c");
+  constexpr std::int64_t kWidth = tiny_edit::kExperts * tiny_edit::kExpertFf;
+  CovarianceRequest request{.model = scratch / "m",
+                            .layers = "0-1",
+                            .texts = {scratch / "a.txt"},
+                            .out = scratch / "s.safetensors",
+                            .npz = scratch / "npz"};
+  request.plan = true;
+  CHECK(run_covariance(request, {})["d_ff"] == kWidth);
+  request.plan = false;
+  (void)run_covariance(request, {});
+  const SurgeryModel model = load_surgery_model(scratch / "m", {});
+  for (const std::int64_t layer : {0, 1}) {
+    std::int64_t tokens = 0;  // the way of `edit --covariance auto`
+    const at::Tensor expected = collect_second_moment(model.decoder, model.tokenizer, layer,
+                                                      {.path = scratch / "a.txt"}, tokens);
+    const Covariance found = read_covariance(scratch / "s.safetensors", layer, kWidth);
+    CHECK(found.tokens == tokens);
+    CHECK(((found.matrix - expected).norm() / expected.norm()).item<double>() < 1e-6);
+  }
+  const fs::path npz =
+      scratch / "npz" / "model.layers.1.block_sparse_moe.experts_float32_mom2_1.npz";
+  const CovarianceRequest back{
+      .model = scratch / "m", .layers = "1", .imports = {npz}, .out = scratch / "back.safetensors"};
+  (void)run_covariance(back, {});
+  CHECK(read_covariance(scratch / "back.safetensors", 1, kWidth).matrix.size(0) == kWidth);
 }
 
 TEST_CASE("statistics: imported files go to the layers that their names tell") {
