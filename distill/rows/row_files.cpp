@@ -9,9 +9,11 @@ std::string_view text_of(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
-/// Start of the first line that begins at or after `at`.
+/// Start of the first line that begins at or after `at`; of the file's first one behind a byte
+/// order mark.
 std::size_t line_start(std::string_view text, std::size_t at) {
-  if (at == 0) return 0;
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  if (at == 0) return text.starts_with(kMark) ? kMark.size() : 0;
   const std::size_t newline = text.find('\n', at - 1);
   return newline == std::string_view::npos ? text.size() : newline + 1;
 }

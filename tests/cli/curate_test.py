@@ -152,6 +152,12 @@ class Curate(unittest.TestCase):
         self.assertIn(":3000009", done.stderr + json.dumps(json.loads((self.folder / "out.jsonl.lancet.json").read_text())))
         self.assertEqual([row["provenance"]["line"] for row in self.read("out.jsonl")], [3_000_001, 6_000_010])
 
+    def test_a_byte_order_mark_is_no_part_of_the_first_row(self):
+        (self.folder / "in.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a river"}\r\n{"text": "a hill"}\r\n')
+        result = json.loads(self.lancet("in.jsonl", "-o", "out.jsonl", "--json").stdout)
+        self.assertEqual((result["rows_written"], result["bad_rows"]), (2, 0))
+        self.assertEqual([(row["text"], row["provenance"]["line"]) for row in self.read("out.jsonl")], [("a river", 1), ("a hill", 2)])
+
 
 if __name__ == "__main__":
     LANCET = os.path.abspath(sys.argv.pop(1))

@@ -2,9 +2,9 @@
 """Unions of vocabularies as the tokenizers library and transformers read them. Usage: check_union.py LANCET
 
 Byte-level BPE, WordPiece and Unigram tokenizers trained on different texts, with added tokens in all, some or none of two and
-three models. For every union: each token has one id in tokenizers, in transformers and in lancet, and its row there is the mean
-of its rows in the models; texts are cut alike by lancet and the library, and into tokens that only later models have. Exit 1
-with a list of differences.
+three models, also declared beside tokenizer.json alone. For every union: each token has one id in tokenizers, in transformers
+and in lancet, and its row there is the mean of its rows in the models; texts are cut alike by lancet and the library, and into
+tokens that only later models have. Exit 1 with a list of differences.
 """
 import json
 import subprocess
@@ -55,11 +55,23 @@ def unigram(text):
     return tokenizer
 
 
-def write(folder, tokenizer, added, seed):
+def declare_beside(folder, bare, added, size):
+    """The added tokens in the files of older versions, and tokenizer.json without them."""
+    (folder / "tokenizer.json").write_text(bare)
+    (folder / "added_tokens.json").write_text(json.dumps({token: size + i for i, token in enumerate(added)}))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"unk_token": "<unk>", "additional_special_tokens": added}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def write(folder, tokenizer, added, seed, beside):
+    bare, size = tokenizer.to_str(), tokenizer.get_vocab_size()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
     if added:
         fast.add_tokens(added, special_tokens=True)
     fast.save_pretrained(folder)
+    if beside:
+        fast = declare_beside(folder, bare, added, size)
     rows = np.random.default_rng(seed).standard_normal((len(fast), 4)).astype(np.float32)
     save_file({"model.embed_tokens.weight": rows, "model.norm.weight": np.ones(4, np.float32)}, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": len(fast), "tie_word_embeddings": True}))
@@ -70,7 +82,7 @@ def check_one(lancet, root, name, kind, added):
     own = []
     for i, tokens in enumerate(added):
         (root / f"{name}{i}").mkdir()
-        own.append(write(root / f"{name}{i}", kind(TEXTS[i]), tokens, i))
+        own.append(write(root / f"{name}{i}", kind(TEXTS[i]), tokens, i, name.endswith("_beside")))
     recipe = {"merge_method": "linear", "parameters": {"weight": 1}, "tokenizer_source": "union",
               "models": [{"model": f"{name}{i}"} for i in range(len(added))]}
     (root / "r.yml").write_text(json.dumps(recipe))
@@ -100,7 +112,8 @@ def check_one(lancet, root, name, kind, added):
 
 def main(lancet):
     cases = {"all": [["<|x|>"], ["<|y|>"]], "first": [["<|x|>", "<|z|>"], []], "none": [[], []], "second": [[], ["<|y|>"]],
-             "three": [["<|x|>", "<|y|>"], ["<|z|>"], ["<|x|>"]]}
+             "three": [["<|x|>", "<|y|>"], ["<|z|>"], ["<|x|>"]],
+             "beside": [["<|x|>"], ["<|y|>", "<|x|>"]]}
     with tempfile.TemporaryDirectory() as folder:
         for kind in (byte_level, word_piece, unigram):
             for name, added in cases.items():
