@@ -277,6 +277,10 @@ class Planner final : TensorPlanner {
       refuse(ErrorKind::kUsage, recipe_.chat_template_place, "chat_template: " + error.message(),
              error.hint());
     }
+    if (text.empty() && recipe_.chat_template == "auto") {
+      warn(recipe_.chat_template_place, "chat_template: no model has one: the result has none");
+      return;
+    }
     if (text.empty()) {
       refuse(ErrorKind::kUsage, recipe_.chat_template_place,
              fmt::format("chat_template: expected auto, Jinja text or one of {}, found '{}'",

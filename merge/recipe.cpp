@@ -25,8 +25,10 @@ class DocumentParser {
     if (given("expression") != nullptr) return parse_sum(calls);
     reader_.keys(node_, {"merge_method", "models", "slices", "modules", "base_model", "parameters",
                          "dtype", "out_dtype", "tokenizer_source", "tokenizer", "chat_template",
-                         "name", "post", "lines"});
+                         "name", "post", "lines", "random_seed"});
     recipe_.place = place_of(node_);
+    if (const Node* seed = given("random_seed"))
+      reader_.warn(*seed, "random_seed: has no effect, as in mergekit; give --seed");
     parse_method();
     if (const Node* node = given("base_model")) recipe_.base = reader_.model(*node);
     if (const Node* node = given("parameters"))

@@ -183,6 +183,13 @@ RecipeValue RecipeReader::value(const Node& node, const MergeParameter& paramete
   return out;
 }
 
+namespace {
+
+/// Parameters of published recipes that no method of mergekit makes anything of (any more).
+constexpr std::array<std::string_view, 2> kIdle{"int8_mask", "embed_slerp"};
+
+}  // namespace
+
 RecipeValues RecipeReader::values(const Node& node, const Method& method) const {
   RecipeValues out;
   if (node.kind == Node::Kind::kNull) return out;
@@ -192,6 +199,11 @@ RecipeValues RecipeReader::values(const Node& node, const Method& method) const 
   for (const MergeParameter& parameter : method.parameters) known.push_back(parameter.name);
   for (const auto& [key, value_node] : node.entries) {
     const MergeParameter* parameter = find_parameter(method, key.scalar);
+    if (parameter == nullptr && std::ranges::find(kIdle, key.scalar) != kIdle.end()) {
+      warn(key, fmt::format("{}: has no effect with the method {}, as in mergekit", key.scalar,
+                            method.name));
+      continue;
+    }
     if (parameter == nullptr) {
       std::string hint = did_you_mean(key.scalar, known);
       if (hint.empty())
@@ -251,7 +263,11 @@ RecipeTokenizer RecipeReader::tokenizer(const Node& node) const {
   out.place = place_of(node);
   const auto set_source = [&](const Node& source) {
     out.source = source.kind == Node::Kind::kScalar ? text(source, "tokenizer source") : "";
-    if (out.source != "union" && out.source != "base") out.model = model(source);
+    if (out.source == "union" || out.source == "base") return;
+    constexpr std::string_view kPrefix = "model:";  // of mergekit's first recipes
+    Node named = source;
+    if (out.source.starts_with(kPrefix)) named.scalar = out.source.substr(kPrefix.size());
+    out.model = model(named);
   };
   if (node.kind != Node::Kind::kMapping || node.find("model") != nullptr) {
     set_source(node);

@@ -141,8 +141,9 @@ double TensorPlanner::value_of(const MergeParameter& parameter,
   }
   if (!std::isnan(parameter.fallback)) return parameter.fallback;
   refuse(ErrorKind::kUsage, place,
-         fmt::format("{} needs the parameter '{}' {} for tensor '{}', found none",
-                     plan_->method->name, parameter.name, owner, printable(tensor)),
+         fmt::format("{} needs the parameter '{}'{}{} for tensor '{}', found none",
+                     plan_->method->name, parameter.name, owner.empty() ? "" : " ", owner,
+                     printable(tensor)),
          fmt::format("{}: {}", parameter.name, parameter.help));
 }
 

@@ -165,6 +165,17 @@ SvdMode svd_mode_of(const std::string& name) {
                                 : SvdMode::kQuick;
 }
 
+/// Modules of which --rank holds less than --energy asks for.
+void warn_of_missed_energy(const AdapterArguments& a, const Json& modules) {
+  const auto missed = [&](const Json& m) { return m["energy"].get<double>() < a.energy; };
+  const auto first = std::ranges::find_if(modules, missed);
+  if (a.rank == 0 || first == modules.end()) return;
+  log::warn(fmt::format(
+      "{} of {} modules hold less than {} of their change at --rank {} ('{}' {:.4f})",
+      std::ranges::count_if(modules, missed), modules.size(), a.energy, a.rank,
+      printable((*first)["name"].get<std::string>()), (*first)["energy"].get<double>()));
+}
+
 int extract(const AdapterArguments& a, const CommonOptions& common) {
   check_place("adapter extract", a.out, OutputKind::kAdapter, {a.model, a.tuned},
               replaces(common.force, common.plan));
@@ -181,8 +192,12 @@ int extract(const AdapterArguments& a, const CommonOptions& common) {
                common);
     return 0;
   }
-  ExtractOptions options{
-      .rank = a.rank == 0 ? 32 : a.rank, .svd = svd_mode_of(a.svd), .save_rest = a.save_rest};
+  constexpr std::size_t kRank = 32, kAnyRank = 1 << 20;
+  ExtractOptions options{.rank = a.rank > 0     ? a.rank
+                                 : a.energy > 0 ? kAnyRank
+                                                : kRank,
+                         .svd = svd_mode_of(a.svd),
+                         .save_rest = a.save_rest};
   if (common.runtime.dtype != "auto") options.dtype = parse_dtype(common.runtime.dtype);
   if (a.energy > 0) options.energy = a.energy;
   const Linalg& linalg = open_engine(common.runtime).linalg(common.runtime);
@@ -190,6 +205,7 @@ int extract(const AdapterArguments& a, const CommonOptions& common) {
   for (const Json& name : result.report["left_out"])
     log::warn(fmt::format("'{}' differs and is no linear layer: left out (--save-rest keeps it)",
                           printable(name.get<std::string>())));
+  warn_of_missed_energy(a, result.report["modules"]);
   if (result.file.modules.empty())
     log::warn("no linear layer differs: lancet reads an adapter without factors, PEFT does not");
   result.file.manifest = command_json("adapter extract", common);
@@ -218,10 +234,11 @@ void declare_extract(CLI::App& app, const Arguments& a, const CommonOptions& com
   sub->add_option("BASE", a->model, "The model that was tuned")->required();
   sub->add_option("TUNED", a->tuned, "What became of it")->required();
   sub->add_option("-o,--output", a->out, "The adapter's directory")->required();
-  sub->add_option("--rank", a->rank, "Largest rank of a module (default 32)")
+  sub->add_option("--rank", a->rank, "Largest rank of a module (default 32, with --energy none)")
       ->check(CLI::Range(1, 1 << 20));
-  sub->add_option("--energy", a->energy,
-                  "Least rank that holds this share of the change, within --rank (default none)")
+  sub->add_option(
+         "--energy", a->energy,
+         "Least rank that holds this share of a module's change, within --rank (default none)")
       ->check(CLI::Range(0.0, 1.0));
   sub->add_option("--svd", a->svd, "auto, exact or randomized (default auto)")
       ->check(CLI::IsMember({"auto", "exact", "randomized"}));

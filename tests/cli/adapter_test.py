@@ -71,6 +71,15 @@ class Adapters(unittest.TestCase):
             self.lancet("forward", model, "--ids", "1,2,3", "--out", f"{len(model)}.safetensors")
         self.assertEqual((self.work / "3.safetensors").read_bytes(), (self.work / f"{len(both)}.safetensors").read_bytes())
 
+    def test_energy_alone_takes_the_rank_that_it_needs_and_a_rank_that_stops_it_is_told(self):
+        extract = ["adapter", "extract", "../base", "../a", "--energy", "0.9"]
+        whole = json.loads(self.lancet(*extract, "-o", "whole", "--json").stdout)["modules"]
+        self.assertTrue(all(m["energy"] >= 0.9 for m in whole))
+        self.assertGreater(max(m["rank"] for m in whole), 4)
+        done = self.lancet(*extract, "--rank", "4", "-o", "cut", "--json")
+        self.assertTrue(all(m["rank"] <= 4 for m in json.loads(done.stdout)["modules"]))
+        self.assertRegex(done.stderr, r"hold less than 0\.9 of their change at --rank 4")
+
     def test_check_names_what_lands_and_what_does_not(self):
         found = json.loads(self.lancet("adapter", "check", "../base", "../to_a", "--json").stdout)
         self.assertTrue(found["ok"])

@@ -36,6 +36,7 @@ GOOD = {
                          "parameters: {t: 0.5}\n",
     "torch dtype": "merge_method: linear\ndtype: torch.bfloat16\nout_dtype: float16\n" + TWO,
     "a union of tokens": "merge_method: linear\ntokenizer_source: union\n" + TWO,
+    "the tokenizer of a model, as first written": "merge_method: linear\ntokenizer_source: model:b\n" + TWO,
     "tokens": "merge_method: linear\ntokenizer: {source: union, pad_to_multiple_of: 8}\n" + TWO,
     "a chat template": "merge_method: linear\nchat_template: chatml\n" + TWO,
     "an expression": "expression: base + 0.6*(a - base) + ties(b - base; density=0.5)\nmodels: {base: base, a: a, b: b}\n",
@@ -87,6 +88,9 @@ BAD = {
 }
 
 WARNED = {
+    "a seed in the recipe": ("merge_method: linear\n" + TWO + "random_seed: 0\n", r"r\.yml:3:14: random_seed: has no effect.*--seed"),
+    "what no method reads": ("merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparameters: {t: 0.5, embed_slerp: true, int8_mask: true}\n",
+                             r"embed_slerp: has no effect with the method slerp[\s\S]*int8_mask: has no effect"),
     "a filter that matches nothing": ("merge_method: linear\nmodels: [{model: a, parameters: {weight: [{filter: mpl, value: 1}, {value: 0.5}]}}]\n",
                                       "mpl"),
     "a gradient on one layer": ("merge_method: linear\nslices: [{sources: [{model: a, layer_range: [0, 1], parameters: {weight: [0.5, 1]}}]}]\n",
