@@ -275,9 +275,8 @@ TEST_CASE_METHOD(
   REQUIRE(error);
   CHECK(error->kind() == ErrorKind::kUsage);
   CHECK(error->hint() == "did you mean 'chatml'?");
-  const Json none =
-      merge("merge_method: passthrough\nchat_template: auto\nmodels: [{model: c}]\n",
-            scratch.path(), scratch / "o6");
+  const Json none = merge("merge_method: passthrough\nchat_template: auto\nmodels: [{model: c}]\n",
+                          scratch.path(), scratch / "o6");
   REQUIRE(none["warnings"].size() == 1);
   CHECK_THAT(none["warnings"][0].get<std::string>(), Catch::Contains("r.yml:2:16: chat_template"));
   CHECK_FALSE(fs::exists(scratch / "o6" / "chat_template.jinja"));
