@@ -23,6 +23,7 @@ class FileInput final : public MergeInput {
         path_(path.model),
         adapter_(path.adapter),
         source_(ModelSource::open(path.model, path.adapter)) {
+    if (source_.overlay() != nullptr) plain_ = ModelSource::open(path.model);
     for (const TensorInfo& tensor : source_.tensors())
       tensors_.push_back({tensor.name, tensor.shape, tensor.dtype});
     try {
@@ -34,7 +35,9 @@ class FileInput final : public MergeInput {
 
   const std::vector<InputTensor>& tensors() const noexcept override { return tensors_; }
   std::unique_ptr<TensorReader> reader(const InputTensor& tensor) const override {
-    return stored_reader(source_, source_.at(tensor.name), text());
+    const TensorInfo& stored = source_.at(tensor.name);
+    return plain_ ? adapted_reader(source_, *plain_, stored, text())
+                  : stored_reader(source_, stored, text());
   }
   const Json& config() const noexcept override { return config_; }
   std::map<std::string, std::string> side_files() const override {
@@ -83,6 +86,7 @@ class FileInput final : public MergeInput {
  private:
   fs::path path_, adapter_;
   ModelSource source_;
+  std::optional<ModelSource> plain_;  ///< without its adapter
   std::vector<InputTensor> tensors_;
   Json config_;
 

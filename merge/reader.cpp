@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "formats/adapter/overlay.h"
 #include "merge/ops/convert.h"
 #include "merge/ops/vector.h"
 
@@ -96,6 +97,43 @@ class RowReader final : public TensorReader {
   std::uint64_t width_;
 };
 
+/// W + s B A in float64, whole rows at a time.
+class AdaptedReader final : public TensorReader {
+ public:
+  AdaptedReader(const AdapterOverlay& overlay, const TensorInfo& tensor,
+                std::unique_ptr<TensorReader> plain, std::string label)
+      : TensorReader(std::move(label), tensor.shape),
+        overlay_(overlay),
+        name_(tensor.name),
+        width_(elements() / static_cast<std::uint64_t>(tensor.shape[0])),
+        plain_(std::move(plain)) {}
+
+  void read(std::uint64_t begin, std::span<double> out) const override {
+    const std::uint64_t first = begin / width_;
+    const std::uint64_t last = (begin + out.size() + width_ - 1) / width_;
+    std::vector<double> rows((last - first) * width_);
+    plain_->read(first * width_, rows);
+    overlay_.apply(name_, static_cast<std::int64_t>(first), static_cast<std::int64_t>(width_),
+                   std::span(rows));
+    std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(begin - first * width_), out.size(),
+                out.begin());
+    if (!std::ranges::all_of(out, [](double v) { return std::isfinite(v); }))
+      fail_not_finite(*this, begin, out);
+  }
+  void prefetch(std::uint64_t begin, std::uint64_t end) const noexcept override {
+    plain_->prefetch(begin, end);
+  }
+  void release(std::uint64_t begin, std::uint64_t end) const noexcept override {
+    plain_->release(begin, end);
+  }
+
+ private:
+  const AdapterOverlay& overlay_;
+  std::string name_;
+  std::uint64_t width_;
+  std::unique_ptr<TensorReader> plain_;
+};
+
 }  // namespace
 
 TensorReader::TensorReader(std::string label, std::vector<std::int64_t> shape)
@@ -128,6 +166,24 @@ std::unique_ptr<TensorReader> stored_reader(const ModelSource& source, const Ten
   const bool plain = !info.quantized && info.block_bits % 8 == 0 && !source.raw(tensor).empty();
   if (plain) return std::make_unique<RawReader>(source, tensor, std::move(label));
   return std::make_unique<RowReader>(source, tensor, std::move(label));
+}
+
+std::unique_ptr<TensorReader> adapted_reader(const ModelSource& adapted, const ModelSource& plain,
+                                             const TensorInfo& tensor, std::string_view model) {
+  const AdapterOverlay& overlay = *adapted.overlay();
+  const TensorInfo* own = plain.find(tensor.name);
+  const bool product = overlay.changes(tensor.name) &&
+                       overlay.replacement(tensor.name) == nullptr && own != nullptr &&
+                       own->shape == tensor.shape && tensor.elements() > 0;
+  if (!product) return stored_reader(adapted, tensor, model);
+  const auto rows = tensor.shape[0];
+  overlay.look(tensor.name, rows, static_cast<std::int64_t>(tensor.elements()) / rows,
+               [&](std::int64_t begin, std::int64_t end, std::span<float> out) {
+                 plain.read_f32(*own, begin, end, out);
+               });
+  return std::make_unique<AdaptedReader>(
+      overlay, tensor, stored_reader(plain, *own, model),
+      fmt::format("tensor '{}' of '{}'", printable(tensor.name), printable(model, 400)));
 }
 
 }  // namespace lancet

@@ -53,4 +53,12 @@ class TensorReader {
                                                           const TensorInfo& tensor,
                                                           std::string_view model);
 
+/// A tensor of `plain` with the change of the adapter that `adapted` lays over it, not rounded:
+/// less W it is s B A, of the adapter's rank. Both must outlive the reader. stored_reader() of
+/// `adapted` where the adapter has another change for it.
+[[nodiscard]] std::unique_ptr<TensorReader> adapted_reader(const ModelSource& adapted,
+                                                           const ModelSource& plain,
+                                                           const TensorInfo& tensor,
+                                                           std::string_view model);
+
 }  // namespace lancet

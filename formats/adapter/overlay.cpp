@@ -231,7 +231,8 @@ std::shared_ptr<const AdapterOverlay::Factors> AdapterOverlay::factors(const Cha
 }
 
 /// sum = a row of W + s B A.
-void AdapterOverlay::add_product(const Factors& f, std::size_t row, std::span<const float> own,
+template <typename T>
+void AdapterOverlay::add_product(const Factors& f, std::size_t row, std::span<const T> own,
                                  std::span<double> sum) {
   const std::size_t all_rows = f.left.size() / f.rank;
   std::ranges::fill(sum, 0.0);
@@ -269,7 +270,7 @@ void AdapterOverlay::look(std::string_view tensor, std::int64_t rows, std::int64
   std::vector<float> part(columns);
   for (std::int64_t row = 0; row < rows; ++row) {
     read(row, row + 1, part);
-    add_product(*f, static_cast<std::size_t>(row), part, sum);
+    add_product<float>(*f, static_cast<std::size_t>(row), part, sum);
     for (std::size_t c = 0; c < columns; ++c) by[c] += sum[c] * sum[c];
   }
   for (std::size_t c = 0; c < columns; ++c)
@@ -279,6 +280,17 @@ void AdapterOverlay::look(std::string_view tensor, std::int64_t rows, std::int64
 
 void AdapterOverlay::apply(std::string_view tensor, std::int64_t begin, std::int64_t width,
                            std::span<float> rows) const {
+  change_rows(tensor, begin, width, rows);
+}
+
+void AdapterOverlay::apply(std::string_view tensor, std::int64_t begin, std::int64_t width,
+                           std::span<double> rows) const {
+  change_rows(tensor, begin, width, rows);
+}
+
+template <typename T>
+void AdapterOverlay::change_rows(std::string_view tensor, std::int64_t begin, std::int64_t width,
+                                 std::span<T> rows) const {
   const Change* change = find(tensor);
   if (change == nullptr || change->module == nullptr || rows.empty()) return;
   const auto f = factors(*change);
@@ -287,11 +299,10 @@ void AdapterOverlay::apply(std::string_view tensor, std::int64_t begin, std::int
   std::vector<double> sum(columns);
   for (std::size_t r = 0; r * columns < rows.size(); ++r) {
     const std::size_t row = static_cast<std::size_t>(begin) + r;
-    const std::span<float> own = rows.subspan(r * columns, columns);
-    add_product(*f, row, own, sum);
+    const std::span<T> own = rows.subspan(r * columns, columns);
+    add_product<T>(*f, row, own, sum);
     if (by_column != nullptr) {
-      for (std::size_t c = 0; c < columns; ++c)
-        own[c] = static_cast<float>((*by_column)[c] * sum[c]);
+      for (std::size_t c = 0; c < columns; ++c) own[c] = static_cast<T>((*by_column)[c] * sum[c]);
       continue;
     }
     double norm = 0;
@@ -299,7 +310,7 @@ void AdapterOverlay::apply(std::string_view tensor, std::int64_t begin, std::int
     const double factor = f->magnitude.empty() || norm == 0
                               ? 1.0
                               : static_cast<double>(f->magnitude[row]) / std::sqrt(norm);
-    for (std::size_t c = 0; c < columns; ++c) own[c] = static_cast<float>(factor * sum[c]);
+    for (std::size_t c = 0; c < columns; ++c) own[c] = static_cast<T>(factor * sum[c]);
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // An adapter laid over a model: which of the model's tensors it changes, proven at construction,
-// and their changed rows. W + s B A is summed in float64 and rounded once to float32.
+// and their changed rows. W + s B A is summed in float64 and rounded once to float32, or
+// not at all.
 
 #include <functional>
 #include <map>
@@ -51,6 +52,9 @@ class AdapterOverlay {
   /// `rows`: rows [begin, ...) of the model's tensor, changed in place. Thread-safe.
   void apply(std::string_view tensor, std::int64_t begin, std::int64_t width,
              std::span<float> rows) const;
+  /// The same without the rounding to float32.
+  void apply(std::string_view tensor, std::int64_t begin, std::int64_t width,
+             std::span<double> rows) const;
   /// {module or key -> tensor of the model}, for reports.
   [[nodiscard]] const std::map<std::string, std::string>& landed() const noexcept {
     return landed_;
@@ -86,8 +90,12 @@ class AdapterOverlay {
   void turn_like_others();
   [[nodiscard]] std::shared_ptr<const Factors> factors(const Change& change) const;
   [[nodiscard]] const std::vector<double>* columns_of(const Change& change) const;
-  static void add_product(const Factors& f, std::size_t row, std::span<const float> own,
+  template <typename T>
+  static void add_product(const Factors& f, std::size_t row, std::span<const T> own,
                           std::span<double> sum);
+  template <typename T>
+  void change_rows(std::string_view tensor, std::int64_t begin, std::int64_t width,
+                   std::span<T> rows) const;
 };
 
 }  // namespace lancet

@@ -51,8 +51,11 @@ Matrix merged(const MergeTask& task) {
   scale_columns(left, std::span(svd.values).first(rank));
   const Matrix right = rows_of(svd.right, 0, rank);
   std::vector<Matrix> parts;
-  for (std::size_t i = 0; i < deltas.size(); ++i)
+  for (std::size_t i = 0; i < deltas.size(); ++i) {
     parts.push_back(columns_of(right, i * width, (i + 1) * width));
+    // What rounding leaves of a model without a change would have signs.
+    if (squared_norm(deltas[i]) == 0) ops::fill(parts.back().values, 0);
+  }
   const InnerMerge inner{
       .method = find_merge_method(kInner[static_cast<std::size_t>(task.number("inner"))]),
       .value =

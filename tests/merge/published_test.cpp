@@ -375,6 +375,13 @@ TEST_CASE("knots: with a sum inside it is task arithmetic, of one model the mode
   check(merged("knots", {kDelta1}), kDelta1, 1e-12);
 }
 
+TEST_CASE("knots: a model without a change takes no part in the election of signs") {
+  TensorMerge merge = random_merge("knots", {9, 13});
+  merge.models.pop_back();
+  merge.models[1] = merge.base;
+  check(merge.run(), merge.models[0], 1e-12);
+}
+
 TEST_CASE("spectral methods take the mean of embeddings and vectors") {
   Values mean(8);
   for (std::size_t i = 0; i < 8; ++i) mean[i] = (kDelta1[i] + kDelta2[i]) / 2;

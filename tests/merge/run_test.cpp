@@ -321,6 +321,17 @@ TEST_CASE_METHOD(Fixture, "merge: model+adapter is the model with the adapter fo
       "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: {model: b, lora: tune}}]\n",
       scratch.path(), scratch / "parts");
   CHECK(values_of(scratch / "parts", module + ".weight") == found);
+  // A method of matrices sees the change itself, of rank 2: no rounding of the sum.
+  MergeOptions options;
+  options.linalg = &jacobi();
+  merge("merge_method: iso_c\nbase_model: b\nmodels: [{model: b+tune}]\n", scratch.path(),
+        scratch / "iso", {}, options);
+  Matrix delta(16, 8);
+  delta.values = values_of(scratch / "iso", module + ".weight");
+  for (std::size_t i = 0; i < base.size(); ++i) delta.values[i] -= base[i];
+  const std::vector<double> values = jacobi().svd(delta).values;
+  CHECK(values[1] == Approx(values[0]).epsilon(1e-4));
+  CHECK(values[2] < 1e-4 * values[0]);
 }
 
 TEST_CASE_METHOD(Fixture,
