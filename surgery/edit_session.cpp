@@ -186,11 +186,15 @@ at::Tensor CovarianceSource::matrix(std::int64_t layer) {
   return matrices_[layer] = covariance.matrix;
 }
 
-LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact& fact,
-                     std::int64_t layer, std::uint64_t seed) {
+const Editor& trial_editor(const Editor& wanted) {
   const bool has_contexts = std::ranges::any_of(
       wanted.numbers, [](const Parameter& each) { return each.name == "context_count"; });
-  const Editor& editor = has_contexts && !wanted.needs_covariance ? wanted : find_editor("rome");
+  return has_contexts && !wanted.needs_covariance ? wanted : find_editor("rome");
+}
+
+LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact& fact,
+                     std::int64_t layer, std::uint64_t seed) {
+  const Editor& editor = trial_editor(wanted);
   const Parameters parameters(editor.numbers, editor.words,
                               {{"steps", "12"}, {"context_count", "4"}, {"sink", "0"}});
   const EditPlan plan = editor.plan({model.decoder,
@@ -214,7 +218,8 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact
   bare.neighbors.clear();
   bare.unrelated.clear();
   const auto answers = ask(edited, make_questions(nullptr, model.tokenizer, {bare}));
-  return {answers.front().says_target, (p.exp() * (p - q)).sum(-1).mean().item<double>(),
+  return {answers.front().says_target ? 1.0 : 0.0,
+          (p.exp() * (p - q)).sum(-1).mean().item<double>(),
           std::exp(-answers.front().nll_target)};
 }
 

@@ -83,8 +83,10 @@ class CovarianceSource {
                                                                                std::int64_t rank,
                                                                                std::int64_t facts);
 
-/// Tries a layer with the first fact: few passes, identity covariance. Editors without contexts are
-/// stood in for by rome.
+/// The editor that tries layers for this one: itself, or rome where it has no contexts or asks for
+/// second moments.
+[[nodiscard]] const Editor& trial_editor(const Editor& wanted);
+/// Tries a layer with one fact by trial_editor: few passes, identity covariance.
 [[nodiscard]] LayerTrial try_layer(const SurgeryModel& model, const Editor& editor,
                                    const Fact& fact, std::int64_t layer, std::uint64_t seed);
 

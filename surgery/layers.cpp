@@ -146,7 +146,10 @@ std::size_t best_trial(const std::vector<LayerTrial>& trials) {
   std::size_t best = 0;
   for (std::size_t i = 1; i < trials.size(); ++i) {
     const LayerTrial &now = trials[i], &found = trials[best];
-    if (now.works != found.works ? now.works : now.drift < found.drift) best = i;
+    if (now.works != found.works ? now.works > found.works
+        : now.works > 0          ? now.drift < found.drift
+                                 : now.probability > found.probability)
+      best = i;
   }
   return best;
 }
@@ -160,16 +163,20 @@ LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,
   std::vector<LayerTrial> trials;
   for (const std::int64_t layer : candidates) {
     const LayerTrial now = trial(layer);
-    tried.push_back({{"layer", layer}, {"works", now.works}, {"drift", now.drift}});
+    tried.push_back({{"layer", layer}, {"works", now.works > 0}, {"drift", now.drift}});
     trials.push_back(now);
   }
   const std::size_t chosen = best_trial(trials);
   const std::int64_t best = candidates[chosen];
   const LayerTrial& found = trials[chosen];
   return {{best},
-          fmt::format(
-              "sweep: layer {} {} with the smallest drift ({:.4f} nats over same-template prompts)",
-              best, found.works ? "takes the edit" : "of those tried", found.drift),
+          found.works > 0
+              ? fmt::format("sweep: layer {} takes the edit with the smallest drift ({:.4f} nats "
+                            "over same-template prompts)",
+                            best, found.drift)
+              : fmt::format("sweep: no layer takes the edit in a few steps, layer {} comes closest "
+                            "(p(target) {:.2g})",
+                            best, found.probability),
           tried};
 }
 

@@ -21,7 +21,7 @@ struct LayerChoice {
 
 /// One layer tried by the sweep.
 struct LayerTrial {
-  bool works = false;      ///< the edited model says the target
+  double works = 0;        ///< share of facts of which the edited model says the target
   double drift = 0;        ///< mean KL(before || after) over same-template prompts, nats
   double probability = 0;  ///< of the target after the edit, per token (geometric mean)
 };
@@ -49,7 +49,8 @@ void require_mlp(const DecoderSpec& spec, const std::vector<std::int64_t>& layer
 /// The layer at 7/8 of the depth, or the next below it that has an MLP, for `--layers auto`; a
 /// given choice is parsed. For editors whose change is meant for the output itself.
 [[nodiscard]] LayerChoice late_layer(const std::string& wish, const DecoderSpec& spec);
-/// Index of the trial that works with the smallest drift (where none works: the smallest drift).
+/// Index of the trial that works for the most facts, of equals the one with the smallest drift;
+/// where none works, the one whose target is likeliest.
 [[nodiscard]] std::size_t best_trial(const std::vector<LayerTrial>& trials);
 /// `wish` "auto": the preset, else the candidate that works with the smallest drift.
 [[nodiscard]] LayerChoice choose_layers(const std::string& wish, const DecoderSpec& spec,

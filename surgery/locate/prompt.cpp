@@ -86,6 +86,7 @@ LocatePrompt read_prompt(const Tokenizer& tokenizer, const Fact& fact, bool subj
     fail(ErrorKind::kUsage, "locate", "expected a subject, found none", "--subject TEXT");
   Span span;
   if (!out.subject.empty()) span = place_subject(out.text, out.subject);
+  out.subject_begin = span.begin;
   const Encoding encoding = tokenizer.encode(out.text);
   if (encoding.ids.empty())
     fail(ErrorKind::kUsage, "locate",
@@ -152,8 +153,10 @@ Json prompt_json(const LocatePrompt& prompt) {
            {"subject", prompt.subject},
            {"target", prompt.target_text},
            {"tokens", prompt.tokens}};
-  if (prompt.subject_first >= 0)
+  if (prompt.subject_first >= 0) {
     out["subject_tokens"] = {prompt.subject_first, prompt.subject_last};
+    out["subject_bytes"] = {prompt.subject_begin, prompt.subject_begin + prompt.subject.size()};
+  }
   return out;
 }
 

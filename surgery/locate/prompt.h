@@ -17,6 +17,7 @@ struct LocatePrompt {
   std::vector<TokenId> ids;                            ///< of the prompt
   std::vector<std::string> tokens;                     ///< their texts
   std::int64_t subject_first = -1, subject_last = -1;  ///< -1 = no subject
+  std::size_t subject_begin = 0;                       ///< byte of `text` at which it begins
   std::string target_text;
   std::vector<TokenId> target;  ///< at least one token
 
@@ -46,7 +47,7 @@ inline constexpr const char* kRoleNames[] = {"first subject", "middle subject", 
 /// Tokens of a role, ascending; empty where the prompt has none.
 [[nodiscard]] std::vector<std::int64_t> role_tokens(const LocatePrompt& prompt, TokenRole role);
 
-/// {id, prompt, subject, target, tokens, subject_tokens}.
+/// {id, prompt, subject, target, tokens, subject_tokens, subject_bytes [first, behind)}.
 [[nodiscard]] Json prompt_json(const LocatePrompt& prompt);
 
 }  // namespace lancet

@@ -14,14 +14,13 @@ namespace {
 
 /// The prompt with its subject marked, the target, and the two probabilities.
 std::string fact_head(const Json& fact) {
-  std::string prompt;
-  const Json& tokens = fact["tokens"];
-  const Json subject = fact.value("subject_tokens", Json::array({-1, -1}));
-  for (std::int64_t i = 0; i < std::ssize(tokens); ++i) {
-    if (i == subject[0].get<std::int64_t>()) prompt += "<b>";
-    prompt += html_escape(tokens[static_cast<std::size_t>(i)].get<std::string>());
-    if (i == subject[1].get<std::int64_t>()) prompt += "</b>";
-  }
+  const auto text = fact["prompt"].get<std::string>();
+  const auto [first, behind] =
+      fact.value("subject_bytes", std::pair<std::size_t, std::size_t>(text.size(), text.size()));
+  std::string prompt = html_escape(text.substr(0, first));
+  if (first < behind)
+    prompt += "<b>" + html_escape(text.substr(first, behind - first)) + "</b>" +
+              html_escape(text.substr(behind));
   std::string out = fmt::format("<p>&ldquo;{} &hellip;&rdquo; answer: <b>{}</b>", prompt,
                                 html_escape(fact["target"].get<std::string>()));
   if (fact.contains("high"))

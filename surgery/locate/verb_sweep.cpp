@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 #include "core/progress.h"
 #include "surgery/contexts.h"
 #include "surgery/editor.h"
@@ -39,7 +40,10 @@ std::vector<Fact> usable_facts(const Tokenizer& tokenizer, const LocateRequest& 
 
 Located locate_sweep(const SurgeryModel& model, const LocateRequest& request,
                      const RuntimeOptions& runtime) {
-  const Editor& editor = find_editor(request.method);
+  const Editor& editor = trial_editor(find_editor(request.method));
+  if (editor.name != request.method)
+    log::warn(fmt::format("{} has no quick edit: the layers are tried with {}", request.method,
+                          editor.name));
   const auto layers = wanted_layers(request.layers, model.decoder.spec().layers);
   require_mlp(model.decoder.spec(), layers, "locate");
   Located out;
@@ -55,18 +59,21 @@ Located locate_sweep(const SurgeryModel& model, const LocateRequest& request,
     for (const Fact& fact : facts) {
       check_interrupted();
       const LayerTrial trial = try_layer(model, editor, fact, layer, runtime.seed);
-      works += trial.works ? 1 / count : 0;
-      probability += trial.probability / count;
-      drift += trial.drift / count;
+      works += trial.works;
+      probability += trial.probability;
+      drift += trial.drift;
       progress.advance(1);
     }
-    trials.push_back({works == 1, drift, probability});
-    out.json["trials"].push_back(
-        {{"layer", layer}, {"works", works}, {"p_target", probability}, {"drift", drift}});
+    trials.push_back({works / count, drift / count, probability / count});
+    const LayerTrial& mean = trials.back();
+    out.json["trials"].push_back({{"layer", layer},
+                                  {"works", mean.works},
+                                  {"p_target", mean.probability},
+                                  {"drift", mean.drift}});
   }
   progress.finish();
   const std::size_t best = best_trial(trials);
-  out.json["method"] = request.method;
+  out.json["method"] = editor.name;
   out.json["facts"] = facts.size();
   out.json["best"] = layers[best];
   std::vector<double> p, d;

@@ -195,6 +195,15 @@ class Locate(unittest.TestCase):
         self.assertEqual([t["layer"] for t in d["trials"]], [0, 1])
         self.assertIn(d["best"], (0, 1))
         self.check_page("s.html", 2)
+        done = self.lancet("locate", "sweep", "../m", *FACT, "--target", "Rome", "--layers", 1, "--method", "ft", "--json")
+        self.assertEqual(json.loads(done.stdout)["method"], "rome")
+        self.assertIn("ft has no quick edit", done.stderr)
+
+    def test_a_report_shows_a_prompt_whose_letters_are_several_tokens(self):
+        d = self.found("trace", "../m", "--prompt", "Αθήνα, {} και", "--subject", "Αθήνα", "--samples", 1, "--kind", "hidden", "--report", "g.html")
+        self.assertEqual(d["prompt"].encode()[slice(*d["subject_bytes"])].decode(), "Αθήνα")
+        self.assertGreater(d["subject_bytes"][0], 0)
+        self.assertIn("Αθήνα, <b>Αθήνα</b> και", (self.work / "g.html").read_text())
 
     def test_statistics_serve_an_edit_and_resume_after_a_kill(self):
         words = ["The capital of France is Paris.", "Rome is old.", "The river is long and the sea is wide."]

@@ -118,12 +118,18 @@ TEST_CASE("layers: spellings, presets and the sweep's choice") {
   CHECK(choose_layers("7", spec, never).reason == "given");
   spec.layers = 24;
   const auto choice = choose_layers("auto", spec, [](std::int64_t layer) {
-    return LayerTrial{layer != 1, std::fabs(static_cast<double>(layer) - 2.9) + 0.1};
+    return LayerTrial{layer != 1 ? 1.0 : 0.0, std::fabs(static_cast<double>(layer) - 2.9) + 0.1};
   });
   CHECK(choice.layers == std::vector<std::int64_t>{3});
   CHECK(choice.reason.starts_with("sweep"));
   CHECK(choice.sweep.size() == sweep_candidates(24).size());
   CHECK(sweep_candidates(2).size() >= 1);
+  CHECK(best_trial({{0.2, 0.1, 0.9}, {0.6, 0.4, 0.1}, {0.6, 0.3, 0.1}, {0, 0, 0.95}}) == 2);
+  const auto none = choose_layers("auto", spec, [](std::int64_t layer) {
+    return LayerTrial{0, 0.1 * static_cast<double>(layer), layer == 3 ? 0.2 : 0.1};
+  });
+  CHECK(none.layers == std::vector<std::int64_t>{3});
+  CHECK_THAT(none.reason, Catch::Contains("no layer takes the edit"));
 }
 
 TEST_CASE("layers: a late layer is the last of seven eighths that has an MLP") {
