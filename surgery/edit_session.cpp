@@ -219,8 +219,7 @@ LayerTrial try_layer(const SurgeryModel& model, const Editor& wanted, const Fact
   bare.unrelated.clear();
   const auto answers = ask(edited, make_questions(nullptr, model.tokenizer, {bare}));
   return {answers.front().says_target ? 1.0 : 0.0,
-          (p.exp() * (p - q)).sum(-1).mean().item<double>(),
-          std::exp(-answers.front().nll_target)};
+          (p.exp() * (p - q)).sum(-1).mean().item<double>(), std::exp(-answers.front().nll_target)};
 }
 
 std::optional<LayerChoice> known_layers(const std::string& wish, const Editor& editor,
