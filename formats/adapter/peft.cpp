@@ -52,6 +52,23 @@ std::optional<double> in_pattern(const Json& config, std::string_view key,
   return std::nullopt;
 }
 
+/// Factors that were taken off their base as training began, which the files say nothing of, belong
+/// to that base. PEFT's own conversion to plain ones leaves init_lora_weights true.
+void check_begin(const Json& config, const fs::path& where) {
+  const auto found = config.find("init_lora_weights");
+  if (found == config.end() || !found->is_string()) return;
+  const auto begin = found->get<std::string>();
+  const bool of_base = begin.starts_with("pissa") || begin.starts_with("corda") ||
+                       begin == "olora" || begin == "loftq" || begin == "lora_ga";
+  if (!of_base) return;
+  refuse(ErrorKind::kMismatch, where,
+         fmt::format("expected factors for the model itself, found some for what '{}' left of it "
+                     "(init_lora_weights)",
+                     printable(begin)),
+         "save it with PEFT's path_initial_model_for_weight_conversion; beside the very base it "
+         "was trained on, saved, set init_lora_weights to true");
+}
+
 }  // namespace
 
 fs::path adapter_weights(const fs::path& directory) {
@@ -103,13 +120,14 @@ void Adapter::check_config() const {
            fmt::format("expected peft_type LORA, found '{}'", printable(type)));
   for (const std::string_view key :
        {"trainable_token_indices", "layer_replication", "target_parameters",
-        "alora_invocation_tokens", "corda_config", "use_qalora", "monteclora_config"}) {
+        "alora_invocation_tokens", "use_qalora", "monteclora_config", "use_bdlora", "arrow_config",
+        "kasa_config"}) {
     const auto found = config_.find(key);
     if (found == config_.end() || found->is_null() || found->empty() || *found == false) continue;
-    if (key == "corda_config") continue;  // how it was begun, not what it is
     refuse(ErrorKind::kMismatch, where,
            fmt::format("'{}' changes what the adapter does, and lancet does not do it", key));
   }
+  check_begin(config_, where);
   for (const std::string_view key : {"rank_pattern", "alpha_pattern"}) {
     const auto found = config_.find(key);
     if (found == config_.end() || found->is_null()) continue;

@@ -113,6 +113,19 @@ TEST_CASE_METHOD(AdapterFixture, "adapter: what does not fit its model is refuse
   CHECK_THAT(refusal("ia3", ErrorKind::kMismatch), Catch::Contains("'IA3'"));
   save("more", one_module(b, a), {{"trainable_token_indices", {1, 2}}});
   CHECK_THAT(refusal("more", ErrorKind::kMismatch), Catch::Contains("trainable_token_indices"));
+  save("blocks", one_module(b, a), {{"use_bdlora", {{"nblocks", 2}}}});
+  CHECK_THAT(refusal("blocks", ErrorKind::kMismatch), Catch::Contains("use_bdlora"));
+  for (const char* begin : {"pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga"}) {
+    save("begun", one_module(b, a), {{"init_lora_weights", begin}});
+    CHECK_THAT(refusal("begun", ErrorKind::kMismatch),
+               Catch::Contains("init_lora_weights") && Catch::Contains(begin));
+  }
+  for (const Json& begin :
+       {Json(true), Json(false), Json("gaussian"), Json("eva"), Json("orthogonal")}) {
+    save("plain", one_module(b, a),
+         {{"init_lora_weights", begin}, {"corda_config", {{"corda_method", "ipm"}}}});
+    CHECK_NOTHROW(ModelSource::open(scratch / "base", scratch / "plain"));
+  }
   NamedTensors unknown = one_module(b, a);
   unknown["base_model.model.model.layers.0.q.lora_C.weight"] = {{2}, {1, 2}};
   save("unknown", unknown, {});
