@@ -385,11 +385,10 @@ class BadInput(Shell):
 
     def test_a_full_standard_output_is_exit_6(self):
         for args in (["list", "methods"], ["list", "methods", "--json"], ["inspect", "none", "--json"], ["--help"], ["--version"],
-                     ["--version", "--json"], ["merge", "--help"], ["adapter", "merge", "--help"], ["completion", "zsh"], []):
+                     ["--version", "--json"], ["adapter", "merge", "--help"], ["completion", "zsh"], []):
             with self.subTest(args=args), open("/dev/full", "wb") as full:
                 done = subprocess.run([LANCET, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
-                self.assertEqual(done.returncode, 3 if "none" in args else 6, done.stderr)
-                self.assertRegex(done.stderr, r"^error: ")
+                self.assertEqual((done.returncode, done.stderr[:7]), (3 if "none" in args else 6, "error: "))
 
     def test_an_error_keeps_its_exit_code_where_standard_error_is_full_or_closed(self):
         for redirect in ("2>/dev/full", "2>&-", ">&- 2>&-"):
