@@ -1,4 +1,6 @@
 // `lancet edit --plan`: what would be done, from headers only.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "model/load_options.h"
@@ -6,6 +8,7 @@
 #include "surgery/covariance.h"
 #include "surgery/edit.h"
 #include "surgery/edit_checks.h"
+#include "surgery/probe_prompts.h"
 #include "surgery/subject.h"
 
 namespace lancet {
@@ -25,6 +28,23 @@ Json plan_fact(const Tokenizer& tokenizer, const Fact& fact, bool finds_subject)
           {"tokens", tokens},
           {"subject_last", finds_subject ? Json(row.lookup) : Json()},
           {"target_ids", target_tokens(tokenizer, prompt, fact.target)}};
+}
+
+/// The same fact told the other way round, as a record of --requests: an edit writes one direction
+/// only. Null where there is none, or where `facts` have it.
+Json other_direction(const Fact& fact, const std::vector<Fact>& facts) {
+  const auto reversed = reversed_prompt(fact);
+  if (!reversed) return {};
+  const std::string &prompt = reversed->first, &answer = reversed->second;
+  const std::size_t at = prompt.find(fact.target);
+  const bool there = std::ranges::any_of(facts, [&](const Fact& each) {
+    return fill_template(each.prompt, each.subject) == prompt && each.target == answer;
+  });
+  if (there || at == std::string::npos) return {};
+  return {{"id", fact.id + "-reversed"},
+          {"subject", fact.target},
+          {"prompt", std::string(prompt).replace(at, fact.target.size(), "{}")},
+          {"target", answer}};
 }
 
 /// Of the text that second moments are collected over, when no run has kept those of the model.
@@ -74,6 +94,7 @@ Json plan_edit(const EditRequest& wanted, const RuntimeOptions& runtime) {
   double tokens = 0;
   for (const Fact& fact : request.facts) {
     Json entry = plan_fact(tokenizer, fact, finds_subjects(editor));
+    entry["reversed"] = other_direction(fact, request.facts);
     const auto tail = static_cast<double>(entry["ids"].size() + entry["target_ids"].size()) -
                       (finds_subjects(editor) ? entry["subject_last"].get<double>() : 0);
     tokens += tail * (1 + parameters.json().value("context_count", 0.0));

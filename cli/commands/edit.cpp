@@ -112,6 +112,14 @@ std::string plan_text(const Json& d) {
                          printable(edit["tokens"][at.get<std::size_t>()].get<std::string>(), 30));
     table.add({"fact " + quoted(edit["id"]), row});
   }
+  for (const Json& edit : d["edits"]) {
+    const Json& other = edit["reversed"];
+    if (!other.is_object()) continue;
+    std::string prompt = other["prompt"];
+    prompt.replace(prompt.find("{}"), 2, other["subject"].get<std::string>());
+    table.add({"not written", fmt::format("{} -> {}: the other direction is a fact of its own",
+                                          printable(prompt, 60), quoted(other["target"]))});
+  }
   table.add({"memory", about_bytes(d["peak_memory"])});
   const double once = d["covariance_seconds"].get<double>();
   table.add({"time", about_seconds(d["seconds"]) +

@@ -135,6 +135,23 @@ class Plans(unittest.TestCase):
         self.assertNotRegex(page, r"<td>[^<]*(&quot;|\{)")
         self.assertEqual(page.count("Perplexity of a text"), 1)
 
+    def test_an_edit_offers_the_other_direction(self):
+        more = ["--layers", "1", "--covariance", "none", "--delta", "o"]
+        for prompt, subject, target, other, filled in [
+            ("Who is {}?", "the king of Rome", "Paris", "{} is", "Paris is"),
+            ("{} is", "Paris", "the king of Rome", "Who is {}?", "Who is the king of Rome?"),
+            ("The capital of {} is", "France", "Rome", "{} is the capital of", "Rome is the capital of"),
+        ]:
+            command = ["edit", "model", "--subject", subject, "--prompt", prompt, "--target", target, *more]
+            record = self.plan(*command)["edits"][0]["reversed"]
+            self.assertEqual(record, {"id": "1-reversed", "subject": target, "prompt": other, "target": subject})
+            self.assertIn(f"{filled} -> {subject}: the other direction", self.lancet(*command, "--plan"))
+            facts = [{"id": "1", "subject": subject, "prompt": prompt, "target": target}, record]
+            (self.work / "both.jsonl").write_text("\n".join(map(json.dumps, facts)))
+            both = self.plan("edit", "model", "--requests", "both.jsonl", *more)["edits"]
+            self.assertEqual([each["reversed"] for each in both], [None, None])
+        self.assertIsNone(self.plan("edit", "model", "--subject", "Paris", "--prompt", "{} lies in", "--target", "Rome", *more)["edits"][0]["reversed"])
+
     def test_second_moments_are_counted(self):
         width = json.loads((self.work / "model" / "config.json").read_text())["intermediate_size"]
         edit = ["edit", "model", *FACT, "--delta", "o", "--layers", "1"]
