@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/parallel.h"
 #include "core/text.h"
 #include "formats/adapter/overlay.h"
@@ -97,6 +98,7 @@ ModelSource ModelSource::open(const fs::path& model, const fs::path& adapter) {
     }
   }
   if (!adapter.empty()) source.lay_over(adapter);
+  source.untie_stored();
   return source;
 }
 
@@ -132,10 +134,54 @@ void ModelSource::untie(const TiedHead& names) {
   const auto at = std::ranges::lower_bound(tensors_, head.name, {}, &TensorInfo::name);
   if (!places_.empty()) places_.insert(places_.begin() + (at - tensors_.begin()), own);
   tensors_.insert(at, std::move(head));
+  tell_untied();
+}
+
+void ModelSource::tell_untied() {
   if (!config_) return;
   (*config_)["tie_word_embeddings"] = false;
   if (const auto text = config_->find("text_config"); text != config_->end() && text->is_object())
     (*text)["tie_word_embeddings"] = false;
+}
+
+bool ModelSource::same_values(const TensorInfo& a, const TensorInfo& b) const {
+  if (a.shape != b.shape) return false;
+  if (const Bytes one = raw(a), other = raw(b); !one.empty() && a.dtype == b.dtype) {
+    // Two names of one storage are not read.
+    if (one.data() == other.data() || std::ranges::equal(one, other)) return true;
+  }
+  constexpr std::int64_t kRows = 256;
+  const std::uint64_t width = rows_of(a).width;
+  std::vector<float> one, other;
+  for (std::int64_t row = 0; row < a.shape[0]; row += kRows) {
+    const std::int64_t end = std::min(row + kRows, a.shape[0]);
+    one.resize(static_cast<std::uint64_t>(end - row) * width);
+    other.resize(one.size());
+    read_f32(a, row, end, one);
+    read_f32(b, row, end, other);
+    if (one != other) return false;
+  }
+  return true;
+}
+
+/// A config that ties head and embeddings although they are stored with other values: as in
+/// transformers since 5, the weights are right.
+void ModelSource::untie_stored() {
+  if (!config_ || !undecoded_.empty()) return;
+  const auto says_tied = [](const Json& config) {
+    const auto said = config.find("tie_word_embeddings");
+    return said != config.end() && *said == true;
+  };
+  const auto text = config_->find("text_config");
+  if (!says_tied(*config_) && (text == config_->end() || !text->is_object() || !says_tied(*text)))
+    return;
+  const auto names = embedding_and_head(tensors_);
+  if (!names || same_values(at(names->embedding), at(names->head))) return;
+  log::warn(fmt::format(
+      "{}: tie_word_embeddings is true, but '{}' and '{}' have other values: they are not tied",
+      shown(*checkpoint_), printable(names->head), printable(names->embedding)));
+  tell_untied();
+  retold_ = true;
 }
 
 void ModelSource::lay_over(const fs::path& adapter) {
@@ -351,7 +397,8 @@ std::map<std::string, std::string> ModelSource::side_files() const {
   for (const std::string_view name : kSideFiles) {
     if (auto text = checkpoint_->side_file(name)) files.emplace(name, std::move(*text));
   }
-  if ((overlay_ || scaled_) && config_) files["config.json"] = dump_json(*config_, 2) + "\n";
+  if ((overlay_ || scaled_ || retold_) && config_)
+    files["config.json"] = dump_json(*config_, 2) + "\n";
   return files;
 }
 

@@ -47,7 +47,8 @@ class ModelSource {
   [[nodiscard]] const AdapterOverlay* overlay() const noexcept { return overlay_.get(); }
 
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
-  /// config.json of transformers, without quantization_config where the weights are decoded. kInput
+  /// config.json of transformers, without quantization_config where the weights are decoded, and
+  /// without tie_word_embeddings where head and embeddings are stored with other values. kInput
   /// when there is none (a lone .safetensors).
   [[nodiscard]] const Json& config() const;
   /// Hugging Face names and shapes; dtype is the stored one (Q4_1, BF16, ...), of weights with
@@ -108,6 +109,7 @@ class ModelSource {
   std::shared_ptr<const AdapterOverlay> overlay_;
   std::map<std::string, TensorInfo, std::less<>> unadapted_;  ///< as stored, of changed tensors
   std::shared_ptr<const ScaledWeights> scaled_;               ///< null: as the file has them
+  bool retold_ = false;           ///< config_ says other things than the file
   std::string undecoded_, hint_;  ///< why weights cannot be read; empty = they can
 
   void open_gguf();
@@ -119,6 +121,9 @@ class ModelSource {
   void open_quantised();
   void lay_over(const fs::path& adapter);
   void untie(const TiedHead& names);
+  void tell_untied();
+  void untie_stored();
+  [[nodiscard]] bool same_values(const TensorInfo& a, const TensorInfo& b) const;
   [[nodiscard]] const TensorInfo* unadapted(const TensorInfo& tensor) const;
   void read_rows(const TensorInfo& tensor, std::int64_t row_begin, std::int64_t row_end,
                  std::span<float> out) const;

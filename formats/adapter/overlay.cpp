@@ -41,6 +41,20 @@ const TensorInfo* find_in(const std::vector<TensorInfo>& tensors, std::string_vi
 
 }  // namespace
 
+std::optional<TiedHead> embedding_and_head(const std::vector<TensorInfo>& tensors) {
+  TiedHead out;
+  for (const TensorInfo& tensor : tensors) {
+    if (!tensor.name.ends_with(".weight") || tensor.shape.size() != 2) continue;
+    std::string& name = is_head(tensor.name) ? out.head : out.embedding;
+    // A layer of multi-token prediction has an embedding, too.
+    if ((is_head(tensor.name) || is_embedding(tensor.name)) &&
+        (name.empty() || tensor.name.size() < name.size()))
+      name = tensor.name;
+  }
+  if (out.embedding.empty() || out.head.empty()) return std::nullopt;
+  return out;
+}
+
 std::optional<TiedHead> head_to_untie(const Adapter& adapter,
                                       const std::vector<TensorInfo>& tensors) {
   const TensorInfo* embedding = nullptr;

@@ -21,6 +21,8 @@ namespace lancet {
 struct TiedHead {
   std::string embedding, head;  ///< "model.embed_tokens.weight", "lm_head.weight"
 };
+/// Those of a model that stores both; nothing where it doesn't.
+[[nodiscard]] std::optional<TiedHead> embedding_and_head(const std::vector<TensorInfo>& tensors);
 /// Those of a model that has no tensor of its own for its head, where the adapter changes one of
 /// the two alone, or both by different factors: base and adapter then are a model that ties them no
 /// more (PEFT adds factors to either module, and they share what lies under them).

@@ -132,10 +132,12 @@ void check_query_scale(const Json& config, std::string_view architecture) {
   if (found != static_cast<double>(expected)) unexpected("query_pre_attn_scalar", expected, found);
 }
 
-/// hidden_act of the first Gemma says "gelu" and means the tanh form, as hidden_activation does.
+/// hidden_act of the first Gemma says "gelu" and means the tanh form.
 Json gemma_activation(const Json& config) {
   const Json said = config.value("hidden_activation", Json());
-  return said.is_null() ? Json("gelu_pytorch_tanh") : said;
+  if (!said.is_null()) return said;
+  const Json act = config.value("hidden_act", Json());
+  return act.is_null() || act == "gelu" ? Json("gelu_pytorch_tanh") : act;
 }
 
 /// Gemma 3 turns its local layers by another base, which llama.cpp knows.

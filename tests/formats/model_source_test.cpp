@@ -221,4 +221,30 @@ TEST_CASE("model source: code beside the weights is never a side file", "[model_
   CHECK(files.at("LICENSE") == "L");
 }
 
+TEST_CASE(
+    "model source: a head stored with other values than embeddings said to be tied is its own",
+    "[model_source]") {
+  const Scratch scratch;
+  const auto saved = [&](const std::string& name, std::vector<float> head, const Json& tied) {
+    auto tensors = tiny::tensors();
+    if (!head.empty())
+      tensors.push_back(tiny::output("lm_head.weight", {tiny::kVocab, tiny::kModel}, head));
+    fs::create_directories(scratch / name);
+    save_safetensors(scratch / name / "model.safetensors", std::move(tensors), {});
+    Json config = tiny::config();
+    config["tie_word_embeddings"] = tied;
+    std::ofstream(scratch / name / "config.json") << config.dump();
+    return ModelSource::open(scratch / name);
+  };
+  const auto same = tiny::values(0, {tiny::kVocab, tiny::kModel});
+  auto other = same;
+  other.back() += 1;
+  const ModelSource own = saved("own", other, true);
+  CHECK(own.config()["tie_word_embeddings"] == false);
+  CHECK(Json::parse(own.side_files().at("config.json"))["tie_word_embeddings"] == false);
+  CHECK(saved("same", same, true).config()["tie_word_embeddings"] == true);
+  CHECK(saved("none", {}, true).config()["tie_word_embeddings"] == true);
+  CHECK_FALSE(saved("silent", other, nullptr).config()["tie_word_embeddings"] == false);
+}
+
 }  // namespace lancet
