@@ -1,5 +1,7 @@
 #include "model/mlp.h"
 
+#include <algorithm>
+
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/cuda/fused.h"
@@ -56,18 +58,75 @@ struct SiluMulFunction : torch::autograd::Function<SiluMulFunction> {
   }
 };
 
-/// f(x) for a function of single elements. LibTorch's treat the last ones of a tensor otherwise
-/// than those before, so a few rows that decoding reads are computed one by one, and have the bits
-/// of single ones.
+/// f(out, x, dy) for a function of single elements, row by row; dy may be undefined. LibTorch's
+/// treat the last elements of what they are given otherwise than those before, and give each thread
+/// a part: here every row has the bits of a single one, whatever the threads and the rows beside
+/// it.
 template <class Function>
-at::Tensor row_by_row(const at::Tensor& x, const Function& f) {
-  const std::int64_t width = x.size(-1), rows = x.numel() / width;
-  if (rows == 1 || rows > kFewTokens || !is_native(x) ||
-      (at::GradMode::is_enabled() && x.requires_grad()))
-    return f(x);
-  std::vector<at::Tensor> out;
-  for (const at::Tensor& row : x.reshape({rows, width}).unbind()) out.push_back(f(row));
-  return at::stack(out).view(x.sizes());
+at::Tensor by_rows(const at::Tensor& x, const at::Tensor& dy, const Function& f) {
+  constexpr std::int64_t kVectors = 64;  ///< multiples of which LibTorch has no last elements
+  const at::Tensor in = x.contiguous(), back = dy.defined() ? dy.contiguous() : dy;
+  const at::Tensor out = at::empty_like(in);
+  if (in.numel() == 0) return out;
+  const std::int64_t width = in.size(-1) % kVectors == 0 ? in.numel() : in.size(-1);
+  const std::int64_t pieces = (width + kGrain - 1) / kGrain;  // too small for LibTorch's threads
+  const auto* from = in.const_data_ptr<float>();
+  const auto* grad = back.defined() ? back.const_data_ptr<float>() : nullptr;
+  auto* to = out.mutable_data_ptr<float>();
+  const auto run = [=](std::int64_t begin, std::int64_t end) {
+    const at::AutoDispatchBelowAutograd below;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t at = i % pieces * kGrain;
+      const auto part = [&](const float* all) {
+        return at::from_blob(const_cast<float*>(all + i / pieces * width + at),
+                             {std::min(kGrain, width - at)}, at::kFloat);
+      };
+      at::Tensor y = part(to);
+      f(y, part(from), grad == nullptr ? at::Tensor() : part(grad));
+    }
+  };
+  intraop_chunks(in.numel() / width * pieces, kGrain / width + 1, run);
+  return out;
+}
+
+at::Tensor gelu_rows(const at::Tensor& x, const char* form) {
+  return by_rows(x, {}, [form](at::Tensor& y, const at::Tensor& part, const at::Tensor&) {
+    at::gelu_out(y, part, form);
+  });
+}
+
+struct GeluFunction : torch::autograd::Function<GeluFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, bool tanh) {
+    const at::AutoDispatchBelowAutograd below;
+    ctx->save_for_backward({x});
+    ctx->saved_data["tanh"] = tanh;
+    return gelu_rows(x, tanh ? "tanh" : "none");
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& grads) {
+    const at::AutoDispatchBelowAutograd below;
+    const char* form = ctx->saved_data["tanh"].toBool() ? "tanh" : "none";
+    const auto gelu_back = [form](at::Tensor& y, const at::Tensor& x, const at::Tensor& dy) {
+      at::gelu_backward_out(y, dy, x, form);
+    };
+    return {by_rows(ctx->get_saved_variables()[0], grads[0], gelu_back), at::Tensor()};
+  }
+};
+
+at::Tensor gelu(const at::Tensor& x, bool tanh) {
+  const char* form = tanh ? "tanh" : "none";
+  if (!is_native(x)) return at::gelu(x, form);
+  const bool grad = at::GradMode::is_enabled() && x.requires_grad();
+  return grad ? GeluFunction::apply(x, tanh) : gelu_rows(x, form);
+}
+
+at::Tensor quick_gelu(const at::Tensor& x) {
+  if (!is_native(x) || (at::GradMode::is_enabled() && x.requires_grad()))
+    return x * at::sigmoid(1.702 * x);
+  return by_rows(x, {}, [](at::Tensor& y, const at::Tensor& part, const at::Tensor&) {
+    y.copy_(part * at::sigmoid(1.702 * part));
+  });
 }
 
 at::Tensor activate(Activation kind, const at::Tensor& x) {
@@ -75,11 +134,11 @@ at::Tensor activate(Activation kind, const at::Tensor& x) {
     case Activation::kSilu:
       return at::silu(x);
     case Activation::kGelu:
-      return row_by_row(x, [](const at::Tensor& row) { return at::gelu(row); });
+      return gelu(x, false);
     case Activation::kGeluTanh:
-      return row_by_row(x, [](const at::Tensor& row) { return at::gelu(row, "tanh"); });
+      return gelu(x, true);
     case Activation::kQuickGelu:
-      return row_by_row(x, [](const at::Tensor& row) { return row * at::sigmoid(1.702 * row); });
+      return quick_gelu(x);
     case Activation::kRelu:
       return at::relu(x);
     case Activation::kRelu2:

@@ -4,12 +4,14 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include "core/parallel.h"
 #include "model/attention.h"
 #include "model/linear.h"
 #include "model/mlp.h"
 #include "model/norm.h"
 #include "model/residual.h"
 #include "model/rowwise.h"
+#include "model/runtime.h"
 #include "tests/catch.h"
 #include "tests/model/tiny.h"
 #include "tests/tolerances.h"
@@ -154,6 +156,43 @@ TEST_CASE("mlp: every activation is the function of its name") {
   CHECK(relative(apply_activation(Activation::kRelu2, x, none).value, x.clamp_min(0).square()) <
         1e-6);
   CHECK(same_bits(apply_activation(Activation::kRelu, x, none).value, x.clamp_min(0)));
+}
+
+TEST_CASE("mlp: GELU and its gradient have the same bits for any threads and rows beside them") {
+  for (const Activation kind : {Activation::kGelu, Activation::kGeluTanh, Activation::kQuickGelu}) {
+    for (const std::int64_t width : {100, 3072}) {  // LibTorch takes its threads from 25,600 on
+      const at::Tensor x = at::randn({331, width}).requires_grad_(true);
+      const auto both = [&](int threads) {
+        parallel::set_threads(threads);
+        init_runtime();
+        at::Tensor value;
+        {
+          const at::NoGradGuard none;
+          value = apply_activation(kind, x, {}).value;
+        }
+        const bool fixed = kind != Activation::kQuickGelu;  // whose gradient is LibTorch's
+        const auto d =
+            fixed ? gradients({x}, [&] { return apply_activation(kind, x, {}).value; })[0] : value;
+        parallel::set_threads(0);
+        init_runtime();
+        return std::pair(value, d);
+      };
+      const auto [value, d] = both(1);
+      const auto [value_of_seven, d_of_seven] = both(7);
+      CHECK(same_bits(value, value_of_seven));
+      CHECK(same_bits(d, d_of_seven));
+      const at::NoGradGuard none;
+      const at::Tensor row = x.detach().narrow(0, 17, 1).contiguous();
+      CHECK(same_bits(apply_activation(kind, row, {}).value, value.narrow(0, 17, 1)));
+    }
+  }
+  const at::Tensor x = leaf({6, 300});
+  for (const char* form : {"none", "tanh"}) {
+    const Activation kind = form[0] == 'n' ? Activation::kGelu : Activation::kGeluTanh;
+    check_same(
+        {x}, [&] { return apply_activation(kind, x, {}).value; },
+        [&] { return at::gelu(x, form); });
+  }
 }
 
 TEST_CASE("attention: our kernels and LibTorch's operators agree, forward and backward") {
