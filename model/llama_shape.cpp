@@ -1,5 +1,6 @@
 #include "model/llama_shape.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace lancet {
@@ -86,13 +87,25 @@ void set_windows(DecoderSpec& spec, const std::vector<bool>& sliding, std::int64
   }
 }
 
-void read_qwen_windows(const Json& config, DecoderSpec& spec) {
+std::int64_t read_used_window(const Json& config, std::int64_t fallback) {
   const bool used = read_flag(config, "use_sliding_window", false);
-  const std::int64_t window = used ? read_window(config, 4096) : 0;
+  const std::int64_t window = used ? read_window(config, fallback) : 0;
+  const auto types = config.find("layer_types");
+  if (window == 0 && types != config.end() && types->is_array() &&
+      std::ranges::find(*types, Json("sliding_attention")) != types->end()) {
+    fail_config("layer_types", "sliding_attention",
+                used ? "full_attention where there is no sliding_window"
+                     : "full_attention where use_sliding_window is false");
+  }
+  return window;
+}
+
+void read_qwen_windows(const Json& config, DecoderSpec& spec) {
+  const std::int64_t window = read_used_window(config, 4096);
   const std::int64_t full = read_count(config, "max_window_layers", kMaxLayers, 28);
   set_windows(spec,
               read_layer_types(config, spec.layers, "sliding_attention",
-                               [&](std::int64_t layer) { return used && layer >= full; }),
+                               [&](std::int64_t layer) { return window > 0 && layer >= full; }),
               window);
 }
 

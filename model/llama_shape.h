@@ -38,6 +38,9 @@ void refuse_quantization(const Json& config);
                                         std::string_view heads_key);
 /// `window` on the layers that `sliding` marks.
 void set_windows(DecoderSpec& spec, const std::vector<bool>& sliding, std::int64_t window);
+/// sliding_window where use_sliding_window says so, else 0. kMismatch where layer_types name layers
+/// of a window that is 0: releases of transformers differ there.
+[[nodiscard]] std::int64_t read_used_window(const Json& config, std::int64_t fallback);
 /// sliding_window, which layer_types or max_window_layers confine to some layers where
 /// use_sliding_window says so (Qwen).
 void read_qwen_windows(const Json& config, DecoderSpec& spec);

@@ -9,7 +9,12 @@ namespace lancet {
 namespace {
 
 DecoderSpec describe(const Json& config) {
-  // hidden_act of old files says "gelu" and means the tanh form, as hidden_activation does.
+  // hidden_act of old files says "gelu" and means the tanh form; releases of transformers differ on
+  // whether they mind what else it says.
+  if (config.value("hidden_activation", Json()).is_null() &&
+      read_activation(config, "hidden_act", "gelu") != Activation::kGelu &&
+      read_activation(config, "hidden_act", "gelu") != Activation::kGeluTanh)
+    fail_config("hidden_act", config["hidden_act"], "gelu or gelu_pytorch_tanh");
   DecoderSpec spec = read_llama_shape(config, "gemma",
                                       {.tied_head = true,
                                        .max_positions = 8192,

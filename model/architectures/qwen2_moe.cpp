@@ -11,13 +11,12 @@ DecoderSpec describe(const Json& config) {
   DecoderSpec spec =
       read_llama_shape(config, "qwen2_moe", {.max_positions = 32768, .kv_heads = 16});
   spec.attention.qkv_bias = read_flag(config, "qkv_bias", true);
-  const bool used = read_flag(config, "use_sliding_window", false);
+  const std::int64_t window = read_used_window(config, 4096);
   const std::int64_t below = read_count(config, "max_window_layers", kMaxLayers, 28);
-  set_windows(
-      spec,
-      read_layer_types(config, spec.layers, "sliding_attention",
-                       [&](std::int64_t layer) { return used && layer % 2 == 0 && layer < below; }),
-      used ? read_window(config, 4096) : 0);
+  set_windows(spec,
+              read_layer_types(config, spec.layers, "sliding_attention",
+                               [&](std::int64_t layer) { return layer % 2 == 0 && layer < below; }),
+              window);
   spec.moe = read_moe(config, {.experts = "num_experts", .d_ff = "moe_intermediate_size"});
   spec.moe.normalize = read_flag(config, "norm_topk_prob", false);
   spec.moe.shared_d_ff = read_size(config, "shared_expert_intermediate_size", kMaxWidth, 5632);

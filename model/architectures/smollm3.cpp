@@ -17,9 +17,7 @@ DecoderSpec describe(const Json& config) {
       read_layer_flags(config, "no_rope_layers", spec.layers,
                        [&](std::int64_t layer) { return (layer + 1) % interval != 0; });
   for (std::size_t i = 0; i < turned.size(); ++i) spec.layer[i].rope = turned[i] ? 0 : -1;
-  const std::int64_t window = read_flag(config, "use_sliding_window", false)
-                                  ? read_optional_size(config, "sliding_window", kMaxPositions)
-                                  : 0;
+  const std::int64_t window = read_used_window(config, 0);
   set_windows(spec,
               read_layer_types(config, spec.layers, "sliding_attention",
                                [&](std::int64_t layer) {

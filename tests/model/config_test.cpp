@@ -118,6 +118,15 @@ TEST_CASE("config: a default that a model has no room for is refused like a valu
       Catch::Contains("from 1 to 4 for 'n_groups'") && Catch::Contains("means 8"));
 }
 
+TEST_CASE("config: Gemma's hidden_act may name a form of GELU, and no other") {
+  for (const char* act : {"gelu", "gelu_pytorch_tanh", "gelu_new"}) {
+    const DecoderSpec spec = describe_decoder(with({{"model_type", "gemma"}, {"hidden_act", act}}));
+    CHECK(spec.mlp.activation == Activation::kGeluTanh);
+  }
+  CHECK_THAT(refusal({{"model_type", "gemma"}, {"hidden_act", "silu"}}),
+             Catch::Contains("gelu or gelu_pytorch_tanh for 'hidden_act'"));
+}
+
 TEST_CASE("config: windows are transformers' where the config leaves some of it out") {
   const auto windows = [](Json changes) {
     std::vector<std::int64_t> out;
@@ -140,6 +149,19 @@ TEST_CASE("config: windows are transformers' where the config leaves some of it 
     CHECK(changed("max_window_layers", 0) == all);
     CHECK(changed("max_window_layers", 30) == none);
     CHECK(changed("sliding_window", nullptr) == none);
+  }
+  const Json types(30, "sliding_attention");
+  for (const char* type : {"qwen2", "qwen3", "qwen2_moe", "smollm3"}) {
+    const Json told{{"model_type", type},         {"num_hidden_layers", 30},
+                    {"layer_types", types},       {"sliding_window", 512},
+                    {"num_experts", 4},           {"num_experts_per_tok", 2},
+                    {"moe_intermediate_size", 16}};
+    CHECK_THAT(refusal(told), Catch::Contains("full_attention where use_sliding_window is false"));
+    Json used = told;
+    used["use_sliding_window"] = true;
+    CHECK(windows(used) == all);
+    used["sliding_window"] = nullptr;
+    CHECK_THAT(refusal(used), Catch::Contains("where there is no sliding_window"));
   }
   CHECK(windows({{"model_type", "mistral"}})[29] == 4096);
   CHECK(windows({{"model_type", "mistral"}, {"sliding_window", nullptr}}) == none);
