@@ -40,6 +40,30 @@ void check_options(const std::vector<fs::path>& files, const DatasetOptions& opt
                      options.eval_fraction));
 }
 
+/// "1 json, 2 empty".
+std::string reasons_of(const DatasetReport& report) {
+  std::string out;
+  for (const auto& [reason, count] : report.problems)
+    out += fmt::format("{}{} {}", out.empty() ? "" : ", ", count, reason);
+  return out;
+}
+
+/// No row is left: says what became of them.
+[[noreturn]] void refuse_empty(const std::vector<fs::path>& files, const DatasetReport& report) {
+  std::string lost = reasons_of(report);
+  if (report.overlong_skipped > 0)
+    lost +=
+        fmt::format("{}{} over --max-length", lost.empty() ? "" : ", ", report.overlong_skipped);
+  const std::string found = lost.empty() ? "none" : "none that can be used (" + lost + ")";
+  const std::string first = report.messages.empty() ? "" : ": " + report.messages.front();
+  fail(ErrorKind::kInput, kOperation,
+       fmt::format("'{}'{}: expected rows to train on, found {}{}",
+                   printable(files.front().string()), files.size() > 1 ? " and others" : "", found,
+                   first),
+       report.overlong_skipped > 0 ? "a larger --max-length, or --overlong truncate"
+                                   : "docs/training.md tells what a row holds");
+}
+
 /// What is wrong with rows, by reason and by name.
 class Problems {
  public:
@@ -63,11 +87,8 @@ class Problems {
   /// Refuses bad rows, or says which are left out.
   void settle(BadRows policy) const {
     if (count_ == 0) return;
-    std::string reasons;
-    for (const auto& [reason, count] : report_.problems)
-      reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", count, reason);
     const std::string text =
-        fmt::format("{} of {} rows cannot be used ({})", count_, report_.rows, reasons);
+        fmt::format("{} of {} rows cannot be used ({})", count_, report_.rows, reasons_of(report_));
     if (policy == BadRows::kSkip) {
       log::warn(text + ": left out");
       for (const std::string& each : report_.messages) log::warn(each);
@@ -228,10 +249,7 @@ Dataset Dataset::load(const std::vector<fs::path>& files, std::optional<ChatForm
   rows.check_unchanged();
   problems.settle(options.bad_rows);
   impl->report.kept = impl->store.size();
-  if (impl->store.size() == 0)
-    fail(ErrorKind::kInput, kOperation,
-         fmt::format("'{}': expected rows to train on, found none that can be used",
-                     printable(files.front().string())));
+  if (impl->store.size() == 0) refuse_empty(files, impl->report);
   split(impl->hashes, options.eval_fraction, impl->train, impl->held);
   impl->hashes = {};
   return Dataset(std::move(impl));

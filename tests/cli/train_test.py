@@ -220,6 +220,16 @@ class Train(unittest.TestCase):
         self.assertEqual(error.count("some.jsonl:2"), 1, error)
         self.assertEqual(error.count("left out"), 1, error)
 
+    def test_where_no_row_is_left_it_says_why(self):
+        (self.work / "none.jsonl").write_text('{"text": 3}\n{"text": "' + "word " * 40 + '"}\n')
+        args = ["--bad-rows", "skip", "--overlong", "skip", "--max-length", "8", "--quiet"]
+        error = self.train("out", *args, data=self.work / "none.jsonl", code=3).stderr
+        for words in ("found none that can be used (1 json, 1 over --max-length)", "none.jsonl:1", "--overlong truncate"):
+            self.assertIn(words, error)
+        (self.work / "empty.jsonl").write_text("")
+        error = self.train("out", data=self.work / "empty.jsonl", code=3).stderr
+        self.assertIn("expected rows to train on, found none\n", error)
+
     def test_what_cannot_be_meant_is_refused_by_name(self):
         for args, word in ((["--targets", "q_prj"], "q_proj"), (["--schedule", "cosin"], "cosine"), (["--lr", "0"], "--lr"),
                            (["--optimizer", "adam"], "adamw"), (["--loss", "sfd"], "sft"), (["--rank", "0"], "rank"),
