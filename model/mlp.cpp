@@ -66,7 +66,7 @@ template <class Function>
 at::Tensor by_rows(const at::Tensor& x, const at::Tensor& dy, const Function& f) {
   constexpr std::int64_t kVectors = 64;  ///< multiples of which LibTorch has no last elements
   const at::Tensor in = x.contiguous(), back = dy.defined() ? dy.contiguous() : dy;
-  const at::Tensor out = at::empty_like(in);
+  at::Tensor out = at::empty_like(in);
   if (in.numel() == 0) return out;
   const std::int64_t width = in.size(-1) % kVectors == 0 ? in.numel() : in.size(-1);
   const std::int64_t pieces = (width + kGrain - 1) / kGrain;  // too small for LibTorch's threads

@@ -134,7 +134,7 @@ void check_query_scale(const Json& config, std::string_view architecture) {
 
 /// hidden_act of the first Gemma says "gelu" and means the tanh form.
 Json gemma_activation(const Json& config) {
-  const Json said = config.value("hidden_activation", Json());
+  Json said = config.value("hidden_activation", Json());
   if (!said.is_null()) return said;
   const Json act = config.value("hidden_act", Json());
   return act.is_null() || act == "gelu" ? Json("gelu_pytorch_tanh") : act;
