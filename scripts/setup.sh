@@ -24,6 +24,7 @@ packages=(clang g++ cmake ninja-build ccache git python3 python3-venv ca-certifi
   libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libcurl4-openssl-dev libseccomp-dev bubblewrap
   libgloo-dev libpng-dev libturbojpeg0-dev)
 ((tests || dev)) && packages+=(libclang-rt-14-dev)
+((tests)) && packages+=(zsh fish) # what they complete is tested
 ((dev)) && packages+=(clang-format clang-tidy libclang-14-dev llvm-14-dev)
 
 missing=()

@@ -2,13 +2,12 @@
 """What zsh and fish themselves complete. Usage: completion_shells_test.py LANCET zsh|fish SHELL [unittest args]."""
 import os
 import pathlib
-import pty
-import select
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
+
+from terminal import Terminal
 
 LANCET, NAME, SHELL = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2], sys.argv[3]
 
@@ -31,31 +30,11 @@ class Shell(unittest.TestCase):
 class Zsh(Shell):
     def complete(self, init, lines):
         """Types lines that end in a tab, waits for what they become."""
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.chdir(self.work)
-            os.execve(SHELL, ["zsh", "-f", "-i"], self.env)
-        seen = b""
-
-        def wait_for(text):
-            nonlocal seen
-            end = time.time() + 20
-            while text not in seen and time.time() < end:
-                if select.select([terminal], [], [], 0.1)[0]:
-                    seen += os.read(terminal, 4096)
-            self.assertIn(text, seen)
-            seen = b""
-
-        try:
-            os.write(terminal, f"PS1='> '; {init}; echo re''ady\n".encode())
-            wait_for(b"ready")
+        with Terminal(self, SHELL, ["zsh", "-f", "-i"], self.work, self.env) as zsh:
+            zsh.type(f"PS1='> '; {init}; echo re''ady\n".encode(), b"ready")
             for typed, expected in lines:
-                os.write(terminal, typed + b"\t")
-                wait_for(expected)
-                os.write(terminal, b"\x15")
-        finally:
-            os.close(terminal)
-            os.waitpid(pid, 0)
+                zsh.type(typed + b"\t", expected)
+                zsh.erase_line()
 
     def test_the_first_tab_completes_from_fpath_and_from_a_sourced_script(self):
         init = "autoload -Uz compinit; compinit -u -d $HOME/dump"

@@ -2,15 +2,14 @@
 """What the shell completes. Usage: completion_test.py LANCET [unittest args]."""
 import os
 import pathlib
-import pty
 import re
-import select
 import shlex
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
+
+from terminal import Terminal
 
 LANCET = pathlib.Path(sys.argv[1]).resolve()
 
@@ -85,33 +84,13 @@ class Bash(unittest.TestCase):
         self.assertEqual(self.offered("inspect", "my\\ "), [])  # the shell's own completion takes over
 
     def test_a_shell_types_it_with_a_backslash(self):
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.chdir(self.work)
-            os.environ.update(PS1="$ ", TERM="dumb", INPUTRC="/dev/null")
-            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
-        seen = b""
-
-        def wait_for(text):
-            nonlocal seen
-            end = time.time() + 20
-            while text not in seen and time.time() < end:
-                if select.select([terminal], [], [], 0.1)[0]:
-                    seen += os.read(terminal, 4096)
-            self.assertIn(text, seen)
-            seen = b""
-
-        try:
-            os.write(terminal, b"source ./script; echo re''ady\n")
-            wait_for(b"ready")
+        env = {**os.environ, "PS1": "$ ", "TERM": "dumb", "INPUTRC": "/dev/null"}
+        with Terminal(self, "bash", ["bash", "--norc", "--noprofile", "-i"], self.work, env) as bash:
+            bash.type(b"source ./script; echo re''ady\n", b"ready")
             for typed, expected in [(b"lancet inspect my\t", b"my\\ model.gguf "), (b"lancet loc\t", b"locate "),
                                     (b"lancet inspect my\\ m\t", b"my\\ model.gguf ")]:
-                os.write(terminal, typed)
-                wait_for(expected)
-                os.write(terminal, b"\x15")
-        finally:
-            os.close(terminal)
-            os.waitpid(pid, 0)
+                bash.type(typed, expected)
+                bash.erase_line()
 
 
 class Fish(unittest.TestCase):

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "tests/catch.h"
+#include "tests/formats/bpe_json.h"
 #include "tests/merge/memory.h"
 
 using namespace lancet;
@@ -10,46 +11,17 @@ using namespace lancet::test;
 
 namespace {
 
-Json added_token(std::size_t id, const std::string& content) {
-  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
-          {"rstrip", false}, {"normalized", false}, {"special", true}};
-}
-
 /// BPE over pieces that are merged from their characters, ids in order; special tokens behind.
 Json tokenizer_of(const std::vector<std::string>& pieces, const std::vector<std::string>& special,
                   const std::vector<std::pair<std::string, std::string>>& merges, bool byte_level) {
   Json vocab = Json::object(), added = Json::array(), pairs = Json::array();
   for (const std::string& piece : pieces) vocab[piece] = vocab.size();
   for (const std::string& name : special)
-    added.push_back(added_token(pieces.size() + added.size(), name));
+    added.push_back(special_token(pieces.size() + added.size(), name));
   for (const auto& [left, right] : merges) pairs.push_back({left, right});
-  Json out{{"version", "1.0"},
-           {"truncation", nullptr},
-           {"padding", nullptr},
-           {"added_tokens", added},
-           {"normalizer", nullptr},
-           {"pre_tokenizer", nullptr},
-           {"post_processor", nullptr},
-           {"decoder", nullptr},
-           {"model",
-            {{"type", "BPE"},
-             {"dropout", nullptr},
-             {"unk_token", nullptr},
-             {"continuing_subword_prefix", nullptr},
-             {"end_of_word_suffix", nullptr},
-             {"fuse_unk", false},
-             {"byte_fallback", !byte_level},
-             {"ignore_merges", false},
-             {"vocab", vocab},
-             {"merges", pairs}}}};
-  const Json bytes{{"type", "ByteLevel"},
-                   {"add_prefix_space", false},
-                   {"trim_offsets", true},
-                   {"use_regex", true}};
-  if (byte_level) {
-    out["pre_tokenizer"] = out["decoder"] = bytes;
-    return out;
-  }
+  if (byte_level) return byte_level_json(vocab, pairs, added);
+  Json out = bpe_json(vocab, pairs, added);
+  out["model"]["byte_fallback"] = true;
   out["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}};
   out["decoder"] = {{"type", "Sequence"},
                     {"decoders",

@@ -7,6 +7,7 @@
 #include "core/json.h"
 #include "merge/run.h"
 #include "tests/catch.h"
+#include "tests/formats/bpe_json.h"
 #include "tests/merge/memory.h"
 
 namespace lancet::test {
@@ -16,42 +17,9 @@ inline Json tokenizer_of(const std::vector<std::string>& tokens,
                          const std::vector<std::string>& special = {}) {
   Json vocab = Json::object(), added = Json::array();
   for (const std::string& token : tokens) vocab[token] = vocab.size();
-  for (const std::string& token : special) {
-    added.push_back({{"id", vocab.size() + added.size()},
-                     {"content", token},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", true}});
-  }
-  return {{"version", "1.0"},
-          {"truncation", nullptr},
-          {"padding", nullptr},
-          {"added_tokens", added},
-          {"normalizer", nullptr},
-          {"pre_tokenizer",
-           {{"type", "ByteLevel"},
-            {"add_prefix_space", false},
-            {"trim_offsets", true},
-            {"use_regex", true}}},
-          {"post_processor", nullptr},
-          {"decoder",
-           {{"type", "ByteLevel"},
-            {"add_prefix_space", true},
-            {"trim_offsets", true},
-            {"use_regex", true}}},
-          {"model",
-           {{"type", "BPE"},
-            {"dropout", nullptr},
-            {"unk_token", nullptr},
-            {"continuing_subword_prefix", nullptr},
-            {"end_of_word_suffix", nullptr},
-            {"fuse_unk", false},
-            {"byte_fallback", false},
-            {"ignore_merges", false},
-            {"vocab", vocab},
-            {"merges", Json::array()}}}};
+  for (const std::string& token : special)
+    added.push_back(special_token(vocab.size() + added.size(), token));
+  return byte_level_json(vocab, Json::array(), added);
 }
 
 /// A model whose embedding row r is (first + r, -(first + r)).

@@ -12,6 +12,7 @@
 #include "surgery/subject.h"
 #include "tests/catch.h"
 #include "tests/surgery/reference_rome.h"
+#include "tests/surgery/tiny_model.h"
 #include "tests/surgery/tolerances.h"
 
 namespace lancet::mass_tiny {
@@ -19,32 +20,11 @@ namespace lancet::mass_tiny {
 inline const std::vector<std::string> kContexts{"{}", "the a {}", "b c a {}"};
 inline constexpr int kSteps = 12;
 
-struct Tiny {
-  Scratch scratch;
-  tiny_edit::Weights weights;
-  ModelSource source;
-  Tokenizer tokenizer;
-  Decoder model;
-  std::vector<Fact> facts;
-  explicit Tiny(std::uint64_t seed, bool experts = false)
-      : weights(tiny_edit::weights(seed, experts)),
-        source(open(scratch, weights)),
-        tokenizer(Tokenizer::open(source)),
-        model(Decoder::load(source)) {
+struct Tiny : tiny_edit::Taught {
+  explicit Tiny(std::uint64_t seed, bool experts = false) : Taught(seed, experts) {
     std::string text;
     for (const std::string& context : kContexts) text += context + "\n";
     write_file(scratch / "contexts.txt", text);
-    add("1", "the {} c", "ab", "the");
-    add("2", "{} a c", "b", "the a b");
-    add("3", "c b {} the", "a c", "b");
-  }
-  static ModelSource open(const Scratch& scratch, const tiny_edit::Weights& weights) {
-    tiny_edit::save(scratch / "model", weights);
-    return ModelSource::open(scratch / "model");
-  }
-  void add(const std::string& id, const std::string& prompt, const std::string& subject,
-           const std::string& target) {
-    facts.push_back({.id = id, .subject = subject, .prompt = prompt, .target = target});
   }
 
   [[nodiscard]] EditPlan plan(const std::string& method, const std::vector<std::int64_t>& layers,

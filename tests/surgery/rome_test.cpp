@@ -10,28 +10,14 @@
 #include "surgery/value.h"
 #include "tests/catch.h"
 #include "tests/surgery/reference_rome.h"
+#include "tests/surgery/tiny_model.h"
 #include "tests/surgery/tolerances.h"
 
 using namespace lancet;
 
 namespace {
 
-struct Tiny {
-  Scratch scratch;
-  tiny_edit::Weights weights;
-  ModelSource source;
-  Tokenizer tokenizer;
-  Decoder model;
-  explicit Tiny(std::uint64_t seed, bool experts = false)
-      : weights(tiny_edit::weights(seed, experts)),
-        source(open(scratch, weights)),
-        tokenizer(Tokenizer::open(source)),
-        model(Decoder::load(source)) {}
-  static ModelSource open(const Scratch& scratch, const tiny_edit::Weights& weights) {
-    tiny_edit::save(scratch / "model", weights);
-    return ModelSource::open(scratch / "model");
-  }
-};
+using Tiny = tiny_edit::Model;
 
 /// A random symmetric positive definite matrix, float64.
 at::Tensor random_covariance(std::int64_t n) {

@@ -7,6 +7,7 @@
 #include "surgery/subject.h"
 #include "tests/catch.h"
 #include "tests/surgery/plain_llama.h"
+#include "tests/surgery/tiny_model.h"
 #include "tests/surgery/tolerances.h"
 
 using namespace lancet;
@@ -14,30 +15,8 @@ using reference::PlainLlama;
 
 namespace {
 
-struct Tiny {
-  Scratch scratch;
-  tiny_edit::Weights weights;
-  ModelSource source;
-  Tokenizer tokenizer;
-  Decoder model;
-  std::vector<Fact> facts;
-  explicit Tiny(std::uint64_t seed)
-      : weights(tiny_edit::weights(seed)),
-        source(open(scratch, weights)),
-        tokenizer(Tokenizer::open(source)),
-        model(Decoder::load(source)) {
-    add("1", "the {} c", "ab", "the");
-    add("2", "{} a c", "b", "the a b");
-    add("3", "c b {} the", "a c", "b");
-  }
-  static ModelSource open(const Scratch& scratch, const tiny_edit::Weights& weights) {
-    tiny_edit::save(scratch / "model", weights);
-    return ModelSource::open(scratch / "model");
-  }
-  void add(const std::string& id, const std::string& prompt, const std::string& subject,
-           const std::string& target) {
-    facts.push_back({.id = id, .subject = subject, .prompt = prompt, .target = target});
-  }
+struct Tiny : tiny_edit::Taught {
+  using Taught::Taught;
   [[nodiscard]] EditPlan plan(const std::string& method, const std::vector<std::int64_t>& layers,
                               const std::map<std::string, std::string>& options,
                               std::int64_t batch = 0) const {

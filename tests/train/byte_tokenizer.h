@@ -8,6 +8,7 @@
 #include "formats/template/chat_format.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "tests/core/scratch.h"
+#include "tests/formats/bpe_json.h"
 
 namespace lancet::test {
 
@@ -42,43 +43,11 @@ inline Tokenizer byte_tokenizer() {
   merge(stand_in(' '), "yes");  // 259
   int id = 300;
   for (const char* name : {"<s>", "<|im_start|>", "<|im_end|>"}) {
-    added.push_back({{"id", id},
-                     {"content", name},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", true}});
+    added.push_back(special_token(static_cast<std::size_t>(id), name));
     vocab[name] = id++;
   }
-  const Json json{{"version", "1.0"},
-                  {"truncation", nullptr},
-                  {"padding", nullptr},
-                  {"added_tokens", added},
-                  {"normalizer", nullptr},
-                  {"pre_tokenizer",
-                   {{"type", "ByteLevel"},
-                    {"add_prefix_space", false},
-                    {"trim_offsets", true},
-                    {"use_regex", true}}},
-                  {"post_processor", nullptr},
-                  {"decoder",
-                   {{"type", "ByteLevel"},
-                    {"add_prefix_space", true},
-                    {"trim_offsets", true},
-                    {"use_regex", true}}},
-                  {"model",
-                   {{"type", "BPE"},
-                    {"dropout", nullptr},
-                    {"unk_token", nullptr},
-                    {"continuing_subword_prefix", nullptr},
-                    {"end_of_word_suffix", nullptr},
-                    {"fuse_unk", false},
-                    {"byte_fallback", false},
-                    {"vocab", vocab},
-                    {"merges", merges}}}};
   const Scratch folder;
-  write_file(folder / "tokenizer.json", json.dump());
+  write_file(folder / "tokenizer.json", byte_level_json(vocab, merges, added).dump());
   write_file(folder / "tokenizer_config.json", R"({"eos_token": "<|im_end|>"})");
   return Tokenizer::open(folder.path());
 }
