@@ -310,6 +310,7 @@ Json run_edit(const EditRequest& wanted, const RuntimeOptions& runtime, Json& pa
               {"parameters", edited.delta.ledger.stages.front().parameters},
               {"seconds", 0.0},
               {"edits", proof.edits},
+              {"left_out", done.left_out},
               {"guards", verdict.json},
               {"resumed", planned.journal ? planned.journal->turns().found() : 0},
               {"outputs", Json::array()}};

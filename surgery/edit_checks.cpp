@@ -129,8 +129,10 @@ void leave_out_unusable(EditRequest& request, const std::vector<std::string>& co
       check_length(longest_row(tokenizer, request.facts[i], contexts), spec);
     } catch (const Error& error) {
       if (request.lines.empty() || error.kind() != ErrorKind::kUsage) throw;
-      log::warn(fmt::format("{}: record at line {}: {}", request.requests.string(),
-                            request.lines[i], error.message()));
+      const std::string reason =
+          fmt::format("record at line {}: {}", request.lines[i], error.message());
+      log::warn(fmt::format("{}: {}", request.requests.string(), reason));
+      request.left_out.push_back({{"line", request.lines[i]}, {"key", ""}, {"reason", reason}});
       continue;
     }
     facts.push_back(std::move(request.facts[i]));

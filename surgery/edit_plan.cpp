@@ -90,6 +90,7 @@ Json plan_edit(const EditRequest& wanted, const RuntimeOptions& runtime) {
     result["layers"] = sweep_candidates(spec.layers);
     result["layer_reason"] = "sweep: the best of these";
   }
+  result["left_out"] = request.left_out;
   result["edits"] = Json::array();
   double tokens = 0;
   for (const Fact& fact : request.facts) {

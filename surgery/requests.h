@@ -51,6 +51,7 @@ struct EditRequest {
   std::vector<Fact> facts;
   fs::path requests;                ///< the file of the facts; empty = they come from elsewhere
   std::vector<std::size_t> lines;   ///< 1-based, where each of them begins in it
+  Json left_out = Json::array();    ///< left_out_json of the others
   std::string method;               ///< empty = rome for one fact, memit for several
   std::int64_t batch = 0;           ///< facts written together; 0 = all
   std::string layers = "auto";      ///< auto, "5", "4-8"

@@ -58,6 +58,7 @@ void read_facts_of(const EditOptions& o, EditRequest& r) {
   check_together(file, o.last_wins, o.requests);
   report_left_out(file, "edit", o.requests);
   r.requests = o.requests;
+  r.left_out = left_out_json(file);
   r.facts = std::move(file.facts);
   r.lines = std::move(file.lines);
 }

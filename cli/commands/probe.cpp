@@ -79,7 +79,8 @@ std::function<int()> declare(CLI::App& app, const CommonOptions& common) {
       request.report = o->report;
     }
     if (common.plan) return print_run_plan(o->model, kActivations, common);
-    const Json result = open_engine(common.runtime).probe(request, common.runtime);
+    Json result = open_engine(common.runtime).probe(request, common.runtime);
+    result["left_out"] = left_out_json(file);
     common.json ? print_json(result) : print_text(result_text(result));
     return 0;
   };

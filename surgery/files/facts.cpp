@@ -201,6 +201,13 @@ FactsFile parse_facts(std::string_view text, std::string_view source) {
   return file;
 }
 
+Json left_out_json(const FactsFile& file) {
+  Json out = Json::array();
+  for (const BadRecord& bad : file.bad)
+    out.push_back({{"line", bad.line}, {"key", bad.key}, {"reason", bad.message}});
+  return out;
+}
+
 void report_left_out(const FactsFile& file, std::string_view operation, std::string_view source) {
   for (const BadRecord& bad : file.bad) log::warn(fmt::format("{}: {}", source, bad.message));
   for (const std::string& note : file.notes) log::warn(fmt::format("{}: {}", source, note));

@@ -34,6 +34,8 @@ struct FactsFile {
 [[nodiscard]] FactsFile read_facts(const fs::path& path);
 [[nodiscard]] FactsFile parse_facts(std::string_view text, std::string_view source);
 
+/// [{line, key, reason}] of what was left out, for --json.
+[[nodiscard]] Json left_out_json(const FactsFile& file);
 /// Warns of what was left out. kInput of `operation` where no fact is left.
 void report_left_out(const FactsFile& file, std::string_view operation, std::string_view source);
 

@@ -152,6 +152,20 @@ class Plans(unittest.TestCase):
             self.assertEqual([each["reversed"] for each in both], [None, None])
         self.assertIsNone(self.plan("edit", "model", "--subject", "Paris", "--prompt", "{} lies in", "--target", "Rome", *more)["edits"][0]["reversed"])
 
+    def test_records_that_an_edit_leaves_out_are_told(self):
+        good = {"id": "1", "subject": "Paris", "prompt": "{} lies in", "target": "Rome"}
+        wordy = {**good, "id": "3", "prompt": "{} " + "lies in " * 5000}
+        facts = [good, {"id": "2", "subject": "Paris", "prompt": "{} is in"}, wordy]
+        (self.work / "mixed.jsonl").write_text("\n".join(map(json.dumps, facts)))
+        plan = self.plan("edit", "model", "--requests", "mixed.jsonl", "--layers", "1", "--covariance", "none", "--delta", "o", "--quiet")
+        self.assertEqual([edit["id"] for edit in plan["edits"]], ["1"])
+        self.assertEqual([(each["line"], each["key"]) for each in plan["left_out"]], [(2, "target"), (3, "")])
+        self.assertIn("the length of this model", plan["left_out"][1]["reason"])
+        command = ["probe", "model", "--requests", "mixed.jsonl", "--perplexity-tokens", "8", "--json", "--quiet"]
+        (self.work / "mixed.jsonl").write_text("\n".join(map(json.dumps, facts[:2])))
+        probed = json.loads(self.lancet(*command))
+        self.assertEqual([(each["line"], each["key"]) for each in probed["left_out"]], [(2, "target")])
+
     def test_second_moments_are_counted(self):
         width = json.loads((self.work / "model" / "config.json").read_text())["intermediate_size"]
         edit = ["edit", "model", *FACT, "--delta", "o", "--layers", "1"]
